@@ -1,0 +1,1 @@
+"""Data sets, episodes, and the data module that makes batches of them."""

@@ -1,0 +1,128 @@
+"""The data set contract, and the index from class ids to images.
+
+A data set knows files, class names and folds; it knows nothing of episodes. An image number counts over all splits, so
+that an episode is a handful of integers.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.errors import FssegError
+
+Split = Literal["train", "val"]
+Image = npt.NDArray[np.uint8]  # H W 3, RGB
+Mask = npt.NDArray[np.uint8]  # H W, class ids, 0 background, 255 ignore
+
+
+@dataclass(frozen=True)
+class Index:
+    """How many pixels of each class each image shows.
+
+    Attributes:
+        pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are nowhere.
+    """
+
+    pixels: npt.NDArray[np.int32]
+
+    def images(self, class_id: int, numbers: Sequence[int], min_pixels: int = 1) -> npt.NDArray[np.int64]:
+        """Those of the image numbers that show at least ``min_pixels`` of a class, in ascending order."""
+        chosen = np.asarray(numbers, dtype=np.int64)
+        return chosen[self.pixels[chosen, class_id] >= min_pixels]
+
+    def without(self, class_ids: Sequence[int], numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Those of the image numbers that show no pixel of any of the classes."""
+        chosen = np.asarray(numbers, dtype=np.int64)
+        return chosen[~(self.pixels[np.ix_(chosen, list(class_ids))] > 0).any(axis=1)]
+
+
+class Dataset(ABC):
+    """Images and masks with class ids, cut into splits and folds.
+
+    Building one touches no file; `open` does.
+
+    Attributes:
+        name: how tables and `published.csv` call it.
+        class_names: name of class id ``i + 1`` at position ``i``.
+        folds: number of folds.
+        needs_root: whether `open` needs a folder.
+        note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    folds: int = 4
+    needs_root: ClassVar[bool] = True
+    note: str = ""
+    index: Index
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """All class ids, 1 .. number of classes."""
+        return tuple(range(1, len(self.class_names) + 1))
+
+    def novel(self, fold: int) -> tuple[int, ...]:
+        """Class ids that the fold tests on: a block of equal size (OSLSM; PANet, PMMs on PASCAL-5i)."""
+        size = len(self.class_names) // self.folds
+        return tuple(range(fold * size + 1, (fold + 1) * size + 1))
+
+    def base(self, fold: int) -> tuple[int, ...]:
+        """Class ids that the fold trains on: all but the novel ones."""
+        novel = set(self.novel(fold))
+        return tuple(c for c in self.class_ids if c not in novel)
+
+    def class_name(self, class_id: int) -> str:
+        """Name of a class id."""
+        return self.class_names[class_id - 1]
+
+    @abstractmethod
+    def open(self, root: Path | None) -> None:
+        """Find the files and build or load the index.
+
+        Raises:
+            FssegError: the folder is missing or isn't of this data set's layout; a mask is missing or broken.
+        """
+
+    @abstractmethod
+    def numbers(self, split: Split) -> range:
+        """Image numbers of a split."""
+
+    @abstractmethod
+    def image_name(self, number: int) -> str:
+        """Name of an image, for tables and pictures."""
+
+    @abstractmethod
+    def image(self, number: int) -> Image:
+        """An image, RGB."""
+
+    @abstractmethod
+    def mask(self, number: int) -> Mask:
+        """An image's mask: class ids, 0 background, 255 ignore."""
+
+
+def count_pixels(
+    mask: Mask, classes: int, describe: Callable[[], str] = lambda: "a mask"
+) -> npt.NDArray[np.int32]:
+    """Pixel count of each class id of a mask, ignored pixels left out.
+
+    Args:
+        mask: ``H W`` class ids.
+        classes: number of classes.
+        describe: names the mask in an error.
+
+    Raises:
+        FssegError: the mask holds an id that is no class.
+    """
+    counts = np.bincount(mask.ravel(), minlength=256)
+    alien = [int(i) for i in np.flatnonzero(counts) if i > classes and i != IGNORE]
+    if alien:
+        raise FssegError(
+            f"{describe()} holds class ids {alien[:5]}; allowed are {BACKGROUND} to {classes} and {IGNORE} (ignore)."
+        )
+    return counts[: classes + 1].astype(np.int32)

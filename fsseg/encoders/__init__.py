@@ -1,0 +1,8 @@
+"""Encoders: images to feature maps."""
+
+from fsseg.encoders.base import Encoder, without_pretrained_weights
+from fsseg.encoders.convnet import ConvNet
+from fsseg.encoders.torchvision import Torchvision
+from fsseg.encoders.vgg import VGG16
+
+__all__ = ["VGG16", "ConvNet", "Encoder", "Torchvision", "without_pretrained_weights"]

@@ -1,0 +1,127 @@
+"""The encoder contract, and loading of pretrained weights."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+from fsseg.errors import FssegError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_skip: ContextVar[bool] = ContextVar("_skip", default=False)
+
+
+@contextmanager
+def without_pretrained_weights() -> Iterator[None]:
+    """Build encoders without reading or downloading their weights, because a checkpoint will bring them."""
+    token = _skip.set(True)
+    try:
+        yield
+    finally:
+        _skip.reset(token)
+
+
+class Encoder(nn.Module, ABC):
+    """Images to feature maps, each image on its own, so that features can be computed once per image and reused.
+
+    An encoder normalises its input itself: images come as 0..255, and what a network wants is its own affair.
+
+    Attributes:
+        name: how tables call it.
+        channels: ``C`` of its feature map.
+        stride: pixels per feature cell.
+    """
+
+    name: str
+    channels: int
+    stride: int
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD
+    ) -> None:
+        super().__init__()
+        # Not persistent: they are configuration, not weights.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def normalise(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H W"]:
+        """``(images / 255 - mean) / std`` for images of 0..255."""
+        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+    @abstractmethod
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Feature maps of normalised images."""
+
+    def forward(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Feature maps of images of 0..255."""
+        return self.features(self.normalise(images))
+
+
+def load_pretrained(model: nn.Module, architecture: str, weights: str, optional: tuple[str, ...] = ()) -> None:
+    """Load pretrained weights into a network whose tensors carry torchvision's names.
+
+    Args:
+        model: the network.
+        architecture: torchvision's name of the architecture, e.g. ``vgg16``.
+        weights: ``imagenet`` (torchvision's V1 weights, downloaded on first use), ``none`` or a file's path.
+        optional: prefixes of tensors that the file may lack or have in excess, because the features don't need them.
+
+    Raises:
+        FssegError: no network, no file, no state dict, or tensors that are missing, unexpected or of another shape.
+    """
+    if weights == "none" or _skip.get():
+        return
+    state = _download(architecture) if weights == "imagenet" else _read(weights, architecture)
+    own = model.state_dict()
+    needed = {name for name in own if not name.startswith(optional) and not name.endswith("num_batches_tracked")}
+    problems = {
+        "lacks": sorted(needed - state.keys()),
+        "has unexpected": sorted(name for name in state.keys() - own.keys() if not name.startswith(optional)),
+        "has other shapes for": sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape),
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{problem} {_some(names)}" for problem, names in problems.items() if names)
+        raise FssegError(f"weights {weights} don't fit {architecture}: it {found}. Give a state dict of {architecture}.")
+    model.load_state_dict({name: state[name] for name in own.keys() & state.keys()}, strict=False)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _download(architecture: str) -> Mapping[str, Tensor]:
+    # V1: the field's published numbers were made with these, not with the later training recipes.
+    try:
+        return get_model_weights(architecture)["IMAGENET1K_V1"].get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise FssegError(
+            f"cannot download torchvision's ImageNet weights of {architecture} ({error}). "
+            f"Give a file with --model.method.encoder.weights FILE, or start at random with ... weights none."
+        ) from error
+
+
+def _read(path: str, architecture: str) -> Mapping[str, Tensor]:
+    if not Path(path).is_file():
+        raise FssegError(f"weights {path}: no such file. Give imagenet, none, or a state dict of {architecture}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise FssegError(f"weights {path} cannot be read ({type(error).__name__}): it is no state dict.") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise FssegError(f"weights {path} hold {type(state).__name__}, not a state dict of {architecture}.")
+    return state

@@ -1,0 +1,97 @@
+"""Episodes, batches and episode labels: the words that every other file speaks.
+
+Shape legend, used in every signature of the project:
+
+====== =========================================================
+``B``  episodes of a batch
+``N``  ways: classes of an episode
+``K``  shots: support images per class
+``Q``  queries of an episode
+``M``  images, whatever their role
+``C``  channels of a feature
+``P``  prototypes per class
+``H W``  pixels
+``h w``  feature cells
+====== =========================================================
+
+A mask holds *class ids* as long as it belongs to a data set, and *episode labels* as soon as it belongs to an episode:
+0 background, ``n + 1`` for the class ``episode.classes[n]``, 255 ignore.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+BACKGROUND = 0
+IGNORE = 255
+
+
+class Episode(NamedTuple):
+    """One few-shot task in integers only: it can be printed, hashed, saved and compared.
+
+    Attributes:
+        classes: class id of each way.
+        support: image numbers of the supports, one tuple of ``K`` per way.
+        query: image numbers of the ``Q`` queries.
+        query_way: the way that each query was drawn for; the query shows at least that class.
+    """
+
+    classes: tuple[int, ...]
+    support: tuple[tuple[int, ...], ...]
+    query: tuple[int, ...]
+    query_way: tuple[int, ...]
+
+    @property
+    def images(self) -> tuple[int, ...]:
+        """All image numbers, supports way by way, then queries."""
+        return tuple(i for shots in self.support for i in shots) + self.query
+
+
+class Batch(NamedTuple):
+    """Episodes as tensors. Images travel as uint8 and are normalised by the encoder, on its device.
+
+    Attributes:
+        support_image: RGB, 0..255.
+        support_mask: episode labels; pixels of another way of the episode keep that way's label.
+        query_image: RGB, 0..255.
+        query_mask: episode labels.
+        classes: class id of each way.
+        support_id: image number of each support.
+        query_id: image number of each query.
+        run: the test run that the episode belongs to (0 in training).
+        number: the episode's number within the run; -1 marks padding that must not be counted.
+    """
+
+    support_image: UInt8[Tensor, "B N K 3 H W"]
+    support_mask: UInt8[Tensor, "B N K H W"]
+    query_image: UInt8[Tensor, "B Q 3 H W"]
+    query_mask: UInt8[Tensor, "B Q H W"]
+    classes: Int[Tensor, "B N"]
+    support_id: Int[Tensor, "B N K"]
+    query_id: Int[Tensor, "B Q"]
+    run: Int[Tensor, " B"]
+    number: Int[Tensor, " B"]
+
+
+def relabel(mask: npt.NDArray[np.uint8], classes: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Class ids to episode labels.
+
+    Classes outside the episode become background (PANet customized.py: novel objects on a training image are
+    background); 255 stays 255.
+
+    Args:
+        mask: ``H W`` class ids, 0 background, 255 ignore.
+        classes: class id of each way.
+
+    Returns:
+        ``H W`` episode labels.
+    """
+    table = np.zeros(256, dtype=np.uint8)
+    table[IGNORE] = IGNORE
+    for way, class_id in enumerate(classes):
+        table[class_id] = way + 1
+    return table[mask]

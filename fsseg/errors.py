@@ -1,0 +1,8 @@
+"""The one exception that a person is meant to read."""
+
+
+class FssegError(Exception):
+    """A mistake a user can mend: the message says what was given, what is needed and how to mend it, in one line.
+
+    The command line prints the message alone and exits with code 2.
+    """

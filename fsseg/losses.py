@@ -1,0 +1,41 @@
+"""Losses: pure functions of logits and episode labels."""
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+from torch.nn import functional as F
+
+from fsseg.episode import IGNORE
+
+
+def upsample(logits: Float[Tensor, "*b L h w"], size: tuple[int, int]) -> Float[Tensor, "*b L H W"]:
+    """Logits at pixel resolution: bilinear, align_corners=False (PANet fewshot.py, PMMs' losses and predictions)."""
+    flat = logits.reshape(-1, *logits.shape[-3:])
+    large = F.interpolate(flat, size=size, mode="bilinear", align_corners=False)
+    return large.reshape(*logits.shape[:-2], *size)
+
+
+def cross_entropy(logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy over all pixels that are not ignored.
+
+    Args:
+        logits: one map per episode label, in float32 or wider.
+        mask: episode labels; 255 is ignored. Where everything is ignored the loss is 0, not NaN.
+    """
+    losses, valid = _pixel_losses(logits, mask)
+    return losses.sum() / valid.sum().clamp(min=1)
+
+
+def cross_entropy_per_image(
+    logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]
+) -> Float[Tensor, "*b"]:
+    """Like `cross_entropy`, but one mean per image."""
+    losses, valid = _pixel_losses(logits, mask)
+    return losses.sum((-2, -1)) / valid.sum((-2, -1)).clamp(min=1)
+
+
+def _pixel_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    flat = logits.reshape(-1, *logits.shape[-3:])
+    labels = mask.reshape(-1, *mask.shape[-2:]).long()
+    losses = F.cross_entropy(flat, labels, ignore_index=IGNORE, reduction="none")
+    return losses.reshape(mask.shape), (mask != IGNORE).to(torch.int64)

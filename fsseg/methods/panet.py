@@ -1,0 +1,140 @@
+"""PANet: Wang et al., "PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment", ICCV 2019.
+
+Where paper and official code differ, the code's way is the default (numbers are its own):
+
+- void pixels (255) of a support count as background, in its prototype and in the alignment loss; `support_void`.
+- each shot is pooled on its own and shots are averaged, not their pixels.
+- the alignment regularisation pools the query under its own argmax *at feature resolution*, over all queries; a way
+  that the query's prediction lacks is skipped, but the divisor stays shots x ways (eq. 7 has 1 / CKN).
+- a support is classified against its own two prototypes only, background and way (eq. 6), and pixels of the
+  episode's other classes are ignored.
+- nothing is detached: the alignment loss trains the encoder through supports and through the query's prototypes.
+
+Ours: batches of episodes in one pass; pooling by the adjoint of the upsampling (`fsseg.ops.pooling`), exact.
+"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from fsseg.encoders import Encoder
+from fsseg.episode import BACKGROUND, IGNORE, Batch
+from fsseg.losses import cross_entropy, cross_entropy_per_image, upsample
+from fsseg.methods.base import Method, full_precision
+from fsseg.ops.pooling import masked_average_pool
+from fsseg.ops.similarity import cosine_similarity
+
+EPS = 1e-5  # added to pixel counts, fewshot.py of the official code
+
+
+class SupportRegions(NamedTuple):
+    """Pixels of each support that belong to its way, and to the background."""
+
+    foreground: Float[Tensor, "B N K H W"]
+    background: Float[Tensor, "B N K H W"]
+
+
+class PANet(Method):
+    """Prototypes by masked average pooling, cosine similarity, prototype alignment regularisation (PAR).
+
+    PANet-init is this class without training, "PANet w/o PAR" is ``align=False``.
+
+    Args:
+        encoder: image encoder; the paper's is `VGG16`.
+        scale: factor of the cosine before the softmax (alpha in section 3.3, 20).
+        align: regularise by prototype alignment while training (section 3.4).
+        align_weight: lambda of the total loss (eq. 8, 1).
+        support_void: what pixels labelled 255 of a support are: ``background`` as in the code, or ``ignore``.
+    """
+
+    inference_options: ClassVar[frozenset[str]] = frozenset({"scale", "support_void"})
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        scale: float = 20.0,
+        align: bool = True,
+        align_weight: float = 1.0,
+        support_void: Literal["background", "ignore"] = "background",
+    ) -> None:
+        super().__init__(encoder)
+        self.scale = scale
+        self.align = align
+        self.align_weight = align_weight
+        self.support_void = support_void
+        self.name = "PANet" if align else "PANet w/o PAR"
+
+    def segment(
+        self,
+        support_feature: Float[Tensor, "B N K C h w"],
+        support_mask: Integer[Tensor, "B N K H W"],
+        query_feature: Float[Tensor, "B Q C h w"],
+    ) -> Float[Tensor, "B Q L h w"]:
+        """Logits of the queries at feature resolution (section 3.3)."""
+        prototypes = self.prototypes(support_feature, self.regions(support_mask))
+        return self.scale * cosine_similarity(query_feature, prototypes.unsqueeze(1))
+
+    def prototypes(
+        self, support_feature: Float[Tensor, "B N K C h w"], regions: SupportRegions
+    ) -> Float[Tensor, "B L C"]:
+        """Prototypes of background and ways (section 3.2, eq. 1 and 2): per-shot means, background over all ways."""
+        foreground = masked_average_pool(support_feature, regions.foreground, EPS).mean(2)
+        background = masked_average_pool(support_feature, regions.background, EPS).mean((1, 2))
+        return torch.cat([background.unsqueeze(1), foreground], dim=1)
+
+    def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
+        """Foreground and background pixels; pixels of the episode's other classes are in neither."""
+        ways = torch.arange(1, support_mask.shape[1] + 1, device=support_mask.device)
+        background = support_mask == BACKGROUND
+        if self.support_void == "background":
+            background = background | (support_mask == IGNORE)
+        return SupportRegions((support_mask == ways.view(-1, 1, 1, 1)).float(), background.float())
+
+    def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """``loss`` (eq. 8), ``segmentation`` (eq. 4) and, where PAR is on, ``alignment`` (eq. 7)."""
+        support, query = self.features(batch)
+        with full_precision(query):
+            return self.losses(support.float(), batch.support_mask, query.float(), batch.query_mask)
+
+    def losses(
+        self,
+        support_feature: Float[Tensor, "B N K C h w"],
+        support_mask: Integer[Tensor, "B N K H W"],
+        query_feature: Float[Tensor, "B Q C h w"],
+        query_mask: Integer[Tensor, "B Q H W"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of `loss`, from features."""
+        logits = self.segment(support_feature, support_mask, query_feature)
+        height, width = query_mask.shape[-2:]
+        segmentation = cross_entropy(upsample(logits, (height, width)), query_mask)
+        if not self.align:
+            return {"loss": segmentation, "segmentation": segmentation}
+        alignment = self.alignment_loss(query_feature, logits, support_feature, self.regions(support_mask))
+        total = segmentation + self.align_weight * alignment
+        return {"loss": total, "segmentation": segmentation, "alignment": alignment}
+
+    def alignment_loss(
+        self,
+        query_feature: Float[Tensor, "B Q C h w"],
+        logits: Float[Tensor, "B Q L h w"],
+        support_feature: Float[Tensor, "B N K C h w"],
+        regions: SupportRegions,
+    ) -> Float[Tensor, ""]:
+        """Segment the supports by the prototypes of the predicted query (section 3.4, eq. 5 to 7)."""
+        way, shot = support_feature.shape[1:3]
+        labels = torch.arange(1 + way, device=logits.device)
+        predicted = (logits.argmax(2, keepdim=True) == labels.view(-1, 1, 1)).float()  # B Q L h w
+        cells = predicted.sum((1, 3, 4))  # B L
+        query_prototypes = torch.einsum("bqchw,bqlhw->blc", query_feature, predicted) / (cells.unsqueeze(-1) + EPS)
+        background = query_prototypes[:, :1].expand(-1, way, -1)
+        pairs = torch.stack([background, query_prototypes[:, 1:]], dim=2)  # B N 2 C
+        scores = self.scale * cosine_similarity(support_feature, pairs.unsqueeze(2))
+        target = torch.full_like(regions.foreground, IGNORE, dtype=torch.long)
+        target[regions.background > 0] = 0
+        target[regions.foreground > 0] = 1
+        height, width = target.shape[-2:]
+        losses = cross_entropy_per_image(upsample(scores, (height, width)), target)  # B N K
+        present = (cells[:, 1:] > 0).unsqueeze(-1)
+        return losses.where(present, 0).sum((1, 2)).mean() / (way * shot)

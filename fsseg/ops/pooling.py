@@ -1,0 +1,55 @@
+"""Masked average pooling at mask resolution, computed at feature resolution.
+
+PANet (section 3.2, eq. 1) upsamples the features bilinearly to the mask and averages them under it. Upsampling is a
+linear map ``U``, so ``sum_p m_p (U f)_p = sum_c (U^T m)_c f_c``: applying the adjoint of the upsampling to the *mask*
+gives cell weights that yield the same average without the upsampled features (512 x 417 x 417 floats per image).
+Downsampling the mask instead is another function (3 to 11 % off).
+"""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@lru_cache(maxsize=64)
+def _upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """Matrix of the linear interpolation from ``cells`` to ``pixels`` points (align_corners=False), pixels x cells."""
+    with torch.inference_mode(False), torch.no_grad():
+        unit = torch.eye(cells, device=device).unsqueeze(0)
+        return F.interpolate(unit, size=pixels, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+def adjoint_weights(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Float[Tensor, "*b h w"]:
+    """Weight of each feature cell so that weighting cells equals weighting bilinearly upsampled pixels.
+
+    Args:
+        mask: pixel weights.
+        size: ``(h, w)`` of the feature map.
+
+    Returns:
+        The adjoint of bilinear upsampling (align_corners=False) applied to ``mask``; its sum is the mask's sum.
+    """
+    rows = _upsampling(size[0], mask.shape[-2], mask.device)
+    columns = _upsampling(size[1], mask.shape[-1], mask.device)
+    return rows.T @ mask @ columns
+
+
+def masked_average_pool(
+    feature: Float[Tensor, "*b C h w"], mask: Float[Tensor, "*b H W"], eps: float = 1e-5
+) -> Float[Tensor, "*b C"]:
+    """Mean feature under a mask, at the mask's resolution (PANet eq. 1).
+
+    Args:
+        feature: feature maps.
+        mask: weights of the pixels, in any resolution.
+        eps: added to the mask's sum (1e-5 in PANet's code); an empty mask gives the zero vector.
+
+    Returns:
+        One prototype per map.
+    """
+    weight = adjoint_weights(mask, (feature.shape[-2], feature.shape[-1]))
+    total = torch.einsum("...chw,...hw->...c", feature, weight)
+    return total / (mask.sum((-2, -1)).unsqueeze(-1) + eps)
