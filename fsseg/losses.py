@@ -26,9 +26,7 @@ def cross_entropy(logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H
     return losses.sum() / valid.sum().clamp(min=1)
 
 
-def cross_entropy_per_image(
-    logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]
-) -> Float[Tensor, "*b"]:
+def cross_entropy_per_image(logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]) -> Float[Tensor, "*b"]:
     """Like `cross_entropy`, but one mean per image."""
     losses, valid = _pixel_losses(logits, mask)
     return losses.sum((-2, -1)) / valid.sum((-2, -1)).clamp(min=1)

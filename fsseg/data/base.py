@@ -17,6 +17,7 @@ from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 
 Split = Literal["train", "val"]
+Numbers = Sequence[int] | npt.NDArray[np.int64]
 Image = npt.NDArray[np.uint8]  # H W 3, RGB
 Mask = npt.NDArray[np.uint8]  # H W, class ids, 0 background, 255 ignore
 
@@ -31,15 +32,18 @@ class Index:
 
     pixels: npt.NDArray[np.int32]
 
-    def images(self, class_id: int, numbers: Sequence[int], min_pixels: int = 1) -> npt.NDArray[np.int64]:
+    def images(self, class_id: int, numbers: Numbers, min_pixels: int = 1) -> npt.NDArray[np.int64]:
         """Those of the image numbers that show at least ``min_pixels`` of a class, in ascending order."""
         chosen = np.asarray(numbers, dtype=np.int64)
-        return chosen[self.pixels[chosen, class_id] >= min_pixels]
+        kept: npt.NDArray[np.int64] = chosen[self.pixels[chosen, class_id] >= min_pixels]
+        return kept
 
-    def without(self, class_ids: Sequence[int], numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+    def without(self, class_ids: Sequence[int], numbers: Numbers) -> npt.NDArray[np.int64]:
         """Those of the image numbers that show no pixel of any of the classes."""
         chosen = np.asarray(numbers, dtype=np.int64)
-        return chosen[~(self.pixels[np.ix_(chosen, list(class_ids))] > 0).any(axis=1)]
+        shown = self.pixels[chosen][:, np.asarray(class_ids)] > 0
+        kept: npt.NDArray[np.int64] = chosen[~shown.any(axis=1)]
+        return kept
 
 
 class Dataset(ABC):
@@ -106,9 +110,7 @@ class Dataset(ABC):
         """An image's mask: class ids, 0 background, 255 ignore."""
 
 
-def count_pixels(
-    mask: Mask, classes: int, describe: Callable[[], str] = lambda: "a mask"
-) -> npt.NDArray[np.int32]:
+def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda: "a mask") -> npt.NDArray[np.int32]:
     """Pixel count of each class id of a mask, ignored pixels left out.
 
     Args:

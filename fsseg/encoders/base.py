@@ -40,11 +40,13 @@ class Encoder(nn.Module, ABC):
         name: how tables call it.
         channels: ``C`` of its feature map.
         stride: pixels per feature cell.
+        weights: where its weights came from: ``imagenet``, ``none`` or a file; None where there are none to load.
     """
 
     name: str
     channels: int
     stride: int
+    weights: str | None = None
     mean: Tensor
     std: Tensor
 
@@ -93,7 +95,9 @@ def load_pretrained(model: nn.Module, architecture: str, weights: str, optional:
     }
     if any(problems.values()):
         found = "; ".join(f"{problem} {_some(names)}" for problem, names in problems.items() if names)
-        raise FssegError(f"weights {weights} don't fit {architecture}: it {found}. Give a state dict of {architecture}.")
+        raise FssegError(
+            f"weights {weights} don't fit {architecture}: it {found}. Give a state dict of {architecture}."
+        )
     model.load_state_dict({name: state[name] for name in own.keys() & state.keys()}, strict=False)
 
 
@@ -105,7 +109,10 @@ def _some(names: list[str], most: int = 3) -> str:
 def _download(architecture: str) -> Mapping[str, Tensor]:
     # V1: the field's published numbers were made with these, not with the later training recipes.
     try:
-        return get_model_weights(architecture)["IMAGENET1K_V1"].get_state_dict(progress=True, check_hash=True)
+        state: Mapping[str, Tensor] = get_model_weights(architecture)["IMAGENET1K_V1"].get_state_dict(
+            progress=True, check_hash=True
+        )
+        return state
     except (URLError, OSError, RuntimeError) as error:
         raise FssegError(
             f"cannot download torchvision's ImageNet weights of {architecture} ({error}). "

@@ -45,7 +45,7 @@ class Torchvision(Encoder):
         super().__init__(mean, std)
         if architecture not in list_models():
             raise FssegError(f"torchvision has no architecture {architecture}. Choose one of torchvision.models.")
-        self.name = architecture
+        self.name, self.weights = architecture, weights
         self.frozen_batch_norm = frozen_batch_norm
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # googlenet and inception announce a future change of their random start
@@ -117,16 +117,17 @@ def trade_stride_for_dilation(network: nn.Module, stride: int, size: int = 512) 
 
 
 def _at_stride_one(layer: nn.Module, dilation: int) -> None:
-    kernel = _first(layer.kernel_size)
     if isinstance(layer, nn.Conv2d):
-        layer.stride, layer.dilation = (1, 1), (dilation * _first(layer.dilation),) * 2
-        layer.padding = (layer.dilation[0] * (kernel // 2),) * 2
-        return
-    if isinstance(layer, nn.MaxPool2d):
-        layer.dilation = dilation
-    # An even window cannot be centred: one more row keeps the size (PANet replaces VGG's 2x2 pools so).
-    kernel += 1 - kernel % 2
-    layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode = kernel, 1, dilation * (kernel // 2), False
+        dilations = [dilation * d for d in layer.dilation]
+        layer.stride, layer.dilation = (1, 1), (dilations[0], dilations[1])
+        layer.padding = tuple(d * (k // 2) for d, k in zip(dilations, layer.kernel_size, strict=True))  # type: ignore[assignment]
+    elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+        if isinstance(layer, nn.MaxPool2d):
+            layer.dilation = dilation
+        # An even window cannot be centred: one more row keeps the size (PANet replaces VGG's 2x2 pools so).
+        kernel = _first(layer.kernel_size) // 2 * 2 + 1
+        layer.kernel_size, layer.stride, layer.padding = kernel, 1, dilation * (kernel // 2)
+        layer.ceil_mode = False
 
 
 def _first(value: object) -> int:

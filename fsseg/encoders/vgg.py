@@ -34,6 +34,7 @@ class VGG16(Encoder):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(mean, std)
+        self.weights = weights
         layers: list[nn.Module] = []
         width = 3
         for channels, convolutions, dilation, pool in _BLOCKS:

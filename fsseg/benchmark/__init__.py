@@ -1,0 +1,1 @@
+"""From counts to rows, from rows to tables, beside published numbers."""

@@ -1,0 +1,79 @@
+"""The command line. Nothing here imports torch before a command needs it."""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+from fsseg import __version__
+from fsseg.cli.help import COMMANDS, command_help, find_experiment, overview
+from fsseg.errors import FssegError
+
+USAGE, INTERRUPTED = 2, 130  # exit codes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; a mistake of the user's is one line on standard error and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except FssegError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("fsseg: stopped.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of `fsseg --help | head` has gone
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"fsseg {__version__}")
+        return 0
+    command = arguments[0]
+    if command not in COMMANDS:
+        raise FssegError(f"no command {command!r}.{did_you_mean(command, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+    if {"-h", "--help"} & set(arguments):
+        print(command_help(command))
+        return 0
+    from fsseg.cli.lightning import run
+
+    return run(_arrange(arguments))
+
+
+def _arrange(arguments: list[str]) -> list[str]:
+    """Configuration files first, since a file read after a flag would silently win over it."""
+    command, *rest = ["--help" if a == "--help-all" else a for a in arguments]
+    files, flags, position = [], [], 0
+    while position < len(rest):
+        word = rest[position]
+        name, _, value = word.partition("=")
+        if name not in ("-c", "--config"):
+            flags.append(word)
+        elif "=" in word:
+            files += ["--config", find_experiment(value)]
+        else:
+            if position + 1 == len(rest):
+                raise FssegError("--config needs a file, e.g. --config experiments/quickstart.yaml.")
+            position += 1
+            files += ["--config", find_experiment(rest[position])]
+        position += 1
+    return [command, *files, *flags]
+
+
+def did_you_mean(word: str, known: Sequence[str] | dict[str, str]) -> str:
+    """A hint at the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _refuse(message: str) -> int:
+    # An error in a data loader's worker arrives inside the text of its traceback.
+    if "Original Traceback" in message:
+        message = message.rstrip().rsplit("FssegError: ", 1)[-1]
+    print(f"fsseg: {message}", file=sys.stderr)
+    return USAGE

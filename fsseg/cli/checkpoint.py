@@ -1,0 +1,89 @@
+"""What a checkpoint may be used for: nothing is replaced silently, what does not fit is refused by name."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fsseg.data import EpisodeData
+from fsseg.errors import FssegError
+
+Config = Mapping[str, Any]
+
+# A checkpoint brings the weights, so where they came from at first is of no account.
+_FREE = frozenset({"encoder.init_args.weights"})
+# Resuming may change these: they are about the machine, validation and the test, not about what is trained.
+_FREE_DATA = frozenset(
+    {"root", "workers", "val_episodes", "test_runs", "test_episodes", "test_batch_size", "test_seed", "official_draw"}
+)
+
+
+def stored_config(ckpt_path: str, card: Config) -> str:
+    """The configuration of a checkpoint: the file beside it, or the copy inside it."""
+    beside = Path(ckpt_path).parent / "config.yaml"
+    if beside.is_file():
+        return str(beside)
+    return str(card["config"])  # the parser takes YAML text as well as a path
+
+
+def refuse_other_method(ckpt_path: str, card: Config, asked: Config) -> None:
+    """Refuse another method, or another value of an option that the weights depend on."""
+    trained = yaml.safe_load(card["config"])["model"]["method"]
+    method = asked["model"]["method"]
+    if trained["class_path"] != method["class_path"]:
+        names = [path["class_path"].rpartition(".")[2] for path in (trained, method)]
+        raise FssegError(f"{ckpt_path} holds {names[0]}, but {names[1]} is asked for. Give a checkpoint of {names[1]}.")
+    module, _, name = method["class_path"].rpartition(".")
+    free = getattr(importlib.import_module(module), name).inference_options | _FREE
+    _refuse(ckpt_path, "model.method", trained.get("init_args") or {}, method.get("init_args") or {}, free)
+
+
+def refuse_other_training(ckpt_path: str, card: Config, asked: Config) -> None:
+    """Refuse to resume a training with another method, optimiser, schedule or data."""
+    refuse_other_method(ckpt_path, card, asked)
+    trained = yaml.safe_load(card["config"])
+    models = [{k: v for k, v in config["model"].items() if k != "method"} for config in (trained, asked)]
+    _refuse(ckpt_path, "model", models[0], models[1], frozenset())
+    _refuse(ckpt_path, "data", trained["data"], asked["data"], _FREE_DATA)
+
+
+def refuse_other_fold(ckpt_path: str, card: Config, data: EpisodeData) -> None:
+    """Refuse to validate on another fold than the checkpoint's."""
+    if (card["dataset"], card["fold"]) != (data.dataset.name, data.fold):
+        raise FssegError(
+            f"{ckpt_path} was trained on fold {card['fold']} of {card['dataset']}; validation needs the same, not fold "
+            f"{data.fold} of {data.dataset.name}."
+        )
+
+
+def refuse_seen_classes(ckpt_path: str, card: Config, data: EpisodeData) -> None:
+    """Refuse to test classes that the checkpoint was trained on."""
+    seen = [data.dataset.class_name(c) for c in data.novel if data.dataset.class_name(c) in card["trained_on"]]
+    if seen:
+        more = ", ..." if len(seen) > 3 else ""
+        raise FssegError(
+            f"{ckpt_path} was trained on fold {card['fold']} of {card['dataset']}; --data.fold {data.fold} of "
+            f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
+        )
+
+
+def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: frozenset[str]) -> None:
+    before, now = dict(_flat(trained)), dict(_flat(asked))
+    for key in sorted(before.keys() | now.keys()):
+        if key not in free and key in before and key in now and before[key] != now[key]:
+            option = f"--{prefix}.{key}".replace(".init_args", "")
+            raise FssegError(
+                f"{ckpt_path} was trained with {option} {before[key]}; {now[key]} is asked for. Leave {option} out, or "
+                "train anew."
+            )
+
+
+def _flat(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of a nested configuration by dotted key; lists are leaves."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,87 @@
+"""Where runs and results go: fresh folders, written whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsseg.errors import FssegError
+
+# Processes that Lightning starts for DDP run the same command line; they must not choose a folder of their own.
+_CHOSEN = "FSSEG_RUN_FOLDER"
+
+
+def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Path:
+    """The folder of a training run, made and writable.
+
+    Args:
+        out: asked for by the user; refused where it holds another run.
+        name: of the experiment.
+        fold: its fold.
+        resumed: checkpoint that goes on; its folder is used unless ``out`` says otherwise.
+
+    Raises:
+        FssegError: the folder holds another run, or cannot be written.
+    """
+    if chosen := os.environ.get(_CHOSEN):
+        return Path(chosen)
+    if out is None:
+        folder = Path(resumed).parent if resumed else fresh(Path("runs") / name / f"fold{fold}")
+    else:
+        folder = Path(out)
+        same = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
+        if (folder / "config.yaml").exists() and not same:
+            raise FssegError(
+                f"--out {folder} already holds a run. Choose another folder, or resume it with --ckpt_path."
+            )
+    _make(folder)
+    os.environ[_CHOSEN] = str(folder.resolve())
+    return folder
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, or the first of ``folder-2``, ``folder-3`` ... that does not exist."""
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+@contextmanager
+def result_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write results into that appears under its name only once they are complete.
+
+    Raises:
+        FssegError: the place cannot be written; known before the work starts.
+    """
+    _make(folder.parent)
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise FssegError(f"results cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+    try:
+        yield part
+        if any(part.iterdir()):
+            part.chmod(0o755)
+            part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under its name only once it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FssegError(f"results cannot be written to {folder}: {error.strerror}. Choose another --out.") from error

@@ -1,0 +1,105 @@
+"""What `fsseg --help` and `fsseg COMMAND --help` print, and where experiment files are. Imports no torch."""
+
+from pathlib import Path
+
+import fsseg
+from fsseg.errors import FssegError
+
+COMMANDS = {
+    "fit": "train a method",
+    "validate": "a checkpoint on base classes",
+    "test": "benchmark a checkpoint on novel classes",
+}
+
+_EXAMPLES = {
+    "fit": "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR",
+    "validate": "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
+    "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
+}
+
+_OPTIONS = {
+    "--config FILE": "experiment; several are merged, flags win over files",
+    "--ckpt_path FILE": "checkpoint; its configuration is used where --config is not given",
+    "--out DIR": "where results go (default: below runs/, or beside the checkpoint)",
+    "--data.root DIR": "folder of the data set, or set FSSEG_DATA_ROOT",
+    "--data.fold 0 .. 3": "which classes are novel",
+    "--data.way N": "classes per episode",
+    "--data.shot K": "supports per class",
+    "--data.missing_classes skip": "go on without classes that have too few images",
+    "--model.method.OPTION VALUE": "an option of the method, e.g. --model.method.align false",
+    "--model.method.encoder.weights W": "imagenet, none, or a file",
+    "--seed_everything N": "seed of weights and training episodes",
+    "--trainer.OPTION VALUE": "any option of Lightning's Trainer: devices, precision, max_steps ...",
+    "--print_config": "print the whole configuration and stop",
+}
+_ONLY = {
+    "fit": {"--checkpoint.every_n_train_steps N": "how often to keep a checkpoint"},
+    "test": {
+        "--untrained": "test without a checkpoint, e.g. PANet-init",
+        "--data.test_runs R": "runs, each with its own episodes",
+        "--data.test_episodes E": "episodes per run",
+    },
+}
+
+
+def overview() -> str:
+    """The first page."""
+    commands = "\n".join(f"  {name:10}{what:42}{_EXAMPLES[name]}" for name, what in COMMANDS.items())
+    names = "\n".join(_wrapped(sorted(experiments()), width=100))
+    return (
+        f"fsseg {fsseg.__version__}  few-shot segmentation experiments\n\n{commands}\n\n"
+        f"experiments (fsseg fit --config experiments/NAME.yaml)\n{names}\n\nmore: fsseg COMMAND --help, or docs/"
+    )
+
+
+def command_help(command: str) -> str:
+    """The page of a command: the options that people use; all others are one flag away."""
+    options = {**_OPTIONS, **_ONLY.get(command, {})}
+    width = max(map(len, options)) + 2
+    lines = "\n".join(f"  {option:{width}}{what}" for option, what in options.items())
+    return (
+        f"fsseg {command}  {COMMANDS[command]}\n\n  {_EXAMPLES[command]}\n\n{lines}\n\n"
+        f"all options: fsseg {command} --help-all    those of a method: fsseg {command} --model.method.help PANet"
+    )
+
+
+def experiments() -> dict[str, Path]:
+    """Experiment files by name."""
+    folder = experiment_folder()
+    return {path.stem: path for path in folder.glob("*.yaml")} if folder else {}
+
+
+def experiment_folder() -> Path | None:
+    """The experiments that came with this fsseg: of the repository, or of the installed package."""
+    package = Path(fsseg.__file__).parent
+    for folder in (package / "experiments", package.parent / "experiments"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def find_experiment(path: str) -> str:
+    """A configuration file; ``experiments/NAME.yaml`` is found from any working folder.
+
+    Raises:
+        FssegError: no such file.
+    """
+    if Path(path).is_file():
+        return path
+    folder = experiment_folder()
+    if (
+        folder
+        and Path(path).parts[:1] == ("experiments",)
+        and (inside := folder.joinpath(*Path(path).parts[1:])).is_file()
+    ):
+        return str(inside)
+    raise FssegError(f"--config {path}: no such file. Experiments: {', '.join(sorted(experiments()))}.")
+
+
+def _wrapped(words: list[str], width: int) -> list[str]:
+    lines = [" "]
+    for word in words:
+        if len(lines[-1]) + len(word) + 2 > width:
+            lines.append(" ")
+        lines[-1] += f" {word} "
+    return lines

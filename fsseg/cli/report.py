@@ -1,0 +1,103 @@
+"""Collects a test's rows and pictures, and writes what a person reads."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from lightning import Callback, LightningModule, Trainer
+
+from fsseg.benchmark.rows import Row, batch_rows, write_rows
+from fsseg.benchmark.tables import Table, Tested, as_json, as_markdown, as_text, make_table
+from fsseg.data import Dataset
+from fsseg.episode import Batch
+from fsseg.metrics import Counts
+from fsseg.pictures import Panel, draw_episodes
+from fsseg.task import TestOutput
+
+_PICTURES, _PER_CLASS = 10, 2
+
+
+class Report(Callback):
+    """Writes rows.csv, table.md, table.json and episodes.png.
+
+    Args:
+        tested: what is tested.
+        dataset: names images and classes.
+        folder: to write into.
+    """
+
+    def __init__(self, tested: Tested, dataset: Dataset, folder: Path) -> None:
+        self.tested, self.dataset, self.folder = tested, dataset, folder
+        self.rows: list[Row] = []
+        self.panels: list[Panel] = []
+        self._shown: Counter[int] = Counter()
+        self.table: Table | None = None
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: TestOutput, batch: Batch, batch_idx: int
+    ) -> None:
+        """Keep the rows, and a few episodes of each class for the picture."""
+        self.rows += batch_rows(batch, outputs.counts)
+        for b in range(len(batch.run)):
+            classes = batch.classes[b].tolist()
+            if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
+                self._shown.update(classes)
+                self.panels.append(self._panel(batch, outputs, b))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the rows of all processes together and write."""
+        if dist.is_available() and dist.is_initialized():
+            parts: list[list[Row]] = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(parts, self.rows)
+            self.rows = [row for part in parts for row in part]
+        if not trainer.is_global_zero:
+            return
+        rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
+        self.table = make_table(self.tested, rows)
+        write_rows(rows, self.folder / "rows.csv")
+        (self.folder / "table.md").write_text(as_markdown(self.table))
+        (self.folder / "table.json").write_text(as_json(self.table))
+        draw_episodes(self.panels).save(self.folder / "episodes.png")
+
+    def text(self, folder: Path) -> str:
+        """What the terminal shows, once the files are under their final name."""
+        if self.table is None:
+            return ""
+        files = {"rows": "rows.csv", "table": "table.md", "": "table.json", "pictures": "episodes.png"}
+        lines = [f"  {what:10}{folder / name}" for what, name in files.items()]
+        return "\n".join(["", as_text(self.table), "", *lines])
+
+    def _named(self, row: Row) -> Row:
+        """Image numbers to names."""
+        support = " ".join(self.dataset.image_name(int(i)) for i in row.support.split())
+        return row._replace(support=support, query=self.dataset.image_name(int(row.query)))
+
+    def _panel(self, batch: Batch, outputs: TestOutput, b: int) -> Panel:
+        return Panel(
+            batch.support_image[b].cpu(),
+            batch.support_mask[b].cpu(),
+            batch.query_image[b, 0].cpu(),
+            batch.query_mask[b, 0].cpu(),
+            outputs.prediction[b, 0].cpu(),
+            tuple(self.dataset.class_name(c) for c in batch.classes[b].tolist()),
+            _percent(outputs.counts, b),
+        )
+
+
+def _percent(counts: Counts, b: int) -> tuple[float, ...]:
+    """IoU of each way on the first query of an episode."""
+    pairs = zip(counts.intersection[b, 0, 1:].tolist(), counts.union[b, 0, 1:].tolist(), strict=True)
+    return tuple(100 * above / below if below else float("nan") for above, below in pairs)
+
+
+def describe(data: Any, absent: str) -> str:
+    """The protocol in words: all that decides a number besides the weights."""
+    last = data.test_seed + data.test_runs - 1
+    seeds = f"seed {last}" if data.test_runs == 1 else f"seeds {data.test_seed}-{last}"
+    draw = "drawn as PANet's code does" if data.official_draw else "seeded by number"
+    false_positives = {"count": "counted", "drop": "dropped"}[absent]
+    return (
+        f"val images, {data.size}x{data.size}, masks resized alike, void ignored, {data.test_runs} x "
+        f"{data.test_episodes:,} episodes ({draw}, {seeds}), absent classes {false_positives}"
+    )

@@ -1,0 +1,120 @@
+"""Reading images and masks from files, and caching an index: every error names the file."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from rich.console import Console
+from rich.progress import track
+
+from fsseg.data.base import Image, Index, Mask
+from fsseg.errors import FssegError
+
+_MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
+
+
+def read_image(path: Path) -> Image:
+    """An image file as RGB.
+
+    Raises:
+        FssegError: the file is missing, truncated or no image.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except FileNotFoundError as error:
+        raise FssegError(f"image {path} is missing. Put it there, or take its name out of the list.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FssegError(f"image {path} cannot be decoded ({error}). Replace the file.") from error
+
+
+def read_mask(path: Path) -> Mask:
+    """An indexed or grey-level PNG as class ids; a palette's colours are not looked at.
+
+    Raises:
+        FssegError: the file is missing, truncated or holds colours instead of ids.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            if picture.mode not in ("P", "L"):
+                raise FssegError(
+                    f"mask {path} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG."
+                )
+            return np.asarray(picture)
+    except FileNotFoundError as error:
+        raise FssegError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FssegError(f"mask {path} cannot be decoded ({error}). Replace the file.") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """``(height, width)`` of an image file, from its header alone.
+
+    Raises:
+        FssegError: the file is missing or no image.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            return picture.height, picture.width
+    except FileNotFoundError as error:
+        raise FssegError(f"image {path} is missing. Put it there, or take its name out of the list.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FssegError(f"image {path} cannot be decoded ({error}). Replace the file.") from error
+
+
+def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDArray[np.int32]]) -> Index:
+    """The index over mask files, read from the cache where no file changed since.
+
+    Args:
+        kind: begins the cache file's name.
+        files: one mask file per image number.
+        scan: pixel counts of an image number's mask.
+
+    Returns:
+        The index. A cache folder that cannot be written costs a new scan at each start, nothing else.
+    """
+    cache = _cache_folder() / f"{kind}-{_fingerprint(files)}.npz"
+    try:
+        with np.load(cache, allow_pickle=False) as stored:
+            return Index(stored["pixels"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        pass  # no cache yet, or one that was cut off: scan again
+    numbers: Iterable[int] = range(len(files))
+    if len(files) >= _MANY:
+        numbers = track(numbers, f"index of {len(files):,} masks", console=Console(stderr=True), transient=True)
+    index = Index(np.stack([scan(number) for number in numbers]))
+    _store(cache, index)
+    return index
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fsseg"
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            state = path.stat()
+        except FileNotFoundError as error:
+            raise FssegError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
+        digest.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _store(cache: Path, index: Index) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed, so that a second process never reads half a file.
+        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".npz", delete=False) as part:
+            np.savez_compressed(part, pixels=index.pixels)
+        Path(part.name).replace(cache)
+    except OSError:
+        return

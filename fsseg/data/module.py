@@ -1,0 +1,207 @@
+"""The LightningDataModule: a data set, cut into episodes."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from fsseg.data.base import Dataset, Split
+from fsseg.data.episodes import Episodes
+from fsseg.data.sampler import EpisodeOrder, Key, draw_episode, panet_episodes
+from fsseg.data.transforms import Augmentation
+from fsseg.episode import Batch, Episode
+from fsseg.errors import FssegError
+
+_FLIP = {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}
+ClassImages = dict[int, npt.NDArray[np.int64]]
+
+
+class EpisodeData(LightningDataModule):
+    """Episodes of base classes for training and validation, of novel classes for the test.
+
+    Training draws from the base classes' train images, validation from the base classes' val images (novel classes never
+    choose a checkpoint), the test from the novel classes' val images.
+
+    Args:
+        dataset: the data set, e.g. `Pascal`.
+        root: folder of the data set; the environment variable FSSEG_DATA_ROOT where it is not given.
+        fold: which classes are novel.
+        way: N, classes per episode.
+        shot: K, supports per class.
+        query: Q, queries per episode.
+        size: images and masks are resized to size x size (PANet section 4.1: 417).
+        batch_size: training episodes per step.
+        episodes: training episodes per epoch; every epoch has new ones.
+        augment: albumentations for training, each as ``{class_path: ..., init_args: {...}}``.
+        drop_novel: leave out training images that show a novel class. PANet keeps them, the object as background.
+        min_pixels: an image counts for a class from this many pixels on.
+        missing_classes: what a class with fewer than shot + query images is: an ``error``, or a class to ``skip``.
+        val_episodes: validation episodes.
+        test_runs: R, runs of the test, each with its own episodes (PANet: 5).
+        test_episodes: E, episodes per run (PANet: 1,000).
+        test_batch_size: validation and test episodes per step.
+        test_seed: seed of the first run; run r has test_seed + r (PANet: 1234).
+        official_draw: draw test episodes exactly as PANet's code does, the query's way fixed for a run.
+        seed: of training and validation episodes; --seed_everything where it is not given.
+        workers: processes that load episodes; 0 loads in the main one.
+
+    Raises:
+        FssegError: an argument is out of range; see `setup` for what the data may raise.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        root: str | None = None,
+        fold: int = 0,
+        way: int = 1,
+        shot: int = 1,
+        query: int = 1,
+        size: int = 417,
+        batch_size: int = 1,
+        episodes: int = 1000,
+        augment: list[dict[str, Any]] = [_FLIP],  # noqa: B006 - never changed; jsonargparse prints it as the default
+        drop_novel: bool = False,
+        min_pixels: int = 1,
+        missing_classes: Literal["error", "skip"] = "error",
+        val_episodes: int = 200,
+        test_runs: int = 5,
+        test_episodes: int = 1000,
+        test_batch_size: int = 1,
+        test_seed: int = 1234,
+        official_draw: bool = False,
+        seed: int | None = None,
+        workers: int = 2,
+    ) -> None:
+        super().__init__()
+        self.dataset, self.root, self.fold = dataset, root or os.environ.get("FSSEG_DATA_ROOT"), fold
+        self.way, self.shot, self.query, self.size = way, shot, query, size
+        self.batch_size, self.episodes, self.augment = batch_size, episodes, augment
+        self.drop_novel, self.min_pixels, self.missing_classes = drop_novel, min_pixels, missing_classes
+        self.val_episodes, self.test_runs, self.test_episodes = val_episodes, test_runs, test_episodes
+        self.test_batch_size, self.test_seed, self.official_draw = test_batch_size, test_seed, official_draw
+        self.seed, self.workers = seed or 0, workers
+        self.skipped: tuple[int, ...] = ()
+        self._opened = False
+        self._check()
+
+    def _check(self) -> None:
+        if not 0 <= self.fold < self.dataset.folds:
+            raise FssegError(f"--data.fold {self.fold}: {self.dataset.name} has folds 0 to {self.dataset.folds - 1}.")
+        novel = len(self.dataset.novel(self.fold))
+        if not 1 <= self.way <= novel:
+            raise FssegError(
+                f"--data.way {self.way}: a fold of {self.dataset.name} tests on {novel} classes, 1 to {novel}."
+            )
+        least = {"size": 8, "seed": 0, "test_seed": 0, "workers": 0, "val_episodes": 0}
+        for name in ("shot", "query", "size", "batch_size", "episodes", "min_pixels", "val_episodes", "test_runs",
+                     "test_episodes", "test_batch_size", "seed", "test_seed", "workers"):  # fmt: skip
+            if getattr(self, name) < least.get(name, 1):
+                raise FssegError(f"--data.{name} {getattr(self, name)}: at least {least.get(name, 1)} is needed.")
+
+    def setup(self, stage: str) -> None:
+        """Open the data set and choose the images of each class.
+
+        Raises:
+            FssegError: files missing or broken, or classes with too few images.
+        """
+        if not self._opened:
+            self.dataset.open(Path(self.root) if self.root else None)
+            self._opened = True
+        if stage == "fit":
+            self._train = self._class_images("train", self.base, self.missing_classes)
+            self._augmentation = Augmentation(self.augment)
+        if stage in ("fit", "validate"):
+            self._val = self._class_images("val", self.base, "skip") if self.val_episodes else {}
+        if stage == "test":
+            self._test = self._class_images("val", self.novel, self.missing_classes)
+            self.skipped = tuple(c for c in self.novel if c not in self._test)
+
+    @property
+    def base(self) -> tuple[int, ...]:
+        """Class ids that the fold trains on."""
+        return self.dataset.base(self.fold)
+
+    @property
+    def novel(self) -> tuple[int, ...]:
+        """Class ids that the fold tests on."""
+        return self.dataset.novel(self.fold)
+
+    def _class_images(self, split: Split, classes: tuple[int, ...], missing: str) -> ClassImages:
+        numbers: Any = self.dataset.numbers(split)
+        if split == "train" and self.drop_novel:
+            numbers = self.dataset.index.without(self.novel, numbers)
+        images = {c: self.dataset.index.images(c, numbers, self.min_pixels) for c in classes}
+        need = self.shot + self.query
+        few = {c: len(found) for c, found in images.items() if len(found) < need}
+        enough = {c: found for c, found in images.items() if c not in few}
+        if (few and missing == "error") or len(enough) < self.way:
+            names = ", ".join(f"{c} {self.dataset.class_name(c)} ({n})" for c, n in few.items())
+            mend = "Lower --data.shot, choose another fold" if len(enough) < self.way else "Lower --data.shot"
+            raise FssegError(
+                f"{self.way}-way {self.shot}-shot with {self.query} query needs {need} {split} images a class; too few "
+                f"show: {names}. {mend}, or leave classes out with --data.missing_classes skip."
+            )
+        return enough
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Training episodes; epoch e has numbers e x episodes and on."""
+        source = Episodes(self.dataset, self._drawn(self._train, self.seed), self.size, self._augmentation, self.seed)
+        return self._loader(source, EpisodeOrder(1, self.episodes, advance=True), self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Validation episodes of base classes on val images, the same in every epoch."""
+        if not self._val:
+            return []
+        source = Episodes(self.dataset, self._drawn(self._val, self.seed), self.size, Augmentation([]), self.seed)
+        return self._loader(source, EpisodeOrder(1, self.val_episodes, advance=False), self.test_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test episodes of novel classes on val images, run after run."""
+        draw = self._drawn(self._test, self.test_seed)
+        if self.official_draw:
+            lists = {c: found.tolist() for c, found in self._test.items()}
+            sizes = (self.way, self.shot, self.query)
+            runs = [
+                panet_episodes(lists, *sizes, self.test_seed + r, self.test_episodes) for r in range(self.test_runs)
+            ]
+
+            def draw(key: Key) -> Episode:
+                return runs[key.run][key.number]
+
+        source = Episodes(self.dataset, draw, self.size, Augmentation([]), self.test_seed)
+        return self._loader(source, EpisodeOrder(self.test_runs, self.test_episodes, False), self.test_batch_size)
+
+    def _drawn(self, images: ClassImages, seed: int) -> Callable[[Key], Episode]:
+        def draw(key: Key) -> Episode:
+            return draw_episode(images, self.way, self.shot, self.query, seed + key.run, key.number)
+
+        return draw
+
+    def _loader(self, source: Episodes, order: EpisodeOrder, batch_size: int) -> DataLoader[Batch]:
+        return DataLoader(
+            source,
+            batch_size=batch_size,
+            sampler=order,  # type: ignore[arg-type]
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker if self.workers else None,
+        )
+
+
+def _start_worker(worker: int) -> None:
+    """Leave Ctrl-C to the main process, and keep OpenCV from starting a thread pool in every worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    try:
+        import cv2
+    except ImportError:
+        return
+    cv2.setNumThreads(0)

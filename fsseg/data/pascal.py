@@ -1,0 +1,111 @@
+"""PASCAL-5i: VOC 2012 with SBD's annotations, from a `VOCdevkit` tree with `SegmentationClassAug`.
+
+Folds are blocks of five classes in VOC's order (OSLSM; every later code agrees): fold f tests on ids 5f+1 .. 5f+5.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg.data.base import Dataset, Image, Mask, Split, count_pixels
+from fsseg.data.files import cached_index, image_size, read_image, read_mask
+from fsseg.errors import FssegError
+
+_LISTS = {
+    "train": (
+        "SegmentationAug/train_aug",
+        "SegmentationAug/trainaug",
+        "Segmentation/trainaug",
+        "Segmentation/train_aug",
+    ),
+    "val": ("SegmentationAug/val", "Segmentation/val"),
+}
+_COMPLETE = {"train": 10_582, "val": 1_449}
+
+
+class Pascal(Dataset):
+    """VOC 2012 + SBD: 20 classes, 4 folds, void pixels 255."""
+
+    name = "PASCAL-5i"
+    class_names = (
+        "aeroplane", "bicycle", "bird", "boat", "bottle",
+        "bus", "car", "cat", "chair", "cow",
+        "diningtable", "dog", "horse", "motorbike", "person",
+        "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    )  # fmt: skip
+
+    def open(self, root: Path | None) -> None:
+        """Read the lists and build or load the index.
+
+        Raises:
+            FssegError: no VOC tree, no list, or a mask that is missing, of another size or with alien ids.
+        """
+        self._folder = _devkit(root)
+        names = {split: _names(self._folder, split) for split in ("train", "val")}
+        self._names = [*names["train"], *names["val"]]
+        self._train = len(names["train"])
+        incomplete = [f"{len(names[s]):,} of {n:,} {s} images" for s, n in _COMPLETE.items() if len(names[s]) != n]
+        if incomplete:
+            self.note = f"a subset of PASCAL VOC 2012 + SBD ({', '.join(incomplete)}): not comparable with PASCAL-5i"
+        masks = [self._mask_path(number) for number in range(len(self._names))]
+        self.index = cached_index("pascal", masks, self._scan)
+
+    def numbers(self, split: Split) -> range:
+        """Image numbers of a split."""
+        return range(self._train) if split == "train" else range(self._train, len(self._names))
+
+    def image_name(self, number: int) -> str:
+        """VOC's name of an image, e.g. ``2007_000033``."""
+        return self._names[number]
+
+    def image(self, number: int) -> Image:
+        """An image, RGB."""
+        return read_image(self._image_path(number))
+
+    def mask(self, number: int) -> Mask:
+        """An image's mask: class ids, 0 background, 255 void."""
+        return read_mask(self._mask_path(number))
+
+    def _image_path(self, number: int) -> Path:
+        return self._folder / "JPEGImages" / f"{self._names[number]}.jpg"
+
+    def _mask_path(self, number: int) -> Path:
+        return self._folder / "SegmentationClassAug" / f"{self._names[number]}.png"
+
+    def _scan(self, number: int) -> npt.NDArray[np.int32]:
+        path, mask = self._mask_path(number), self.mask(number)
+        size = image_size(self._image_path(number))
+        if mask.shape != size:
+            raise FssegError(
+                f"mask {path} is {mask.shape[1]}x{mask.shape[0]}, its image {size[1]}x{size[0]}. Replace one."
+            )
+        return count_pixels(mask, len(self.class_names), lambda: f"mask {path}")
+
+
+def _devkit(root: Path | None) -> Path:
+    if root is None:
+        raise FssegError("PASCAL-5i needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds VOC2012.")
+    for folder in (root / "VOC2012", root / "VOCdevkit" / "VOC2012", root):
+        if (folder / "JPEGImages").is_dir():
+            break
+    else:
+        raise FssegError(f"--data.root {root} is no VOCdevkit: no VOC2012/JPEGImages below it.")
+    if not (folder / "SegmentationClassAug").is_dir():
+        raise FssegError(
+            f"{folder} has no SegmentationClassAug: masks of VOC and SBD as indexed PNGs are needed there."
+        )
+    return folder
+
+
+def _names(folder: Path, split: str) -> list[str]:
+    """Image names of a split; a line may be a name, or the image's and the mask's path as in DeepLab's lists."""
+    lists = folder / "ImageSets"
+    for name in _LISTS[split]:
+        path = lists / f"{name}.txt"
+        if path.is_file():
+            names = [Path(line.split()[0]).stem for line in path.read_text().splitlines() if line.strip()]
+            if not names:
+                raise FssegError(f"list {path} is empty.")
+            return names
+    raise FssegError(f"{lists} has no list of the {split} images; one of {', '.join(_LISTS[split])} (.txt) is needed.")

@@ -1,0 +1,130 @@
+"""Episodes and predictions as pictures; the only file that draws."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from fsseg.episode import BACKGROUND, IGNORE
+
+# Okabe and Ito's colours, told apart by colour-blind people too; one per way.
+COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
+_VOID = (160, 160, 160)
+_SIDE, _GAP, _ARROW, _TEXT = 192, 8, 36, 20  # pixels of a tile, between tiles, before the query, of a line of text
+_SHOTS = 5  # supports shown per way
+
+
+class Panel(NamedTuple):
+    """An episode's first query and what was made of it.
+
+    Attributes:
+        support_image: supports of all ways.
+        support_mask: their episode labels.
+        query_image: the query.
+        query_mask: its episode labels.
+        prediction: predicted episode labels.
+        names: class name of each way.
+        iou: IoU of each way on this query, in percent; NaN where neither mask nor prediction show it.
+    """
+
+    support_image: UInt8[Tensor, "N K 3 H W"]
+    support_mask: UInt8[Tensor, "N K H W"]
+    query_image: UInt8[Tensor, "3 H W"]
+    query_mask: UInt8[Tensor, "H W"]
+    prediction: Tensor
+    names: tuple[str, ...]
+    iou: tuple[float, ...]
+
+
+def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
+    """A sheet with one episode per row: supports with masks, the query with its truth, the query with the prediction."""
+    rows = [_draw_row(panel) for panel in panels]
+    width = max(row.width for row in rows)
+    height = sum(row.height for row in rows) + _GAP * (len(rows) + 1) + _TEXT
+    sheet = PIL.Image.new("RGB", (width + 2 * _GAP, height), "white")
+    draw = PIL.ImageDraw.Draw(sheet)
+    legend = "support: mask outlined   query: truth outlined, prediction filled   grey: ignored"
+    draw.text((_GAP, _GAP // 2), legend, fill=(70, 70, 70), font=_font(12))
+    top = _TEXT + _GAP
+    for row in rows:
+        sheet.paste(row, (_GAP, top))
+        top += row.height + _GAP
+    return sheet
+
+
+def _draw_row(panel: Panel) -> PIL.Image.Image:
+    way, shot = panel.support_mask.shape[:2]
+    shown = min(shot, _SHOTS)
+    width = way * shown * (_SIDE + _GAP) + _ARROW + 2 * (_SIDE + _GAP)
+    row = PIL.Image.new("RGB", (width, _SIDE + 2 * _TEXT), "white")
+    draw, left = PIL.ImageDraw.Draw(row), 0
+    for n in range(way):
+        for k in range(shown):
+            own = panel.support_mask[n, k] * (panel.support_mask[n, k] == n + 1)
+            row.paste(_tile(panel.support_image[n, k], own, own * 0), (left, 0))
+            if k == 0:
+                more = f", {shown} of {shot} shown" if shot > shown else ""
+                _caption(draw, left, f"support: {panel.names[n]}{more}", COLOURS[n % len(COLOURS)])
+            left += _SIDE + _GAP
+    middle = _SIDE // 2
+    draw.line((left, middle, left + _ARROW - _GAP - 6, middle), fill=(90, 90, 90), width=3)
+    tip = left + _ARROW - _GAP
+    draw.polygon([(tip, middle), (tip - 9, middle - 6), (tip - 9, middle + 6)], fill=(90, 90, 90))
+    left += _ARROW
+    row.paste(_tile(panel.query_image, panel.query_mask, panel.query_mask * 0), (left, 0))
+    _caption(draw, left, "query: truth", (70, 70, 70))
+    left += _SIDE + _GAP
+    row.paste(_tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
+    for n, (name, iou) in enumerate(zip(panel.names, panel.iou, strict=True)):
+        text = f"{name}  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}"
+        _caption(draw, left + n * (_SIDE // way), text, COLOURS[n % len(COLOURS)])
+    return row
+
+
+def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
+    """An image with one label map outlined and another one filled, as a square."""
+    pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
+    outline = _resize(outlined[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
+    fill = _resize(filled[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
+    for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]):
+        region = fill == label
+        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(_colour(label))
+    for label in np.unique(outline[outline != BACKGROUND]):
+        edge, around = _edges(outline == label)
+        pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any picture
+        pixels[edge] = _VOID if label == IGNORE else _colour(label)
+    return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _resize(image: Tensor, mode: str) -> Tensor:
+    antialias = mode == "bilinear"
+    return F.interpolate(image, size=(_SIDE, _SIDE), mode=mode, antialias=antialias)
+
+
+def _edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The inner edge of a region, two pixels wide, and one pixel around the region."""
+    inside = torch.from_numpy(region)[None, None].float()
+    eroded = -F.max_pool2d(-inside, 5, stride=1, padding=2)
+    dilated = F.max_pool2d(inside, 3, stride=1, padding=1)
+    return (inside - eroded)[0, 0].numpy() > 0, (dilated - inside)[0, 0].numpy() > 0
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    return COLOURS[(label - 1) % len(COLOURS)]
+
+
+def _caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, colour: tuple[int, int, int]) -> None:
+    draw.rectangle((left, _SIDE + 5, left + 9, _SIDE + 14), fill=colour)
+    draw.text((left + 14, _SIDE + 2), text, fill=(40, 40, 40), font=_font(13))
+
+
+def _font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    return PIL.ImageFont.load_default(size)

@@ -1,0 +1,144 @@
+"""The one LightningModule that trains and tests every method."""
+
+from typing import Any, NamedTuple
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+
+from fsseg.episode import Batch
+from fsseg.errors import FssegError
+from fsseg.methods.base import Method
+from fsseg.metrics import Absent, BinaryIoU, ClassIoU, Counts, count
+
+
+class TestOutput(NamedTuple):
+    """What a test step gives to callbacks.
+
+    Attributes:
+        prediction: ``B Q H W`` episode labels.
+        counts: pixel counts per query and label.
+    """
+
+    prediction: Tensor
+    counts: Counts
+
+
+class Task(LightningModule):
+    """Optimiser, schedule, steps, metrics and logging around a method.
+
+    Args:
+        method: the method, e.g. `PANet`.
+        optimizer: PANet section 4.1: SGD of 1e-3, momentum 0.9, weight decay 5e-4 on everything.
+        lr_scheduler: stepped per iteration; PANet's drops by 10 at 10,000 and 20,000 of 30,000 iterations.
+        absent: whether false positives of a class that a query lacks ``count`` (PMMs), or ``drop`` out (PANet).
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        optimizer: OptimizerCallable = lambda p: SGD(p, lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
+        absent: Absent = "count",
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.optimizer, self.lr_scheduler, self.absent = optimizer, lr_scheduler, absent
+        self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
+
+    def setup(self, stage: str) -> None:
+        """Make the metrics, whose size is the data set's."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage in ("fit", "validate"):
+            self.val_iou = ClassIoU(data.base, absent=self.absent)
+            self.val_binary = BinaryIoU(absent=self.absent)
+        if stage == "test":
+            self.test_iou = ClassIoU(data.novel, data.test_runs, self.absent)
+            self.test_binary = BinaryIoU(data.test_runs, self.absent)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits ``B Q 1+N H W``."""
+        logits: Tensor = self.method(batch)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step on a batch of episodes."""
+        losses = self.method.loss(batch)
+        loss = losses["loss"]
+        if not loss.isfinite():
+            images = sorted({*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()})
+            raise FssegError(
+                f"the loss is {loss.item()} at step {self.global_step} (image numbers {images}). Lower "
+                "--model.optimizer.lr, or use --trainer.precision 32; the last checkpoint is kept."
+            )
+        for name, value in losses.items():
+            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch.run))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of validation episodes."""
+        counts = count(self(batch).argmax(2), batch.query_mask, batch.classes.shape[1])
+        run = batch.run.where(batch.number >= 0, -1)
+        self.val_iou.update(counts, batch.classes, run)
+        self.val_binary.update(counts, run)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics of base classes."""
+        self.log("val/mean_iou", self.val_iou.compute().mean.float(), prog_bar=True)
+        self.log("val/binary_iou", self.val_binary.compute().mean.float())
+        self.val_iou.reset()
+        self.val_binary.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
+        """Segment a batch of test episodes and count."""
+        prediction = self(batch).argmax(2)
+        counts = count(prediction, batch.query_mask, batch.classes.shape[1])
+        run = batch.run.where(batch.number >= 0, -1)
+        self.test_iou.update(counts, batch.classes, run)
+        self.test_binary.update(counts, run)
+        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
+        return TestOutput(prediction, counts)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics, and start anew for a second test."""
+        self.log("test/mean_iou", self.test_iou.compute().mean.float())
+        self.log("test/binary_iou", self.test_binary.compute().mean.float())
+        self.test_iou.reset()
+        self.test_binary.reset()
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over all trainable parameters, and the schedule, per iteration."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer(trainable)
+        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card into the checkpoint, so that a test can refuse what does not fit."""
+        checkpoint["fsseg"] = self.card
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""
+        scheduler.step()
+
+
+def read_card(path: str) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Raises:
+        FssegError: no file, a truncated one, or one that fsseg did not write.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise FssegError(f"--ckpt_path {path}: no such file.") from error
+    except Exception as error:  # torch raises nearly anything on a broken file
+        raise FssegError(
+            f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
+        ) from error
+    if not isinstance(checkpoint, dict) or not checkpoint.get("fsseg") or "state_dict" not in checkpoint:
+        raise FssegError(f"--ckpt_path {path} is no checkpoint of `fsseg fit`.")
+    return {**checkpoint["fsseg"], "step": checkpoint.get("global_step", 0)}
