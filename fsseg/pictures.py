@@ -17,9 +17,9 @@ from fsseg.episode import BACKGROUND, IGNORE
 
 # Okabe and Ito's colours, told apart by colour-blind people too; one per way.
 COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
-_VOID = (160, 160, 160)
 _SIDE, _GAP, _ARROW, _TEXT = 192, 8, 36, 20  # pixels of a tile, between tiles, before the query, of a line of text
 _SHOTS = 5  # supports shown per way
+_WIDE = 800  # pixels; narrower episodes stand two in a row
 
 
 class Panel(NamedTuple):
@@ -45,22 +45,23 @@ class Panel(NamedTuple):
 
 
 def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
-    """A sheet with one episode per row: supports with masks, the query with its truth, the query with the prediction."""
-    rows = [_draw_row(panel) for panel in panels]
-    width = max(row.width for row in rows)
-    height = sum(row.height for row in rows) + _GAP * (len(rows) + 1) + _TEXT
-    sheet = PIL.Image.new("RGB", (width + 2 * _GAP, height), "white")
+    """A sheet of episodes: supports with masks, the query with its truth, the query in grey with the prediction."""
+    tiles = [_draw_episode(panel) for panel in panels]
+    width = max(tile.width for tile in tiles) + 3 * _GAP
+    columns = 2 if width < _WIDE and len(tiles) > 1 else 1
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    height = tiles[0].height + _GAP
+    sheet = PIL.Image.new("RGB", (columns * width, len(rows) * height + _TEXT + _GAP), "white")
     draw = PIL.ImageDraw.Draw(sheet)
-    legend = "support: mask outlined   query: truth outlined, prediction filled   grey: ignored"
+    legend = "support: mask outlined   query: truth outlined, prediction filled   pale: ignored"
     draw.text((_GAP, _GAP // 2), legend, fill=(70, 70, 70), font=_font(12))
-    top = _TEXT + _GAP
-    for row in rows:
-        sheet.paste(row, (_GAP, top))
-        top += row.height + _GAP
+    for r, row in enumerate(rows):
+        for c, tile in enumerate(row):
+            sheet.paste(tile, (_GAP + c * width, _TEXT + _GAP + r * height))
     return sheet
 
 
-def _draw_row(panel: Panel) -> PIL.Image.Image:
+def _draw_episode(panel: Panel) -> PIL.Image.Image:
     way, shot = panel.support_mask.shape[:2]
     shown = min(shot, _SHOTS)
     width = way * shown * (_SIDE + _GAP) + _ARROW + 2 * (_SIDE + _GAP)
@@ -94,13 +95,17 @@ def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
     pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
     outline = _resize(outlined[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
     fill = _resize(filled[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
+    if fill.any():  # colours of the picture would mix with the prediction's
+        pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
     for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]):
         region = fill == label
         pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(_colour(label))
-    for label in np.unique(outline[outline != BACKGROUND]):
+    ignored = outline == IGNORE
+    pixels[ignored] = 0.4 * pixels[ignored] + 0.6 * 255
+    for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]):
         edge, around = _edges(outline == label)
         pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any picture
-        pixels[edge] = _VOID if label == IGNORE else _colour(label)
+        pixels[edge] = _colour(label)
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 

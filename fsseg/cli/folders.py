@@ -14,7 +14,7 @@ _CHOSEN = "FSSEG_RUN_FOLDER"
 
 
 def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Path:
-    """The folder of a training run, made and writable.
+    """The folder of a training run; `make` makes it once nothing else can be refused.
 
     Args:
         out: asked for by the user; refused where it holds another run.
@@ -23,7 +23,7 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Pa
         resumed: checkpoint that goes on; its folder is used unless ``out`` says otherwise.
 
     Raises:
-        FssegError: the folder holds another run, or cannot be written.
+        FssegError: the folder holds another run.
     """
     if chosen := os.environ.get(_CHOSEN):
         return Path(chosen)
@@ -36,7 +36,6 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Pa
             raise FssegError(
                 f"--out {folder} already holds a run. Choose another folder, or resume it with --ckpt_path."
             )
-    _make(folder)
     os.environ[_CHOSEN] = str(folder.resolve())
     return folder
 
@@ -57,7 +56,7 @@ def result_folder(folder: Path) -> Iterator[Path]:
     Raises:
         FssegError: the place cannot be written; known before the work starts.
     """
-    _make(folder.parent)
+    make(folder.parent)
     try:
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
@@ -78,7 +77,12 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _make(folder: Path) -> None:
+def make(folder: Path) -> None:
+    """Make a folder.
+
+    Raises:
+        FssegError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):

@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fsseg.benchmark.published import Setting
 from fsseg.benchmark.tables import Tested
 from fsseg.cli import checkpoint, folders
 from fsseg.cli.callbacks import LastCheckpoint, LineProgress
-from fsseg.cli.parser import Parser
+from fsseg.cli.parser import Parser, check_yaml
 from fsseg.cli.report import Report, describe
 from fsseg.data import EpisodeData
 from fsseg.encoders import Encoder, without_pretrained_weights
@@ -36,12 +37,12 @@ def run(arguments: list[str]) -> int:
     ckpt_path = _value(arguments, "--ckpt_path")
     card = read_card(ckpt_path) if ckpt_path else None
     flags = {word.partition("=")[0] for word in arguments}
-    if "--config" not in flags and not any(flag.startswith("--model") for flag in flags):
-        if card is None or ckpt_path is None:
-            if "--help" not in flags:
-                raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
-        else:
-            arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card)]
+    if card is not None and ckpt_path is not None and "--config" not in flags:
+        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card)]
+    elif not {"--config", "--model", "--model.method", "--help"} & flags:
+        raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
+    for path in [word for before, word in pairwise(arguments) if before == "--config"]:
+        check_yaml(path)
     try:
         return Commands(arguments, card).code
     except MisconfigurationException as error:
@@ -69,7 +70,8 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in ("LightningCLI's args", ".*LeafSpec.*", ".*does not have many workers.*",
                     "Checkpoint directory .* exists", ".*self.log.*batch_size.*", ".*returned 0 length.*",
-                    ".*isinstance.treespec.*", ".*defined a `validation_step`.*"):  # fmt: skip
+                    ".*isinstance.treespec.*", ".*defined a `validation_step`.*",
+                    "The number of training batches .* is smaller than the logging interval"):  # fmt: skip
         warnings.filterwarnings("ignore", message=message)
 
 
@@ -95,6 +97,7 @@ class Commands(LightningCLI):
                 "enable_model_summary": False,
             },
             parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},
             args=arguments,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -109,7 +112,7 @@ class Commands(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options besides those of model, data and trainer."""
         parser.add_argument("--out", type=str | None, default=None, help="Folder of the run, or of the results.")
-        parser.add_argument("--untrained", type=bool, default=False, help="Test without a checkpoint.")
+        parser.add_argument("--untrained", action="store_true", help="Test without a checkpoint.")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -184,13 +187,18 @@ class Commands(LightningCLI):
             kwargs["enable_checkpointing"] = False
             callbacks = []
         trainer_config = {**config, **kwargs}
-        return self._instantiate_trainer(trainer_config, callbacks + own)
+        try:
+            return self._instantiate_trainer(trainer_config, callbacks + own)
+        except (TypeError, ValueError) as error:
+            raise FssegError("--trainer: " + " ".join(str(error).split())) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         {"fit": self._fit, "validate": self._validate, "test": self._test}[subcommand]()
 
     def _fit(self) -> None:
+        self.datamodule.setup("fit")  # whatever it refuses, it refuses before a file is written
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            folders.make(self.folder)
             folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
         super()._run_subcommand("fit")
         if not self.trainer.is_global_zero:

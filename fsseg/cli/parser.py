@@ -1,24 +1,84 @@
 """The argument parser: jsonargparse's errors in one line that a person can act on."""
 
+import inspect
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
 from typing import NoReturn
 
+import yaml
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
+import fsseg.data
+import fsseg.encoders
+import fsseg.methods
 from fsseg.errors import FssegError
+
+_CLASSES = {
+    name: getattr(module, name)
+    for module in (fsseg.methods, fsseg.encoders, fsseg.data)
+    for name in module.__all__
+    if inspect.isclass(getattr(module, name))
+}
 
 
 class Parser(LightningArgumentParser):
     """LightningCLI's parser, raising `FssegError` instead of printing its usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the error as one line."""
+        """Raise the error as one line, with a hint at what may have been meant."""
         if not self.exit_on_error:
             super().error(message, ex)
-        raise FssegError(one_line(message))
+        raise FssegError(explain(message, _options(self)))
 
 
-def one_line(message: str) -> str:
-    """Jsonargparse's message without its line breaks and repetitions."""
+def explain(message: str, options: Iterable[str]) -> str:
+    """A parser's message as one line, with the known words nearest to an unknown one."""
     text = " ".join(message.split())
-    return re.sub(r"^Parser key \"?(.+?)\"?: ", r"--\1: ", text)
+    text = re.sub(r'^Parser key "?(.+?)"?: ', r"--\1: ", text)
+    text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("a int.", "an int.")
+    if found := re.search(r"unrecognized arguments: (\S+)", text):
+        flag = found[1].partition("=")[0]
+        return f"no option {flag}.{_near(flag, options)}"
+    if found := re.search(r"Expected a dot import path string: (\S+)", text):
+        return f"{text.split(':')[0]}: no class {found[1]}.{_near(found[1], _CLASSES)}"
+    if found := re.search(r"class_path '?([\w.]+)'?: .*[Oo]ption '([\w.]+)' is not accepted", text):
+        name, option = found[1].rpartition(".")[2], found[2]
+        known = list(inspect.signature(_CLASSES[name]).parameters) if name in _CLASSES else []
+        return f"{name} has no option {option}.{_near(option, known)} It has: {', '.join(known)}."
+    if found := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", text):
+        key = "--" + (found[1] or found[2])
+        return f"no option {key}.{_near(key, options)}"
+    return text
+
+
+def check_yaml(path: str) -> None:
+    """Name the file and the line where a configuration is no YAML.
+
+    Raises:
+        FssegError: it isn't, or holds no options.
+    """
+    if not Path(path).is_file():
+        return  # the configuration inside a checkpoint
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise FssegError(f"--config {path}{where}: {getattr(error, 'problem', None) or 'no text'} (no YAML).") from error
+    if not isinstance(content, dict):
+        raise FssegError(f"--config {path} holds no options; see experiments/quickstart.yaml for the form.")
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    """Flags of a parser and of its commands."""
+    commands = getattr(parser, "_subcommands_action", None)
+    parsers = [parser, *(commands.choices.values() if commands else [])]
+    return [option for p in parsers for action in p._actions for option in action.option_strings]

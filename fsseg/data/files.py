@@ -81,7 +81,8 @@ def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDA
     """
     cache = _cache_folder() / f"{kind}-{_fingerprint(files)}.npz"
     try:
-        with np.load(cache, allow_pickle=False) as stored:
+        # Opened here, since numpy leaves a file open that it fails to read.
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return Index(stored["pixels"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # no cache yet, or one that was cut off: scan again

@@ -1,13 +1,12 @@
 """Shapes: a built-in data set of drawn objects, for the quickstart and for tests. It needs no files.
 
-A class is a texture on a shape, e.g. "striped star". All else is drawn at random and says nothing about the class: the
-colours of object and background, place, size, tilt, and the wavelength and phase of the texture. An image shows two to
-four objects of different classes, so that finding the foreground isn't enough.
+A class is a texture on a shape, e.g. "striped star". All else is random and says nothing about the class: colours,
+place, size, tilt, and the texture's wavelength and phase. An image shows two to four objects of different classes, so
+that finding the foreground isn't enough.
 
 Why 5 textures x 4 shapes: each fold holds every texture once and every shape at least once, in combinations that no
-other fold shows. So the base classes show all textures and all shapes, and a novel class is a new combination of them:
-what a small network that trains for minutes can generalise to. Objects are tilted by 20 degrees at most, as bands and
-stripes differ in their direction only.
+other fold holds. So a novel class is a new combination of what base classes show, and a small network that trains for
+minutes generalises to it. Objects tilt by 20 degrees at most, as bands and stripes differ in direction only.
 """
 
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from fsseg.data.base import Dataset, Image, Index, Mask, Split, count_pixels
 from fsseg.errors import FssegError
 
 Plane = npt.NDArray[np.float32]  # H W, or H W 3 for colours
+Point = npt.NDArray[np.float64]  # x y
 
 MIN_SIZE = 32  # below, a texture's wavelength is under three pixels
 SHARE = (0.09, 0.135)  # an object's share of the image's area, before border and other objects cut it
@@ -31,17 +31,14 @@ REACH = 1.6  # no shape is wider, in radii of the disc of equal area
 
 
 def _star(corners: int, inner: float, outer: float) -> Callable[[Plane, Plane], Plane]:
-    """A star with a corner on top; ``inner`` of its radius lies between corners, cos(pi / corners) makes a polygon.
-
-    The plane is folded into half a spike, where the border is one line.
-    """
-    half = np.pi / corners
-    edge = np.array([inner * np.cos(half) - 1, inner * np.sin(half)])
+    """A star, ``inner * outer`` wide between corners: the plane folded to half a spike, whose border is a line."""
+    half = np.float32(np.pi / corners)
+    edge = np.array([inner * np.cos(half) - 1, inner * np.sin(half)], dtype=np.float32)
     normal = np.array([edge[1], -edge[0]]) / np.hypot(*edge)
 
     def distance(x: Plane, y: Plane) -> Plane:
         radius, angle = np.hypot(x, y), np.arctan2(x, -y)
-        folded = np.abs((angle + np.float32(half)) % np.float32(2 * half) - np.float32(half))
+        folded = np.abs((angle + half) % (2 * half) - half)
         result: Plane = (radius * np.cos(folded) - outer) * normal[0] + radius * np.sin(folded) * normal[1]
         return result
 
@@ -50,8 +47,7 @@ def _star(corners: int, inner: float, outer: float) -> Callable[[Plane, Plane], 
 
 def _cross(x: Plane, y: Plane) -> Plane:
     """Two bars."""
-    x, y = np.abs(x), np.abs(y)
-    result: Plane = np.maximum(np.maximum(x, y) - 1.32, np.minimum(x, y) - 0.36)
+    result: Plane = np.maximum(np.maximum(abs(x), abs(y)) - 1.32, np.minimum(abs(x), abs(y)) - 0.36)
     return result
 
 
@@ -109,12 +105,8 @@ class Shapes(Dataset):
 
     def open(self, root: Path | None = None) -> None:
         """Draw all images; ``root`` is ignored."""
-        count = self.train + self.val
-        self._images = np.empty((count, self.size, self.size, 3), dtype=np.uint8)
-        self._masks = np.empty((count, self.size, self.size), dtype=np.uint8)
-        for i in range(count):
-            self._images[i], self._masks[i] = draw(self.size, self.seed, i)
-        self.index = Index(np.stack([count_pixels(mask, len(self.class_names)) for mask in self._masks]))
+        self._drawn = [draw(self.size, self.seed, i) for i in range(self.train + self.val)]
+        self.index = Index(np.stack([count_pixels(mask, len(self.class_names)) for _, mask in self._drawn]))
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split: train first, then val."""
@@ -126,11 +118,11 @@ class Shapes(Dataset):
 
     def image(self, number: int) -> Image:
         """An image, RGB; a copy, so that nobody changes ours."""
-        return self._images[number].copy()
+        return self._drawn[number][0].copy()
 
     def mask(self, number: int) -> Mask:
         """An image's mask, class ids and 0; a copy."""
-        return self._masks[number].copy()
+        return self._drawn[number][1].copy()
 
 
 def draw(size: int, seed: int, number: int) -> tuple[Image, Mask]:
@@ -151,11 +143,11 @@ def _choose_classes(random: np.random.Generator, sure: int) -> list[int]:
     return [int(c) for c in random.permutation([sure, *others[: random.integers(1, 4)]])]
 
 
-def _choose_centres(random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+def _choose_centres(random: np.random.Generator, count: int) -> Point:
     """Centres ``x, y`` in sides of the image: the first of many draws that keeps objects apart, else the best."""
     draws = random.uniform(0.18, 0.82, (100, count, 2))
     distances = np.linalg.norm(draws[:, :, None] - draws[:, None], axis=-1) + 9 * np.eye(count)
-    chosen: npt.NDArray[np.float64] = draws[np.argmax(distances.min((1, 2)).clip(max=APART))]
+    chosen: Point = draws[np.argmax(distances.min((1, 2)).clip(max=APART))]
     return chosen
 
 
@@ -179,12 +171,7 @@ def _paint_background(random: np.random.Generator, size: int, colour: Plane) -> 
 
 
 def _paint_object(
-    random: np.random.Generator,
-    image: Plane,
-    mask: Mask,
-    centre: npt.NDArray[np.float64],
-    class_id: int,
-    background: Plane,
+    random: np.random.Generator, image: Plane, mask: Mask, centre: Point, class_id: int, background: Plane
 ) -> None:
     """Paint an object over image and mask, within the window that can hold it."""
     size = len(mask)

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,9 +64,15 @@ def _build(step: Mapping[str, Any] | str) -> Any:
         transform = getattr(importlib.import_module(module or "albumentations"), name)
         if "fill_mask" in inspect.signature(transform.__init__).parameters:
             arguments.setdefault("fill_mask", IGNORE)
-        return transform(**arguments)
+        with warnings.catch_warnings():
+            # albumentations only warns of an argument that it doesn't know, and goes on without it.
+            warnings.filterwarnings("error", message=".*not valid for transform")
+            made = transform(**arguments)
+        if not hasattr(made, "available_keys"):
+            raise AttributeError(path)
+        return made
     except (ImportError, AttributeError) as error:
         raise FssegError(f"--data.augment {path!r}: albumentations has no such transform.") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UserWarning) as error:
         reason = " ".join(str(error).split())
         raise FssegError(f"--data.augment {path} with {arguments}: {reason}") from error

@@ -22,7 +22,7 @@ class ConvNet(Encoder):
 
     def __init__(
         self,
-        widths: tuple[int, ...] = (32, 64, 128),
+        widths: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (2, 2, 1),
         convolutions: int = 2,
         groups: int = 8,

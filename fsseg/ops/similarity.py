@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 
 def cosine_similarity(
-    feature: Float[Tensor, "*b C h w"], prototype: Float[Tensor, "*b L C"], eps: float = 1e-8
-) -> Float[Tensor, "*b L h w"]:
+    feature: Float[Tensor, "*#b C h w"], prototype: Float[Tensor, "*#b L C"], eps: float = 1e-8
+) -> Float[Tensor, "*#b L h w"]:
     """Cosine of every feature cell with every prototype.
 
     Args:

@@ -1,0 +1,44 @@
+# A fresh machine needs two commands: make quickstart, make test. Both make .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Shorter quickstart, e.g. `make quickstart STEPS=100 EPISODES=50`.
+STEPS ?= 1500
+EPISODES ?= 500
+PYTEST ?= -n 2
+
+.PHONY: quickstart test fast lint format install clean
+
+# Starts afresh each time, in a folder that nothing else uses.
+RUN := runs/make-quickstart
+
+quickstart: install
+	rm -rf $(RUN)
+	$(BIN)/fsseg fit --config experiments/quickstart.yaml --trainer.max_steps $(STEPS) --out $(RUN)
+	$(BIN)/fsseg test --ckpt_path $(RUN)/last.ckpt --data.test_episodes $(EPISODES)
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
+
+fast: install  ## without the tests that start processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'fsseg needs Python 3.11 or newer: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,55 @@
+"""Command line in this process: fast, and its output can be read."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fsseg.cli import main
+from fsseg.cli.help import experiment_folder
+
+TINY = (
+    "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
+    "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]", "--data.workers=0",
+    "--data.val_episodes=2", "--data.test_runs=2", "--data.test_episodes=10", "--data.episodes=8",
+    "--data.batch_size=2", "--trainer.max_steps=4", "--trainer.accelerator=cpu",
+)  # fmt: skip
+QUICKSTART = ("--config", str(experiment_folder() / "quickstart.yaml"), *TINY)
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The error as the person reads it."""
+        return self.err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def fsseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable]:
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+        code = main(list(arguments))
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    yield run
+    monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of a tiny training on fold 0 of Shapes."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FSSEG_RUN_FOLDER", raising=False)
+        assert main(["fit", *QUICKSTART, "--out", str(out)]) == 0
+        patch.delenv("FSSEG_RUN_FOLDER", raising=False)
+    return out / "last.ckpt"

@@ -1,0 +1,181 @@
+"""fit, validate, test and help, as a person uses them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from fsseg.cli.help import COMMANDS, experiments
+from tests.cli.conftest import QUICKSTART, TINY
+
+ENVIRONMENT = {
+    k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")
+}
+FSSEG = [sys.executable, "-m", "fsseg"]
+
+
+def test_help_is_short_and_lists_everything(fsseg):
+    ran = fsseg("--help")
+    assert ran.code == 0
+    assert all(name in ran.out for name in [*COMMANDS, *experiments()])
+    assert len(ran.out.splitlines()) < 25
+    for command in COMMANDS:
+        page = fsseg(command, "--help").out
+        assert "--ckpt_path FILE" in page
+        assert len(page.splitlines()) < 30
+
+
+def test_help_imports_no_torch():
+    code = "import sys; from fsseg.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(experiments()))
+def test_experiment_states_what_to_expect_and_parses(fsseg, name):
+    header = [line for line in experiments()[name].read_text().splitlines() if line.startswith("#")]
+    assert f"fsseg fit --config experiments/{name}.yaml" in "\n".join(header)
+    assert any(digit.isdigit() for digit in header[0])
+    ran = fsseg("fit", "--config", f"experiments/{name}.yaml", "--print_config")
+    assert ran.code == 0
+    assert yaml.safe_load(ran.out)["trainer"]["max_steps"] > 0
+
+
+@pytest.mark.parametrize("name", sorted(set(experiments()) - {"quickstart"}))
+def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
+    small = [flag for flag in TINY if "encoder" not in flag]
+    ran = fsseg(
+        "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.augment", "[]",
+        "--model.method.encoder", "ConvNet", "--model.method.encoder.widths", "[8,8]",
+        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--out", "run",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "run/last.ckpt").is_file()
+
+
+def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
+    ran = fsseg("test", "--ckpt_path", str(trained), "--out", "result")
+    assert ran.code == 0, ran.err
+    result = tmp_path / "result"
+    for name in ("rows.csv", "table.md", "table.json", "episodes.png", "config.yaml"):
+        assert (result / name).is_file()
+        assert name == "config.yaml" or f"result/{name}" in ran.out
+    rows = list(csv.DictReader((result / "rows.csv").open()))
+    assert len(rows) == 2 * 10 * 2  # runs, episodes, background and class
+    table = json.loads((result / "table.json").read_text())
+    assert table["checkpoint"] == f"{trained} (step 4)"
+    assert f"{table['mean_iou']['mean']:.1f} +- {table['mean_iou']['std']:.1f}" in ran.out
+    with Image.open(result / "episodes.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_configuration_beside_a_checkpoint_survives_tests(fsseg, trained):
+    before = (trained.parent / "config.yaml").read_bytes()
+    folders = [fsseg("test", "--ckpt_path", str(trained)).out for _ in range(2)]
+    assert f"{trained.parent / 'test'}/rows.csv" in folders[0]
+    assert f"{trained.parent / 'test-2'}/rows.csv" in folders[1], "a second test must not overwrite the first"
+    assert (trained.parent / "config.yaml").read_bytes() == before
+    tables = [(trained.parent / name / "rows.csv").read_bytes() for name in ("test", "test-2")]
+    assert tables[0] == tables[1]
+
+
+def test_configuration_inside_a_checkpoint_serves_where_the_file_is_gone(fsseg, trained, tmp_path):
+    (tmp_path / "moved.ckpt").write_bytes(trained.read_bytes())
+    ran = fsseg("test", "--ckpt_path", "moved.ckpt", "--out", "result")
+    assert ran.code == 0, ran.err
+
+
+def test_inference_options_and_shots_may_differ_from_training(fsseg, trained):
+    ran = fsseg("test", "--ckpt_path", str(trained), "--model.method.scale", "10", "--data.shot", "2", "--out", "result")
+    assert ran.code == 0, ran.err
+    assert "1-way 2-shot" in ran.out
+
+
+def test_a_flag_before_the_configuration_wins_all_the_same(fsseg):
+    ran = fsseg("fit", "--data.fold", "2", *QUICKSTART, "--print_config")
+    assert yaml.safe_load(ran.out)["data"]["fold"] == 2
+
+
+def test_untrained_is_called_init_and_has_its_own_folder(fsseg, tmp_path):
+    ran = fsseg("test", *QUICKSTART, "--untrained")
+    assert ran.code == 0, ran.err
+    assert "PANet-init" in ran.out
+    assert (tmp_path / "runs/quickstart/fold0/test-untrained/table.md").is_file()
+
+
+def test_validate_measures_base_classes(fsseg, trained):
+    ran = fsseg("validate", "--ckpt_path", str(trained))
+    assert ran.code == 0, ran.err
+    assert "base classes" in ran.out
+    assert "mean-IoU" in ran.out
+
+
+def test_resume_goes_on_in_the_same_folder(fsseg, tmp_path):
+    assert fsseg("fit", *QUICKSTART, "--out", "run").code == 0
+    ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", "--trainer.max_steps", "6")
+    assert ran.code == 0, ran.err
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 6
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["trainer"]["max_steps"] == 6
+
+
+def test_runs_never_share_a_folder(fsseg, tmp_path):
+    for _ in range(2):
+        assert fsseg("fit", *QUICKSTART, "--trainer.max_steps", "1").code == 0
+    assert {path.parent.name for path in tmp_path.rglob("last.ckpt")} == {"fold0", "fold0-2"}
+    assert "already holds a run" in fsseg("fit", *QUICKSTART, "--out", "runs/quickstart/fold0").line
+
+
+def test_missing_classes_are_skipped_and_said(fsseg, trained):
+    # 120 val images of 20 classes: each is shown by 6 to 40, so 24 shots leave some out
+    refused = fsseg("test", "--ckpt_path", str(trained), "--data.shot", "24", "--out", "result")
+    if refused.code == 0:
+        pytest.skip("every class has 25 images")
+    assert "too few show" in refused.line
+    ran = fsseg("test", "--ckpt_path", str(trained), "--data.shot", "24", "--data.missing_classes", "skip", "--out", "r")
+    assert "too few images, left out" in ran.out or "too few show" in ran.line
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_rows(trained, tmp_path):
+    """37 episodes: two processes must neither drop one nor count one twice."""
+    command = [*FSSEG, "test", "--ckpt_path", str(trained), "--data.test_runs=1", "--data.test_episodes=37"]
+    subprocess.run([*command, "--out", str(tmp_path / "one")], check=True, env=ENVIRONMENT)
+    ddp = ["--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu", "--data.workers=1"]
+    subprocess.run([*command, *ddp, "--out", str(tmp_path / "two")], check=True, env=ENVIRONMENT)
+    assert (tmp_path / "one/rows.csv").read_bytes() == (tmp_path / "two/rows.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
+    command = [*FSSEG, "fit", *QUICKSTART, "--trainer.max_steps=100000", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    logs = tmp_path / "run/logs"
+    for _ in range(600):
+        if list(logs.rglob("metrics.csv")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    step = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
+    resumed = [*FSSEG, "fit", "--ckpt_path", str(tmp_path / "run/last.ckpt"), f"--trainer.max_steps={step + 2}"]
+    assert subprocess.run(resumed, check=False, env=ENVIRONMENT).returncode == 0
+
+
+def test_training_writes_metrics_as_csv(trained):
+    metrics = trained.parent / "logs/version_0/metrics.csv"
+    assert "val/mean_iou" in metrics.read_text().splitlines()[0]
+
+
+def test_experiments_hold_only_what_differs():
+    for path in map(Path, experiments().values()):
+        assert len(path.read_text().splitlines()) < 32, path

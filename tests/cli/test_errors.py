@@ -1,0 +1,188 @@
+"""Bad input: one clear line, exit code 2, no traceback, nothing half-written."""
+
+import shutil
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.cli.conftest import QUICKSTART
+
+VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder", "ConvNet", "--data.workers", "0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["fitt"], "no command 'fitt'. Did you mean fit?"),
+        (["fit"], "fit needs --config FILE"),
+        (["test"], "test needs --config FILE"),
+        (["fit", "--config"], "--config needs a file"),
+        (["fit", "--config", "nope.yaml"], "--config nope.yaml: no such file. Experiments: "),
+        (["fit", *QUICKSTART, "--data.foldd", "1"], "no option --data.foldd. Did you mean --data.fold?"),
+        (["fit", *QUICKSTART, "--trainer.max_step", "1"], "Did you mean --trainer.max_steps?"),
+        (["fit", *QUICKSTART, "--data.fold", "one"], "--data.fold: Expected an int. Got value: one"),
+        (["fit", *QUICKSTART, "--data.fold", "4"], "--data.fold 4: Shapes has folds 0 to 3."),
+        (["fit", *QUICKSTART, "--data.fold", "-1"], "--data.fold -1: Shapes has folds 0 to 3."),
+        (["fit", *QUICKSTART, "--data.way", "6"], "--data.way 6: a fold of Shapes tests on 5 classes, 1 to 5."),
+        (["fit", *QUICKSTART, "--data.way", "0"], "--data.way 0"),
+        (["fit", *QUICKSTART, "--data.shot", "0"], "--data.shot 0: at least 1 is needed."),
+        (["fit", *QUICKSTART, "--data.query", "0"], "--data.query 0: at least 1 is needed."),
+        (["fit", *QUICKSTART, "--data.size", "1"], "--data.size 1: at least 8 is needed."),
+        (["fit", *QUICKSTART, "--data.shot", "500"], "1-way 500-shot with 1 query needs 501 train images a class"),
+        (["fit", *QUICKSTART, "--model.method", "PANett"], "no class PANett. Did you mean PANet?"),
+        (["fit", *QUICKSTART, "--model.method.scal", "3"], "PANet has no option scal. Did you mean scale?"),
+        (["fit", *QUICKSTART, "--trainer.accelerator", "abacus"], "abacus"),
+        (["fit", *QUICKSTART, "--data.augment", "[{class_path: albumentations.Fold}]"], "has no such transform"),
+        (["fit", *QUICKSTART, "--untrained"], "--untrained is for"),
+        (["test", *QUICKSTART], "test needs --ckpt_path FILE, or --untrained"),
+        (["test", "--ckpt_path", "nope.ckpt"], "--ckpt_path nope.ckpt: no such file."),
+        (["fit", *QUICKSTART, "--out", "/proc/nowhere"], "results cannot be written to /proc/nowhere"),
+        (["test", *QUICKSTART, "--untrained", "--out", "/proc/no/where"], "results cannot be written to /proc/no"),
+        (["fit", *VOC], "PASCAL-5i needs --data.root DIR"),
+        (["fit", *VOC, "--data.root", "nowhere"], "--data.root nowhere is no VOCdevkit"),
+    ],
+)
+def test_one_line_and_exit_code_2(fsseg, tmp_path, arguments, expected):
+    ran = fsseg(*arguments)
+    assert ran.code == 2
+    assert expected in ran.line
+    assert ran.line.startswith("fsseg: ")
+    assert "Traceback" not in ran.err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "something half-written was left"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: [1, 2", "line 1: expected ',' or ']'"),
+        ("3", "holds no options"),
+        ("model: {method: {class_path: PANett}}", "no class PANett"),
+        (
+            "model: {method: {class_path: PANet, init_args: {encoder: {class_path: ConvNet}, scal: 1}}}",
+            "PANet has no option scal. Did you mean scale?",
+        ),
+        (
+            "model: {method: {class_path: PANet, init_args: {encoder: {class_path: ConvNet}}}}\n"
+            "data: {dataset: {class_path: Shapes}, foldd: 1}",
+            "no option --data.foldd. Did you mean --data.fold?",
+        ),
+    ],
+)
+def test_broken_yaml_is_named(fsseg, tmp_path, text, expected):
+    (tmp_path / "mine.yaml").write_text(text)
+    ran = fsseg("fit", "--config", "mine.yaml")
+    assert ran.code == 2
+    assert expected in ran.line
+
+
+def test_checkpoint_that_is_truncated_or_none(fsseg, tmp_path, trained):
+    whole = trained.read_bytes()
+    (tmp_path / "half.ckpt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    assert "truncated" in fsseg("test", "--ckpt_path", "half.ckpt").line
+    assert "no checkpoint" in fsseg("test", "--ckpt_path", "text.ckpt").line
+    assert "no checkpoint of `fsseg fit`" in fsseg("test", "--ckpt_path", "foreign.ckpt").line
+
+
+def test_checkpoint_that_runs_code_is_refused(fsseg, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "owned",)
+
+    torch.save({"state_dict": {}, "fsseg": Evil()}, tmp_path / "evil.ckpt")
+    assert fsseg("test", "--ckpt_path", "evil.ckpt").code == 2
+    assert not (tmp_path / "owned").exists()
+
+
+def test_checkpoint_of_another_method(fsseg, tmp_path, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    config = yaml.safe_load(checkpoint["fsseg"]["config"])
+    config["model"]["method"]["class_path"] = "elsewhere.OtherMethod"
+    checkpoint["fsseg"]["config"] = yaml.safe_dump(config)
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    ran = fsseg("test", *QUICKSTART, "--ckpt_path", "other.ckpt")
+    assert (ran.code, "holds OtherMethod, but PANet is asked for" in ran.line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "expected"),
+    [
+        ("test", ["--model.method.align", "false"], "was trained with --model.method.align True; False is asked for"),
+        ("test", ["--model.method.encoder.widths", "[8,16]"], "--model.method.encoder.widths [8, 8]; [8, 16] is asked"),
+        ("test", ["--data.fold", "1"], "was trained on fold 0 of Shapes; --data.fold 1 of Shapes would test classes"),
+        ("validate", ["--data.fold", "1"], "validation needs the same, not fold 1"),
+        ("fit", ["--model.optimizer.lr", "0.5"], "--model.optimizer.lr"),
+        ("fit", ["--data.shot", "2"], "was trained with --data.shot 1; 2 is asked for"),
+        ("test", ["--untrained"], "--untrained is for"),
+    ],
+)
+def test_checkpoint_never_replaces_what_is_asked(fsseg, trained, command, flags, expected):
+    ran = fsseg(command, "--ckpt_path", str(trained), *flags)
+    assert (ran.code, expected in ran.line) == (2, True), ran.line
+
+
+def test_weights_that_do_not_fit(fsseg, tmp_path):
+    torch.save({"alien.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    (tmp_path / "t.pth").write_text("text")
+    voc = ("fit", "--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder.weights")
+    assert "lacks features.0.bias" in fsseg(*voc, "w.pth").line
+    assert "has unexpected alien.weight" in fsseg(*voc, "w.pth").line
+    assert "cannot be read" in fsseg(*voc, "t.pth").line
+    assert "no such file" in fsseg(*voc, "gone.pth").line
+
+
+def test_no_network_for_weights(fsseg, monkeypatch):
+    def fail(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    ran = fsseg("fit", "--config", "experiments/panet_voc_1shot.yaml")
+    assert ran.code == 2
+    assert "--model.method.encoder.weights FILE" in ran.line
+
+
+def _break_mask(root, change):
+    path = sorted((root / "VOC2012/SegmentationClassAug").glob("*.png"))[0]
+    change(path)
+    return path.name
+
+
+def _size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_broken_voc_trees(fsseg, fake_voc):
+    small = ("--data.root", str(fake_voc), "--data.size", "32", "--trainer.max_steps", "1", "--data.val_episodes", "0",
+             "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
+    copy = fake_voc.with_name("copy")
+
+    def refused(change):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(fake_voc, copy)
+        name = _break_mask(copy, change)
+        ran = fsseg("fit", *VOC, *small, "--data.root", str(copy))
+        assert (ran.code, name in ran.line) == (2, True), ran.line
+        return ran.line
+
+    assert "is missing" in refused(Path.unlink)
+    assert "its image" in refused(lambda path: Image.new("L", (7, 5)).save(path))
+    assert "holds class ids [77]" in refused(lambda path: Image.new("L", _size(path), 77).save(path))
+    assert "cannot be decoded" in refused(lambda path: path.write_bytes(path.read_bytes()[:40]))
+    assert "RGB picture" in refused(lambda path: Image.new("RGB", _size(path)).save(path))
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_truncated_jpeg_is_named(fsseg, fake_voc, workers):
+    for path in (fake_voc / "VOC2012/JPEGImages").glob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:-60])
+    ran = fsseg("fit", *VOC, "--data.root", str(fake_voc), "--data.size", "32", "--data.workers", workers,
+                "--trainer.max_steps", "1", "--trainer.accelerator", "cpu")  # fmt: skip
+    assert ran.code == 2
+    assert ".jpg cannot be decoded" in ran.line

@@ -1,0 +1,186 @@
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fsseg.data import EpisodeData, Pascal, Shapes
+from fsseg.data.sampler import panet_episodes
+from fsseg.episode import Batch
+from fsseg.errors import FssegError
+
+
+def module(stage: str = "fit", **arguments: Any) -> EpisodeData:
+    small: dict[str, Any] = {
+        "dataset": Shapes(size=32, train=80, val=80),
+        "size": 16,
+        "episodes": 12,
+        "val_episodes": 12,
+        "test_runs": 2,
+        "test_episodes": 8,
+        "workers": 0,
+    }
+    data = EpisodeData(**small | arguments)
+    data.setup(stage)
+    return data
+
+
+def images(batches: Iterable[Batch]) -> set[int]:
+    return {i for batch in batches for i in [*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()]}
+
+
+def classes(batches: Iterable[Batch]) -> set[int]:
+    return {c for batch in batches for c in batch.classes.flatten().tolist()}
+
+
+def same(first: Iterable[Batch], second: Iterable[Batch]) -> bool:
+    pairs = zip(first, second, strict=True)
+    return all(torch.equal(a, b) for pair in pairs for a, b in zip(*pair, strict=True))
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+def test_base_classes_train_and_validate_novel_classes_test(fold: int) -> None:
+    data = module(fold=fold, episodes=60, val_episodes=60, test_episodes=30)
+    data.setup("test")
+    novel, base = set(range(5 * fold + 1, 5 * fold + 6)), set(range(1, 21))
+    assert classes(data.train_dataloader()) <= base - novel
+    assert classes(data.val_dataloader()) <= base - novel
+    assert classes(data.test_dataloader()) == novel
+    assert images(data.train_dataloader()) <= set(range(80))
+    assert images(data.val_dataloader()) | images(data.test_dataloader()) <= set(range(80, 160))
+
+
+def test_batches_have_the_shapes_asked_for() -> None:
+    data = module(way=2, shot=3, query=2, batch_size=5)
+    batches = list(data.train_dataloader())
+    assert [len(batch.run) for batch in batches] == [5, 5, 2]
+    assert batches[0].support_image.shape == (5, 2, 3, 3, 16, 16)
+    assert batches[0].query_mask.shape == (5, 2, 16, 16)
+    assert torch.cat([batch.number for batch in batches]).tolist() == list(range(12))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_number_of_workers_changes_nothing() -> None:
+    alone, helped = module(batch_size=3), module(batch_size=3, workers=2)
+    assert same(alone.train_dataloader(), helped.train_dataloader())
+
+
+def test_every_epoch_has_new_episodes() -> None:
+    data = module()
+    loader = data.train_dataloader()
+    first = list(loader)
+    loader.sampler.set_epoch(1)  # as Lightning does
+    second = list(loader)
+    assert [int(batch.number) for batch in second] == list(range(12, 24))
+    assert not same(first, second)
+    longer = list(module(episodes=24).train_dataloader())
+    assert same(first + second, longer)
+
+
+def test_validation_is_the_same_in_every_epoch() -> None:
+    loader = module().val_dataloader()
+    first = list(loader)
+    loader.sampler.set_epoch(1)
+    assert same(first, loader)
+
+
+def test_runs_of_a_test_differ_and_repeat_exactly() -> None:
+    batches = list(module("test").test_dataloader())
+    assert [(int(batch.run), int(batch.number)) for batch in batches] == [(r, n) for r in range(2) for n in range(8)]
+    ids = [(batch.support_id.tolist(), batch.query_id.tolist()) for batch in batches]
+    assert ids[:8] != ids[8:]
+    assert same(batches, module("test", seed=5, batch_size=4).test_dataloader())
+    # The second run is the first one of the next seed.
+    shifted = list(module("test", test_seed=1235).test_dataloader())
+    assert ids[8:] == [(batch.support_id.tolist(), batch.query_id.tolist()) for batch in shifted[:8]]
+
+
+def test_another_seed_trains_on_other_episodes() -> None:
+    assert same(module(seed=1).train_dataloader(), module(seed=1).train_dataloader())
+    assert not same(module(seed=1).train_dataloader(), module(seed=2).train_dataloader())
+
+
+def test_tests_are_not_augmented() -> None:
+    flip = [{"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 1}}]
+    plain, flipped = module(augment=[], size=32), module(augment=flip, size=32)
+    plain.setup("test")
+    flipped.setup("test")
+    assert same(plain.test_dataloader(), flipped.test_dataloader())
+    assert same(plain.val_dataloader(), flipped.val_dataloader())
+    for a, b in zip(plain.train_dataloader(), flipped.train_dataloader(), strict=True):
+        assert torch.equal(a.support_image, b.support_image.flip(-1))
+        assert torch.equal(a.query_mask, b.query_mask.flip(-1))
+
+
+def test_official_draw_tests_on_panets_episodes() -> None:
+    data = module("test", official_draw=True, way=2, fold=1)
+    index = data.dataset.index
+    lists = {c: index.images(c, range(80, 160)).tolist() for c in range(6, 11)}
+    expected = [e for run in range(2) for e in panet_episodes(lists, 2, 1, 1, 1234 + run, 8)]
+    for batch, episode in zip(data.test_dataloader(), expected, strict=True):
+        assert batch.classes[0].tolist() == list(episode.classes)
+        assert batch.support_id[0].tolist() == [list(shots) for shots in episode.support]
+        assert batch.query_id[0].tolist() == list(episode.query)
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_drop_novel_trains_on_no_image_with_a_novel_object(fold: int, fake_voc: Path) -> None:
+    def shown(drop: bool) -> set[int]:
+        data = module(dataset=Pascal(), root=str(fake_voc), fold=fold, drop_novel=drop, episodes=80)
+        masks = [data.dataset.mask(i) for i in images(data.train_dataloader())]
+        return {int(c) for mask in masks for c in np.unique(mask)} & set(data.novel)
+
+    assert shown(drop=False)
+    assert not shown(drop=True)
+
+
+def test_min_pixels_leaves_small_objects_out() -> None:
+    data = module(min_pixels=110, episodes=40)
+    for batch in data.train_dataloader():
+        number, class_id = int(batch.query_id), int(batch.classes)
+        assert (data.dataset.mask(number) == class_id).sum() >= 110
+
+
+def test_classes_with_too_few_images_are_named(fake_voc: Path) -> None:
+    voc = {"dataset": Pascal(), "root": str(fake_voc), "fold": 0, "shot": 5}
+    module("test", **voc)  # six images a class are enough
+    voc_list = fake_voc / "VOC2012" / "ImageSets" / "SegmentationAug" / "val.txt"
+    voc_list.write_text("\n".join(voc_list.read_text().split()[1:]))  # the first image showed classes 1 and 2
+    voc["dataset"] = Pascal()
+    with pytest.raises(FssegError, match=r"needs 6 val images a class.*1 aeroplane \(5\), 2 bicycle \(5\)\. Lower"):
+        module("test", **voc)
+    data = module("test", **voc, missing_classes="skip")
+    assert data.skipped == (1, 2)
+    assert classes(data.test_dataloader()) == {3, 4, 5}
+
+
+def test_skipping_must_leave_enough_classes(fake_voc: Path) -> None:
+    with pytest.raises(FssegError, match="needs 8 val images a class"):
+        module("test", dataset=Pascal(), root=str(fake_voc), shot=7, missing_classes="skip")
+
+
+def test_root_may_come_from_the_environment(fake_voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FssegError, match="FSSEG_DATA_ROOT"):
+        module(dataset=Pascal())
+    monkeypatch.setenv("FSSEG_DATA_ROOT", str(fake_voc))
+    assert len(list(module(dataset=Pascal()).train_dataloader())) == 12
+
+
+def test_no_validation_where_none_is_asked_for() -> None:
+    assert module(val_episodes=0).val_dataloader() == []
+
+
+OUT_OF_RANGE = [
+    ("fold", 4), ("fold", -1), ("way", 0), ("way", 6), ("shot", 0), ("query", 0), ("size", 7), ("batch_size", 0),
+    ("episodes", 0), ("min_pixels", 0), ("val_episodes", -1), ("test_runs", 0), ("test_episodes", 0),
+    ("test_batch_size", 0), ("seed", -1), ("test_seed", -1), ("workers", -1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "value"), OUT_OF_RANGE)
+def test_options_out_of_range(option: str, value: int) -> None:
+    with pytest.raises(FssegError, match=f"--data.{option} {value}: ") as error:
+        EpisodeData(Shapes(), **{option: value})
+    assert "\n" not in str(error.value)

@@ -1,0 +1,136 @@
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsseg.data import sampler
+from fsseg.data.sampler import EpisodeOrder, Key, draw_episode, panet_episodes
+from fsseg.episode import Episode
+from fsseg.errors import FssegError
+
+SMALL = {1: np.arange(4), 2: np.arange(3, 8), 5: np.array([8, 9, 10, 0])}
+
+
+@pytest.mark.parametrize("name", ["panet_sampling_a", "panet_sampling_b"])
+def test_official_draw_equals_panets_code(name: str, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    stored = oracle(name)
+    images = {c: range(length) for c, length in enumerate(stored["lengths"].tolist())}
+    way, shot, query, seed, count = (int(stored[k]) for k in ("n_ways", "n_shots", "n_queries", "seed", "max_iters"))
+    episodes = panet_episodes(images, way, shot, query, seed, count)
+    found = []
+    for episode in episodes:
+        queries = list(zip(episode.query_way, episode.query, strict=True))
+        pairs = []
+        for n, class_id in enumerate(episode.classes):
+            numbers = [*episode.support[n], *(number for w, number in queries if w == n)]
+            pairs += [(class_id, number) for number in numbers]
+        found.append(pairs)
+    assert np.array_equal(found, stored["indices"])
+    assert [episodes[0].query_way.count(n) for n in range(way)] == stored["cnt_query"].tolist()
+
+
+def test_first_episodes_are_pinned() -> None:
+    assert [draw_episode(SMALL, way=2, shot=1, query=1, seed=1234, number=i) for i in range(3)] == [
+        Episode(classes=(1, 2), support=((2,), (5,)), query=(1,), query_way=(0,)),
+        Episode(classes=(2, 1), support=((7,), (1,)), query=(2,), query_way=(1,)),
+        Episode(classes=(2, 5), support=((4,), (8,)), query=(9,), query_way=(1,)),
+    ]
+
+
+def test_numbers_behind_episodes_are_those_of_philox() -> None:
+    # Known answer of the Random123 library for key 0, counter 0; numpy counts up before it draws.
+    generator = np.random.Philox(key=0, counter=[2**64 - 1] * 4)
+    assert generator.random_raw(4).tolist() == [
+        0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B,
+    ]  # fmt: skip
+    assert np.random.SeedSequence([1234, 0]).generate_state(2).tolist() == [2906597030, 1602421836]
+
+
+def test_an_episode_depends_on_seed_and_number_alone() -> None:
+    forward = [draw_episode(SMALL, 1, 1, 1, seed=3, number=i) for i in range(20)]
+    reordered = dict(reversed(SMALL.items()))
+    np.random.seed(99)
+    backward = [draw_episode(reordered, 1, 1, 1, seed=3, number=i) for i in reversed(range(20))]
+    assert forward == backward[::-1]
+    assert forward != [draw_episode(SMALL, 1, 1, 1, seed=4, number=i) for i in range(20)]
+    assert len(set(forward)) > 10
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_images_are_distinct_and_show_their_class(data: st.DataObject) -> None:
+    way = data.draw(st.integers(1, 3), "way")
+    shot = data.draw(st.integers(1, 3), "shot")
+    query = data.draw(st.integers(1, 2), "query")
+    least = way * shot + query  # enough even where classes share all their images
+    sets = st.sets(st.integers(0, 2 * least), min_size=least)
+    images = data.draw(st.dictionaries(st.integers(1, 20), sets, min_size=way, max_size=5), "images")
+    arrays = {c: np.array(sorted(numbers)) for c, numbers in images.items()}
+    episode = draw_episode(arrays, way, shot, query, data.draw(st.integers(0, 2**31)), data.draw(st.integers(0, 10**6)))
+    assert len(set(episode.classes)) == way
+    assert [len(shots) for shots in episode.support] == [shot] * way
+    assert len(set(episode.images)) == len(episode.images) == way * shot + query
+    for class_id, shots in zip(episode.classes, episode.support, strict=True):
+        assert set(shots) <= images[class_id]
+    for number, n in zip(episode.query, episode.query_way, strict=True):
+        assert number in images[episode.classes[n]]
+    assert all(type(number) is int for number in episode.images + episode.classes)
+
+
+def test_classes_and_images_are_drawn_uniformly() -> None:
+    episodes = [draw_episode(SMALL, 1, 1, 1, seed=0, number=i) for i in range(3000)]
+    classes = Counter(episode.classes[0] for episode in episodes)
+    assert all(900 < classes[c] < 1100 for c in SMALL)
+    queries = Counter(episode.query[0] for episode in episodes if episode.classes == (2,))
+    assert all(150 < queries[i] < 250 for i in SMALL[2].tolist())
+
+
+def test_query_way_is_drawn_per_episode() -> None:
+    ways = Counter(draw_episode(SMALL, 2, 1, 1, seed=0, number=i).query_way for i in range(400))
+    assert set(ways) == {(0,), (1,)}
+    assert min(ways.values()) > 150
+
+
+def test_too_few_distinct_images_is_an_error_in_words() -> None:
+    same = {1: np.arange(3), 2: np.arange(3)}
+    with pytest.raises(FssegError, match=r"2 ways x 2 shots.*Lower --data.way or --data.shot"):
+        draw_episode(same, way=2, shot=2, query=1, seed=0, number=0)
+
+
+def keys(order: EpisodeOrder, processes: int, monkeypatch: pytest.MonkeyPatch) -> list[Key]:
+    """All keys, in the order in which the processes' steps take them."""
+    steps = []
+    for rank in range(processes):
+        monkeypatch.setattr(sampler, "_processes", lambda rank=rank: (rank, processes))
+        steps.append(list(order))
+        assert len(steps[-1]) == len(order)
+    return [key for step in zip(*steps, strict=True) for key in step]
+
+
+@pytest.mark.parametrize(("runs", "episodes"), [(1, 7), (2, 5), (3, 4), (1, 1)])
+def test_no_episode_twice_or_dropped_on_three_processes(
+    runs: int, episodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = EpisodeOrder(runs, episodes, advance=False)
+    alone = keys(order, 1, monkeypatch)
+    assert alone == [Key(run, number) for run in range(runs) for number in range(episodes)]
+    shared = keys(order, 3, monkeypatch)
+    assert [key for key in shared if not key.padding] == alone
+    assert len(shared) % 3 == 0
+    assert len(shared) - len(alone) < 3
+
+
+def test_training_goes_on_to_new_episodes_with_every_epoch() -> None:
+    order = EpisodeOrder(1, 4, advance=True)
+    order.set_epoch(2)
+    assert list(order) == [Key(0, number) for number in (8, 9, 10, 11)]
+
+
+def test_a_test_repeats_the_same_episodes_in_every_epoch() -> None:
+    order = EpisodeOrder(2, 2, advance=False)
+    first = list(order)
+    order.set_epoch(5)
+    assert list(order) == first

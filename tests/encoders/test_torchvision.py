@@ -1,0 +1,116 @@
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from fsseg.encoders import Torchvision
+from fsseg.errors import FssegError
+
+
+def encoder(architecture: str, *taps: str, stride: int = 8, weights: str = "none", frozen: bool = True) -> Torchvision:
+    return Torchvision(architecture, taps, stride, weights, frozen_batch_norm=frozen)
+
+
+def images(number: int = 1, size: int = 128) -> Tensor:
+    return torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tap", "stride", "channels"),
+    [
+        ("resnet18", "layer3", 8, 256),
+        ("resnet18", "layer4", 16, 512),
+        ("squeezenet1_0", "features.12", 8, 512),
+        ("mobilenet_v2", "features.17", 8, 320),
+        ("mobilenet_v2", "features.17", 16, 320),
+    ],
+)
+def test_stride_and_channels_are_those_of_the_features(architecture: str, tap: str, stride: int, channels: int) -> None:
+    made = encoder(architecture, tap, stride=stride)
+    assert (made.stride, made.channels) == (stride, channels)
+    with torch.no_grad():
+        assert made.eval()(images()).shape == (1, channels, 128 // stride, 128 // stride)
+
+
+@cache
+def random_resnet18() -> nn.Module:
+    torch.manual_seed(0)
+    network = get_model("resnet18", weights=None)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics that matter
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture
+def resnet18_file(tmp_path: Path) -> str:
+    torch.save(random_resnet18().state_dict(), tmp_path / "resnet18.pth")
+    return str(tmp_path / "resnet18.pth")
+
+
+@pytest.mark.parametrize(("tap", "stride", "every"), [("layer3", 8, 2), ("layer3", 4, 4), ("layer4", 8, 4)])
+def test_dilation_keeps_the_features_where_the_strided_network_has_them(
+    tap: str, stride: int, every: int, resnet18_file: str
+) -> None:
+    made = encoder("resnet18", tap, stride=stride, weights=resnet18_file).eval()
+    image = images()
+    reference = create_feature_extractor(random_resnet18(), [tap])
+    with torch.no_grad():
+        dense, strided = made(image), reference(made.normalise(image))[tap]
+    assert dense.shape[-1] == every * strided.shape[-1]
+    torch.testing.assert_close(dense[..., ::every, ::every], strided, rtol=1e-4, atol=1e-4 * strided.abs().max().item())
+
+
+def test_two_taps_stand_side_by_side_at_the_finer_resolution() -> None:
+    made = encoder("resnet18", "layer1", "layer3", stride=8).eval()
+    image = images(size=64)
+    with torch.no_grad():
+        both = made(image)
+        layer1 = create_feature_extractor(made.network, ["layer1"])(made.normalise(image))["layer1"]
+    assert both.shape == (1, made.channels, 64 // made.stride, 64 // made.stride) == (1, 64 + 256, 16, 16)
+    torch.testing.assert_close(both[:, :64], layer1)
+
+
+def batch_norm_state(made: Torchvision) -> list[Tensor]:
+    return [b.clone() for name, b in made.named_buffers() if "running" in name]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_batch_norm_stays_frozen_under_train(frozen: bool) -> None:
+    made = encoder("resnet18", "layer1", stride=4, frozen=frozen)
+    made.train()
+    before = batch_norm_state(made)
+    feature = made(images(2, 32))
+    feature.sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(before, batch_norm_state(made), strict=True)) == frozen
+    affine = [p for m in made.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]
+    assert all(p.requires_grad != frozen for p in affine)
+    assert all((p.grad is None) == frozen for p in affine)
+    convolutions = [m.weight for m in made.modules() if isinstance(m, nn.Conv2d)]
+    assert all(weight.grad is not None for weight in convolutions)
+
+
+def test_only_what_the_taps_need_is_kept_and_needed(tmp_path: Path) -> None:
+    state = random_resnet18().state_dict()
+    torch.save({n: v for n, v in state.items() if not n.startswith(("layer3", "layer4", "fc"))}, tmp_path / "few.pth")
+    made = encoder("resnet18", "layer2", weights=str(tmp_path / "few.pth"))
+    assert not any(name.startswith(("network.layer3", "network.fc")) for name in made.state_dict())
+    assert torch.equal(made.network.conv1.weight, state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("resnet19", "layer3"), ("resnet19", "torchvision.models")),
+        (("resnet18", "layer9"), ("layer9", "conv1", "layer4")),
+    ],
+)
+def test_unknown_names_are_refused(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    with pytest.raises(FssegError) as error:
+        encoder(*arguments)
+    assert all(word in str(error.value) for word in words)

@@ -1,0 +1,131 @@
+"""Weights files of all kinds: what fits loads, everything else is refused in words."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import ResNet18_Weights, VGG16_Weights, get_model
+from torchvision.models._api import WeightsEnum
+
+from fsseg.encoders import VGG16, Torchvision, without_pretrained_weights
+from fsseg.errors import FssegError
+
+State = dict[str, Tensor]
+
+
+def resnet18(weights: str) -> Torchvision:
+    return Torchvision("resnet18", ("layer1",), stride=4, weights=weights)
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    torch.manual_seed(1)
+    return dict(get_model("resnet18", weights=None).state_dict())
+
+
+def saved(content: Any, tmp_path: Path) -> str:
+    torch.save(content, tmp_path / "weights.pth")
+    return str(tmp_path / "weights.pth")
+
+
+def refused(make: Callable[[], object], *words: str) -> None:
+    with pytest.raises(FssegError) as error:
+        make()
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def without(state: State, *names: str) -> State:
+    return {name: value for name, value in state.items() if name not in names}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_state_dict_loads_bare_or_in_a_checkpoint(state: State, tmp_path: Path, wrapped: bool) -> None:
+    made = resnet18(saved({"state_dict": state, "epoch": 3} if wrapped else state, tmp_path))
+    own = {name.removeprefix("network."): value for name, value in made.state_dict().items()}
+    assert own
+    assert all(torch.equal(value, state[name]) for name, value in own.items())
+
+
+def test_missing_tensors_are_named(state: State, tmp_path: Path) -> None:
+    path = saved(without(state, "conv1.weight", "layer1.0.bn2.running_var"), tmp_path)
+    refused(lambda: resnet18(path), path, "resnet18", "lacks conv1.weight, layer1.0.bn2.running_var")
+
+
+def test_unexpected_tensors_are_named(state: State, tmp_path: Path) -> None:
+    path = saved({**state, "mask_head.weight": torch.zeros(3)}, tmp_path)
+    refused(lambda: resnet18(path), "unexpected mask_head.weight")
+
+
+def test_tensors_of_another_shape_are_named(state: State, tmp_path: Path) -> None:
+    path = saved({**state, "conv1.weight": torch.zeros(64, 1, 7, 7)}, tmp_path)
+    refused(lambda: resnet18(path), "other shapes for conv1.weight")
+
+
+def test_weights_of_another_network_are_refused_briefly(state: State, tmp_path: Path) -> None:
+    path = saved(state, tmp_path)
+    refused(lambda: VGG16(path), "don't fit vgg16", "lacks features.0.bias", "and 23 more")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_file(state: State, tmp_path: Path, share: float) -> None:
+    path = saved(state, tmp_path)
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[: int(share * len(content))])
+    refused(lambda: resnet18(path), path, "cannot be read")
+
+
+@pytest.mark.parametrize("text", ["these are no weights\n", "<html>404</html>", "version https://git-lfs"])
+def test_a_text_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_text(text)
+    refused(lambda: resnet18(str(path)), str(path), "cannot be read")
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}])
+def test_a_file_that_holds_something_else(tmp_path: Path, content: object) -> None:
+    path = saved(content, tmp_path)
+    refused(lambda: resnet18(path), path, "state dict of resnet18")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    refused(lambda: resnet18(str(tmp_path / "none.pth")), "none.pth", "no such file", "imagenet, none")
+    refused(lambda: VGG16(str(tmp_path)), "no such file")  # a folder
+
+
+@pytest.mark.parametrize(
+    "failure", [URLError("no network"), ConnectionResetError(), RuntimeError("invalid hash value")]
+)
+def test_a_failing_download_names_the_option(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    for make in (lambda: VGG16(), lambda: resnet18("imagenet")):
+        refused(make, "cannot download", "--model.method.encoder.weights FILE", "none")
+
+
+def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(self: WeightsEnum, *_: object, **__: object) -> State:
+        asked.append(self)
+        return state if "RESNET" in self.url.upper() else dict(get_model("vgg16", weights=None).state_dict())
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", download)
+    VGG16()
+    resnet18("imagenet")
+    assert asked == [VGG16_Weights.IMAGENET1K_V1, ResNet18_Weights.IMAGENET1K_V1]
+
+
+def test_a_checkpoint_to_come_makes_weights_needless() -> None:
+    with without_pretrained_weights():
+        assert VGG16("/nowhere.pth").weights == "/nowhere.pth"
+        resnet18("imagenet")
+    refused(lambda: resnet18("/nowhere.pth"), "no such file")

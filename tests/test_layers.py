@@ -1,0 +1,106 @@
+"""The arrows of the house plan: episode <- data, encoders, ops, losses, metrics <- methods <- task <- cli."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fsseg"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What each part may import of fsseg, next to `errors`. A part is a file or a folder; folders may import themselves.
+ALLOWED = {
+    "__init__": (),
+    "__main__": ("cli",),
+    "errors": (),
+    "episode": (),
+    "data": ("data", "episode"),
+    "encoders": ("encoders",),
+    "ops": ("ops",),
+    "losses": ("episode",),
+    "metrics": ("episode",),
+    "methods": ("methods.base", "encoders", "ops", "losses", "episode"),
+    "task": ("methods.base", "metrics", "losses", "episode"),
+    "benchmark": ("benchmark", "episode", "metrics", "data"),
+    "pictures": ("episode",),
+    "cli": ("", "cli", "benchmark", "data", "encoders", "episode", "losses", "methods", "metrics", "pictures", "task"),
+}
+
+
+def module_name(path: Path) -> str:
+    """Such as ``data.base``; a package's own name for its ``__init__``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of fsseg that a file imports, also inside functions, without the leading ``fsseg.``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            below = PACKAGE.parent.joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                is_module = (below / f"{alias.name}.py").exists() or (below / alias.name).is_dir()
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module or "")
+    return {name.removeprefix("fsseg").removeprefix(".") for name in found if name.split(".")[0] == "fsseg"}
+
+
+def may_import(module: str, other: str) -> bool:
+    part = module.split(".")[0]
+    if other == "errors" and part != "episode":
+        return True
+    if module == "methods" and other.startswith("methods."):  # the package lists its methods
+        return True
+    return any(other == allowed or (allowed and other.startswith(f"{allowed}.")) for allowed in ALLOWED[part])
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_follow_the_arrows(path: Path) -> None:
+    module = module_name(path)
+    wrong = sorted(other for other in imports(path) if not may_import(module, other))
+    assert not wrong, f"fsseg.{module} must not import {wrong}"
+
+
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [
+        ("data.sampler", "metrics"),
+        ("methods.canet", "methods.panet"),
+        ("methods.panet", "data.base"),
+        ("metrics", "losses"),
+        ("task", "methods"),
+        ("task", "cli"),
+        ("benchmark.tables", "task"),
+        ("encoders.vgg", "episode"),
+        ("episode", "errors"),
+        ("__main__", "task"),
+    ],
+)
+def test_the_rule_refuses_what_the_plan_forbids(module: str, other: str) -> None:
+    assert not may_import(module, other)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = [statement for statement in node.body if not _is_docstring(statement)] or node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
+            assert lines <= 40, f"{path.name}: {node.name} has {lines} lines"
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def test_no_file_is_a_drawer_for_anything() -> None:
+    assert not {path.stem for path in FILES} & {"utils", "util", "misc", "common", "helpers"}
+
+
+def test_packages_are_at_most_two_deep() -> None:
+    assert all(len(path.relative_to(PACKAGE).parts) <= 2 for path in FILES)

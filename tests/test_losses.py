@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fsseg.losses import cross_entropy, cross_entropy_per_image, upsample
+
+
+def example() -> tuple[torch.Tensor, torch.Tensor]:
+    logits = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
+    mask = torch.randint(0, 4, (2, 3, 5, 6))
+    mask[torch.rand(mask.shape) < 0.3] = 255
+    return logits, mask
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_cross_entropy_is_torchs(dtype: torch.dtype) -> None:
+    logits, mask = example()
+    expected = F.cross_entropy(logits.flatten(0, 1), mask.flatten(0, 1), ignore_index=255)
+    loss = cross_entropy(logits, mask.to(dtype))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    ours, theirs = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (loss, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_cross_entropy_per_image_is_torchs_of_each_image() -> None:
+    logits, mask = example()
+    losses = cross_entropy_per_image(logits, mask)
+    for b in range(2):
+        for q in range(3):
+            expected = F.cross_entropy(logits[b, q].unsqueeze(0), mask[b, q].unsqueeze(0), ignore_index=255)
+            assert losses[b, q].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, lambda *pair: cross_entropy_per_image(*pair).sum()])
+def test_where_everything_is_ignored_loss_and_gradient_are_zero(loss) -> None:
+    logits, mask = example()
+    value = loss(logits, torch.full_like(mask, 255))
+    value.backward()
+    assert value.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_upsampling_is_bilinear_without_aligned_corners() -> None:
+    logits = torch.randn(2, 3, 4, 5, 6)
+    large = upsample(logits, (11, 17))
+    assert large.shape == (2, 3, 4, 11, 17)
+    for b in range(2):
+        expected = F.interpolate(logits[b], size=(11, 17), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(large[b], expected)
