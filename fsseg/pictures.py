@@ -97,15 +97,15 @@ def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
     fill = _resize(filled[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
     if fill.any():  # colours of the picture would mix with the prediction's
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
-    for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]):
+    for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]).tolist():
         region = fill == label
-        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(_colour(label))
+        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(_colour(int(label)))
     ignored = outline == IGNORE
     pixels[ignored] = 0.4 * pixels[ignored] + 0.6 * 255
-    for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]):
+    for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]).tolist():
         edge, around = _edges(outline == label)
         pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any picture
-        pixels[edge] = _colour(label)
+        pixels[edge] = _colour(int(label))
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 

@@ -19,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(arguments)
     except FssegError as error:
         return _refuse(str(error))
+    except SystemExit as end:  # the parser's, after --print_config and --help-all
+        return int(end.code or 0)
     except KeyboardInterrupt:
         print("fsseg: stopped.", file=sys.stderr)
         return INTERRUPTED

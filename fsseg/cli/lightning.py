@@ -39,7 +39,9 @@ def run(arguments: list[str]) -> int:
     flags = {word.partition("=")[0] for word in arguments}
     if card is not None and ckpt_path is not None and "--config" not in flags:
         arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card)]
-    elif not {"--config", "--model", "--model.method", "--help"} & flags:
+    elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
+        f.endswith(".help") for f in flags
+    ):
         raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
     for path in [word for before, word in pairwise(arguments) if before == "--config"]:
         check_yaml(path)
@@ -71,6 +73,7 @@ def _quieten() -> None:
     for message in ("LightningCLI's args", ".*LeafSpec.*", ".*does not have many workers.*",
                     "Checkpoint directory .* exists", ".*self.log.*batch_size.*", ".*returned 0 length.*",
                     ".*isinstance.treespec.*", ".*defined a `validation_step`.*",
+                    ".*callbacks used to create the checkpoint", "Total length of `list` across ranks is zero",
                     "The number of training batches .* is smaller than the logging interval"):  # fmt: skip
         warnings.filterwarnings("ignore", message=message)
 

@@ -26,8 +26,8 @@ ClassImages = dict[int, npt.NDArray[np.int64]]
 class EpisodeData(LightningDataModule):
     """Episodes of base classes for training and validation, of novel classes for the test.
 
-    Training draws from the base classes' train images, validation from the base classes' val images (novel classes never
-    choose a checkpoint), the test from the novel classes' val images.
+    Training draws from the base classes' train images, validation from the base classes' val images (novel classes
+    never choose a checkpoint), the test from the novel classes' val images.
 
     Args:
         dataset: the data set, e.g. `Pascal`.

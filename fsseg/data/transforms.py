@@ -48,11 +48,24 @@ class Augmentation:
             self._chain = albumentations.Compose([_build(step) for step in steps])
 
     def __call__(self, image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
-        """Augment an image and its mask; the seed decides everything."""
+        """Augment an image and its mask; the seed decides everything.
+
+        Raises:
+            FssegError: a transform fails on this image, or makes something else of it than an image of 0..255.
+        """
         if self._chain is None:
             return image, mask
         self._chain.set_random_seed(seed)
-        result = self._chain(image=image, mask=mask)
+        try:
+            result = self._chain(image=image, mask=mask)
+        except Exception as error:  # albumentations has exceptions of its own, e.g. for crops larger than the image
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise FssegError(f"--data.augment fails on an image of {size}: {' '.join(str(error).split())}") from error
+        if getattr(result["image"], "dtype", None) != np.uint8:
+            raise FssegError(
+                f"--data.augment makes {type(result['image']).__name__} of {result['image'].dtype} where uint8 images "
+                "of 0..255 are needed: leave out Normalize and ToTensorV2, the encoder normalises."
+            )
         return result["image"], result["mask"]
 
 

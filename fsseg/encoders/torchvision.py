@@ -21,8 +21,8 @@ class Torchvision(Encoder):
         taps: nodes whose outputs are the features, e.g. ``[layer3]``; several are concatenated over channels, at the
             resolution of the finest.
         stride: pixels per feature cell; layers that would go beyond it get stride 1, and those behind them dilation.
-        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict. Tensors
-            that the taps don't need may be missing from it.
+        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict.
+            Tensors that the taps don't need may be missing from it.
         frozen_batch_norm: BatchNorm keeps its running statistics and affine weights while training. Batches of a
             few episodes are too small for statistics of their own.
         mean: subtracted after division by 255.

@@ -17,9 +17,7 @@ from PIL import Image
 from fsseg.cli.help import COMMANDS, experiments
 from tests.cli.conftest import QUICKSTART, TINY
 
-ENVIRONMENT = {
-    k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")
-}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")}
 FSSEG = [sys.executable, "-m", "fsseg"]
 
 
@@ -68,7 +66,7 @@ def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
     for name in ("rows.csv", "table.md", "table.json", "episodes.png", "config.yaml"):
         assert (result / name).is_file()
         assert name == "config.yaml" or f"result/{name}" in ran.out
-    rows = list(csv.DictReader((result / "rows.csv").open()))
+    rows = list(csv.DictReader((result / "rows.csv").read_text().splitlines()))
     assert len(rows) == 2 * 10 * 2  # runs, episodes, background and class
     table = json.loads((result / "table.json").read_text())
     assert table["checkpoint"] == f"{trained} (step 4)"
@@ -94,7 +92,9 @@ def test_configuration_inside_a_checkpoint_serves_where_the_file_is_gone(fsseg, 
 
 
 def test_inference_options_and_shots_may_differ_from_training(fsseg, trained):
-    ran = fsseg("test", "--ckpt_path", str(trained), "--model.method.scale", "10", "--data.shot", "2", "--out", "result")
+    ran = fsseg(
+        "test", "--ckpt_path", str(trained), "--model.method.scale", "10", "--data.shot", "2", "--out", "result"
+    )
     assert ran.code == 0, ran.err
     assert "1-way 2-shot" in ran.out
 
@@ -139,7 +139,9 @@ def test_missing_classes_are_skipped_and_said(fsseg, trained):
     if refused.code == 0:
         pytest.skip("every class has 25 images")
     assert "too few show" in refused.line
-    ran = fsseg("test", "--ckpt_path", str(trained), "--data.shot", "24", "--data.missing_classes", "skip", "--out", "r")
+    ran = fsseg(
+        "test", "--ckpt_path", str(trained), "--data.shot", "24", "--data.missing_classes", "skip", "--out", "r"
+    )
     assert "too few images, left out" in ran.out or "too few show" in ran.line
 
 

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def test_batches_have_the_shapes_asked_for() -> None:
 def test_the_number_of_workers_changes_nothing() -> None:
     alone, helped = module(batch_size=3), module(batch_size=3, workers=2)
     assert same(alone.train_dataloader(), helped.train_dataloader())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_broken_image_is_named_by_workers_too(fake_voc: Path) -> None:
+    for image in (fake_voc / "VOC2012" / "JPEGImages").glob("2007*.jpg"):
+        os.truncate(image, image.stat().st_size - 300)
+    data = module(dataset=Pascal(), root=str(fake_voc), workers=1)
+    with pytest.raises(FssegError, match=r"image .*2007_0000\d\d.jpg cannot be decoded"):
+        list(data.train_dataloader())
 
 
 def test_every_epoch_has_new_episodes() -> None:

@@ -188,3 +188,11 @@ def test_a_truncated_image_is_named_on_reading(voc: Path) -> None:
     dataset = opened(voc.parent)
     with pytest.raises(FssegError, match=re.escape(str(image))):
         dataset.image(3)
+
+
+def test_a_grey_image_is_read_as_rgb(voc: Path) -> None:
+    grey = np.arange(27 * 27, dtype=np.uint16).reshape(27, 27).astype(np.uint8)
+    PIL.Image.fromarray(grey).save(voc / "JPEGImages" / "2007_000003.jpg", quality=100)
+    image = opened(voc.parent).image(3)
+    assert image.shape == (27, 27, 3)
+    assert (image == image[..., :1]).all()

@@ -76,6 +76,18 @@ def test_a_users_own_fill_wins() -> None:
     assert set(np.unique(Augmentation([padding])(IMAGE, MASK, seed=0)[1])) == {0, 7}
 
 
+@pytest.mark.parametrize("name", ["Normalize", "ToFloat", "albumentations.pytorch.ToTensorV2"])
+def test_what_the_encoder_does_itself_is_refused(name: str) -> None:
+    with pytest.raises(FssegError, match="leave out Normalize and ToTensorV2"):
+        Augmentation([step(name)])(IMAGE, MASK, seed=0)
+
+
+def test_a_crop_larger_than_the_image_is_an_error_in_words() -> None:
+    crop = Augmentation([step("RandomCrop", height=64, width=64)])
+    with pytest.raises(FssegError, match=r"--data.augment fails on an image of 28x20.*64"):
+        crop(IMAGE, MASK, seed=0)
+
+
 @pytest.mark.parametrize("path", ["albumentations.Flop", "no_such_module.Flip", "", "os.getcwd"])
 def test_no_such_transform(path: str) -> None:
     with pytest.raises(FssegError, match="no such transform"):

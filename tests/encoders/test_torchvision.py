@@ -20,20 +20,22 @@ def images(number: int = 1, size: int = 128) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "tap", "stride", "channels"),
+    ("architecture", "tap", "stride", "channels", "cells"),
     [
-        ("resnet18", "layer3", 8, 256),
-        ("resnet18", "layer4", 16, 512),
-        ("squeezenet1_0", "features.12", 8, 512),
-        ("mobilenet_v2", "features.17", 8, 320),
-        ("mobilenet_v2", "features.17", 16, 320),
+        ("resnet18", "layer3", 8, 256, 16),
+        ("resnet18", "layer4", 16, 512, 8),
+        ("squeezenet1_0", "features.12", 8, 512, 15),  # its first convolution has no padding
+        ("mobilenet_v2", "features.17", 8, 320, 16),
+        ("mobilenet_v2", "features.17", 16, 320, 8),
     ],
 )
-def test_stride_and_channels_are_those_of_the_features(architecture: str, tap: str, stride: int, channels: int) -> None:
+def test_stride_and_channels_are_those_of_the_features(
+    architecture: str, tap: str, stride: int, channels: int, cells: int
+) -> None:
     made = encoder(architecture, tap, stride=stride)
     assert (made.stride, made.channels) == (stride, channels)
     with torch.no_grad():
-        assert made.eval()(images()).shape == (1, channels, 128 // stride, 128 // stride)
+        assert made.eval()(images()).shape == (1, channels, cells, cells)
 
 
 @cache

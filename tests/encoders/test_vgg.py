@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
-from torchvision.models import vgg16
+from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from fsseg.encoders import VGG16
 
@@ -36,10 +38,10 @@ def test_features_are_signed(encoder: VGG16) -> None:
     assert 0.2 < (feature < 0).float().mean() < 0.8
 
 
-def test_torchvisions_weights_load_by_name_and_order(tmp_path) -> None:
-    theirs = vgg16(weights=None, num_classes=3)
-    state = {name: value for name, value in theirs.state_dict().items() if name != "classifier.3.weight"}
-    torch.save(state, tmp_path / "vgg16.pth")  # the classifier isn't needed
+def test_torchvisions_weights_load_by_name_and_order(tmp_path: Path) -> None:
+    theirs = VGG(make_layers(cfgs["D"]), init_weights=False)
+    theirs.classifier = nn.Sequential(nn.Linear(2, 2))  # isn't needed, and may be there
+    torch.save(theirs.state_dict(), tmp_path / "vgg16.pth")
     ours = VGG16(weights=str(tmp_path / "vgg16.pth"))
     pairs = [[m for m in network.modules() if isinstance(m, nn.Conv2d)] for network in (ours, theirs)]
     assert len(pairs[0]) == 13

@@ -1,6 +1,6 @@
 """Weights files of all kinds: what fits loads, everything else is refused in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -114,9 +114,9 @@ def test_a_failing_download_names_the_option(failure: Exception, monkeypatch: py
 def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(self: WeightsEnum, *_: object, **__: object) -> State:
+    def download(self: WeightsEnum, *_: object, **__: object) -> Mapping[str, Tensor]:
         asked.append(self)
-        return state if "RESNET" in self.url.upper() else dict(get_model("vgg16", weights=None).state_dict())
+        return state if "RESNET" in self.url.upper() else VGG16("none").network.state_dict()
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", download)
     VGG16()

@@ -1,0 +1,98 @@
+"""Time of PANet's training step and test episode beside the encoder alone, on the same images in the same run.
+
+python benchmarks/panet_step.py [--size 417] [--rounds 7] [--threads 1]
+
+The four things are timed in turn within every round, so that a machine whose speed drifts slows all of them; quoted is
+the median of the rounds' ratios, with their range.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import torch
+
+from fsseg.encoders import VGG16
+from fsseg.episode import Batch
+from fsseg.methods import PANet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", type=int, default=417)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    place = f"{arguments.device}, {arguments.threads} thread(s), torch {torch.__version__}"
+    print(f"VGG16, {arguments.size}x{arguments.size}, {place}")
+    print("| shots | what | encoder alone, s | PANet, s | ratio, median (range) |\n| --- | --- | ---: | ---: | --- |")
+    method = PANet(VGG16(weights="none")).to(arguments.device)
+    for shot in (1, 5):
+        batch = episode(shot, arguments.size, arguments.device)
+        images = torch.cat([batch.support_image.flatten(0, 2), batch.query_image.flatten(0, 1)])
+        pairs = {
+            "training step": (partial(encoder_step, method, images), partial(training_step, method, batch)),
+            "test episode": (partial(encoder_pass, method, images), partial(test_episode, method, batch)),
+        }
+        for what, pair in pairs.items():
+            alone, whole = compare(*pair, arguments.rounds)
+            ratios = [w / a for a, w in zip(alone, whole, strict=True)]
+            span = f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
+            print(f"| {shot} | {what} | {median(alone):.3f} | {median(whole):.3f} | {span} |", flush=True)
+    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def episode(shot: int, size: int, device: str) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    support = torch.randint(256, (1, 1, shot, 3, size, size), dtype=torch.uint8, generator=generator)
+    query = torch.randint(256, (1, 1, 3, size, size), dtype=torch.uint8, generator=generator)
+    mask = torch.zeros(size, size, dtype=torch.uint8)
+    mask[size // 4 : size // 2, size // 3 : 2 * size // 3] = 1
+    whole = Batch(
+        support, mask.expand(1, 1, shot, size, size).clone(), query, mask.expand(1, 1, size, size).clone(),
+        torch.ones(1, 1, dtype=torch.long), torch.zeros(1, 1, shot, dtype=torch.long),
+        torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long),
+    )  # fmt: skip
+    return Batch(*(tensor.to(device) for tensor in whole))
+
+
+def encoder_step(method: PANet, images: torch.Tensor) -> None:
+    method.zero_grad()
+    method.encode(images).sum().backward()
+
+
+def training_step(method: PANet, batch: Batch) -> None:
+    method.zero_grad()
+    method.loss(batch)["loss"].backward()
+
+
+@torch.no_grad()
+def encoder_pass(method: PANet, images: torch.Tensor) -> None:
+    method.encode(images)
+
+
+@torch.no_grad()
+def test_episode(method: PANet, batch: Batch) -> None:
+    method(batch).argmax(2)
+
+
+def compare(first: Callable[[], None], second: Callable[[], None], rounds: int) -> tuple[list[float], list[float]]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(rounds + 1):
+        for run, kept in zip((first, second), times, strict=True):
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if round_:  # the first is a warm-up
+                kept.append(time.perf_counter() - start)
+    return times
+
+
+if __name__ == "__main__":
+    main()
