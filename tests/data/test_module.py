@@ -13,9 +13,20 @@ from fsseg.episode import Batch
 from fsseg.errors import FssegError
 
 
+class DrawnOnce(Shapes):
+    """Shapes that are drawn for the first test only."""
+
+    def open(self, root: Path | None = None) -> None:
+        if not hasattr(self, "index"):
+            super().open(root)
+
+
+SHAPES = DrawnOnce(size=32, train=80, val=80)
+
+
 def module(stage: str = "fit", **arguments: Any) -> EpisodeData:
     small: dict[str, Any] = {
-        "dataset": Shapes(size=32, train=80, val=80),
+        "dataset": SHAPES,
         "size": 16,
         "episodes": 12,
         "val_episodes": 12,

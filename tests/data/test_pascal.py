@@ -86,14 +86,17 @@ def test_an_index_is_scanned_once_and_again_after_a_change(
         return read_mask(path)
 
     read_mask = pascal.read_mask
+    mask = np.asarray(PIL.Image.open(mask_path(voc))).copy()
+    PIL.Image.fromarray(mask).save(mask_path(voc), compress_level=0)
+    size = mask_path(voc).stat().st_size
     monkeypatch.setattr(pascal, "read_mask", counted)
     first = opened(voc.parent).index.pixels
     assert len(read) == 120
     assert np.array_equal(opened(voc.parent).index.pixels, first)
     assert len(read) == 120
-    mask = np.asarray(PIL.Image.open(mask_path(voc))).copy()
     mask[:] = 20
-    write_mask(mask_path(voc), mask)
+    PIL.Image.fromarray(mask).save(mask_path(voc), compress_level=0)
+    assert mask_path(voc).stat().st_size == size  # the time alone tells
     assert opened(voc.parent).index.pixels[3, 20] == mask.size
     assert len(read) == 240
     assert len(list(no_cache.iterdir())) == 2
