@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
@@ -114,8 +113,11 @@ def _store(cache: Path, index: Index) -> None:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed, so that a second process never reads half a file.
-        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".npz", delete=False) as part:
+        part = cache.with_name(f".{os.getpid()}-{cache.name}")
+        try:
             np.savez_compressed(part, pixels=index.pixels)
-        Path(part.name).replace(cache)
+            part.replace(cache)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError:
         return

@@ -144,10 +144,10 @@ class EpisodeData(LightningDataModule):
         enough = {c: found for c, found in images.items() if c not in few}
         if (few and missing == "error") or len(enough) < self.way:
             names = ", ".join(f"{c} {self.dataset.class_name(c)} ({n})" for c, n in few.items())
-            mend = "Lower --data.shot, choose another fold" if len(enough) < self.way else "Lower --data.shot"
+            skip = ", or leave classes out with --data.missing_classes skip" if len(enough) >= self.way else ""
             raise FssegError(
                 f"{self.way}-way {self.shot}-shot with {self.query} query needs {need} {split} images a class; too few "
-                f"show: {names}. {mend}, or leave classes out with --data.missing_classes skip."
+                f"show: {names}. Lower --data.shot, choose another fold{skip}."
             )
         return enough
 

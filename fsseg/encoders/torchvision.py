@@ -1,8 +1,11 @@
 """Any torchvision classification network as encoder (PANet 3.6: "any network with a fully convolutional structure")."""
 
 import warnings
+from functools import partial
+from typing import Any
 
 import torch
+import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,25 +46,15 @@ class Torchvision(Encoder):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(mean, std)
-        if architecture not in list_models():
-            raise FssegError(f"torchvision has no architecture {architecture}. Choose one of torchvision.models.")
         self.name, self.weights = architecture, weights
         self.frozen_batch_norm = frozen_batch_norm
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # googlenet and inception announce a future change of their random start
-            model = get_model(architecture, weights=None)
-        self.taps = _nodes(model, architecture, tuple(taps))
-        names = {tap: tap for tap in self.taps}
-        network = create_feature_extractor(model, return_nodes=names)
+        model, network = _cut(architecture, tuple(taps))
         unused = set(model.state_dict()) - set(network.state_dict())
         load_pretrained(model, architecture, weights, optional=tuple(unused) or ("\0",))
         self.network = network
-        trade_stride_for_dilation(network, stride)
-        with torch.no_grad():
-            features = network.eval()(torch.zeros(1, 3, 256, 256))
-        network.train()
-        self.channels = sum(feature.shape[1] for feature in features.values())
-        self.stride = _power_of_two(256 / max(feature.shape[-1] for feature in features.values()))
+        features = _probe(network, stride, architecture)
+        self.channels = sum(feature.shape[1] for feature in features)
+        self.stride = _power_of_two(256 / max(feature.shape[-1] for feature in features))
         if frozen_batch_norm:
             for module in self._batch_norms():
                 module.requires_grad_(False)
@@ -98,9 +91,9 @@ def trade_stride_for_dilation(network: nn.Module, stride: int, size: int = 512) 
         stride: wanted output stride, a power of two.
         size: side of the probe image.
     """
-    working: dict[nn.Module, int] = {}
+    working: dict[nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, int] = {}
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note(module: Any, inputs: tuple[Tensor, ...]) -> None:
         working[module] = _power_of_two(size / inputs[0].shape[-1])
 
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)]
@@ -116,18 +109,29 @@ def trade_stride_for_dilation(network: nn.Module, stride: int, size: int = 512) 
             _at_stride_one(layer, dilation=max(at // stride, 1))
 
 
-def _at_stride_one(layer: nn.Module, dilation: int) -> None:
-    if isinstance(layer, nn.Conv2d):
-        dilations = [dilation * d for d in layer.dilation]
-        layer.stride, layer.dilation = (1, 1), (dilations[0], dilations[1])
-        layer.padding = tuple(d * (k // 2) for d, k in zip(dilations, layer.kernel_size, strict=True))  # type: ignore[assignment]
-    elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
-        if isinstance(layer, nn.MaxPool2d):
-            layer.dilation = dilation
-        # An even window cannot be centred: one more row keeps the size (PANet replaces VGG's 2x2 pools so).
-        kernel = _first(layer.kernel_size) // 2 * 2 + 1
-        layer.kernel_size, layer.stride, layer.padding = kernel, 1, dilation * (kernel // 2)
+def _at_stride_one(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, dilation: int) -> None:
+    """Stride 1, dilated, and padded so that the output is as large as the input."""
+    if isinstance(layer, nn.AvgPool2d):
+        dilation = 1  # has none; a window of neighbours instead of every other cell is near enough
+    else:
+        dilation *= _first(layer.dilation)
+        layer.dilation = (dilation, dilation)
+    reach = dilation * (_first(layer.kernel_size) - 1)
+    before = reach // 2
+    layer.stride = (1, 1)
+    if isinstance(layer, nn.Conv2d) and reach % 2 == 0:
+        layer.padding = (before, before)
+        return
+    # Even kernels need one more cell behind than before, and pools refuse to pad by more than half their kernel.
+    layer.padding = (0, 0)
+    if not isinstance(layer, nn.Conv2d):
         layer.ceil_mode = False
+    value = float("-inf") if isinstance(layer, nn.MaxPool2d) else 0.0
+    layer.register_forward_pre_hook(partial(_pad, margin=(before, reach - before) * 2, value=value))
+
+
+def _pad(layer: nn.Module, inputs: tuple[Tensor, ...], margin: tuple[int, ...], value: float) -> Tensor:
+    return F.pad(inputs[0], margin, value=value)
 
 
 def _first(value: object) -> int:
@@ -138,10 +142,35 @@ def _power_of_two(ratio: float) -> int:
     return 1 << max(round(torch.tensor(ratio).log2().item()), 0)
 
 
-def _nodes(model: nn.Module, architecture: str, taps: tuple[str, ...]) -> tuple[str, ...]:
-    names = get_graph_node_names(model)[1]
-    for tap in taps:
-        if not any(name == tap or name.startswith(tap + ".") for name in names):
-            top = dict.fromkeys(name.split(".")[0] for name in names)  # in order of execution
-            raise FssegError(f"{architecture} has no node {tap} to tap. Its nodes begin with: {', '.join(top)}.")
-    return taps
+def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module]:
+    """A torchvision network at random, and the part of it that computes the taps; both share their weights."""
+    if architecture not in list_models(module=torchvision.models):
+        raise FssegError(f"torchvision has no classification network {architecture}. Choose one of torchvision.models.")
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # googlenet and inception announce a future change of their random start; fx notes what train mode lacks
+        model = get_model(architecture, weights=None)
+        names = get_graph_node_names(model)[1]
+        for tap in taps:
+            if not any(name == tap or name.startswith(tap + ".") for name in names):
+                top = dict.fromkeys(name.split(".")[0] for name in names)  # in order of execution
+                raise FssegError(f"{architecture} has no node {tap} to tap. Its nodes begin with: {', '.join(top)}.")
+        return model, create_feature_extractor(model, return_nodes={tap: tap for tap in taps})
+
+
+def _probe(network: nn.Module, stride: int, architecture: str) -> list[Tensor]:
+    """Give the network its stride, and show what it makes of an image."""
+    try:
+        trade_stride_for_dilation(network, stride)
+        with torch.no_grad():
+            features: list[Tensor] = list(network.eval()(torch.zeros(1, 3, 256, 256)).values())
+        if any(feature.ndim != 4 for feature in features):
+            raise ValueError("a tap gives no map of features")
+        if any(feature.shape[2] != feature.shape[3] for feature in features):
+            raise ValueError("channels don't come first")
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FssegError(f"{architecture} is no fully convolutional encoder at these taps ({reason}).") from error
+    network.train()
+    return features

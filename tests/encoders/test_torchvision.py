@@ -8,6 +8,7 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fsseg.encoders import Torchvision
+from fsseg.encoders.torchvision import trade_stride_for_dilation
 from fsseg.errors import FssegError
 
 
@@ -116,3 +117,18 @@ def test_unknown_names_are_refused(arguments: tuple[str, ...], words: tuple[str,
     with pytest.raises(FssegError) as error:
         encoder(*arguments)
     assert all(word in str(error.value) for word in words)
+
+
+def test_pools_are_dilated_too() -> None:
+    """A pool behind a traded stride must look at the cells it looked at before."""
+    layers = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1)]
+    plain = nn.Sequential(*layers, nn.MaxPool2d(3, stride=1, padding=1))
+    images = torch.randn(1, 3, 64, 64)
+    coarse = plain(images)
+    # An even window with stride 1 is widened by one cell, so only odd ones stay exact.
+    layers[1].kernel_size, layers[1].padding = 3, 1
+    exact = plain(images)
+    trade_stride_for_dilation(plain, 2, size=64)
+    fine = plain(images)
+    assert fine.shape[-1] == 2 * coarse.shape[-1]
+    torch.testing.assert_close(fine[..., 2:-2:2, 2:-2:2], exact[..., 1:-1, 1:-1])
