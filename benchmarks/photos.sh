@@ -3,13 +3,14 @@
 # benchmarks/photos.sh VOCDEVKIT SQUEEZENET_WEIGHTS OUT
 set -euo pipefail
 root=$1 weights=$2 out=$3
+declare -A steps=([1]=80 [5]=40)
 for fold in 1 2 3; do
   for shot in 1 5; do
     run=$out/fold$fold-${shot}shot
     options=(--config benchmarks/photos.yaml --data.root "$root" --data.fold "$fold" --data.shot "$shot"
       --model.method.encoder.weights "$weights")
     fsseg test "${options[@]}" --untrained --out "$run/untrained"
-    fsseg fit "${options[@]}" --out "$run" --trainer.max_steps $((400 / (shot + 1) * 2))
-    fsseg test --ckpt_path "$run/last.ckpt"
+    fsseg fit "${options[@]}" --out "$run/trained" --trainer.max_steps "${steps[$shot]}"
+    fsseg test --ckpt_path "$run/trained/last.ckpt"
   done
 done

@@ -1,15 +1,12 @@
-"""What happens around training: the last checkpoint, Ctrl-C, progress without a terminal."""
+"""The last checkpoint, and Ctrl-C."""
 
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-
-_LINES = 10  # progress lines of a run without a terminal
 
 
 class LastCheckpoint(Callback):
@@ -69,42 +66,3 @@ class LastCheckpoint(Callback):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
-
-
-class LineProgress(Callback):
-    """Progress as a few plain lines, for logs and pipes."""
-
-    def __init__(self) -> None:
-        self._start, self._first, self._done = 0.0, 0, 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._start, self._first = time.monotonic(), trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """A line for every tenth of the steps."""
-        steps = trainer.max_steps if trainer.max_steps > 0 else int(trainer.estimated_stepping_batches)
-        self._line("step", trainer.global_step, steps, self._first, trainer)
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._start, self._first, self._done = time.monotonic(), 0, 0
-
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """A line for every tenth of the batches."""
-        self._line("test batch", batch_idx + 1, int(sum(trainer.num_test_batches)), 0, trainer)
-
-    def _line(self, what: str, done: int, total: int, first: int, trainer: Trainer) -> None:
-        if done == self._done or (done * _LINES) // total == (self._done * _LINES) // total:
-            return
-        self._done = done
-        speed = (done - first) / max(time.monotonic() - self._start, 1e-9)
-        left = time.strftime("%H:%M:%S", time.gmtime((total - done) / speed))
-        metrics = {k: float(v) for k, v in trainer.progress_bar_metrics.items()}
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        if trainer.is_global_zero:
-            print(f"{what} {done:,}/{total:,}  {speed:.1f}/s  {left} left  {shown}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,8 +19,9 @@ import fsseg
 from fsseg.benchmark.published import Setting
 from fsseg.benchmark.tables import Tested
 from fsseg.cli import checkpoint, folders
-from fsseg.cli.callbacks import LastCheckpoint, LineProgress
+from fsseg.cli.callbacks import LastCheckpoint
 from fsseg.cli.parser import Parser, check_yaml
+from fsseg.cli.progress import EpisodeProgress
 from fsseg.cli.report import Report, describe
 from fsseg.data import EpisodeData
 from fsseg.encoders import Encoder, without_pretrained_weights
@@ -174,8 +175,8 @@ class Commands(LightningCLI):
         config = self._get(self.config_init, "trainer")
         own: list[Callback] = []
         if config.enable_progress_bar is not False:
-            own.append(RichProgressBar(leave=False) if sys.stderr.isatty() else LineProgress())
-            kwargs["enable_progress_bar"] = sys.stderr.isatty()
+            own.append(EpisodeProgress(terminal=sys.stderr.isatty()))
+            kwargs["enable_progress_bar"] = False
         if self.subcommand == "fit":
             self.last = LastCheckpoint(
                 self.folder / "last.ckpt", self._get(self.config, "checkpoint").every_n_train_steps or 0
