@@ -16,15 +16,13 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import fsseg
-from fsseg.benchmark.published import Setting
-from fsseg.benchmark.tables import Tested
 from fsseg.cli import checkpoint, folders
 from fsseg.cli.callbacks import LastCheckpoint
 from fsseg.cli.parser import Parser, check_yaml
 from fsseg.cli.progress import EpisodeProgress
 from fsseg.cli.report import Report, describe
 from fsseg.data import EpisodeData
-from fsseg.encoders import Encoder, without_pretrained_weights
+from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
 from fsseg.task import Task, read_card
 
@@ -230,7 +228,8 @@ class Commands(LightningCLI):
         folder = folders.fresh(self._result_path(config))
         with folders.result_folder(folder) as part:
             self.datamodule.setup("test")
-            report = Report(self._tested(config), self.datamodule.dataset, part)
+            tested = describe(self.model, self.datamodule, config.ckpt_path, self.card)
+            report = Report(tested, self.datamodule.dataset, part)
             self.trainer.callbacks.append(report)
             super()._run_subcommand("test")
             if report.table:
@@ -243,28 +242,6 @@ class Commands(LightningCLI):
         if config.ckpt_path:
             return Path(config.ckpt_path).parent / "test"
         return Path("runs") / self.experiment / f"fold{config.data.fold}" / "test-untrained"
-
-    def _tested(self, config: Any) -> Tested:
-        data, method = self.datamodule, self.model.method
-        names = {c: data.dataset.class_name(c) for c in data.novel}
-        notes = [data.dataset.note] if data.dataset.note else []
-        if data.skipped:
-            notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
-        name, origin = method.name, f"{config.ckpt_path} (step {self.card['step']:,})" if self.card else "untrained"
-        if self.card is None:
-            name = f"{type(method).__name__}-init"
-        setting = Setting(name, _encoder(method.encoder), data.dataset.name, data.way, data.shot)
-        return Tested(
-            setting, data.fold, names, origin, describe(data, self.model.absent), self.model.absent, tuple(notes)
-        )
-
-
-def _encoder(encoder: Encoder) -> str:
-    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
-    if encoder.weights in (None, "imagenet"):
-        return encoder.name
-    start = "random start" if encoder.weights == "none" else Path(str(encoder.weights)).name
-    return f"{encoder.name} ({start})"
 
 
 def _experiment(config: Any) -> str:

@@ -7,13 +7,15 @@ from typing import Any
 import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 
+from fsseg.benchmark.published import Setting
 from fsseg.benchmark.rows import Row, batch_rows, write_rows
 from fsseg.benchmark.tables import Table, Tested, as_json, as_markdown, as_text, make_table
-from fsseg.data import Dataset
+from fsseg.data import Dataset, EpisodeData
+from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.metrics import Counts
 from fsseg.pictures import Panel, draw_episodes
-from fsseg.task import TestOutput
+from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
 
@@ -91,7 +93,28 @@ def _percent(counts: Counts, b: int) -> tuple[float, ...]:
     return tuple(100 * above / below if below else float("nan") for above, below in pairs)
 
 
-def describe(data: Any, absent: str) -> str:
+def describe(model: Task, data: EpisodeData, ckpt_path: str | None, card: dict[str, Any] | None) -> Tested:
+    """What is about to be tested; without a card the method as it starts."""
+    names = {c: data.dataset.class_name(c) for c in data.novel}
+    notes = [data.dataset.note] if data.dataset.note else []
+    if data.skipped:
+        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
+    method = model.method
+    name = method.name if card else f"{type(method).__name__}-init"
+    setting = Setting(name, _encoder(method.encoder), data.dataset.name, data.way, data.shot)
+    origin = f"{ckpt_path} (step {card['step']:,})" if card else "untrained"
+    return Tested(setting, data.fold, names, origin, _protocol(data, model.absent), model.absent, tuple(notes))
+
+
+def _encoder(encoder: Encoder) -> str:
+    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
+    if encoder.weights in (None, "imagenet"):
+        return encoder.name
+    start = "random start" if encoder.weights == "none" else Path(str(encoder.weights)).name
+    return f"{encoder.name} ({start})"
+
+
+def _protocol(data: EpisodeData, absent: str) -> str:
     """The protocol in words: all that decides a number besides the weights."""
     last = data.test_seed + data.test_runs - 1
     seeds = f"seed {last}" if data.test_runs == 1 else f"seeds {data.test_seed}-{last}"

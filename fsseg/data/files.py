@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -18,19 +19,26 @@ from fsseg.errors import FssegError
 _MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
 
 
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
+    """A picture, decoded when it is asked for; whatever is wrong with the file, the error names it."""
+    try:
+        with PIL.Image.open(path) as picture:
+            yield picture
+    except FileNotFoundError as error:
+        raise FssegError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise FssegError(f"{what} {path} cannot be decoded ({error}). Replace the file.") from error
+
+
 def read_image(path: Path) -> Image:
     """An image file as RGB.
 
     Raises:
         FssegError: the file is missing, truncated or no image.
     """
-    try:
-        with PIL.Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise FssegError(f"image {path} is missing. Put it there, or take its name out of the list.") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FssegError(f"image {path} cannot be decoded ({error}). Replace the file.") from error
+    with _opened(path, "image") as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def read_mask(path: Path) -> Mask:
@@ -39,17 +47,10 @@ def read_mask(path: Path) -> Mask:
     Raises:
         FssegError: the file is missing, truncated or holds colours instead of ids.
     """
-    try:
-        with PIL.Image.open(path) as picture:
-            if picture.mode not in ("P", "L"):
-                raise FssegError(
-                    f"mask {path} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG."
-                )
-            return np.asarray(picture)
-    except FileNotFoundError as error:
-        raise FssegError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FssegError(f"mask {path} cannot be decoded ({error}). Replace the file.") from error
+    with _opened(path, "mask") as picture:
+        if picture.mode not in ("P", "L"):
+            raise FssegError(f"mask {path} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG.")
+        return np.asarray(picture)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -58,13 +59,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         FssegError: the file is missing or no image.
     """
-    try:
-        with PIL.Image.open(path) as picture:
-            return picture.height, picture.width
-    except FileNotFoundError as error:
-        raise FssegError(f"image {path} is missing. Put it there, or take its name out of the list.") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FssegError(f"image {path} cannot be decoded ({error}). Replace the file.") from error
+    with _opened(path, "image") as picture:
+        return picture.height, picture.width
 
 
 def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDArray[np.int32]]) -> Index:
