@@ -3,7 +3,7 @@
 # benchmarks/photos.sh VOCDEVKIT SQUEEZENET_WEIGHTS OUT
 set -euo pipefail
 root=$1 weights=$2 out=$3
-declare -A steps=([1]=80 [5]=40)
+declare -A steps=([1]=60 [5]=30)
 for fold in 1 2 3; do
   for shot in 1 5; do
     run=$out/fold$fold-${shot}shot
