@@ -16,7 +16,8 @@ RUN := runs/make-quickstart
 quickstart: export OMP_NUM_THREADS = 1
 quickstart: install
 	rm -rf $(RUN)
-	$(BIN)/fsseg fit --config experiments/quickstart.yaml --trainer.max_steps $(STEPS) --out $(RUN)
+	$(BIN)/fsseg fit --config experiments/quickstart.yaml --out $(RUN) \
+		--trainer.max_steps $(STEPS) --model.lr_scheduler.total_steps $(STEPS)
 	$(BIN)/fsseg test --ckpt_path $(RUN)/last.ckpt --data.test_episodes $(EPISODES)
 
 test: install

@@ -6,3 +6,6 @@ class FssegError(Exception):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+USAGE, INTERRUPTED = 2, 130  # exit codes of the command line

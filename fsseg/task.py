@@ -72,7 +72,7 @@ class Task(LightningModule):
             images = sorted({*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()})
             raise FssegError(
                 f"the loss is {loss.item()} at step {self.global_step} (image numbers {images}). Lower "
-                "--model.optimizer.lr, or use --trainer.precision 32; the last checkpoint is kept."
+                "--model.optimizer.lr, or use --trainer.precision 32; checkpoints written before are kept."
             )
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch.run))
@@ -80,7 +80,7 @@ class Task(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of validation episodes."""
-        counts = count(self(batch).argmax(2), batch.query_mask, batch.classes.shape[1])
+        counts = count(self._predict(batch), batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)
         self.val_iou.update(counts, batch.classes, run)
         self.val_binary.update(counts, run)
@@ -94,13 +94,23 @@ class Task(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count."""
-        prediction = self(batch).argmax(2)
+        prediction = self._predict(batch)
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)
         self.test_iou.update(counts, batch.classes, run)
         self.test_binary.update(counts, run)
         self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
         return TestOutput(prediction, counts)
+
+    def _predict(self, batch: Batch) -> Tensor:
+        logits = self(batch)
+        if not logits.isfinite().all():  # argmax would make background of NaN, and a number of that
+            raise FssegError(
+                "the logits are not finite: the checkpoint's training has diverged, or --trainer.precision "
+                "is too narrow."
+            )
+        prediction: Tensor = logits.argmax(2)
+        return prediction
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics, and start anew for a second test."""
@@ -110,10 +120,17 @@ class Task(LightningModule):
         self.test_binary.reset()
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over all trainable parameters, and the schedule, per iteration."""
+        """The optimiser over all trainable parameters, and the schedule, per iteration.
+
+        Raises:
+            FssegError: an option that they don't take.
+        """
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = self.optimizer(trainable)
-        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}
+        try:
+            optimizer = self.optimizer(trainable)
+            scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}
+        except (TypeError, ValueError) as error:
+            raise FssegError(f"--model.optimizer or --model.lr_scheduler: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -139,6 +156,8 @@ def read_card(path: str) -> dict[str, Any]:
         raise FssegError(
             f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
         ) from error
-    if not isinstance(checkpoint, dict) or not checkpoint.get("fsseg") or "state_dict" not in checkpoint:
+    card = checkpoint.get("fsseg") if isinstance(checkpoint, dict) else None
+    if not isinstance(card, dict) or not {"config", "dataset", "fold", "trained_on"} <= card.keys():
         raise FssegError(f"--ckpt_path {path} is no checkpoint of `fsseg fit`.")
-    return {**checkpoint["fsseg"], "step": checkpoint.get("global_step", 0)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+    return {**card, "step": checkpoint["global_step"], "shapes": shapes}

@@ -91,7 +91,10 @@ def test_checkpoints_that_fsseg_did_not_write(tmp_path: Path) -> None:
 
 def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     path, saved, saving = str(tmp_path / "last.ckpt"), task(), trainer(max_epochs=1)
-    saved.card = {"fold": 2}
+    saved.card = {"config": "", "dataset": "Shapes", "fold": 2, "trained_on": ["disc"]}
     saving.fit(saved, episodes())
     saving.save_checkpoint(path)
-    assert read_card(path) == {"fold": 2, "step": 4}
+    card = read_card(path)
+    assert {name: card[name] for name in saved.card} == saved.card
+    assert card["step"] == 4
+    assert card["shapes"] == {name: tuple(tensor.shape) for name, tensor in saved.state_dict().items()}

@@ -32,7 +32,7 @@ class ClassScore(NamedTuple):
     class_id: int
     name: str
     iou: Score
-    episodes: int
+    queries: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Table:
         classes: one line per class.
         mean_iou: over the classes that were drawn.
         binary_iou: mean of background IoU and foreground IoU.
-        everything_foreground: the mean-IoU of a prediction that is foreground everywhere; what a number must beat.
+        everything_foreground: the mean-IoU of a prediction that is foreground everywhere; what a 1-way
+            number must beat.
     """
 
     tested: Tested
@@ -123,6 +124,7 @@ def _score(per_run: npt.NDArray[np.float64]) -> Score:
 def as_text(table: Table) -> str:
     """The table for a terminal."""
     tested, setting = table.tested, table.tested.setting
+    one_way = setting.way == 1  # a pixel cannot be of all ways at once
     width = max(len("binary-IoU"), *(len(line.name) for line in table.classes)) + 2
     lines = [
         f"{setting.method}  {setting.encoder}  {tested.checkpoint}    {_data(tested)}",
@@ -136,12 +138,12 @@ def as_text(table: Table) -> str:
             continue
         full = round(line.iou.mean / 100 * _BAR)
         bar = "█" * full + "░" * (_BAR - full)
-        lines.append(f"  {line.name:{width}}{line.iou.mean:5.1f}  {bar}  {line.iou.std:4.1f}  {line.episodes:7,}")
+        lines.append(f"  {line.name:{width}}{line.iou.mean:5.1f}  {bar}  {line.iou.std:4.1f}  {line.queries:7,}")
     lines += [
         "",
         f"  {'mean-IoU':{width}}{table.mean_iou}    {table.published_line('mean-IoU')}",
         f"  {'binary-IoU':{width}}{table.binary_iou}    {table.published_line('binary-IoU')}",
-        f"  mean-IoU if everything were foreground: {table.everything_foreground.mean:.1f}",
+        *([f"  mean-IoU if everything were foreground: {table.everything_foreground.mean:.1f}"] if one_way else []),
         *(f"  note: {note}" for note in tested.notes),
     ]
     return "\n".join(lines)
@@ -160,10 +162,12 @@ def as_markdown(table: Table) -> str:
     ]
     for line in table.classes:
         numbers = ("-", "-") if np.isnan(line.iou.mean) else (f"{line.iou.mean:.1f}", f"{line.iou.std:.1f}")
-        lines.append(f"| {line.name} | {numbers[0]} | {numbers[1]} | {line.episodes:,} |")
+        lines.append(f"| {line.name} | {numbers[0]} | {numbers[1]} | {line.queries:,} |")
     for metric, score in (("mean-IoU", table.mean_iou), ("binary-IoU", table.binary_iou)):
         lines.append(f"| **{metric}** | **{score.mean:.1f}** | {score.std:.1f} | {table.published_line(metric)} |")
-    lines += [f"| everything foreground | {table.everything_foreground.mean:.1f} | | |", ""]
+    if setting.way == 1:
+        lines.append(f"| everything foreground | {table.everything_foreground.mean:.1f} | | |")
+    lines.append("")
     lines += [f"Note: {note}." for note in tested.notes]
     return "\n".join(lines) + "\n"
 
@@ -175,12 +179,12 @@ def as_json(table: Table) -> str:
         **{k: v for k, v in asdict(tested).items() if k not in ("setting", "classes")},
         **tested.setting._asdict(),
         "classes": [
-            {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.episodes}
+            {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
             for c in table.classes
         ],
         "mean_iou": table.mean_iou._asdict(),
         "binary_iou": table.binary_iou._asdict(),
-        "everything_foreground": table.everything_foreground._asdict(),
+        "everything_foreground": table.everything_foreground._asdict() if tested.setting.way == 1 else None,
         "published": {
             metric: found._asdict() if (found := table.published(metric)) else None
             for metric in ("mean-IoU", "binary-IoU")

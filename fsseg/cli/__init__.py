@@ -1,15 +1,12 @@
 """The command line. Nothing here imports torch before a command needs it."""
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 
 from fsseg import __version__
-from fsseg.cli.help import COMMANDS, command_help, find_experiment, overview
-from fsseg.errors import FssegError
-
-USAGE, INTERRUPTED = 2, 130  # exit codes
+from fsseg.cli.help import COMMANDS, command_help, did_you_mean, find_experiment, overview
+from fsseg.errors import INTERRUPTED, USAGE, FssegError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,8 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(arguments)
     except FssegError as error:
         return _refuse(str(error))
-    except SystemExit as end:  # the parser's, after --print_config and --help-all
-        return int(end.code or 0)
+    except SystemExit as end:  # the parser's, after --print_config and --help-all; Lightning's, after Ctrl-C
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            return int(end.code or 0)
+        print("fsseg: stopped.", file=sys.stderr)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print("fsseg: stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -65,12 +65,6 @@ def _arrange(arguments: list[str]) -> list[str]:
             files += ["--config", find_experiment(rest[position])]
         position += 1
     return [command, *files, *flags]
-
-
-def did_you_mean(word: str, known: Sequence[str] | dict[str, str]) -> str:
-    """A hint at the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _refuse(message: str) -> int:

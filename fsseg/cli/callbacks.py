@@ -31,7 +31,6 @@ class LastCheckpoint(Callback):
 
         def stop(number: int, frame: FrameType | None) -> None:
             self.interrupted = trainer.should_stop = True
-            trainer.limit_val_batches = 0  # no validation epoch between the person and the prompt
             signal.signal(signal.SIGINT, self._before)
             print("\nfsseg: stopping after this step (Ctrl-C again to stop at once)", file=sys.stderr)
 
@@ -43,6 +42,14 @@ class LastCheckpoint(Callback):
         """Save where it is time."""
         if self.every and trainer.global_step % self.every == 0:
             self._save(trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Leave a validation early: no update is under way."""
+        if self.interrupted:
+            self._save(trainer)
+            raise KeyboardInterrupt
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and give Ctrl-C back."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from fsseg.data import EpisodeData
 from fsseg.errors import FssegError
@@ -40,10 +41,19 @@ def refuse_other_method(ckpt_path: str, card: Config, asked: Config) -> None:
     _refuse(ckpt_path, "model.method", trained.get("init_args") or {}, method.get("init_args") or {}, free)
 
 
+def refuse_other_weights(ckpt_path: str, card: Config, model: nn.Module) -> None:
+    """Refuse a checkpoint whose tensors are not the model's."""
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = sorted(name for name in own.keys() | card["shapes"].keys() if own.get(name) != card["shapes"].get(name))
+    if wrong:
+        raise FssegError(f"{ckpt_path} does not fit the method: {wrong[0]} and {len(wrong) - 1} more tensors differ.")
+
+
 def refuse_other_training(ckpt_path: str, card: Config, asked: Config) -> None:
-    """Refuse to resume a training with another method, optimiser, schedule or data."""
-    refuse_other_method(ckpt_path, card, asked)
+    """Refuse to resume a training with another optimiser, schedule or data."""
     trained = yaml.safe_load(card["config"])
+    seeds = [{"seed_everything": config["seed_everything"]} for config in (trained, asked)]
+    _refuse(ckpt_path, "", seeds[0], seeds[1], frozenset())
     models = [{k: v for k, v in config["model"].items() if k != "method"} for config in (trained, asked)]
     _refuse(ckpt_path, "model", models[0], models[1], frozenset())
     _refuse(ckpt_path, "data", trained["data"], asked["data"], _FREE_DATA)
@@ -73,7 +83,7 @@ def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: f
     before, now = dict(_flat(trained)), dict(_flat(asked))
     for key in sorted(before.keys() | now.keys()):
         if key not in free and key in before and key in now and before[key] != now[key]:
-            option = f"--{prefix}.{key}".replace(".init_args", "")
+            option = "--" + f"{prefix}.{key}".replace(".init_args", "").lstrip(".")
             raise FssegError(
                 f"{ckpt_path} was trained with {option} {before[key]}; {now[key]} is asked for. Leave {option} out, or "
                 "train anew."

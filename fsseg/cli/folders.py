@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,24 +20,54 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Pa
         out: asked for by the user; refused where it holds another run.
         name: of the experiment.
         fold: its fold.
-        resumed: checkpoint that goes on; its folder is used unless ``out`` says otherwise.
+        resumed: checkpoint that goes on; a run's last one goes on in its folder.
 
     Raises:
         FssegError: the folder holds another run.
     """
-    if chosen := os.environ.get(_CHOSEN):
+    if "LOCAL_RANK" in os.environ and (chosen := os.environ.get(_CHOSEN)):
         return Path(chosen)
-    if out is None:
-        folder = Path(resumed).parent if resumed else fresh(Path("runs") / name / f"fold{fold}")
-    else:
+    beside = Path(resumed).parent if resumed and Path(resumed).name == "last.ckpt" else None
+    if out is not None:
         folder = Path(out)
-        same = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
-        if (folder / "config.yaml").exists() and not same:
-            raise FssegError(
-                f"--out {folder} already holds a run. Choose another folder, or resume it with --ckpt_path."
-            )
+        if (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
+            raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
+    elif beside and (beside / "config.yaml").is_file():
+        folder = beside
+    else:  # also for a checkpoint that is not a run's last: going on from it must not overwrite what came later
+        folder = fresh(Path("runs") / name / f"fold{fold}")
     os.environ[_CHOSEN] = str(folder.resolve())
     return folder
+
+
+def forget() -> None:
+    """Let the next command of this process choose its own folder."""
+    if "LOCAL_RANK" not in os.environ:
+        os.environ.pop(_CHOSEN, None)
+
+
+def empty(folder: Path) -> Path:
+    """A folder that was asked for, absent or empty.
+
+    Raises:
+        FssegError: it holds files.
+    """
+    folder = folder if folder.name else folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FssegError(f"--out {folder} already holds files. Choose another folder.")
+    return folder
+
+
+@contextmanager
+def kept_if(folder: Path, worth: Callable[[], bool]) -> Iterator[None]:
+    """Take a new folder away again if what is done inside fails and leaves nothing worth keeping."""
+    new = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except BaseException:
+        if new and not worth():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def fresh(folder: Path) -> Path:

@@ -1,5 +1,7 @@
 """What `fsseg --help` and `fsseg COMMAND --help` print, and where experiment files are. Imports no torch."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 import fsseg
@@ -94,6 +96,12 @@ def find_experiment(path: str) -> str:
     ):
         return str(inside)
     raise FssegError(f"--config {path}: no such file. Experiments: {', '.join(sorted(experiments()))}.")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known word, or nothing."""
+    near = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _wrapped(words: list[str], width: int) -> list[str]:

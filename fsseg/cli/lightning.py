@@ -1,8 +1,6 @@
 """fit, validate and test: one LightningCLI, with its surprises taken out (see docs/design.md)."""
 
-import logging
 import sys
-import warnings
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -13,31 +11,31 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import fsseg
 from fsseg.cli import checkpoint, folders
 from fsseg.cli.callbacks import LastCheckpoint
+from fsseg.cli.libraries import building, plain_errors, quieten
 from fsseg.cli.parser import Parser, check_yaml
 from fsseg.cli.progress import EpisodeProgress
 from fsseg.cli.report import Report, describe
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
-from fsseg.errors import FssegError
+from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.task import Task, read_card
 
 _OWN = ("seed_everything", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
-_INTERRUPTED = 130
+_LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
+_SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
 def run(arguments: list[str]) -> int:
     """Run ``fit``, ``validate`` or ``test`` with arguments that the dispatcher has put in order."""
-    _quieten()
+    quieten()
     ckpt_path = _value(arguments, "--ckpt_path")
-    card = read_card(ckpt_path) if ckpt_path else None
     flags = {word.partition("=")[0] for word in arguments}
-    if card is not None and ckpt_path is not None and "--config" not in flags:
-        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card)]
+    if ckpt_path is not None and "--config" not in flags:
+        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, read_card(ckpt_path))]
     elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
         f.endswith(".help") for f in flags
     ):
@@ -45,13 +43,10 @@ def run(arguments: list[str]) -> int:
     for path in [word for before, word in pairwise(arguments) if before == "--config"]:
         check_yaml(path)
     try:
-        return Commands(arguments, card).code
-    except MisconfigurationException as error:
-        raise FssegError(" ".join(str(error).split())) from error
-    except OSError as error:
-        if error.filename is None and error.strerror is None:
-            raise
-        raise FssegError(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
+        with plain_errors():
+            return Commands(arguments).code
+    finally:
+        folders.forget()
 
 
 def _value(arguments: list[str], name: str) -> str | None:
@@ -65,28 +60,16 @@ def _value(arguments: list[str], name: str) -> str | None:
     return value
 
 
-def _quieten() -> None:
-    """Silence what libraries chat about; warnings that a person can act on stay."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in ("LightningCLI's args", ".*LeafSpec.*", ".*does not have many workers.*",
-                    "Checkpoint directory .* exists", ".*self.log.*batch_size.*", ".*returned 0 length.*",
-                    ".*isinstance.treespec.*", ".*defined a `validation_step`.*",
-                    ".*callbacks used to create the checkpoint", "Total length of `list` across ranks is zero",
-                    "The number of training batches .* is smaller than the logging interval"):  # fmt: skip
-        warnings.filterwarnings("ignore", message=message)
-
-
 class Commands(LightningCLI):
     """The command line of fit, validate and test.
 
     Args:
         arguments: the command and its flags.
-        card: of the checkpoint that was asked for.
     """
 
-    def __init__(self, arguments: list[str], card: dict[str, Any] | None) -> None:
-        self.card, self.code = card, 0
+    def __init__(self, arguments: list[str]) -> None:
+        self.card: dict[str, Any] | None = None  # of the checkpoint that was asked for
+        self.code = 0
         super().__init__(
             Task,
             EpisodeData,
@@ -128,38 +111,70 @@ class Commands(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let the checkpoint replace the model's configuration here; `checkpoint` refuses instead."""
 
+    def _set_seed(self) -> None:
+        with building("--seed_everything"):
+            super()._set_seed()
+
     def before_instantiate_classes(self) -> None:
         """Settle what depends on several options, and refuse what does not fit the checkpoint."""
         command = str(self.subcommand)
         config = self.config[command]
-        if config.data.seed is None:
-            config.data.seed = int(config.seed_everything)
         self._dump_config()
         self.own = {key: self.config_dump[key] for key in _OWN}
-        ckpt_path = config.ckpt_path
-        if config.untrained and (ckpt_path or command == "fit"):
+        if config.data.root is not None:
+            self.own["data"]["root"] = str(Path(config.data.root).resolve())  # tests may start in another folder
+        if config.data.seed is None:
+            config.data.seed = int(config.seed_everything)
+        if config.trainer.strategy in _SPAWNED:
+            raise FssegError(f"--trainer.strategy {config.trainer.strategy} shares memory between processes; use ddp.")
+        if config.untrained and (config.ckpt_path or command == "fit"):
             raise FssegError("--untrained is for `test` and `validate` without --ckpt_path.")
-        if ckpt_path is None and command != "fit" and not config.untrained:
+        if config.ckpt_path is None and command != "fit" and not config.untrained:
             raise FssegError(f"{command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
-        if self.card is not None and ckpt_path:
-            refuse = checkpoint.refuse_other_training if command == "fit" else checkpoint.refuse_other_method
-            refuse(ckpt_path, self.card, self.own)
+        if config.ckpt_path is not None:  # given as a flag or in a file
+            self.card = read_card(config.ckpt_path)
+            checkpoint.refuse_other_method(config.ckpt_path, self.card, self.own)
         self.experiment = _experiment(config)
         if command == "fit":
-            self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, ckpt_path)
-            config.checkpoint.dirpath = str(self.folder)
+            self._before_fit(config)
         if "verbose" in config:
             config.verbose = False  # Lightning's own result table
 
+    def _before_fit(self, config: Any) -> None:
+        limits = config.trainer
+        if limits.max_steps < 1 and limits.max_epochs in (None, -1) and limits.max_time is None:
+            raise FssegError(f"--trainer.max_steps {limits.max_steps}: a training needs an end, e.g. 30000.")
+        total = (self.own["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
+        if total is not None and limits.max_steps > total:
+            raise FssegError(
+                f"--trainer.max_steps {limits.max_steps} goes beyond the schedule's end at {total}. Give "
+                f"--model.lr_scheduler.total_steps {limits.max_steps} too."
+            )
+        if self.card is not None:
+            checkpoint.refuse_other_training(config.ckpt_path, self.card, self.own)
+            if 0 < limits.max_steps <= self.card["step"]:
+                raise FssegError(
+                    f"{config.ckpt_path} is at step {self.card['step']:,}; --trainer.max_steps {limits.max_steps:,} "
+                    "asks for no more. Give a larger one."
+                )
+        self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path)
+        if config.checkpoint.dirpath is None:
+            config.checkpoint.dirpath = str(self.folder)
+        logger = config.trainer.logger
+        if getattr(logger, "init_args", None) is not None and logger.init_args.get("save_dir") in (None, "."):
+            logger.init_args.save_dir = str(self.folder)
+
     def instantiate_classes(self) -> None:
         """Build method, data and trainer; a checkpoint spares the download of pretrained weights."""
-        with without_pretrained_weights() if self.card is not None else nullcontext():
+        with without_pretrained_weights() if self.card is not None else nullcontext(), building("the configuration"):
             super().instantiate_classes()
         data, ckpt_path = self.datamodule, self._get(self.config, "ckpt_path")
-        if self.card is not None and self.subcommand == "validate":
-            checkpoint.refuse_other_fold(ckpt_path, self.card, data)
-        if self.card is not None and self.subcommand == "test":
-            checkpoint.refuse_seen_classes(ckpt_path, self.card, data)
+        if self.card is not None:
+            checkpoint.refuse_other_weights(ckpt_path, self.card, self.model)
+            if self.subcommand == "validate":
+                checkpoint.refuse_other_fold(ckpt_path, self.card, data)
+            if self.subcommand == "test":
+                checkpoint.refuse_seen_classes(ckpt_path, self.card, data)
         self.model.card = {
             "version": fsseg.__version__,
             "config": yaml.safe_dump(self.own, sort_keys=False),
@@ -176,69 +191,74 @@ class Commands(LightningCLI):
             own.append(EpisodeProgress(terminal=sys.stderr.isatty()))
             kwargs["enable_progress_bar"] = False
         if self.subcommand == "fit":
-            self.last = LastCheckpoint(
-                self.folder / "last.ckpt", self._get(self.config, "checkpoint").every_n_train_steps or 0
-            )
+            every = self._get(self.config, "checkpoint").every_n_train_steps or _LAST_EVERY
+            self.last = LastCheckpoint(self.folder / "last.ckpt", min(every, _LAST_EVERY))
             own.append(self.last)
             kwargs["default_root_dir"] = self.folder
             if config.logger is None or config.logger is True:
                 kwargs["logger"] = CSVLogger(self.folder, name="logs")
             callbacks = [self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys]
         else:
-            kwargs["logger"] = False if config.logger is None else config.logger
+            kwargs["logger"] = False  # results go to files of their own
             kwargs["enable_checkpointing"] = False
             callbacks = []
         trainer_config = {**config, **kwargs}
-        try:
+        with building("--trainer"):
             return self._instantiate_trainer(trainer_config, callbacks + own)
-        except (TypeError, ValueError) as error:
-            raise FssegError("--trainer: " + " ".join(str(error).split())) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         {"fit": self._fit, "validate": self._validate, "test": self._test}[subcommand]()
 
     def _fit(self) -> None:
         self.datamodule.setup("fit")  # whatever it refuses, it refuses before a file is written
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            folders.make(self.folder)
-            folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
-        super()._run_subcommand("fit")
-        if not self.trainer.is_global_zero:
-            return
-        self.code = _INTERRUPTED if self.last.interrupted else 0
-        state = "stopped at" if self.last.interrupted else "trained"
-        following = (
-            f"fit --ckpt_path {self.last.path}" if self.last.interrupted else f"test --ckpt_path {self.last.path}"
-        )
-        print(f"\n{state} step {self.trainer.global_step:,}: {self.last.path}\nnext: fsseg {following}")
+        leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
+        with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
+            if leader and not fast:
+                folders.make(self.folder)
+                folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
+            try:
+                super()._run_subcommand("fit")
+            except SystemExit:  # Lightning's, after a Ctrl-C
+                if not (self.last.interrupted and self.last.path.is_file()):
+                    raise
+        if leader and self.last.path.is_file():
+            done, following = ("stopped at", "fit") if self.last.interrupted else ("trained to", "test")
+            print(f"\n{done} step {self.trainer.global_step:,}: {self.last.path}")
+            print(f"next: fsseg {following} --ckpt_path {self.last.path}")
+        self.code = INTERRUPTED if self.last.interrupted else 0
 
     def _validate(self) -> None:
+        data = self.datamodule
+        if data.val_episodes == 0:
+            raise FssegError("--data.val_episodes 0 leaves nothing to validate.")
         super()._run_subcommand("validate")
         metrics = self.trainer.callback_metrics
         if not metrics:
             raise FssegError("no base class has enough val images for validation episodes. Lower --data.shot.")
-        names = {"val/mean_iou": "mean-IoU", "val/binary_iou": "binary-IoU"}
-        data = self.datamodule
-        print(f"{self.model.method.name}  {data.dataset.name} fold {data.fold}, base classes, val images")
-        for key, name in names.items():
+        if not self.trainer.is_global_zero:
+            return
+        tested = describe(self.model, data, self._get(self.config, "ckpt_path"), self.card, self.trainer.precision)
+        print(f"{tested.setting.method}  {tested.setting.encoder}  {tested.checkpoint}")
+        print(f"{data.dataset.name} fold {data.fold}, base classes, val images, {data.val_episodes} episodes")
+        for key, name in {"val/mean_iou": "mean-IoU", "val/binary_iou": "binary-IoU"}.items():
             print(f"  {name:12}{100 * float(metrics[key]):.1f}")
 
     def _test(self) -> None:
         config = self.config[str(self.subcommand)]
-        folder = folders.fresh(self._result_path(config))
+        folder = folders.empty(Path(config.out)) if config.out else folders.fresh(self._result_path(config))
         with folders.result_folder(folder) as part:
             self.datamodule.setup("test")
-            tested = describe(self.model, self.datamodule, config.ckpt_path, self.card)
-            report = Report(tested, self.datamodule.dataset, part)
+            tested = describe(self.model, self.datamodule, config.ckpt_path, self.card, self.trainer.precision)
+            expected = self.datamodule.test_runs * self.datamodule.test_episodes
+            report = Report(tested, self.datamodule.dataset, part, expected)
             self.trainer.callbacks.append(report)
             super()._run_subcommand("test")
             if report.table:
                 folders.write_whole(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
-        print(report.text(folder))
+        if self.trainer.is_global_zero:
+            print(report.text(folder))
 
     def _result_path(self, config: Any) -> Path:
-        if config.out:
-            return Path(config.out)
         if config.ckpt_path:
             return Path(config.ckpt_path).parent / "test"
         return Path("runs") / self.experiment / f"fold{config.data.fold}" / "test-untrained"

@@ -3,7 +3,6 @@
 import inspect
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 import fsseg.data
 import fsseg.encoders
 import fsseg.methods
+from fsseg.cli.help import did_you_mean
 from fsseg.errors import FssegError
 
 _CLASSES = {
@@ -41,16 +41,16 @@ def explain(message: str, options: Iterable[str]) -> str:
     text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("a int.", "an int.")
     if found := re.search(r"unrecognized arguments: (\S+)", text):
         flag = found[1].partition("=")[0]
-        return f"no option {flag}.{_near(flag, options)}"
+        return f"no option {flag}.{did_you_mean(flag, options)}"
     if found := re.search(r"Expected a dot import path string: (\S+)", text):
-        return f"{text.split(':')[0]}: no class {found[1]}.{_near(found[1], _CLASSES)}"
+        return f"{text.split(':')[0]}: no class {found[1]}.{did_you_mean(found[1], _CLASSES)}"
     if found := re.search(r"class_path '?([\w.]+)'?: .*[Oo]ption '([\w.]+)' is not accepted", text):
         name, option = found[1].rpartition(".")[2], found[2]
         known = list(inspect.signature(_CLASSES[name]).parameters) if name in _CLASSES else []
-        return f"{name} has no option {option}.{_near(option, known)} It has: {', '.join(known)}."
+        return f"{name} has no option {option}.{did_you_mean(option, known)} It has: {', '.join(known)}."
     if found := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", text):
         key = "--" + (found[1] or found[2])
-        return f"no option {key}.{_near(key, options)}"
+        return f"no option {key}.{did_you_mean(key, options)}"
     return text
 
 
@@ -72,11 +72,6 @@ def check_yaml(path: str) -> None:
         ) from error
     if not isinstance(content, dict):
         raise FssegError(f"--config {path} holds no options; see experiments/quickstart.yaml for the form.")
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _options(parser: ArgumentParser) -> list[str]:

@@ -1,10 +1,12 @@
 """Collects a test's rows and pictures, and writes what a person reads."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from fsseg.benchmark.published import Setting
@@ -13,6 +15,7 @@ from fsseg.benchmark.tables import Table, Tested, as_json, as_markdown, as_text,
 from fsseg.data import Dataset, EpisodeData
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
+from fsseg.errors import FssegError
 from fsseg.metrics import Counts
 from fsseg.pictures import Panel, draw_episodes
 from fsseg.task import Task, TestOutput
@@ -27,10 +30,11 @@ class Report(Callback):
         tested: what is tested.
         dataset: names images and classes.
         folder: to write into.
+        expected: number of episodes that make the test whole.
     """
 
-    def __init__(self, tested: Tested, dataset: Dataset, folder: Path) -> None:
-        self.tested, self.dataset, self.folder = tested, dataset, folder
+    def __init__(self, tested: Tested, dataset: Dataset, folder: Path, expected: int) -> None:
+        self.tested, self.dataset, self.folder, self.expected = tested, dataset, folder, expected
         self.rows: list[Row] = []
         self.panels: list[Panel] = []
         self._shown: Counter[int] = Counter()
@@ -55,6 +59,12 @@ class Report(Callback):
             self.rows = [row for part in parts for row in part]
         if not trainer.is_global_zero:
             return
+        episodes = len({row[:2] for row in self.rows})
+        if episodes == 0:
+            raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
+        if episodes < self.expected:
+            note = f"only {episodes:,} of {self.expected:,} episodes were tested"
+            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
         rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
         self.table = make_table(self.tested, rows)
         write_rows(rows, self.folder / "rows.csv")
@@ -93,7 +103,9 @@ def _percent(counts: Counts, b: int) -> tuple[float, ...]:
     return tuple(100 * above / below if below else float("nan") for above, below in pairs)
 
 
-def describe(model: Task, data: EpisodeData, ckpt_path: str | None, card: dict[str, Any] | None) -> Tested:
+def describe(
+    model: Task, data: EpisodeData, ckpt_path: str | None, card: dict[str, Any] | None, precision: str
+) -> Tested:
     """What is about to be tested; without a card the method as it starts."""
     names = {c: data.dataset.class_name(c) for c in data.novel}
     notes = [data.dataset.note] if data.dataset.note else []
@@ -101,26 +113,39 @@ def describe(model: Task, data: EpisodeData, ckpt_path: str | None, card: dict[s
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     method = model.method
     name = method.name if card else f"{type(method).__name__}-init"
-    setting = Setting(name, _encoder(method.encoder), data.dataset.name, data.way, data.shot)
+    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.shot)
     origin = f"{ckpt_path} (step {card['step']:,})" if card else "untrained"
-    return Tested(setting, data.fold, names, origin, _protocol(data, model.absent), model.absent, tuple(notes))
+    return Tested(
+        setting, data.fold, names, origin, _protocol(data, model.absent, precision), model.absent, tuple(notes)
+    )
 
 
-def _encoder(encoder: Encoder) -> str:
+def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
     """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
-    if encoder.weights in (None, "imagenet"):
+    weights = encoder.weights
+    if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
+        weights = yaml.safe_load(card["config"])["model"]["method"]["init_args"]["encoder"]["init_args"]["weights"]
+    if weights in (None, "imagenet"):
         return encoder.name
-    start = "random start" if encoder.weights == "none" else Path(str(encoder.weights)).name
-    return f"{encoder.name} ({start})"
+    return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"
 
 
-def _protocol(data: EpisodeData, absent: str) -> str:
-    """The protocol in words: all that decides a number besides the weights."""
+def _protocol(data: EpisodeData, absent: str, precision: str) -> str:
+    """The protocol in words: all that decides a number besides the method and its weights."""
     last = data.test_seed + data.test_runs - 1
     seeds = f"seed {last}" if data.test_runs == 1 else f"seeds {data.test_seed}-{last}"
     draw = "drawn as PANet's code does" if data.official_draw else "seeded by number"
-    false_positives = {"count": "counted", "drop": "dropped"}[absent]
-    return (
-        f"val images, {data.size}x{data.size}, masks resized alike, void ignored, {data.test_runs} x "
-        f"{data.test_episodes:,} episodes ({draw}, {seeds}), absent classes {false_positives}"
-    )
+    parts = [
+        "val images",
+        f"{data.size}x{data.size}, masks resized alike",
+        "void ignored",
+        f"{data.test_runs} x {data.test_episodes:,} episodes ({draw}, {seeds})",
+        f"absent classes {'counted' if absent == 'count' else 'dropped'}",
+    ]
+    if data.query > 1:
+        parts.append(f"{data.query} queries")
+    if data.min_pixels > 1:
+        parts.append(f"objects of {data.min_pixels} pixels and more")
+    if not precision.startswith("32"):
+        parts.append(f"precision {precision}")
+    return ", ".join(parts)

@@ -11,6 +11,7 @@ from fsseg.data.base import Dataset
 from fsseg.data.sampler import Key
 from fsseg.data.transforms import Augmentation, resize_image, resize_mask
 from fsseg.episode import Batch, Episode, relabel
+from fsseg.errors import FssegError
 
 
 class Episodes(TorchDataset[Batch]):
@@ -57,7 +58,13 @@ class Episodes(TorchDataset[Batch]):
         )
 
     def _load(self, number: int, episode: Episode, seed: int) -> tuple[Tensor, Tensor]:
-        image, mask = self.augmentation(self.dataset.image(number), self.dataset.mask(number), seed)
+        image, mask = self.dataset.image(number), self.dataset.mask(number)
+        if image.shape[:2] != mask.shape:
+            raise FssegError(
+                f"image {self.dataset.image_name(number)} is {image.shape[1]}x{image.shape[0]}, its mask "
+                f"{mask.shape[1]}x{mask.shape[0]}. Replace one."
+            )
+        image, mask = self.augmentation(image, mask, seed)
         image = resize_image(image, self.size)
         mask = relabel(resize_mask(mask, self.size), episode.classes)
         return torch.from_numpy(image.copy()).permute(2, 0, 1).contiguous(), torch.from_numpy(mask)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,16 +153,16 @@ class EpisodeData(LightningDataModule):
         return enough
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training episodes; epoch e has numbers e x episodes and on."""
+        """Training episodes; each epoch, and each resumed training, goes on with the next numbers."""
         source = Episodes(self.dataset, self._drawn(self._train, self.seed), self.size, self._augmentation, self.seed)
-        return self._loader(source, EpisodeOrder(1, self.episodes, advance=True), self.batch_size)
+        return self._loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes of base classes on val images, the same in every epoch."""
         if not self._val:
             return []
         source = Episodes(self.dataset, self._drawn(self._val, self.seed), self.size, Augmentation([]), self.seed)
-        return self._loader(source, EpisodeOrder(1, self.val_episodes, advance=False), self.test_batch_size)
+        return self._loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes on val images, run after run."""
@@ -169,21 +170,21 @@ class EpisodeData(LightningDataModule):
         if self.official_draw:
             lists = {c: found.tolist() for c, found in self._test.items()}
             sizes = (self.way, self.shot, self.query)
-            runs = [
-                panet_episodes(lists, *sizes, self.test_seed + r, self.test_episodes) for r in range(self.test_runs)
-            ]
-
-            def draw(key: Key) -> Episode:
-                return runs[key.run][key.number]
-
+            seeds = range(self.test_seed, self.test_seed + self.test_runs)
+            draw = partial(_listed, runs=[panet_episodes(lists, *sizes, seed, self.test_episodes) for seed in seeds])
         source = Episodes(self.dataset, draw, self.size, Augmentation([]), self.test_seed)
-        return self._loader(source, EpisodeOrder(self.test_runs, self.test_episodes, False), self.test_batch_size)
+        return self._loader(source, EpisodeOrder(self.test_runs, self.test_episodes), self.test_batch_size)
 
     def _drawn(self, images: ClassImages, seed: int) -> Callable[[Key], Episode]:
-        def draw(key: Key) -> Episode:
-            return draw_episode(images, self.way, self.shot, self.query, seed + key.run, key.number)
+        return partial(_draw, images=images, sizes=(self.way, self.shot, self.query), seed=seed)
 
-        return draw
+    def _consumed(self) -> int:
+        """Episodes that the training has taken so far, all processes together; a checkpoint brings the count along."""
+        if self.trainer is None:
+            return 0
+        batches: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        processes: int = self.trainer.world_size
+        return batches * self.batch_size * processes
 
     def _loader(self, source: Episodes, order: EpisodeOrder, batch_size: int) -> DataLoader[Batch]:
         return DataLoader(
@@ -195,6 +196,15 @@ class EpisodeData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_start_worker if self.workers else None,
         )
+
+
+# Functions of the module, since workers that are not forked get them pickled.
+def _draw(key: Key, images: ClassImages, sizes: tuple[int, int, int], seed: int) -> Episode:
+    return draw_episode(images, *sizes, seed + key.run, key.number)
+
+
+def _listed(key: Key, runs: list[list[Episode]]) -> Episode:
+    return runs[key.run][key.number]
 
 
 def _start_worker(worker: int) -> None:

@@ -3,6 +3,7 @@
 Folds are blocks of five classes in VOC's order (OSLSM; every later code agrees): fold f tests on ids 5f+1 .. 5f+5.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,16 @@ class Pascal(Dataset):
         """
         self._folder = _devkit(root)
         names = {split: _names(self._folder, split) for split in ("train", "val")}
+        if both := sorted(set(names["train"]) & set(names["val"])):
+            raise FssegError(
+                f"{both[0]} and {len(both) - 1} more stand in the train and in the val list; keep them apart."
+            )
         self._names = [*names["train"], *names["val"]]
         self._train = len(names["train"])
         incomplete = [f"{len(names[s]):,} of {n:,} {s} images" for s, n in _COMPLETE.items() if len(names[s]) != n]
         if incomplete:
-            self.note = f"a subset of PASCAL VOC 2012 + SBD ({', '.join(incomplete)}): not comparable with PASCAL-5i"
+            self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
+            self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
         masks = [self._mask_path(number) for number in range(len(self._names))]
         self.index = cached_index("pascal", masks, self._scan)
 
@@ -108,5 +114,8 @@ def _names(folder: Path, split: str) -> list[str]:
             names = [Path(line.split()[0]).stem for line in lines if line.strip()]
             if not names:
                 raise FssegError(f"list {path} is empty.")
+            if len(set(names)) < len(names):  # an image could be support and query of one episode
+                twice = next(name for name, times in Counter(names).items() if times > 1)
+                raise FssegError(f"list {path} names {twice} twice; each image once.")
             return names
     raise FssegError(f"{lists} has no list of the {split} images; one of {', '.join(_LISTS[split])} (.txt) is needed.")

@@ -5,7 +5,7 @@ A test set is a list of episodes, never a random state: whatever the number of w
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -121,16 +121,11 @@ class EpisodeOrder(Sampler[Key]):
     Args:
         runs: lists of episodes, one after the other.
         episodes: length of each.
-        advance: go on to the next ``episodes`` numbers with every epoch instead of repeating them (training).
+        first: number of an epoch's first episode, asked for at its start; 0 in every epoch where it is not given.
     """
 
-    def __init__(self, runs: int, episodes: int, advance: bool) -> None:
-        self.runs, self.episodes, self.advance = runs, episodes, advance
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of each epoch."""
-        self.epoch = epoch
+    def __init__(self, runs: int, episodes: int, first: Callable[[], int] | None = None) -> None:
+        self.runs, self.episodes, self.first = runs, episodes, first
 
     def __len__(self) -> int:
         return -(-self.runs * self.episodes // _processes()[1])
@@ -138,7 +133,7 @@ class EpisodeOrder(Sampler[Key]):
     def __iter__(self) -> Iterator[Key]:
         rank, processes = _processes()
         total = self.runs * self.episodes
-        first = self.epoch * self.episodes if self.advance else 0
+        first = self.first() if self.first else 0
         for step in range(len(self)):
             position = step * processes + rank
             run, number = divmod(min(position, total - 1), self.episodes)

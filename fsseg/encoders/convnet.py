@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from fsseg.errors import FssegError
 
 
 class ConvNet(Encoder):
@@ -16,6 +17,9 @@ class ConvNet(Encoder):
         strides: stride of each stage's first convolution.
         convolutions: convolutions per stage.
         groups: of GroupNorm.
+
+    Raises:
+        FssegError: numbers that don't fit each other.
     """
 
     name = "ConvNet"
@@ -28,6 +32,10 @@ class ConvNet(Encoder):
         groups: int = 8,
     ) -> None:
         super().__init__(IMAGENET_MEAN, IMAGENET_STD)
+        if len(widths) != len(strides) or not widths or min(*widths, *strides, convolutions, groups) < 1:
+            raise FssegError(f"ConvNet: widths {widths} and strides {strides} need one positive number for each stage.")
+        if any(width % groups for width in widths):
+            raise FssegError(f"ConvNet: groups {groups} must divide each of widths {widths}.")
         layers: list[nn.Module] = []
         width, self.stride = 3, 1
         for channels, stride in zip(widths, strides, strict=True):

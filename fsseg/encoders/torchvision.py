@@ -48,6 +48,10 @@ class Torchvision(Encoder):
         super().__init__(mean, std)
         self.name, self.weights = architecture, weights
         self.frozen_batch_norm = frozen_batch_norm
+        if not taps or stride < 1 or stride & (stride - 1):
+            raise FssegError(
+                f"Torchvision: taps {list(taps)} and stride {stride}; some taps and a power of two are needed."
+            )
         model, network = _cut(architecture, tuple(taps))
         unused = set(model.state_dict()) - set(network.state_dict())
         load_pretrained(model, architecture, weights, optional=tuple(unused) or ("\0",))

@@ -130,11 +130,11 @@ class PANet(Method):
         query_prototypes = torch.einsum("bqchw,bqlhw->blc", query_feature, predicted) / (cells.unsqueeze(-1) + EPS)
         background = query_prototypes[:, :1].expand(-1, way, -1)
         pairs = torch.stack([background, query_prototypes[:, 1:]], dim=2)  # B N 2 C
-        scores = self.scale * cosine_similarity(support_feature, pairs.unsqueeze(2))
+        support_logits = self.scale * cosine_similarity(support_feature, pairs.unsqueeze(2))
         target = torch.full_like(regions.foreground, IGNORE, dtype=torch.long)
         target[regions.background > 0] = 0
         target[regions.foreground > 0] = 1
         height, width = target.shape[-2:]
-        losses = cross_entropy_per_image(upsample(scores, (height, width)), target)  # B N K
+        losses = cross_entropy_per_image(upsample(support_logits, (height, width)), target)  # B N K
         present = (cells[:, 1:] > 0).unsqueeze(-1)
         return losses.where(present, 0).sum((1, 2)).mean() / (way * shot)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 def _upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
     """Matrix of the linear interpolation from ``cells`` to ``pixels`` points (align_corners=False), pixels x cells."""
     with torch.inference_mode(False), torch.no_grad():
-        unit = torch.eye(cells, device=device).unsqueeze(0)
+        unit = torch.eye(cells, device=device, dtype=torch.float32).unsqueeze(0)
         return F.interpolate(unit, size=pixels, mode="linear", align_corners=False)[0].T.contiguous()
 
 

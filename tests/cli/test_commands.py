@@ -15,9 +15,11 @@ import yaml
 from PIL import Image
 
 from fsseg.cli.help import COMMANDS, experiments
+from fsseg.data import Shapes
 from tests.cli.conftest import QUICKSTART, TINY
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")}
+LONG = ("--trainer.max_steps=100000", "--model.lr_scheduler.total_steps=100000")
 FSSEG = [sys.executable, "-m", "fsseg"]
 
 
@@ -118,6 +120,33 @@ def test_validate_measures_base_classes(fsseg, trained):
     assert "mean-IoU" in ran.out
 
 
+def test_resumed_training_equals_an_uninterrupted_one(fsseg, tmp_path):
+    """Stopped in the middle of an epoch (4 batches): episodes, optimiser and schedule go on where they were."""
+    assert fsseg("fit", *QUICKSTART, "--trainer.max_steps", "7", "--out", "whole").code == 0
+    assert fsseg("fit", *QUICKSTART, "--trainer.max_steps", "3", "--out", "parts").code == 0
+    assert fsseg("fit", "--ckpt_path", "parts/last.ckpt", "--trainer.max_steps", "7").code == 0
+    whole, parts = (torch.load(tmp_path / f"{n}/last.ckpt", weights_only=True) for n in ("whole", "parts"))
+    assert whole["global_step"] == parts["global_step"] == 7
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(tensor, parts["state_dict"][name]), name
+
+
+def test_encoder_is_called_by_where_its_training_began(fsseg, tmp_path):
+    voc = ("--config", "experiments/panet_voc_1shot.yaml", "--data.dataset", "Shapes", "--data.dataset.val", "40")
+    tiny = ("--data.size", "16", "--data.augment", "[]", "--data.val_episodes", "0", "--data.workers", "0",
+            "--data.test_runs", "1", "--data.test_episodes", "2")  # fmt: skip
+    random = ("--model.method.encoder.weights", "none", "--trainer.max_steps", "1", "--out", "run")
+    assert fsseg("fit", *voc, *tiny, *random).code == 0
+    ran = fsseg("test", *voc, *tiny, "--ckpt_path", "run/last.ckpt")
+    assert ran.code == 0, ran.err
+    assert "VGG16 (random start)" in ran.out
+
+
+def test_partial_test_is_said_to_be_one(fsseg, trained):
+    ran = fsseg("test", "--ckpt_path", str(trained), "--trainer.limit_test_batches", "1", "--out", "part")
+    assert "note: only" in ran.out
+
+
 def test_resume_goes_on_in_the_same_folder(fsseg, tmp_path):
     assert fsseg("fit", *QUICKSTART, "--out", "run").code == 0
     ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", "--trainer.max_steps", "6")
@@ -133,16 +162,20 @@ def test_runs_never_share_a_folder(fsseg, tmp_path):
     assert "already holds a run" in fsseg("fit", *QUICKSTART, "--out", "runs/quickstart/fold0").line
 
 
-def test_missing_classes_are_skipped_and_said(fsseg, trained):
-    # 120 val images of 20 classes: each is shown by 6 to 40, so 24 shots leave some out
-    refused = fsseg("test", "--ckpt_path", str(trained), "--data.shot", "24", "--out", "result")
-    if refused.code == 0:
-        pytest.skip("every class has 25 images")
-    assert "too few show" in refused.line
-    ran = fsseg(
-        "test", "--ckpt_path", str(trained), "--data.shot", "24", "--data.missing_classes", "skip", "--out", "r"
-    )
-    assert "too few images, left out" in ran.out or "too few show" in ran.line
+def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained):
+    dataset = Shapes(size=32, train=200, val=120)
+    dataset.open(None)
+    images = {dataset.class_name(c): len(dataset.index.images(c, dataset.numbers("val"))) for c in dataset.novel(0)}
+    rarest = min(images, key=images.__getitem__)
+    assert images[rarest] < max(images.values())
+    flags = ("--ckpt_path", str(trained), "--data.shot", str(images[rarest]), "--data.test_episodes", "3", "--out", "r")
+    refused = fsseg("test", *flags)
+    assert refused.code == 2
+    assert f"{rarest} ({images[rarest]})" in refused.line
+    ran = fsseg("test", *flags, "--data.missing_classes", "skip")
+    assert ran.code == 0, ran.err
+    assert "too few images, left out: " in ran.out
+    assert rarest in ran.out.split("left out: ")[1].splitlines()[0]
 
 
 @pytest.mark.slow
@@ -157,7 +190,7 @@ def test_two_processes_give_the_same_rows(trained, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
-    command = [*FSSEG, "fit", *QUICKSTART, "--trainer.max_steps=100000", "--out", str(tmp_path / "run")]
+    command = [*FSSEG, "fit", *QUICKSTART, *LONG, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     logs = tmp_path / "run/logs"
     for _ in range(600):
@@ -171,6 +204,40 @@ def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     step = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
     resumed = [*FSSEG, "fit", "--ckpt_path", str(tmp_path / "run/last.ckpt"), f"--trainer.max_steps={step + 2}"]
     assert subprocess.run(resumed, check=False, env=ENVIRONMENT).returncode == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_validation_and_in_a_test(trained, tmp_path):
+    command = [*FSSEG, "fit", *QUICKSTART, "--data.val_episodes=1000000", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    read_until(process, "training 4/4")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 4
+    command = [
+        *FSSEG,
+        "test",
+        "--ckpt_path",
+        str(trained),
+        "--data.test_episodes=5000",
+        "--out",
+        str(tmp_path / "test"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    read_until(process, "test ")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.strip().splitlines()[-1]) == (130, "fsseg: stopped.")
+    assert not list(tmp_path.glob("*test*"))
+
+
+def read_until(process, text):
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"ended without {text!r}")
 
 
 def test_training_writes_metrics_as_csv(trained):

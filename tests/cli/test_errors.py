@@ -38,6 +38,30 @@ VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder",
         (["fit", *QUICKSTART, "--trainer.accelerator", "abacus"], "abacus"),
         (["fit", *QUICKSTART, "--data.augment", "[{class_path: albumentations.Fold}]"], "has no such transform"),
         (["fit", *QUICKSTART, "--untrained"], "--untrained is for"),
+        (["fit", *QUICKSTART, "--trainer.max_steps", "1501"], "goes beyond the schedule's end at 1500"),
+        (["fit", *QUICKSTART, "--trainer.max_steps", "-1"], "a training needs an end"),
+        (["fit", *QUICKSTART, "--trainer.strategy", "ddp_spawn"], "use ddp"),
+        (["fit", *QUICKSTART, "--model.optimizer.lr", "-1"], "--model.optimizer or --model.lr_scheduler"),
+        (["fit", *QUICKSTART, "--trainer.val_check_interval", "5000"], "val_check_interval"),
+        (["fit", *QUICKSTART, "--seed_everything", "-3"], "--seed_everything: "),
+        (["fit", *QUICKSTART, "--model.method.encoder.groups", "7"], "groups 7 must divide each of widths"),
+        (["fit", *QUICKSTART, "--model.method.encoder.widths", "[8]"], "one positive number for each stage"),
+        (
+            [
+                "fit",
+                *QUICKSTART,
+                "--model.method.encoder",
+                "Torchvision",
+                "--model.method.encoder.stride",
+                "3",
+                "--model.method.encoder.weights",
+                "none",
+            ],
+            "a power of two",
+        ),
+        (["fit", *QUICKSTART, "--trainer.max_step", "1"], "Did you mean --trainer.max_steps?"),
+        (["test", *QUICKSTART, "--untrained", "--trainer.limit_test_batches", "0"], "no episode was tested"),
+        (["validate", *QUICKSTART, "--untrained", "--data.val_episodes", "0"], "leaves nothing to validate"),
         (["test", *QUICKSTART], "test needs --ckpt_path FILE, or --untrained"),
         (["test", "--ckpt_path", "nope.ckpt"], "--ckpt_path nope.ckpt: no such file."),
         (["fit", *QUICKSTART, "--out", "/proc/nowhere"], "results cannot be written to /proc/nowhere"),
@@ -178,6 +202,39 @@ def test_broken_voc_trees(fsseg, fake_voc):
     assert "RGB picture" in refused(lambda path: Image.new("RGB", _size(path)).save(path))
 
 
+def test_lists_that_would_make_support_equal_query(fsseg, fake_voc):
+    lists = fake_voc / "VOC2012/ImageSets/SegmentationAug"
+    small = ("fit", *VOC, "--data.root", str(fake_voc))
+    names = (lists / "val.txt").read_text()
+    (lists / "val.txt").write_text(names + names.splitlines()[0])
+    assert "twice; each image once" in fsseg(*small).line
+    (lists / "val.txt").write_text(names + (lists / "train_aug.txt").read_text().splitlines()[0])
+    assert "stand in the train and in the val list" in fsseg(*small).line
+
+
+def test_checkpoint_in_a_configuration_file_is_checked_too(fsseg, tmp_path, trained):
+    (tmp_path / "ck.yaml").write_text(f"ckpt_path: {trained}")
+    ran = fsseg("test", *QUICKSTART, "--config", "ck.yaml", "--data.fold", "1")
+    assert (ran.code, "would test classes it has seen" in ran.line) == (2, True)
+
+
+def test_checkpoint_whose_tensors_do_not_fit(fsseg, tmp_path, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["state_dict"].popitem()
+    torch.save(checkpoint, tmp_path / "less.ckpt")
+    ran = fsseg("test", "--ckpt_path", "less.ckpt")
+    assert (ran.code, "does not fit the method" in ran.line) == (2, True)
+
+
+def test_diverged_checkpoint_gives_no_number(fsseg, tmp_path, trained):
+    checkpoint = torch.load(trained, weights_only=True)
+    for tensor in checkpoint["state_dict"].values():
+        tensor.fill_(float("nan"))
+    torch.save(checkpoint, tmp_path / "nan.ckpt")
+    ran = fsseg("test", "--ckpt_path", "nan.ckpt")
+    assert (ran.code, "not finite" in ran.line) == (2, True)
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_truncated_jpeg_is_named(fsseg, fake_voc, workers):
     for path in (fake_voc / "VOC2012/JPEGImages").glob("*.jpg"):
@@ -186,3 +243,4 @@ def test_truncated_jpeg_is_named(fsseg, fake_voc, workers):
                 "--trainer.max_steps", "1", "--trainer.accelerator", "cpu")  # fmt: skip
     assert ran.code == 2
     assert ".jpg cannot be decoded" in ran.line
+    assert not Path("runs/panet_voc_1shot/fold0").exists(), "a run that never began leaves nothing"

@@ -49,7 +49,8 @@ def test_images_and_masks_are_those_of_the_lists(voc: Path) -> None:
 
 
 def test_a_subset_says_that_it_is_one(voc: Path) -> None:
-    assert re.search("60 of 10,582 train.*60 of 1,449 val.*not comparable", opened(voc.parent).note)
+    assert re.search("60 of 10,582 train.*60 of 1,449 val", opened(voc.parent).note)
+    assert opened(voc.parent).name == "VOC subset", "its numbers must not stand beside those of PASCAL-5i"
     assert Pascal().note == ""
 
 
