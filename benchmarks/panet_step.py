@@ -1,4 +1,4 @@
-"""Time of PANet's training step and test episode beside the encoder alone, on the same images in the same run.
+"""Time of PANet's training step (losses and gradients, without the optimiser) and test episode beside the encoder alone, on the same images in the same run.
 
 python benchmarks/panet_step.py [--size 417] [--rounds 7] [--threads 1]
 
@@ -36,7 +36,7 @@ def main() -> None:
         batch = episode(shot, arguments.size, arguments.device)
         images = torch.cat([batch.support_image.flatten(0, 2), batch.query_image.flatten(0, 1)])
         pairs = {
-            "training step": (partial(encoder_step, method, images), partial(training_step, method, batch)),
+            "forward + backward": (partial(encoder_step, method, images), partial(training_step, method, batch)),
             "test episode": (partial(encoder_pass, method, images), partial(test_episode, method, batch)),
         }
         for what, pair in pairs.items():

@@ -253,7 +253,9 @@ class Commands(LightningCLI):
             report = Report(tested, self.datamodule.dataset, part, expected)
             self.trainer.callbacks.append(report)
             super()._run_subcommand("test")
-            if report.table:
+            if self.trainer.is_global_zero:
+                if report.table is None:
+                    raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
                 folders.write_whole(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
         if self.trainer.is_global_zero:
             print(report.text(folder))

@@ -216,15 +216,8 @@ def test_ctrl_c_in_a_validation_and_in_a_test(trained, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 4
-    command = [
-        *FSSEG,
-        "test",
-        "--ckpt_path",
-        str(trained),
-        "--data.test_episodes=5000",
-        "--out",
-        str(tmp_path / "test"),
-    ]
+    options = ["--data.test_episodes=5000", "--out", str(tmp_path / "test")]
+    command = [*FSSEG, "test", "--ckpt_path", str(trained), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     read_until(process, "test ")
     process.send_signal(signal.SIGINT)
