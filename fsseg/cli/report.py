@@ -121,7 +121,8 @@ def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
     """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
     weights = encoder.weights
     if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
-        weights = yaml.safe_load(card["config"])["model"]["method"]["init_args"]["encoder"]["init_args"]["weights"]
+        trained = yaml.safe_load(card["config"])["model"]["method"]["init_args"]["encoder"]
+        weights = (trained.get("init_args") or {}).get("weights", weights)
     if weights in (None, "imagenet"):
         return encoder.name
     return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"
