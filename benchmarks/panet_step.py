@@ -1,4 +1,6 @@
-"""Time of PANet's training step (losses and gradients, without the optimiser) and test episode beside the encoder alone, on the same images in the same run.
+"""Time of PANet beside its encoder alone, on the same images in the same run.
+
+Timed are a training step (losses and gradients, without the optimiser) and a test episode.
 
 python benchmarks/panet_step.py [--size 417] [--rounds 7] [--threads 1]
 
