@@ -93,7 +93,8 @@ class EpisodeProgress(Callback):
             return
         speed = self._episodes / max(time.monotonic() - self._start, 1e-9)
         metrics = [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items()]
-        told = "  ".join([f"{speed:.1f} episodes/s", *metrics])
+        pace = f"{speed:.1f} episodes/s" if speed >= 1 else f"{1 / speed:.1f} s/episode"
+        told = "  ".join([pace, *metrics])
         if self._bar:
             self._bar.update(self._task, completed=done, told=told)
         else:
