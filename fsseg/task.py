@@ -80,27 +80,32 @@ class Task(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of validation episodes."""
-        counts = count(self._predict(batch), batch.query_mask, batch.classes.shape[1])
-        run = batch.run.where(batch.number >= 0, -1)
-        self.val_iou.update(counts, batch.classes, run)
-        self.val_binary.update(counts, run)
+        self._measure(batch, self.val_iou, self.val_binary)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics of base classes."""
-        self.log("val/mean_iou", self.val_iou.compute().mean.float(), prog_bar=True)
-        self.log("val/binary_iou", self.val_binary.compute().mean.float())
-        self.val_iou.reset()
-        self.val_binary.reset()
+        self._log_and_reset("val", self.val_iou, self.val_binary)
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count."""
+        output = self._measure(batch, self.test_iou, self.test_binary)
+        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
+        return output
+
+    def _measure(self, batch: Batch, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
+        """Segment the queries and add their counts to the metrics, padding left out."""
         prediction = self._predict(batch)
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)
-        self.test_iou.update(counts, batch.classes, run)
-        self.test_binary.update(counts, run)
-        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
+        mean.update(counts, batch.classes, run)
+        binary.update(counts, run)
         return TestOutput(prediction, counts)
+
+    def _log_and_reset(self, stage: str, mean: ClassIoU, binary: BinaryIoU) -> None:
+        self.log(f"{stage}/mean_iou", mean.compute().mean.float(), prog_bar=stage == "val")
+        self.log(f"{stage}/binary_iou", binary.compute().mean.float())
+        mean.reset()
+        binary.reset()
 
     def _predict(self, batch: Batch) -> Tensor:
         logits = self(batch)
@@ -114,10 +119,7 @@ class Task(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics, and start anew for a second test."""
-        self.log("test/mean_iou", self.test_iou.compute().mean.float())
-        self.log("test/binary_iou", self.test_binary.compute().mean.float())
-        self.test_iou.reset()
-        self.test_binary.reset()
+        self._log_and_reset("test", self.test_iou, self.test_binary)
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all trainable parameters, and the schedule, per iteration.

@@ -87,10 +87,7 @@ def result_folder(folder: Path) -> Iterator[Path]:
         FssegError: the place cannot be written; known before the work starts.
     """
     make(folder.parent)
-    try:
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise FssegError(f"results cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield part
         if any(part.iterdir()):

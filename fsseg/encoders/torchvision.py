@@ -151,9 +151,8 @@ def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module
     if architecture not in list_models(module=torchvision.models):
         raise FssegError(f"torchvision has no classification network {architecture}. Choose one of torchvision.models.")
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # googlenet and inception announce a future change of their random start; fx notes what train mode lacks
+        # googlenet and inception announce a future change of their random start; fx notes what train mode lacks
+        warnings.simplefilter("ignore")
         model = get_model(architecture, weights=None)
         names = get_graph_node_names(model)[1]
         for tap in taps:
