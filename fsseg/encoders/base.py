@@ -1,15 +1,17 @@
 """The encoder contract, and loading of pretrained weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import get_model_weights
 
 from fsseg.errors import FssegError
@@ -40,12 +42,14 @@ class Encoder(nn.Module, ABC):
         channels: ``C`` of its feature map.
         stride: pixels per feature cell.
         weights: where its weights came from: ``imagenet``, ``none`` or a file; None where there are none to load.
+        running_statistics: BatchNorm normalises by its running statistics while training too, and leaves them alone.
     """
 
     name: str
     channels: int
     stride: int
     weights: str | None = None
+    running_statistics: bool = False
     mean: Tensor
     std: Tensor
 
@@ -56,6 +60,19 @@ class Encoder(nn.Module, ABC):
         # Not persistent: they are configuration, not weights.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @cached_property  # so that an encoder with several taps can set it
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each tap, in the order in which they are concatenated; their sum is ``channels``."""
+        return (self.channels,)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Training mode; with running statistics, BatchNorm excepted."""
+        super().train(mode)
+        if self.running_statistics:
+            for module in batch_norms(self):
+                module.eval()
+        return self
 
     def normalise(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H W"]:
         """``(images / 255 - mean) / std`` for images of 0..255."""
@@ -68,6 +85,40 @@ class Encoder(nn.Module, ABC):
     def forward(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
         """Feature maps of images of 0..255."""
         return self.features(self.normalise(images))
+
+
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    """All BatchNorm layers of a network."""
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def side_by_side(outputs: Sequence[Float[Tensor, "M _ _ _"]]) -> Float[Tensor, "M C h w"]:
+    """Outputs of several taps concatenated over channels, at the resolution of the finest."""
+    size = max((output.shape[-2:] for output in outputs), key=lambda s: s[0] * s[1])
+    same = [o if o.shape[-2:] == size else F.interpolate(o, size=size, mode="bilinear") for o in outputs]
+    return torch.cat(same, dim=1)
+
+
+def check_taps(encoder: str, taps: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse taps that a network doesn't have, or that are not in its order.
+
+    Raises:
+        FssegError: no tap, an unknown one, one twice, or another order.
+    """
+    if not taps or list(taps) != [tap for tap in known if tap in taps]:
+        raise FssegError(
+            f"{encoder}: taps {list(taps)}; give some of {', '.join(known)}, each once, in this order of the network."
+        )
+
+
+def check_stride(encoder: str, stride: int) -> None:
+    """Refuse an output stride that no doubling of strides gives.
+
+    Raises:
+        FssegError: it is no power of two.
+    """
+    if stride < 1 or stride & (stride - 1):
+        raise FssegError(f"{encoder}: stride {stride}; give a power of two, such as 8.")
 
 
 def load_pretrained(model: nn.Module, architecture: str, weights: str, optional: tuple[str, ...] = ()) -> None:

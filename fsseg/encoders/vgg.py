@@ -1,21 +1,29 @@
-"""VGG16 as PANet builds it (section 3.2; models/vgg.py of the official code).
+"""VGG16 as PANet builds it, and as PMMs and SG-One took it from DeepLab.
 
-Differences to torchvision's ``vgg16().features``: max pools of 3x3 with padding 1, the fourth with stride 1, the fifth
-left out, the last block dilated by 2, and no ReLU after the last convolution, so that features are signed. Overall
-stride 8: 417 -> 209 -> 105 -> 53. Tensors keep torchvision's names, so its weights load.
+Common to both and different to torchvision's ``vgg16().features``: max pools of 3x3 with padding 1, the fourth with
+stride 1. Overall stride 8: 417 -> 209 -> 105 -> 53. Tensors keep torchvision's names, so its weights load.
+
+- `VGG16` (PANet, section 3.2; models/vgg.py): no fifth pool, the last block dilated by 2, and no ReLU after the last
+  convolution, so that features are signed.
+- `DeepLabVGG16` (models/backbone/vgg.py of PMMs): a fifth pool of stride 1, no dilation, ReLU after every
+  convolution, and one more convolution behind.
 """
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, load_pretrained
+from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, check_taps, load_pretrained
+from fsseg.errors import FssegError
 
-# (channels, convolutions, dilation, stride of the pool behind them)
-_BLOCKS = ((64, 2, 1, 2), (128, 2, 1, 2), (256, 3, 1, 2), (512, 3, 1, 1), (512, 3, 2, None))
+_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
+_TAPS = {"pool3": (16, 256), "pool4": (23, 512), "pool5": (30, 512)}  # torchvision's number of the pool, channels
 
 
 class VGG16(Encoder):
-    """VGG16 of stride 8 and 512 channels; every layer is trained, as in PANet.
+    """PANet's VGG16, of stride 8 and 512 channels; every layer is trained.
 
     Args:
         weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
@@ -35,16 +43,7 @@ class VGG16(Encoder):
     ) -> None:
         super().__init__(mean, std)
         self.weights = weights
-        layers: list[nn.Module] = []
-        width = 3
-        for channels, convolutions, dilation, pool in _BLOCKS:
-            for _ in range(convolutions):
-                convolution = nn.Conv2d(width, channels, 3, padding=dilation, dilation=dilation)
-                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-                layers += [convolution, nn.ReLU(inplace=True)]
-                width = channels
-            if pool is not None:
-                layers.append(nn.MaxPool2d(3, stride=pool, padding=1))
+        layers = _layers(pools=(2, 2, 2, 1, None), dilations=(1, 1, 1, 1, 2), start=_kaiming)
         self.network = nn.ModuleDict({"features": nn.Sequential(*layers[:-1])})  # without the last ReLU
         load_pretrained(self.network, "vgg16", weights, optional=("classifier.",))
 
@@ -52,3 +51,88 @@ class VGG16(Encoder):
         """Feature maps of normalised images."""
         feature: Tensor = self.network["features"](images)
         return feature
+
+
+class DeepLabVGG16(Encoder):
+    """The VGG16 of PMMs and SG-One, of stride 8; every layer is trained.
+
+    SG-One's side branches start from ``taps=("pool3", "pool4", "pool5"), extra=False``.
+
+    Args:
+        taps: pools whose outputs are the features, of ``pool3`` to ``pool5`` in this order; several are concatenated
+            over channels.
+        extra: a 3x3 convolution without ReLU behind ``pool5``. It starts at random: ImageNet's weights have none.
+        weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
+        mean: subtracted after division by 255.
+        std: divided by after that.
+
+    Raises:
+        FssegError: unknown taps, ``extra`` without ``pool5``, weights that don't fit, no network for the download.
+    """
+
+    name = "VGG16"
+    stride = 8
+
+    def __init__(
+        self,
+        taps: tuple[str, ...] = ("pool5",),
+        extra: bool = True,
+        weights: str = "imagenet",
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(mean, std)
+        check_taps("DeepLabVGG16", taps, tuple(_TAPS))
+        if extra and taps[-1] != "pool5":
+            raise FssegError(f"DeepLabVGG16: extra needs the tap pool5, taps are {list(taps)}: give extra false.")
+        self.weights = weights
+        self.widths = tuple(_TAPS[tap][1] for tap in taps)
+        self.channels = sum(self.widths)
+        self._tapped = {_TAPS[tap][0] for tap in taps}
+        layers = _layers(pools=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1), start=_xavier)
+        end = max(self._tapped) + 1
+        self.network = nn.ModuleDict({"features": nn.Sequential(*layers[:end])})
+        if extra:
+            convolution = nn.Conv2d(512, 512, 3, padding=1)
+            _xavier(convolution)
+            self.network["extra"] = convolution
+        unused = [f"features.{number}." for number in range(end, len(layers))]
+        load_pretrained(self.network, "vgg16", weights, optional=("classifier.", "extra.", *unused))
+
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Feature maps of normalised images."""
+        outputs = []
+        for number, layer in enumerate(self.network["features"].children()):
+            images = layer(images)
+            if number in self._tapped:
+                outputs.append(images)
+        if "extra" in self.network:
+            outputs[-1] = self.network["extra"](outputs[-1])
+        return torch.cat(outputs, dim=1)
+
+
+def _layers(
+    pools: tuple[int | None, ...], dilations: tuple[int, ...], start: Callable[[nn.Conv2d], None]
+) -> list[nn.Module]:
+    """Layers in torchvision's order; by block: stride of the pool behind it, if any, and dilation."""
+    layers: list[nn.Module] = []
+    width = 3
+    for (channels, convolutions), pool, dilation in zip(_BLOCKS, pools, dilations, strict=True):
+        for _ in range(convolutions):
+            convolution = nn.Conv2d(width, channels, 3, padding=dilation, dilation=dilation)
+            start(convolution)
+            layers += [convolution, nn.ReLU(inplace=True)]
+            width = channels
+        if pool is not None:
+            layers.append(nn.MaxPool2d(3, stride=pool, padding=1))
+    return layers
+
+
+def _kaiming(convolution: nn.Conv2d) -> None:
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+
+
+def _xavier(convolution: nn.Conv2d) -> None:
+    nn.init.xavier_uniform_(convolution.weight)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)

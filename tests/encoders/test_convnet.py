@@ -11,6 +11,7 @@ def test_channels_and_stride_are_those_of_its_features(
     encoder = ConvNet(widths, strides)
     feature = encoder(torch.zeros(2, 3, 32, 24, dtype=torch.uint8))
     assert (encoder.channels, encoder.stride) == (widths[-1], stride)
+    assert encoder.widths == (widths[-1],)  # one tap
     assert feature.shape == (2, widths[-1], 32 // stride, 24 // stride)
 
 

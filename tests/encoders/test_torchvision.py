@@ -8,7 +8,6 @@ from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fsseg.encoders import Torchvision
-from fsseg.encoders.torchvision import trade_stride_for_dilation
 from fsseg.errors import FssegError
 
 
@@ -75,6 +74,7 @@ def test_two_taps_stand_side_by_side_at_the_finer_resolution() -> None:
     with torch.no_grad():
         both = made(image)
         layer1 = create_feature_extractor(made.network, ["layer1"])(made.normalise(image))["layer1"]
+    assert made.widths == (64, 256)
     assert both.shape == (1, made.channels, 64 // made.stride, 64 // made.stride) == (1, 64 + 256, 16, 16)
     torch.testing.assert_close(both[:, :64], layer1)
 
@@ -119,16 +119,9 @@ def test_unknown_names_are_refused(arguments: tuple[str, ...], words: tuple[str,
     assert all(word in str(error.value) for word in words)
 
 
-def test_pools_are_dilated_too() -> None:
-    """A pool behind a traded stride must look at the cells it looked at before."""
-    layers = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1)]
-    plain = nn.Sequential(*layers, nn.MaxPool2d(3, stride=1, padding=1))
-    images = torch.randn(1, 3, 64, 64)
-    coarse = plain(images)
-    # An even window with stride 1 is widened by one cell, so only odd ones stay exact.
-    layers[1].kernel_size, layers[1].padding = 3, 1
-    exact = plain(images)
-    trade_stride_for_dilation(plain, 2, size=64)
-    fine = plain(images)
-    assert fine.shape[-1] == 2 * coarse.shape[-1]
-    torch.testing.assert_close(fine[..., 2:-2:2, 2:-2:2], exact[..., 1:-1, 1:-1])
+@pytest.mark.parametrize("taps", [("layer2", "layer1"), ("layer1", "layer1"), ()])
+def test_taps_are_given_once_in_the_order_of_the_network(taps: tuple[str, ...]) -> None:
+    with pytest.raises(FssegError) as error:
+        encoder("resnet18", *taps)
+    assert "\n" not in str(error.value)
+    assert f"taps {list(taps)}" in str(error.value)
