@@ -25,19 +25,21 @@ _WIDE = 800  # pixels; narrower episodes stand two in a row
 class Panel(NamedTuple):
     """An episode's first query and what was made of it.
 
+    Supports, query, and the query's masks may differ in size: each is drawn as a square, so that they match.
+
     Attributes:
         support_image: supports of all ways.
         support_mask: their episode labels.
         query_image: the query.
-        query_mask: its episode labels.
-        prediction: predicted episode labels.
+        query_mask: its episode labels, maybe at another size than the image.
+        prediction: predicted episode labels, at the size of the mask.
         names: class name of each way.
         iou: IoU of each way on this query, in percent; NaN where neither mask nor prediction show it.
     """
 
-    support_image: UInt8[Tensor, "N K 3 H W"]
-    support_mask: UInt8[Tensor, "N K H W"]
-    query_image: UInt8[Tensor, "3 H W"]
+    support_image: UInt8[Tensor, "N K 3 Hs Ws"]
+    support_mask: UInt8[Tensor, "N K Hs Ws"]
+    query_image: UInt8[Tensor, "3 Hq Wq"]
     query_mask: UInt8[Tensor, "H W"]
     prediction: Tensor
     names: tuple[str, ...]

@@ -1,5 +1,6 @@
 """What every test shares: a quiet machine, checked shapes, golden values, and a fake VOC tree."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
+from pycocotools import mask as mask_code
 
 torch.set_num_threads(1)
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
@@ -104,6 +106,81 @@ def _voc_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake_voc(_voc_original: Path, tmp_path: Path) -> Path:
     """A folder that holds ``VOC2012``: 60 train and 60 val images of different sizes; a test may break its copy."""
     return shutil.copytree(_voc_original, tmp_path / "voc")
+
+
+CATEGORY_IDS = sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})  # COCO's; they have gaps
+
+
+def write_coco(root: Path, split: str, images: "list[tuple[PIL.Image.Image, list[dict]]]", first_id: int = 1) -> None:
+    """A split of COCO 2017: images with their annotations, given as class id (not category), segmentation and crowd."""
+    from fsseg.data import Coco
+
+    folder = root / f"{split}2017"
+    folder.mkdir(parents=True)
+    (root / "annotations").mkdir(exist_ok=True)
+    listed, annotations = [], []
+    for image_id, (picture, marked) in enumerate(images, first_id):
+        name = f"{image_id:012d}.jpg"
+        picture.save(folder / name)
+        listed.insert(0, {"id": image_id, "file_name": name, "height": picture.height, "width": picture.width})
+        for mark in marked:
+            found = {"id": len(annotations) + 1, "image_id": image_id, "iscrowd": int(mark.get("crowd", 0))}
+            found |= {"category_id": CATEGORY_IDS[mark["class_id"] - 1], "segmentation": mark["segmentation"]}
+            annotations.append(found)
+    categories = [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, Coco.class_names, strict=True)]
+    content = {"images": listed, "annotations": annotations, "categories": categories}
+    (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
+
+
+def _coco_image(i: int, random: np.random.Generator) -> "tuple[PIL.Image.Image, list[dict]]":
+    """Image ``i`` of a split: four classes that overlap; some images are grey, some have a crowd, the last nothing."""
+    height, width = 24 + i % 5, 30 - i % 7
+    picture = PIL.Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    if i == 100:
+        return picture, []
+    concave = [4.3, 4.1, 17.6, 4.4, 17.2, 18.9, 14.1, 18.2, 13.7, 9.3, 8.2, 9.9, 7.9, 18.7, 4.6, 18.3]
+    crowd = np.zeros((height, width), dtype=np.uint8)
+    crowd[10:, 12:] = 1
+    ring = np.zeros((height, width), dtype=np.uint8)
+    ring[6:20, 9:21] = 1
+    ring[9:15, 12:18] = 0
+    runs = np.diff(np.flatnonzero(np.diff(ring.ravel("F"), prepend=1 - ring[0, 0], append=2)))
+    encoded = mask_code.encode(np.asfortranarray(crowd))["counts"].decode()
+    classes = [(i + step) % 80 + 1 for step in (0, 27, 53, 71)]
+    marks = [
+        {"class_id": classes[0], "segmentation": [concave, [1.2, 1.5, 3.5, 1.5, 3.5, 8.25, 1.2, 8.25]]},
+        {"class_id": classes[1], "segmentation": {"size": [height, width], "counts": runs.tolist()}},
+        {"class_id": classes[2], "segmentation": [[2.5, 12.5, 20.5, 12.5, 11.0, 22.0]]},
+        {"class_id": classes[0], "segmentation": [[15.0, 15.0, 21.0, 15.0, 21.0, 21.0]]},
+        {
+            "class_id": classes[3 if i % 2 else 0],
+            "segmentation": {"size": [height, width], "counts": encoded},
+            "crowd": i % 3 == 0,
+        },
+        {"class_id": classes[3], "segmentation": [[0.0, 16.0, 9.0, 16.0, 9.0, 22.0, 0.0, 22.0]]},
+    ]
+    return picture.convert("L") if i % 9 == 0 else picture, marks
+
+
+@pytest.fixture(scope="session")
+def _coco_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, random = tmp_path_factory.mktemp("coco"), np.random.default_rng(0)
+    for split, first_id in (("train", 1), ("val", 501)):
+        write_coco(root, split, [_coco_image(i, random) for i in range(101)], first_id)
+    return root
+
+
+@pytest.fixture
+def fake_coco(_coco_original: Path, tmp_path: Path) -> Path:
+    """A tree of COCO 2017 with 101 train and 101 val images, each class in at least four of either.
+
+    A test may change its annotations, and remove its images; these are links, so it must not write into one.
+    """
+
+    def copy(source: str, target: str) -> None:
+        (os.link if source.endswith(".jpg") else shutil.copy2)(source, target)
+
+    return shutil.copytree(_coco_original, tmp_path / "coco", copy_function=copy)
 
 
 @pytest.fixture

@@ -80,3 +80,17 @@ def test_inputs_are_not_changed_and_drawing_repeats() -> None:
 @pytest.mark.parametrize("size", [8, 33, 417])
 def test_images_of_any_size(size: int) -> None:
     assert draw_episodes([panel(size=size)]).size == draw_episodes([panel()]).size
+
+
+def test_image_and_mask_of_different_sizes_match_in_the_picture() -> None:
+    square, wide = panel(prediction=1), panel(prediction=1)
+    # The same masks at another size and shape, and the supports at a third one.
+    query = {
+        name: getattr(wide, name).repeat_interleave(3, 0).repeat_interleave(2, 1)
+        for name in ("query_mask", "prediction")
+    }
+    tall = {name: getattr(wide, name).repeat_interleave(4, -2) for name in ("support_image", "support_mask")}
+    expected, drawn = (np.asarray(draw_episodes([given])) for given in (square, wide._replace(**query, **tall)))
+    # Only where a mask's border falls between two pixels of the tile may it move by one.
+    assert expected.shape == drawn.shape
+    assert (expected != drawn).any(2).mean() < 0.01

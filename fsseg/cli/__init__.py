@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from fsseg import __version__
-from fsseg.cli.help import COMMANDS, command_help, did_you_mean, find_experiment, overview
+from fsseg.cli.help import COMMANDS, DATA_COMMANDS, command_help, data_help, did_you_mean, find_experiment, overview
 from fsseg.errors import INTERRUPTED, USAGE, FssegError
 
 
@@ -37,14 +37,26 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"fsseg {__version__}")
         return 0
     command = arguments[0]
+    if command == "data":
+        return _run_data(arguments[1:])
     if command not in COMMANDS:
-        raise FssegError(f"no command {command!r}.{did_you_mean(command, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+        known = [*COMMANDS, *DATA_COMMANDS]
+        raise FssegError(f"no command {command!r}.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
     if {"-h", "--help"} & set(arguments):
         print(command_help(command))
         return 0
     from fsseg.cli.lightning import run
 
     return run(_arrange(arguments))
+
+
+def _run_data(arguments: list[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(data_help())
+        return 0
+    from fsseg.cli.data import run
+
+    return run(arguments)
 
 
 def _arrange(arguments: list[str]) -> list[str]:

@@ -17,8 +17,15 @@ Config = Mapping[str, Any]
 _FREE = frozenset({"encoder.init_args.weights"})
 # Resuming may change these: they are about the machine, validation and the test, not about what is trained.
 _FREE_DATA = frozenset(
-    {"root", "workers", "val_episodes", "test_runs", "test_episodes", "test_batch_size", "test_seed", "official_draw"}
-)
+    {"root", "workers", "val_episodes", "test_shot", "test_size", "evaluate_at", "test_runs", "test_episodes",
+     "test_batch_size", "test_seed", "draw"}
+)  # fmt: skip
+
+# COCO's name of what VOC calls otherwise: a checkpoint of the one has seen these classes of the other.
+_SAME = {
+    "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
+    "pottedplant": "potted plant", "sofa": "couch", "tvmonitor": "tv",
+}  # fmt: skip
 
 
 def stored_config(ckpt_path: str, card: Config) -> str:
@@ -70,7 +77,9 @@ def refuse_other_fold(ckpt_path: str, card: Config, data: EpisodeData) -> None:
 
 def refuse_seen_classes(ckpt_path: str, card: Config, data: EpisodeData) -> None:
     """Refuse to test classes that the checkpoint was trained on."""
-    seen = [data.dataset.class_name(c) for c in data.novel if data.dataset.class_name(c) in card["trained_on"]]
+    trained_on = {_SAME.get(name, name) for name in card["trained_on"]}
+    novel = [data.dataset.class_name(c) for c in data.novel]
+    seen = [name for name in novel if _SAME.get(name, name) in trained_on]
     if seen:
         more = ", ..." if len(seen) > 3 else ""
         raise FssegError(

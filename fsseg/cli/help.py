@@ -13,10 +13,15 @@ COMMANDS = {
     "test": "benchmark a checkpoint on novel classes",
 }
 
+DATA_COMMANDS = {
+    "data prepare": "index a data set ahead of training",
+}
+
 _EXAMPLES = {
     "fit": "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR",
     "validate": "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
     "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
+    "data prepare": "fsseg data prepare --dataset coco --root DIR",
 }
 
 _OPTIONS = {
@@ -42,11 +47,19 @@ _ONLY = {
         "--data.test_episodes E": "episodes per run",
     },
 }
+_DATA_OPTIONS = {
+    "--dataset coco|pascal": "which data set",
+    "--root DIR": "its folder, or set FSSEG_DATA_ROOT",
+    "--year 2017|2014": "release of COCO",
+    "--masks MASKS": "of COCO: exact, or as older codes have them: first_polygon_convex, first_polygon_map",
+    "--crowds include|ignore": "of COCO: crowds belong to their class, or are ignored",
+}
 
 
 def overview() -> str:
     """The first page."""
-    commands = "\n".join(f"  {name:10}{what:42}{_EXAMPLES[name]}" for name, what in COMMANDS.items())
+    every = {**COMMANDS, **DATA_COMMANDS}
+    commands = "\n".join(f"  {name:14}{what:42}{_EXAMPLES[name]}" for name, what in every.items())
     names = "\n".join(_wrapped(sorted(experiments()), width=100))
     return (
         f"fsseg {fsseg.__version__}  few-shot segmentation experiments\n\n{commands}\n\n"
@@ -56,13 +69,22 @@ def overview() -> str:
 
 def command_help(command: str) -> str:
     """The page of a command: the options that people use; all others are one flag away."""
-    options = {**_OPTIONS, **_ONLY.get(command, {})}
-    width = max(map(len, options)) + 2
-    lines = "\n".join(f"  {option:{width}}{what}" for option, what in options.items())
+    lines = _table({**_OPTIONS, **_ONLY.get(command, {})})
     return (
         f"fsseg {command}  {COMMANDS[command]}\n\n  {_EXAMPLES[command]}\n\n{lines}\n\n"
         f"all options: fsseg {command} --help-all    those of a method: fsseg {command} --model.method.help PANet"
     )
+
+
+def data_help() -> str:
+    """The page of the commands on data."""
+    commands = "\n".join(f"fsseg {name}  {what}\n\n  {_EXAMPLES[name]}" for name, what in DATA_COMMANDS.items())
+    return f"{commands}\n\n{_table(_DATA_OPTIONS)}"
+
+
+def _table(options: dict[str, str]) -> str:
+    width = max(map(len, options)) + 2
+    return "\n".join(f"  {option:{width}}{what}" for option, what in options.items())
 
 
 def experiments() -> dict[str, Path]:

@@ -20,6 +20,11 @@ from fsseg.pictures import Panel, draw_episodes
 from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
+_DRAWS = {
+    "seeded": "seeded by number",
+    "panet": "drawn as PANet's code does",
+    "pmms": "drawn as PMMs' code does",
+}
 
 
 class Report(Callback):
@@ -110,7 +115,7 @@ def describe(
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     method = model.method
     name = method.name if card else f"{type(method).__name__}-init"
-    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.shot)
+    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot)
     origin = f"{ckpt_path} (step {card['step']:,})" if card else "untrained"
     return Tested(
         setting, data.fold, names, origin, _protocol(data, model.absent, precision), model.absent, tuple(notes)
@@ -132,12 +137,11 @@ def _protocol(data: EpisodeData, absent: str, precision: str) -> str:
     """The protocol in words: all that decides a number besides the method and its weights."""
     last = data.test_seed + data.test_runs - 1
     seeds = f"seed {last}" if data.test_runs == 1 else f"seeds {data.test_seed}-{last}"
-    draw = "drawn as PANet's code does" if data.official_draw else "seeded by number"
     parts = [
         "val images",
-        f"{data.size}x{data.size}, masks resized alike",
+        *_sizes(data),
         "void ignored",
-        f"{data.test_runs} x {data.test_episodes:,} episodes ({draw}, {seeds})",
+        f"{data.test_runs} x {data.test_episodes:,} episodes ({_DRAWS[data.draw]}, {seeds})",
         f"absent classes {'counted' if absent == 'count' else 'dropped'}",
     ]
     if data.query > 1:
@@ -147,3 +151,12 @@ def _protocol(data: EpisodeData, absent: str, precision: str) -> str:
     if not precision.startswith("32"):
         parts.append(f"precision {precision}")
     return ", ".join(parts)
+
+
+def _sizes(data: EpisodeData) -> list[str]:
+    """The protocol's sizes: what the network sees, and where it is compared."""
+    supports = data.way * data.test_shot
+    if data.test_size is None:
+        return ["photos at their own sizes", *(["supports padded to the largest"] if supports > 1 else [])]
+    masks = "query masks at their own sizes" if data.evaluate_at == "original" else "masks resized alike"
+    return [f"{data.test_size}x{data.test_size}", masks]

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, relabel
 from fsseg.errors import FssegError
 
 Split = Literal["train", "val"]
@@ -28,22 +28,33 @@ class Index:
 
     Attributes:
         pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are nowhere.
+            Where classes overlap, a pixel counts for each of them.
+        cache: where it is kept on disk; None if nowhere.
+        fresh: it was counted just now, not read from the cache.
     """
 
     pixels: npt.NDArray[np.int32]
+    cache: Path | None = None
+    fresh: bool = True
 
     def images(self, class_id: int, numbers: Numbers, min_pixels: int = 1) -> npt.NDArray[np.int64]:
         """Those of the image numbers that show at least ``min_pixels`` of a class, in ascending order."""
-        chosen = np.asarray(numbers, dtype=np.int64)
+        chosen = _array(numbers)
         kept: npt.NDArray[np.int64] = chosen[self.pixels[chosen, class_id] >= min_pixels]
         return kept
 
     def without(self, class_ids: Sequence[int], numbers: Numbers) -> npt.NDArray[np.int64]:
         """Those of the image numbers that show no pixel of any of the classes."""
-        chosen = np.asarray(numbers, dtype=np.int64)
+        chosen = _array(numbers)
         shown = self.pixels[chosen][:, np.asarray(class_ids)] > 0
         kept: npt.NDArray[np.int64] = chosen[~shown.any(axis=1)]
         return kept
+
+
+def _array(numbers: Numbers) -> npt.NDArray[np.int64]:
+    if isinstance(numbers, range):  # numpy would read it number by number
+        return np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
+    return np.asarray(numbers, dtype=np.int64)
 
 
 class Dataset(ABC):
@@ -107,7 +118,22 @@ class Dataset(ABC):
 
     @abstractmethod
     def mask(self, number: int) -> Mask:
-        """An image's mask: class ids, 0 background, 255 ignore."""
+        """An image's mask: class ids, 0 background, 255 ignore.
+
+        Episodes are made of `episode_mask`: where classes overlap, one class id per pixel is not the whole truth.
+        """
+
+    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
+        """An image's mask in episode labels: 0 background, n + 1 for ``classes[n]``, 255 ignore.
+
+        A data set whose classes overlap overrides this.
+
+        Args:
+            number: image number.
+            classes: class id of each way.
+            own: the way that the image was drawn for; its label wins where classes overlap. None: the later way wins.
+        """
+        return relabel(self.mask(number), classes)
 
 
 def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda: "a mask") -> npt.NDArray[np.int32]:

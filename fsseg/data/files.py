@@ -5,16 +5,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from rich.console import Console
-from rich.progress import track
 
 from fsseg.data.base import Image, Index, Mask
 from fsseg.errors import FssegError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+T = TypeVar("T")
 
 _MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
 
@@ -74,28 +79,55 @@ def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDA
     Returns:
         The index. A cache folder that cannot be written costs a new scan at each start, nothing else.
     """
-    cache = _cache_folder() / f"{kind}-{_fingerprint(files)}.npz"
+    cache = cache_folder() / f"{kind}-{fingerprint(files)}.npz"
     try:
         # Opened here, since numpy leaves a file open that it fails to read.
         with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Index(stored["pixels"])
+            return Index(stored["pixels"], cache, fresh=False)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # no cache yet, or one that was cut off: scan again
-    numbers: Iterable[int] = range(len(files))
-    if len(files) >= _MANY:
-        numbers = track(numbers, f"index of {len(files):,} masks", console=Console(stderr=True), transient=True)
-    index = Index(np.stack([scan(number) for number in numbers]))
-    _store(cache, index)
-    return index
+    pixels = np.stack([scan(number) for number in tracked(range(len(files)), f"index of {len(files):,} masks")])
+    return Index(pixels, cache if _store(cache, pixels) else None)
 
 
-def _cache_folder() -> Path:
+def tracked(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items, with a progress bar on standard error where they are many."""
+    if len(items) < _MANY:
+        return items
+    from rich.progress import track  # late, see `status`
+
+    return track(items, what, console=_console(), transient=True)
+
+
+def status(what: str) -> "Status":
+    """Context that says on standard error what is being waited for.
+
+    rich is imported late: it asks typing for Union[float, int], and typing then gives that, order and all, to whoever
+    asks for Union[int, float]. Lightning does, and the command line would read --trainer.limit_test_batches 1 as 1.0,
+    which means all.
+    """
+    return _console().status(what)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def cache_folder() -> Path:
+    """Where caches lie: ``fsseg`` in the user's cache folder (XDG_CACHE_HOME)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "fsseg"
 
 
-def _fingerprint(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
+def fingerprint(files: Sequence[Path], *options: object) -> str:
+    """A short name for the state of mask files and options: path, size and time of change of each file.
+
+    Raises:
+        FssegError: a file is missing.
+    """
+    digest = hashlib.sha256(repr(options).encode() if options else b"")
     for path in files:
         try:
             state = path.stat()
@@ -105,15 +137,16 @@ def _fingerprint(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(cache: Path, index: Index) -> None:
+def _store(cache: Path, pixels: npt.NDArray[np.int32]) -> bool:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed, so that a second process never reads half a file.
         part = cache.with_name(f".{os.getpid()}-{cache.name}")
         try:
-            np.savez_compressed(part, pixels=index.pixels)
+            np.savez_compressed(part, pixels=pixels)
             part.replace(cache)
         finally:
             part.unlink(missing_ok=True)
     except OSError:
-        return
+        return False
+    return True

@@ -15,12 +15,14 @@ from torch.utils.data import DataLoader
 
 from fsseg.data.base import Dataset, Split
 from fsseg.data.episodes import Episodes
-from fsseg.data.sampler import EpisodeOrder, Key, draw_episode, panet_episodes
+from fsseg.data.official import panet_episodes, pmms_episodes
+from fsseg.data.sampler import EpisodeOrder, Key, draw_episode
 from fsseg.data.transforms import Augmentation
 from fsseg.episode import Batch, Episode
 from fsseg.errors import FssegError
 
 _FLIP = {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}
+_NAMED = 5  # classes that an error lists
 ClassImages = dict[int, npt.NDArray[np.int64]]
 
 
@@ -36,20 +38,28 @@ class EpisodeData(LightningDataModule):
         fold: which classes are novel.
         way: N, classes per episode.
         shot: K, supports per class.
+        test_shot: supports per class of validation and test episodes; ``shot`` where it is not given (PMMs trains on
+            one shot and tests on five).
         query: Q, queries per episode.
-        size: images and masks are resized to size x size (PANet section 4.1: 417).
+        size: images and masks are resized to size x size (PANet section 4.1: 417); null keeps photos as they are, one
+            episode a batch (SG-One).
+        test_size: size of validation and test episodes; ``size`` where it is not given (PMMs: 321, then 481).
+        evaluate_at: validation and test queries are compared with their masks at the ``input`` size (PANet), or with
+            the ``original`` ones, at the photo's size (as PMMs' code, which resizes its masks there and back first).
         batch_size: training episodes per step.
         episodes: training episodes per epoch; every epoch has new ones.
         augment: albumentations for training, each as ``{class_path: ..., init_args: {...}}``.
         drop_novel: leave out training images that show a novel class. PANet keeps them, the object as background.
         min_pixels: an image counts for a class from this many pixels on.
-        missing_classes: what a class with fewer than shot + query images is: an ``error``, or a class to ``skip``.
+        missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
         val_episodes: validation episodes.
         test_runs: R, runs of the test, each with its own episodes (PANet: 5).
         test_episodes: E, episodes per run (PANet: 1,000).
         test_batch_size: validation and test episodes per step.
-        test_seed: seed of the first run; run r has test_seed + r (PANet: 1234).
-        official_draw: draw test episodes exactly as PANet's code does, the query's way fixed for a run.
+        test_seed: seed of the first run; run r has test_seed + r (PANet: 1234, PMMs: 1385).
+        draw: how test episodes are drawn: ``seeded`` by their number; as ``panet``'s code does, the query's way fixed
+            for a run; as ``pmms``' code does, a walk through all (image, class) pairs, here in the order of image
+            number, then class id. To equal the authors' episodes image by image it would need their lists.
         seed: of training and validation episodes; --seed_everything where it is not given.
         workers: processes that load episodes; 0 loads in the main one.
 
@@ -64,8 +74,11 @@ class EpisodeData(LightningDataModule):
         fold: int = 0,
         way: int = 1,
         shot: int = 1,
+        test_shot: int | None = None,
         query: int = 1,
-        size: int = 417,
+        size: int | None = 417,
+        test_size: int | None = None,
+        evaluate_at: Literal["input", "original"] = "input",
         batch_size: int = 1,
         episodes: int = 1000,
         augment: list[dict[str, Any]] = [_FLIP],  # noqa: B006 - never changed; jsonargparse prints it as the default
@@ -77,23 +90,28 @@ class EpisodeData(LightningDataModule):
         test_episodes: int = 1000,
         test_batch_size: int = 1,
         test_seed: int = 1234,
-        official_draw: bool = False,
+        draw: Literal["seeded", "panet", "pmms"] = "seeded",
         seed: int | None = None,
         workers: int = 2,
     ) -> None:
         super().__init__()
         self.dataset, self.root, self.fold = dataset, root or os.environ.get("FSSEG_DATA_ROOT"), fold
         self.way, self.shot, self.query, self.size = way, shot, query, size
+        self.test_shot = shot if test_shot is None else test_shot
+        self.test_size = size if test_size is None else test_size
+        self._shot_option = {"train": "shot", "val": "shot" if test_shot is None else "test_shot"}
+        self.evaluate_at, self.draw = evaluate_at, draw
         self.batch_size, self.episodes, self.augment = batch_size, episodes, augment
         self.drop_novel, self.min_pixels, self.missing_classes = drop_novel, min_pixels, missing_classes
         self.val_episodes, self.test_runs, self.test_episodes = val_episodes, test_runs, test_episodes
-        self.test_batch_size, self.test_seed, self.official_draw = test_batch_size, test_seed, official_draw
+        self.test_batch_size, self.test_seed = test_batch_size, test_seed
         self.seed, self.workers = seed or 0, workers
         self.skipped: tuple[int, ...] = ()
         self._opened = False
-        self._check()
+        self._check_ranges()
+        self._check_one_query()
 
-    def _check(self) -> None:
+    def _check_ranges(self) -> None:
         if not 0 <= self.fold < self.dataset.folds:
             raise FssegError(f"--data.fold {self.fold}: {self.dataset.name} has folds 0 to {self.dataset.folds - 1}.")
         novel = len(self.dataset.novel(self.fold))
@@ -101,11 +119,27 @@ class EpisodeData(LightningDataModule):
             raise FssegError(
                 f"--data.way {self.way}: a fold of {self.dataset.name} tests on {novel} classes, 1 to {novel}."
             )
-        least = {"size": 8, "seed": 0, "test_seed": 0, "workers": 0, "val_episodes": 0}
-        for name in ("shot", "query", "size", "batch_size", "episodes", "min_pixels", "val_episodes", "test_runs",
-                     "test_episodes", "test_batch_size", "seed", "test_seed", "workers"):  # fmt: skip
-            if getattr(self, name) < least.get(name, 1):
-                raise FssegError(f"--data.{name} {getattr(self, name)}: at least {least.get(name, 1)} is needed.")
+        least = {"size": 8, "test_size": 8, "seed": 0, "test_seed": 0, "workers": 0, "val_episodes": 0}
+        for name in ("shot", "test_shot", "query", "size", "test_size", "batch_size", "episodes", "min_pixels",
+                     "val_episodes", "test_runs", "test_episodes", "test_batch_size", "seed", "test_seed",
+                     "workers"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least.get(name, 1):
+                raise FssegError(f"--data.{name} {value}: at least {least.get(name, 1)} is needed.")
+
+    def _check_one_query(self) -> None:
+        """Images of different sizes do not fit into one tensor, nor several ways or queries into PMMs' walk."""
+        alone = [
+            (self.draw == "pmms", "--data.draw pmms draws one class and one query an episode", "way"),
+            (self.size is None, "--data.size null trains on photos of different sizes", "batch_size"),
+            (self.test_size is None, "--data.size null tests on photos of different sizes", "test_batch_size"),
+            (self.evaluate_at == "original", "--data.evaluate_at original compares masks of different sizes",
+             "test_batch_size"),
+        ]  # fmt: skip
+        for asked, why, name in alone:
+            value = getattr(self, name)
+            if asked and (value, self.query) != (1, 1):
+                raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {self.query}.")
 
     def setup(self, stage: str) -> None:
         """Open the data set and choose the images of each class.
@@ -140,43 +174,62 @@ class EpisodeData(LightningDataModule):
         if split == "train" and self.drop_novel:
             numbers = self.dataset.index.without(self.novel, numbers)
         images = {c: self.dataset.index.images(c, numbers, self.min_pixels) for c in classes}
-        need = self.shot + self.query
+        need = self._shot(split) + self.query
         few = {c: len(found) for c, found in images.items() if len(found) < need}
         enough = {c: found for c, found in images.items() if c not in few}
         if (few and missing == "error") or len(enough) < self.way:
-            names = ", ".join(f"{c} {self.dataset.class_name(c)} ({n})" for c, n in few.items())
-            skip = ", or leave classes out with --data.missing_classes skip" if len(enough) >= self.way else ""
-            raise FssegError(
-                f"{self.way}-way {self.shot}-shot with {self.query} query needs {need} {split} images a class; too few "
-                f"show: {names}. Lower --data.shot, choose another fold{skip}."
-            )
+            raise FssegError(self._too_few(split, few, can_skip=len(enough) >= self.way))
         return enough
+
+    def _too_few(self, split: Split, few: dict[int, int], can_skip: bool) -> str:
+        shot, query, option = self._shot(split), self.query, self._shot_option[split]
+        names = [f"{c} {self.dataset.class_name(c)} ({n})" for c, n in few.items()]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        skip = ", or leave classes out with --data.missing_classes skip" if can_skip else ""
+        return (
+            f"{self.way}-way {shot}-shot with {query} query needs {shot + query} {split} images a class; too few show: "
+            f"{', '.join(names[:_NAMED])}{more}. Lower --data.{option}, choose another fold{skip}."
+        )
+
+    def _shot(self, split: Split) -> int:
+        """Supports per class: train images are for training, val images for validation and test."""
+        return self.shot if split == "train" else self.test_shot
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training episodes; each epoch, and each resumed training, goes on with the next numbers."""
-        source = Episodes(self.dataset, self._drawn(self._train, self.seed), self.size, self._augmentation, self.seed)
+        draw = self._drawn(self._train, self.shot, self.seed)
+        source = Episodes(self.dataset, draw, self.size, self._augmentation, self.seed)
         return self._loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes of base classes on val images, the same in every epoch."""
         if not self._val:
             return []
-        source = Episodes(self.dataset, self._drawn(self._val, self.seed), self.size, Augmentation([]), self.seed)
+        source = self._tested(self._drawn(self._val, self.test_shot, self.seed))
         return self._loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes on val images, run after run."""
-        draw = self._drawn(self._test, self.test_seed)
-        if self.official_draw:
-            lists = {c: found.tolist() for c, found in self._test.items()}
-            sizes = (self.way, self.shot, self.query)
-            seeds = range(self.test_seed, self.test_seed + self.test_runs)
-            draw = partial(_listed, runs=[panet_episodes(lists, *sizes, seed, self.test_episodes) for seed in seeds])
-        source = Episodes(self.dataset, draw, self.size, Augmentation([]), self.test_seed)
-        return self._loader(source, EpisodeOrder(self.test_runs, self.test_episodes), self.test_batch_size)
+        draw = self._drawn(self._test, self.test_shot, self.test_seed)
+        if self.draw != "seeded":
+            draw = partial(_listed, runs=[self._official(self.test_seed + run) for run in range(self.test_runs)])
+        return self._loader(self._tested(draw), EpisodeOrder(self.test_runs, self.test_episodes), self.test_batch_size)
 
-    def _drawn(self, images: ClassImages, seed: int) -> Callable[[Key], Episode]:
-        return partial(_draw, images=images, sizes=(self.way, self.shot, self.query), seed=seed)
+    def _official(self, seed: int) -> list[Episode]:
+        """A run's episodes as an official code draws them."""
+        lists = {c: found.tolist() for c, found in self._test.items()}
+        if self.draw == "panet":
+            return panet_episodes(lists, self.way, self.test_shot, self.query, seed, self.test_episodes)
+        pairs = sorted((number, c) for c, numbers in lists.items() for number in numbers)
+        return pmms_episodes(pairs, self.test_shot, seed, self.test_episodes)
+
+    def _tested(self, draw: Callable[[Key], Episode]) -> Episodes:
+        """Validation and test episodes, never augmented."""
+        original = self.evaluate_at == "original"
+        return Episodes(self.dataset, draw, self.test_size, Augmentation([]), self.seed, original)
+
+    def _drawn(self, images: ClassImages, shot: int, seed: int) -> Callable[[Key], Episode]:
+        return partial(_draw, images=images, sizes=(self.way, shot, self.query), seed=seed)
 
     def _consumed(self) -> int:
         """Episodes that the training has taken so far, all processes together; a checkpoint brings the count along."""

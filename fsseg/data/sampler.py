@@ -1,10 +1,9 @@
-"""Episodes from an index: a pure function of seed and number, and the official PANet draw.
+"""Episodes from an index, as a pure function of seed and number, and the order in which processes take them.
 
 A test set is a list of episodes, never a random state: whatever the number of workers, processes or GPUs, episode
 ``number`` of seed ``seed`` is the same.
 """
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -77,37 +76,6 @@ def _distinct(
         chosen = tuple(int(i) for i in generator.choice(free, size=count, replace=False))
         drawn.append(chosen)
         taken += chosen
-    return drawn
-
-
-def panet_episodes(
-    images: Mapping[int, Sequence[int]], way: int, shot: int, query: int, seed: int, episodes: int
-) -> list[Episode]:
-    """A run's episodes drawn exactly as the official PANet code draws them (dataloaders/common.py, customized.py).
-
-    All queries of a run come from the same ways, drawn once; an image may stand in two ways of an episode.
-
-    Args:
-        images: image numbers of each class id, in the order of the official class lists.
-        way: classes per episode.
-        shot: supports per class.
-        query: queries per episode.
-        seed: of Python's generator; 1234 + run in the paper's protocol.
-        episodes: number of episodes.
-    """
-    generator = random.Random(seed)
-    ways = generator.choices(range(way), k=query)
-    counts = [shot + ways.count(w) for w in range(way)]
-    class_ids = list(images)
-    drawn = []
-    for _ in range(episodes):
-        classes = tuple(class_ids[c] for c in generator.sample(range(len(class_ids)), way))
-        chosen = [
-            tuple(images[c][i] for i in generator.sample(range(len(images[c])), count))
-            for c, count in zip(classes, counts, strict=True)
-        ]
-        queries = tuple(i for numbers in chosen for i in numbers[shot:])
-        drawn.append(Episode(classes, tuple(numbers[:shot] for numbers in chosen), queries, tuple(sorted(ways))))
     return drawn
 
 

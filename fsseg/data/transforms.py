@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,7 +56,11 @@ class Augmentation:
         """
         if self._chain is None:
             return image, mask
-        self._chain.set_random_seed(seed)
+        # One generator, which the steps draw from in turn. Seeded by the chain each would have its own of the same
+        # seed, so that e.g. a vertical flip would come along with every horizontal one.
+        generators = np.random.default_rng(seed), random.Random(seed)
+        for step in self._chain.transforms:
+            step.set_random_state(*generators)
         try:
             result = self._chain(image=image, mask=mask)
         except Exception as error:  # albumentations has exceptions of its own, e.g. for crops larger than the image

@@ -7,18 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg.data import Dataset, Pascal, Shapes
+from fsseg.data import Coco, Dataset, Pascal, Shapes
 
-DATASETS: dict[str, Callable[[], Dataset]] = {
-    "Pascal": Pascal,
-    "Shapes": lambda: Shapes(size=32, train=40, val=40),
+# How to make it, and the fixture of its files: the originals, so that an index is counted once.
+DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
+    "Pascal": (Pascal, "_voc_original"),
+    "Shapes": (lambda: Shapes(size=32, train=40, val=40), None),
+    "Coco": (Coco, "_coco_original"),
+    "Coco-contiguous-crowds-ignored": (lambda: Coco(fold_rule="contiguous", crowds="ignore"), "_coco_original"),
+    "Coco-convex": (lambda: Coco(masks="first_polygon_convex"), "_coco_original"),
+    "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
 
 
 @pytest.fixture(params=DATASETS)
-def dataset(request: pytest.FixtureRequest, fake_voc: Path) -> Dataset:
-    made = DATASETS[request.param]()
-    made.open(fake_voc)
+def dataset(request: pytest.FixtureRequest) -> Dataset:
+    make, files = DATASETS[request.param]
+    made = make()
+    made.open(request.getfixturevalue(files) if files else None)
     return made
 
 
@@ -35,25 +41,43 @@ def test_masks_hold_class_ids_background_and_ignore_only(dataset: Dataset) -> No
 
 
 def test_index_equals_a_scan_of_all_masks(dataset: Dataset) -> None:
-    masks = {i: dataset.mask(i) for i in numbers(dataset)}
+    pixels = {c: [(dataset.episode_mask(i, (c,)) == 1).sum() for i in numbers(dataset)] for c in dataset.class_ids}
     for split in ("train", "val"):
         for class_id in dataset.class_ids:
-            shown = [i for i in dataset.numbers(split) if (masks[i] == class_id).any()]
-            assert dataset.index.images(class_id, dataset.numbers(split)).tolist() == shown
-            large = [i for i in shown if (masks[i] == class_id).sum() >= 60]
-            assert dataset.index.images(class_id, dataset.numbers(split), min_pixels=60).tolist() == large
-    without = [i for i in dataset.numbers("train") if not np.isin(masks[i], [2, 5]).any()]
+            for least in (1, 60):
+                shown = [i for i in dataset.numbers(split) if pixels[class_id][i] >= least]
+                assert dataset.index.images(class_id, dataset.numbers(split), min_pixels=least).tolist() == shown
+    without = [i for i in dataset.numbers("train") if not pixels[2][i] and not pixels[5][i]]
     assert dataset.index.without((2, 5), dataset.numbers("train")).tolist() == without
+    assert dataset.index.pixels.dtype == np.int32
+    assert np.array_equal(dataset.index.pixels[:, 1:].T, list(pixels.values()))
+
+
+def test_episode_masks_show_every_way_and_the_own_one_whole(dataset: Dataset) -> None:
+    for i in numbers(dataset)[::5]:
+        shown = np.flatnonzero(dataset.index.pixels[i][1:]) + 1
+        first, second = int(shown[0]) if len(shown) else 1, int(shown[-1]) if len(shown) > 1 else 2
+        alone = [dataset.episode_mask(i, (c,)) == 1 for c in (first, second)]
+        for own in (None, 0, 1):
+            mask = dataset.episode_mask(i, (first, second), own)
+            assert mask.dtype == np.uint8
+            assert mask.shape == dataset.mask(i).shape
+            assert np.array_equal((mask == 1) | (mask == 2), alone[0] | alone[1])
+            assert set(np.unique(mask).tolist()) <= {0, 1, 2, 255}
+            top = 1 if own is None else own
+            assert np.array_equal(mask == top + 1, alone[top])
 
 
 def test_reading_twice_gives_the_same_and_a_change_stays_with_the_caller(dataset: Dataset) -> None:
     for i in numbers(dataset)[::17]:
         image, mask = dataset.image(i).copy(), dataset.mask(i).copy()
-        if dataset.image(i).flags.writeable:
-            dataset.image(i)[:] = 0
-            dataset.mask(i)[:] = 0
+        labels = dataset.episode_mask(i, (1, 2)).copy()
+        for read in (dataset.image(i), dataset.mask(i), dataset.episode_mask(i, (1, 2))):
+            if read.flags.writeable:
+                read[:] = 0
         assert np.array_equal(dataset.image(i), image)
         assert np.array_equal(dataset.mask(i), mask)
+        assert np.array_equal(dataset.episode_mask(i, (1, 2)), labels)
 
 
 def test_folds_partition_the_classes(dataset: Dataset) -> None:
@@ -75,3 +99,12 @@ def test_folds_of_pascal_are_panets(oracle_folder: Path) -> None:
     for fold in range(4):
         assert list(Pascal().base(fold)) == official[str(fold)]["train_iter_order"]
         assert list(Pascal().novel(fold)) == official[str(fold)]["test_iter_order"]
+
+
+def test_folds_and_names_of_coco_are_those_of_panet_and_pmms(oracle_folder: Path) -> None:
+    official = json.loads((oracle_folder / "coco_folds.json").read_text())
+    assert list(Coco.class_names) == official["names"]
+    for rule, code in (("contiguous", "panet"), ("interleaved", "pmms")):
+        dataset = Coco(fold_rule=rule)
+        for fold in range(4):
+            assert [c - 1 for c in dataset.novel(fold)] == official[code][str(fold)]  # theirs count from 0

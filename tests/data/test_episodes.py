@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -6,6 +6,7 @@ import PIL.Image
 import pytest
 import torch
 
+from fsseg.data.base import Image, Mask
 from fsseg.data.episodes import Episodes
 from fsseg.data.sampler import Key
 from fsseg.data.shapes import Shapes
@@ -88,3 +89,83 @@ def test_padding_is_marked() -> None:
     assert load(run=2).number.item() == 5
     assert load(run=2).run.item() == 2
     assert load(run=2, padding=True).number.item() == -1
+
+
+class Overlapping(Shapes):
+    """Shapes whose masks only say for which way they were asked."""
+
+    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
+        assert tuple(classes) == EPISODE.classes
+        assert own is not None
+        return np.full((32, 32), own + 1, dtype=np.uint8)
+
+
+def test_each_image_is_labelled_for_the_way_that_it_was_drawn_for() -> None:
+    dataset = Overlapping(size=32, train=40, val=40)
+    dataset._drawn = shapes()._drawn
+    twice = EPISODE._replace(support=((3, 23), (3, 21)), query=(3, 23, 43))  # images stand in several roles
+    batch = Episodes(dataset, lambda _: twice, 20, Augmentation([]), seed=0)[Key(0, 0)]
+    assert batch.support_mask.amin((-2, -1)).tolist() == batch.support_mask.amax((-2, -1)).tolist() == [[1, 1], [2, 2]]
+    assert batch.query_mask.amin((-2, -1)).tolist() == batch.query_mask.amax((-2, -1)).tolist() == [1, 2, 2]
+
+
+class Photos(Shapes):
+    """Shapes of different sizes, 20 to 24 x 26 to 32."""
+
+    def image(self, number: int) -> Image:
+        return super().image(number)[: 20 + number % 5, : 32 - number % 7].copy()
+
+    def mask(self, number: int) -> Mask:
+        return super().mask(number)[: 20 + number % 5, : 32 - number % 7].copy()
+
+
+def photos(episode: Episode, size: int | None, original_truth: bool = False) -> tuple[Photos, Batch]:
+    dataset = Photos(size=32, train=40, val=40)
+    dataset._drawn = shapes()._drawn
+    return dataset, Episodes(dataset, lambda _: episode, size, Augmentation([]), 0, original_truth)[Key(0, 0)]
+
+
+ONE = Episode(classes=(4, 2), support=((3,), (21,)), query=(43,), query_way=(0,))
+
+
+def test_the_truth_may_keep_the_photos_own_size() -> None:
+    dataset, batch = photos(ONE, size=20, original_truth=True)
+    _, resized = photos(ONE, size=20)
+    assert np.array_equal(batch.query_mask[0], relabel(dataset.mask(43), ONE.classes))
+    assert batch.query_mask.shape == (1, 23, 31)
+    assert resized.query_mask.shape == (1, 20, 20)
+    for name in set(Batch._fields) - {"query_mask"}:
+        assert torch.equal(getattr(batch, name), getattr(resized, name))
+
+
+def test_without_a_size_photos_keep_their_own() -> None:
+    dataset, batch = photos(ONE._replace(classes=(4,), support=((3,),)), size=None)
+    for image, mask, number in [
+        (batch.support_image[0, 0], batch.support_mask[0, 0], 3),
+        (batch.query_image[0], batch.query_mask[0], 43),
+    ]:
+        assert np.array_equal(image.permute(1, 2, 0), dataset.image(number))
+        assert np.array_equal(mask, relabel(dataset.mask(number), (4,)))
+
+
+def test_supports_of_different_sizes_are_padded_with_the_mean_colour_and_ignored_pixels() -> None:
+    dataset, batch = photos(ONE, size=None)  # 23 x 29 and 21 x 32
+    assert batch.support_image.shape == (2, 1, 3, 23, 32)
+    for n, number in enumerate((3, 21)):
+        height, width = dataset.mask(number).shape
+        image, mask = batch.support_image[n, 0].permute(1, 2, 0), batch.support_mask[n, 0]
+        assert np.array_equal(image[:height, :width], dataset.image(number))
+        assert np.array_equal(mask[:height, :width], relabel(dataset.mask(number), ONE.classes))
+        padding = torch.ones(23, 32, dtype=torch.bool)
+        padding[:height, :width] = False
+        assert (image[padding] == torch.tensor([124, 116, 104])).all()
+        assert (mask[padding] == 255).all()
+
+
+def test_a_crop_may_lose_the_object() -> None:
+    crop = {"class_path": "fsseg.data.crop.OldRandomResizedCrop", "init_args": {"scale": [0.02, 0.02]}}
+    episodes = Episodes(shapes(), lambda _: EPISODE, 20, Augmentation([crop]), seed=0)
+    batches = [episodes[Key(0, number)] for number in range(8)]
+    empty = [(batch.support_mask == 0).flatten(2).all(2) for batch in batches]
+    assert 0 < int(torch.stack(empty).sum()) < 8 * 4
+    assert all(batch.query_mask.shape == (3, 20, 20) for batch in batches)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fsseg.data import EpisodeData, Pascal, Shapes
-from fsseg.data.sampler import panet_episodes
-from fsseg.episode import Batch
+from fsseg.data.official import panet_episodes, pmms_episodes
+from fsseg.episode import Batch, Episode
 from fsseg.errors import FssegError
 
 
@@ -136,15 +136,84 @@ def test_tests_are_not_augmented() -> None:
         assert torch.equal(a.query_mask, b.query_mask.flip(-1))
 
 
-def test_official_draw_tests_on_panets_episodes() -> None:
-    data = module("test", official_draw=True, way=2, fold=1)
-    index = data.dataset.index
-    lists = {c: index.images(c, range(80, 160)).tolist() for c in range(6, 11)}
-    expected = [e for run in range(2) for e in panet_episodes(lists, 2, 1, 1, 1234 + run, 8)]
+def expect_episodes(data: EpisodeData, expected: list[Episode]) -> None:
     for batch, episode in zip(data.test_dataloader(), expected, strict=True):
         assert batch.classes[0].tolist() == list(episode.classes)
         assert batch.support_id[0].tolist() == [list(shots) for shots in episode.support]
         assert batch.query_id[0].tolist() == list(episode.query)
+
+
+def test_draw_panet_tests_on_panets_episodes() -> None:
+    data = module("test", draw="panet", way=2, fold=1)
+    index = data.dataset.index
+    lists = {c: index.images(c, range(80, 160)).tolist() for c in range(6, 11)}
+    expect_episodes(data, [e for run in range(2) for e in panet_episodes(lists, 2, 1, 1, 1234 + run, 8)])
+
+
+def test_draw_pmms_walks_all_images_and_their_novel_classes() -> None:
+    data = module("test", draw="pmms", fold=1, test_shot=2, test_seed=1385, min_pixels=40, test_episodes=90)
+    masks = {i: SHAPES.mask(i) for i in range(80, 160)}
+    pairs = [(i, c) for i, mask in masks.items() for c in range(6, 11) if (mask == c).sum() >= 40]
+    assert len(pairs) < 90
+    expect_episodes(data, [e for run in range(2) for e in pmms_episodes(pairs, 2, 1385 + run, 90)])
+
+
+@pytest.mark.parametrize(("way", "query"), [(2, 1), (1, 2)])
+def test_draw_pmms_has_one_way_and_one_query(way: int, query: int) -> None:
+    with pytest.raises(FssegError, match=f"--data.way 1 and --data.query 1 are needed, not {way} and {query}"):
+        module(draw="pmms", way=way, query=query)
+
+
+def test_shots_and_size_of_a_test_may_be_its_own() -> None:
+    data = module(shot=1, test_shot=3, size=16, test_size=24, way=2)
+    data.setup("test")
+    assert (data.test_shot, data.test_size) == (3, 24)
+    assert next(iter(data.train_dataloader())).support_image.shape == (1, 2, 1, 3, 16, 16)
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        batch = next(iter(loader))
+        assert batch.support_image.shape == (1, 2, 3, 3, 24, 24)
+        assert batch.query_mask.shape == (1, 1, 24, 24)
+    assert same(data.test_dataloader(), module("test", shot=3, size=24, way=2).test_dataloader())
+    plain = module(shot=3, size=24)
+    assert (plain.test_shot, plain.test_size) == (3, 24)
+
+
+def test_queries_may_be_compared_with_their_original_masks(fake_voc: Path) -> None:
+    data = module(dataset=Pascal(), root=str(fake_voc), batch_size=2, evaluate_at="original")
+    data.setup("test")
+    assert {batch.query_mask.shape[2:] for batch in data.train_dataloader()} == {(16, 16)}
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            truth = data.dataset.mask(int(batch.query_id))
+            assert np.array_equal(batch.query_mask[0, 0] == 1, truth == int(batch.classes))
+            assert batch.query_image.shape[3:] == batch.support_mask.shape[3:] == (16, 16)
+
+
+def test_photos_may_keep_their_sizes(fake_voc: Path) -> None:
+    data = module(dataset=Pascal(), root=str(fake_voc), size=None)
+    data.setup("test")
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            shapes = [data.dataset.mask(int(i)).shape for i in (batch.support_id, batch.query_id)]
+            assert [batch.support_mask.shape[3:], batch.query_mask.shape[2:]] == shapes
+    only_test = module("test", dataset=Pascal(), root=str(fake_voc), size=None, test_size=16, test_batch_size=4)
+    assert next(iter(only_test.test_dataloader())).query_mask.shape == (4, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"size": None, "batch_size": 2}, "size null.*--data.batch_size 1 and --data.query 1 are needed, not 2 and 1"),
+        ({"size": None, "test_batch_size": 2}, "size null.*--data.test_batch_size 1 and .* not 2 and 1"),
+        ({"size": None, "test_size": 16, "query": 2}, "size null.*--data.batch_size 1 and .* not 1 and 2"),
+        ({"evaluate_at": "original", "test_batch_size": 4}, "evaluate_at original.*--data.test_batch_size 1 .* 4 and"),
+        ({"evaluate_at": "original", "query": 2}, "evaluate_at original.*--data.query 1 are needed, not 1 and 2"),
+    ],
+)
+def test_photos_of_different_sizes_come_one_by_one(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(FssegError, match=why) as error:
+        module(**options)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("fold", [0, 2])
@@ -178,6 +247,17 @@ def test_classes_with_too_few_images_are_named(fake_voc: Path) -> None:
     assert classes(data.test_dataloader()) == {3, 4, 5}
 
 
+def test_a_long_list_of_classes_is_cut_short() -> None:
+    with pytest.raises(FssegError, match=r"show: (\d+ [a-z ]+ \(\d+\)(, )?){5} and 10 more\. Lower --data\.shot, cho"):
+        module(shot=80)
+
+
+def test_too_few_images_for_the_shots_of_a_test_are_an_error_of_the_test_alone() -> None:
+    data = module(test_shot=80, val_episodes=0)
+    with pytest.raises(FssegError, match=r"1-way 80-shot .* needs 81 val images .* Lower --data\.test_shot"):
+        data.setup("test")
+
+
 def test_skipping_must_leave_enough_classes(fake_voc: Path) -> None:
     with pytest.raises(FssegError, match="needs 8 val images a class"):
         module("test", dataset=Pascal(), root=str(fake_voc), shot=7, missing_classes="skip")
@@ -196,6 +276,7 @@ def test_no_validation_where_none_is_asked_for() -> None:
 
 OUT_OF_RANGE = [
     ("fold", 4), ("fold", -1), ("way", 0), ("way", 6), ("shot", 0), ("query", 0), ("size", 7), ("batch_size", 0),
+    ("test_shot", 0), ("test_size", 7),
     ("episodes", 0), ("min_pixels", 0), ("val_episodes", -1), ("test_runs", 0), ("test_episodes", 0),
     ("test_batch_size", 0), ("seed", -1), ("test_seed", -1), ("workers", -1),
 ]  # fmt: skip

@@ -1,5 +1,4 @@
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -7,29 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsseg.data import sampler
-from fsseg.data.sampler import EpisodeOrder, Key, draw_episode, panet_episodes
+from fsseg.data.sampler import EpisodeOrder, Key, draw_episode
 from fsseg.episode import Episode
 from fsseg.errors import FssegError
 
 SMALL = {1: np.arange(4), 2: np.arange(3, 8), 5: np.array([8, 9, 10, 0])}
-
-
-@pytest.mark.parametrize("name", ["panet_sampling_a", "panet_sampling_b"])
-def test_official_draw_equals_panets_code(name: str, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
-    stored = oracle(name)
-    images = {c: range(length) for c, length in enumerate(stored["lengths"].tolist())}
-    way, shot, query, seed, count = (int(stored[k]) for k in ("n_ways", "n_shots", "n_queries", "seed", "max_iters"))
-    episodes = panet_episodes(images, way, shot, query, seed, count)
-    found = []
-    for episode in episodes:
-        queries = list(zip(episode.query_way, episode.query, strict=True))
-        pairs = []
-        for n, class_id in enumerate(episode.classes):
-            numbers = [*episode.support[n], *(number for w, number in queries if w == n)]
-            pairs += [(class_id, number) for number in numbers]
-        found.append(pairs)
-    assert np.array_equal(found, stored["indices"])
-    assert [episodes[0].query_way.count(n) for n in range(way)] == stored["cnt_query"].tolist()
 
 
 def test_first_episodes_are_pinned() -> None:

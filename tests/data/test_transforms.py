@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -45,6 +46,14 @@ def test_the_seed_alone_decides() -> None:
     again = [second(IMAGE, MASK, seed)[0] for seed in reversed(range(12))][::-1]
     assert all(np.array_equal(a, b) for a, b in zip(results, again, strict=True))
     assert len({image.tobytes() for image in results}) > 6
+
+
+def test_steps_draw_independently_of_each_other() -> None:
+    flips = Augmentation([step("albumentations.HorizontalFlip", p=0.5), step("albumentations.VerticalFlip", p=0.5)])
+    corners = np.arange(4, dtype=np.uint8).reshape(2, 2)
+    found = Counter(flips(IMAGE[:2, :2], corners, seed)[1].tobytes() for seed in range(200))
+    assert len(found) == 4
+    assert min(found.values()) > 30
 
 
 def test_image_and_mask_move_together() -> None:

@@ -1,0 +1,242 @@
+"""COCO-20i: COCO's 80 object classes in 4 folds of 20, from the official images and instance annotations.
+
+Objects overlap: in samples of COCO, 6 to 10 % of the labelled pixels belong to more than one class. So an episode's
+mask is made of one region per class, not of a label map, and the index counts a pixel for each class that it shows.
+
+Codes disagree on nearly everything else; the defaults are the ones that most of them share and that are right:
+
+* release: 2017 (PMMs; most others are on 2014, with other images in train and val).
+* folds: interleaved, fold f tests on f, f + 4, f + 8 ... in 0-based order (FWB, PMMs, HSNet); PANet has blocks of 20.
+* masks: exact; PMMs and the label maps of PFENet and its successors use the first polygon of each object only.
+"""
+
+import gc
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from fsseg.data.base import Dataset, Image, Mask, Split
+from fsseg.data.coco_annotations import AnnotatedImage, read_annotations
+from fsseg.data.coco_masks import Crowds, Masks, find_regions
+from fsseg.data.files import cache_folder, fingerprint, read_image, tracked
+from fsseg.data.regions import ImageRegions, Regions, load, pack, paint, store
+from fsseg.episode import IGNORE
+from fsseg.errors import FssegError
+
+Year = Literal[2017, 2014]
+FoldRule = Literal["interleaved", "contiguous"]
+OtherWays = Literal["labelled", "background"]
+
+_SPLITS: tuple[Split, ...] = ("train", "val")
+_COMPLETE: dict[Year, dict[Split, int]] = {
+    2017: {"train": 118_287, "val": 5_000},
+    2014: {"train": 82_783, "val": 40_504},
+}
+_FORMAT = 1  # of the cache; raise it when what is stored, or how it is found, changes
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage among millions of objects that stay, which takes longer than all the rest."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Coco(Dataset):
+    """COCO 2017 or 2014: 80 classes, 4 folds. Class id: place of the category's id among all, from 1.
+
+    Args:
+        year: release.
+        fold_rule: ``interleaved``: fold f tests on class ids f + 1, f + 5, f + 9 ... ``contiguous``: on blocks of 20,
+            as PANet does; numbers of the two are not comparable, and the data set's name says which it is.
+        masks: ``exact``: pycocotools' annToMask. The others only reproduce published numbers: with both, just the first
+            polygon of each object counts, with truncated coordinates, and crowds count nowhere.
+            ``first_polygon_convex``: filled as if it were convex (PMMs' code, support and ground truth).
+            ``first_polygon_map``: painted on one label map, the later over the earlier (PFENet and its successors).
+            An object that COCO gives as run-length encoding has no polygon and keeps its exact mask.
+        crowds: with exact masks, ``include``: a crowd belongs to its class (PANet's code). ``ignore``: its pixels are
+            255 in episodes of that class, and the index does not count them.
+        other_ways: ``labelled``: an image of an episode shows all ways. ``background``: only the way that it was drawn
+            for, other ways are background (PANet's code, on COCO only).
+
+    Raises:
+        FssegError: an argument has no such value.
+    """
+
+    name = "COCO-20i"
+    class_names = (
+        "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+        "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+        "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+        "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+        "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+        "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+        "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone",
+        "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear",
+        "hair drier", "toothbrush",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        year: Year = 2017,
+        fold_rule: FoldRule = "interleaved",
+        masks: Masks = "exact",
+        crowds: Crowds = "include",
+        other_ways: OtherWays = "labelled",
+    ) -> None:
+        given = {"year": year, "fold_rule": fold_rule, "masks": masks, "crowds": crowds, "other_ways": other_ways}
+        kinds = {"year": Year, "fold_rule": FoldRule, "masks": Masks, "crowds": Crowds, "other_ways": OtherWays}
+        for option, value in given.items():
+            if value not in get_args(kinds[option]):
+                raise FssegError(f"Coco: {option} is {value!r}, one of {get_args(kinds[option])} is needed.")
+        if masks != "exact" and crowds == "ignore":
+            raise FssegError(f"Coco: crowds 'ignore' needs masks 'exact'; {masks!r} leaves crowds out anyway.")
+        self.year, self.fold_rule, self.masks, self.crowds, self.other_ways = year, fold_rule, masks, crowds, other_ways
+
+    def novel(self, fold: int) -> tuple[int, ...]:
+        """Class ids that the fold tests on, by the fold rule."""
+        if self.fold_rule == "contiguous":
+            return super().novel(fold)
+        return tuple(range(fold + 1, len(self.class_names) + 1, self.folds))
+
+    def open(self, root: Path | None) -> None:
+        """Map the cached regions, or read the annotation files and cache their regions.
+
+        Raises:
+            FssegError: no tree of COCO, an annotation file that is missing or broken, or an image that is missing.
+        """
+        root = _checked(root)
+        self._folders = {split: _image_folder(root, split, self.year) for split in _SPLITS}
+        files = {split: _annotation_file(root, split, self.year) for split in _SPLITS}
+        cache = cache_folder() / f"coco-{fingerprint([*files.values()], _FORMAT, self.masks, self.crowds)}"
+        try:
+            self._regions = load(cache)
+        except (OSError, ValueError):  # no cache yet, or one that was cut off
+            self._regions = store(self._scan(files), cache)
+        self.index = self._regions.index
+        self._tell()
+
+    def numbers(self, split: Split) -> range:
+        """Image numbers of a split; within it they follow COCO's image ids."""
+        train = self._regions.train
+        return range(train) if split == "train" else range(train, len(self._regions))
+
+    def image_name(self, number: int) -> str:
+        """COCO's name of an image, e.g. ``000000391895``."""
+        return Path(self._regions.name(number)).stem
+
+    def image(self, number: int) -> Image:
+        """An image, RGB, also if the file is grey."""
+        split: Split = "train" if number < self._regions.train else "val"
+        return read_image(self._folders[split] / self._regions.name(number))
+
+    def mask(self, number: int) -> Mask:
+        """An image's label map, for pictures: class ids, the smaller class over the larger, 255 for ignored crowds."""
+        labels = [(class_id, class_id) for class_id in self._regions.class_ids(number)]
+        return paint(self._regions, number, labels, IGNORE)
+
+    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
+        """An image's mask in episode labels, a region per class; with ``other_ways="background"``, the own way's only.
+
+        See `Dataset.episode_mask`.
+        """
+        ways = sorted(range(len(classes)), key=lambda way: way == own)  # the last is on top
+        if own is not None and self.other_ways == "background":
+            ways = [own]
+        return paint(self._regions, number, [(classes[way], way + 1) for way in ways], IGNORE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the index, which lies in the mapped regions: workers map it too."""
+        return {name: value for name, value in self.__dict__.items() if name != "index"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_regions" in state:
+            self.index = self._regions.index
+
+    @_uncollected()
+    def _scan(self, files: Mapping[Split, Path]) -> Regions:
+        images: list[ImageRegions] = []
+        for split in _SPLITS:
+            annotated = read_annotations(files[split], self.class_names)
+            _check_images(annotated, self._folders[split], files[split])
+            images += self._regions_of(tracked(annotated, f"masks of {len(annotated):,} {split} images"))
+            if split == "train":
+                train = len(images)
+        _check_names(image.name for image in images)
+        return pack(images, train, len(self.class_names))
+
+    def _regions_of(self, annotated: Iterable[AnnotatedImage]) -> Iterator[ImageRegions]:
+        for image in annotated:
+            regions = find_regions(image, self.masks, self.crowds)
+            yield ImageRegions(image.name, image.height, image.width, regions)
+
+    def _tell(self) -> None:
+        """Set name and note."""
+        found = {split: len(self.numbers(split)) for split in _SPLITS}
+        complete = _COMPLETE[self.year]
+        incomplete = [f"{found[s]:,} of {complete[s]:,} {s} images" for s in _SPLITS if found[s] != complete[s]]
+        # Neither a subset nor the other folds may be taken for, or compared with, COCO-20i.
+        contiguous = " (contiguous)" if self.fold_rule == "contiguous" else ""
+        self.name = ("COCO subset" if incomplete else "COCO-20i") + contiguous
+        notes = [f"a subset of COCO {self.year}: {', '.join(incomplete)}"] if incomplete else []
+        if self.year != 2017 and not incomplete:
+            notes.append(f"images of COCO {self.year}")
+        if self.masks != "exact":
+            notes.append(f"COCO masks {self.masks}, not the exact ones")
+        if self.crowds == "ignore":
+            notes.append("crowds ignored")
+        if self.other_ways == "background":
+            notes.append("other ways are background")
+        self.note = "; ".join(notes)
+
+
+def _checked(root: Path | None) -> Path:
+    if root is None:
+        raise FssegError(
+            "COCO-20i needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds COCO's annotations."
+        )
+    if not (root / "annotations").is_dir():
+        raise FssegError(f"--data.root {root} is no tree of COCO: no folder annotations in it.")
+    return root
+
+
+def _image_folder(root: Path, split: Split, year: Year) -> Path:
+    for folder in (root / f"{split}{year}", root / "images" / f"{split}{year}"):
+        if folder.is_dir():
+            return folder
+    raise FssegError(
+        f"{root} has no images of COCO {year}: {split}{year} or images/{split}{year} is needed there. "
+        "Coco's option year chooses the release."
+    )
+
+
+def _annotation_file(root: Path, split: Split, year: Year) -> Path:
+    path = root / "annotations" / f"instances_{split}{year}.json"
+    if not path.is_file():
+        raise FssegError(f"{path} is missing. Unpack COCO's annotations_trainval{year}.zip in {root}.")
+    return path.resolve()
+
+
+def _check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) -> None:
+    there = set(os.listdir(folder))
+    if missing := [image.name for image in annotated if image.name not in there]:
+        raise FssegError(
+            f"image {folder / missing[0]} is missing, and {len(missing) - 1:,} more of the {len(annotated):,} in "
+            f"{file.name}. Put them there."
+        )
+
+
+def _check_names(names: Iterable[str]) -> None:
+    known: set[str] = set()
+    for name in names:
+        if (stem := Path(name).stem) in known:
+            raise FssegError(f"two images are called {stem}, of train and val or with two endings; each image once.")
+        known.add(stem)

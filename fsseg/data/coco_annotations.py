@@ -1,0 +1,167 @@
+"""COCO's annotation files: reading and checking them, and the region that an annotation marks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from fsseg.data.files import status
+from fsseg.data.regions import Code, read_runs
+from fsseg.errors import FssegError
+
+Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a run-length encoding
+Points = npt.NDArray[np.float64]  # x y x y ...
+
+_FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
+
+
+class Annotation(NamedTuple):
+    """An object, or a crowd of them.
+
+    Attributes:
+        number: the file's id of it, for errors.
+        class_id: 1 .. 80.
+        crowd: it marks a group of objects roughly.
+        segmentation: its region as in the file.
+    """
+
+    number: int
+    class_id: int
+    crowd: bool
+    segmentation: Segmentation
+
+
+class AnnotatedImage(NamedTuple):
+    """An image of an annotation file, with its annotations in the file's order."""
+
+    name: str
+    height: int
+    width: int
+    annotations: list[Annotation]
+
+
+def read_annotations(path: Path, class_names: Sequence[str]) -> list[AnnotatedImage]:
+    """Images of an annotation file, in the order of their ids.
+
+    pycocotools' own reader is not used: it does not check, and it prints.
+
+    Raises:
+        FssegError: the file is missing, truncated, not COCO's, or names an image or a category that it does not list.
+    """
+    content = _read(path)
+    class_ids = _class_ids(path, content["categories"], class_names)
+    images = _images(path, content["images"])
+    for item in content["annotations"]:
+        try:
+            number, image, category = int(item["id"]), item["image_id"], item["category_id"]
+            crowd, segmentation = bool(item.get("iscrowd", 0)), item["segmentation"]
+            known = image in images, category in class_ids
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FssegError(
+                f"{path} has an annotation without id, image, category or segmentation: {item!s:.80}."
+            ) from error
+        if not all(known):
+            what = f"of category {category}" if known[0] else f"of image {image}"
+            raise FssegError(f"{path}: annotation {number} is {what}, which the file does not list. Replace the file.")
+        images[image].annotations.append(Annotation(number, class_ids[category], crowd, segmentation))
+    return [images[number] for number in sorted(images)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file, status(f"reading {path.name}"):
+            content = json.load(file)
+    except OSError as error:
+        raise FssegError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise FssegError(f"{path} is no whole JSON file ({error}). Download or unpack it again.") from error
+    needed = ("images", "annotations", "categories")
+    lacking = [key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if lacking:
+        raise FssegError(f"{path} is no annotation file of COCO: it has no list of {' and of '.join(lacking)}.")
+    return dict(content)
+
+
+def _class_ids(path: Path, categories: list[Any], class_names: Sequence[str]) -> dict[int, int]:
+    """Class id of each category id: its place among all ids."""
+    try:
+        names = {int(category["id"]): str(category["name"]) for category in categories}
+    except (KeyError, TypeError, ValueError) as error:
+        raise FssegError(f"{path} has a category without id or name.") from error
+    found = [names[number] for number in sorted(names)]
+    if found != list(class_names):
+        wrong = next((name for name in found if name not in class_names), "in another order")
+        raise FssegError(
+            f"{path} has {len(found)} categories ({wrong}); COCO's {len(class_names)} are needed. "
+            "Put COCO's own instances file there."
+        )
+    return {number: place + 1 for place, number in enumerate(sorted(names))}
+
+
+def _images(path: Path, listed: list[Any]) -> dict[int, AnnotatedImage]:
+    images, names = {}, set()
+    for item in listed:
+        try:
+            number = int(item["id"])
+            image = AnnotatedImage(str(item["file_name"]), int(item["height"]), int(item["width"]), [])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FssegError(f"{path} has an image without id, file name or size: {item!s:.80}.") from error
+        if min(image.height, image.width) < 1:
+            raise FssegError(f"{path}: image {image.name} is {image.width}x{image.height} pixels. Replace the file.")
+        if number in images or image.name in names:
+            raise FssegError(f"{path} lists image {number} ({image.name}) twice; each image once.")
+        images[number] = image
+        names.add(image.name)
+    if not images:
+        raise FssegError(f"{path} lists no image.")
+    return images
+
+
+def exact(segmentation: Segmentation, height: int, width: int) -> Code:
+    """The region of an annotation, as pycocotools' annToMask has it.
+
+    Raises:
+        ValueError: the segmentation is malformed.
+    """
+    if isinstance(segmentation, Mapping):
+        return _checked(segmentation, height, width)
+    code: Code = rle.merge(rle.frPyObjects([*polygons(segmentation, height, width)], height, width))
+    return code
+
+
+def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points]:
+    """The polygons of an annotation; none if it is run-length encoded.
+
+    Raises:
+        ValueError: one of them is malformed.
+    """
+    if isinstance(segmentation, Mapping):
+        return []
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("no polygon and no run-length encoding")
+    found = [np.array(polygon, dtype=np.float64) for polygon in segmentation]
+    for points in found:
+        # pycocotools takes four numbers as a box; so does annToMask.
+        if points.ndim != 1 or len(points) < 4 or len(points) % 2:
+            raise ValueError("a polygon without pairs of coordinates")
+        if not np.abs(points).max() <= _FAR * max(height, width):
+            raise ValueError("a polygon far outside the image")
+    return found
+
+
+def _checked(encoded: Mapping[str, Any], height: int, width: int) -> Code:
+    """A run-length encoding that covers the image exactly; pycocotools would read beyond the end of any other."""
+    if list(encoded.get("size", ())) != [height, width]:
+        raise ValueError(f"a run-length encoding of another size than the image's {height}x{width}")
+    counts = encoded.get("counts") or ()
+    runs = read_runs(counts.encode()).tolist() if isinstance(counts, str) else [int(run) for run in counts]
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError("a run-length encoding that does not cover the image")
+    if isinstance(counts, str):
+        return {"size": [height, width], "counts": counts.encode()}
+    code: Code = rle.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return code

@@ -1,0 +1,112 @@
+"""What an image of COCO shows of each class: exact regions, and two older codes' wrong ones for reproduction."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from fsseg.data.coco_annotations import AnnotatedImage, Annotation, Points, exact, polygons
+from fsseg.data.regions import Code, decode
+from fsseg.errors import FssegError
+
+Masks = Literal["exact", "first_polygon_convex", "first_polygon_map"]
+Crowds = Literal["include", "ignore"]
+
+Canvas = npt.NDArray[np.uint8]  # H W
+Fill = Callable[[Canvas, npt.NDArray[np.int32], int], object]  # canvas, points x 2, colour
+
+
+def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> dict[int, Code]:
+    """Region of each class id that an image shows; of minus a class id: what only a crowd of it covers.
+
+    Args:
+        image: with its annotations.
+        masks: ``exact``: pycocotools' annToMask, united over a class's annotations. ``first_polygon_convex`` and
+            ``first_polygon_map``: see `Coco`.
+        crowds: whether an exact region includes crowds, or has them apart.
+
+    Raises:
+        FssegError: a segmentation is malformed.
+    """
+    if masks == "exact":
+        codes = _exact(image, crowds)
+    elif masks == "first_polygon_convex":
+        codes = _first_polygon_convex(image)
+    else:
+        codes = _first_polygon_map(image)
+    return {kind: code for kind, code in codes.items() if rle.area(code)}
+
+
+def _exact(image: AnnotatedImage, crowds: Crowds) -> dict[int, Code]:
+    objects: dict[int, list[Code]] = {}
+    for annotation in image.annotations:
+        kind = -annotation.class_id if annotation.crowd and crowds == "ignore" else annotation.class_id
+        objects.setdefault(kind, []).append(_region(image, annotation))
+    codes = {kind: rle.merge(parts) for kind, parts in objects.items()}
+    for kind in codes:
+        if kind < 0 and -kind in codes:
+            codes[kind] = _encode(decode(codes[kind]) & ~decode(codes[-kind]))
+    return codes
+
+
+def _first_polygon_convex(image: AnnotatedImage) -> dict[int, Code]:
+    """PMMs' `get_mask` (coco_val.py): one canvas a class; fillConvexPoly is wrong for concave outlines."""
+    canvases: dict[int, Canvas] = {}
+    for annotation, points in _first_polygons(image):
+        canvas = canvases.setdefault(annotation.class_id, _blank(image))
+        _draw(image, annotation, points, canvas, 1, cv2.fillConvexPoly)
+    return {class_id: _encode(canvas) for class_id, canvas in canvases.items()}
+
+
+def _first_polygon_map(image: AnnotatedImage) -> dict[int, Code]:
+    """The label maps that PFENet and its successors read: one class a pixel, the later annotation over the earlier."""
+    canvas = _blank(image)
+    for annotation, points in _first_polygons(image):
+        _draw(image, annotation, points, canvas, annotation.class_id, lambda c, p, colour: cv2.fillPoly(c, [p], colour))
+    return {int(class_id): _encode(canvas == class_id) for class_id in np.unique(canvas) if class_id}
+
+
+def _first_polygons(image: AnnotatedImage) -> Iterator[tuple[Annotation, Points | None]]:
+    """Annotations without the crowds, and the first polygon of each; None where it is run-length encoded."""
+    for annotation in image.annotations:
+        if not annotation.crowd:
+            try:
+                found = polygons(annotation.segmentation, image.height, image.width)
+            except (ValueError, TypeError) as error:
+                raise _broken(image, annotation, error) from error
+            yield annotation, found[0] if found else None
+
+
+def _draw(
+    image: AnnotatedImage, annotation: Annotation, points: Points | None, canvas: Canvas, colour: int, fill: Fill
+) -> None:
+    if points is None:
+        canvas[decode(_region(image, annotation))] = colour
+    else:
+        fill(canvas, points.reshape(-1, 2).astype(np.int32), colour)  # truncated, as both codes do
+
+
+def _region(image: AnnotatedImage, annotation: Annotation) -> Code:
+    try:
+        return exact(annotation.segmentation, image.height, image.width)
+    except (ValueError, TypeError) as error:
+        raise _broken(image, annotation, error) from error
+
+
+def _broken(image: AnnotatedImage, annotation: Annotation, error: Exception) -> FssegError:
+    return FssegError(
+        f"annotation {annotation.number} of image {image.name} has a malformed segmentation: {error}. "
+        "Mend it, or take it out of the annotation file."
+    )
+
+
+def _blank(image: AnnotatedImage) -> Canvas:
+    return np.zeros((image.height, image.width), dtype=np.uint8)
+
+
+def _encode(region: npt.NDArray[np.uint8] | npt.NDArray[np.bool_]) -> Code:
+    code: Code = rle.encode(np.asfortranarray(region, dtype=np.uint8))
+    return code

@@ -1,0 +1,232 @@
+"""Masks that overlap: one region per image and class, run-length encoded, in a cache folder that processes share.
+
+The folder holds all that a data set needs to know about its images, so that a second start reads no annotation file.
+Its arrays are memory-mapped: opening it takes milliseconds, and data loading workers share the pages.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from fsseg.data.base import Index
+from fsseg.errors import FssegError
+
+Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, width], "counts": bytes}
+Region = npt.NDArray[np.bool_]  # H W
+Arrays = dict[str, npt.NDArray[Any]]
+
+# names, sizes (height, width), pixels (as in `Index`): one row per image. Regions lie image by image: `first` says
+# where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. `train`: images of that split.
+_ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "train")
+
+
+class ImageRegions(NamedTuple):
+    """What one image shows.
+
+    Attributes:
+        name: file name.
+        height: of the image.
+        width: of the image.
+        codes: region of each class id; of minus a class id: pixels to ignore in episodes of that class.
+    """
+
+    name: str
+    height: int
+    width: int
+    codes: Mapping[int, Code]
+
+
+class Regions:
+    """Regions of all images of a data set.
+
+    Args:
+        arrays: see `pack`.
+        folder: the cache folder that they are mapped from; None if they are in memory only.
+        fresh: they were packed just now, not read from the cache.
+    """
+
+    def __init__(self, arrays: Arrays, folder: Path | None = None, fresh: bool = False) -> None:
+        self.arrays, self.folder = arrays, folder
+        self.train = int(arrays["train"])
+        # A plain array over the mapped memory; the sampler needs no np.memmap.
+        self.index = Index(np.asarray(arrays["pixels"]), folder, fresh)
+
+    def __len__(self) -> int:
+        return len(self.arrays["names"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers map the folder themselves instead of receiving a copy of it."""
+        if self.folder is None:
+            return Regions, (self.arrays, None, self.index.fresh)
+        return _reopen, (self.folder,)
+
+    def name(self, number: int) -> str:
+        """File name of an image."""
+        return bytes(self.arrays["names"][number]).decode()
+
+    def size(self, number: int) -> tuple[int, int]:
+        """``(height, width)`` of an image."""
+        height, width = self.arrays["sizes"][number].tolist()
+        return height, width
+
+    def class_ids(self, number: int) -> list[int]:
+        """Classes of which an image has a region, also one that is to be ignored; the largest first."""
+        found = {abs(kind) for kind in self._kinds(number)}
+        pixels = self.arrays["pixels"][number]
+        return sorted(found, key=lambda class_id: (-pixels[class_id], class_id))
+
+    def region(self, number: int, kind: int) -> Region | None:
+        """Where an image shows a class id (minus a class id: where it is to be ignored); None if nowhere."""
+        kinds = self._kinds(number)
+        if kind not in kinds:
+            return None
+        place = int(self.arrays["first"][number]) + kinds.index(kind)
+        begin, end = self.arrays["offsets"][place : place + 2].tolist()
+        return decode({"size": [*self.size(number)], "counts": self.arrays["codes"][begin:end]})
+
+    def _kinds(self, number: int) -> list[int]:
+        begin, end = self.arrays["first"][number : number + 2].tolist()
+        kinds: list[int] = self.arrays["kinds"][begin:end].tolist()
+        return kinds
+
+
+def decode(code: Code) -> Region:
+    """The region of a run-length encoding.
+
+    pycocotools' own `decode` warns on numpy 2, and reads beyond the end of an encoding that is too short.
+    """
+    runs = read_runs(code["counts"])
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(code["size"], order="F")
+
+
+def read_runs(counts: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Lengths of runs, of background first, from COCO's compressed text.
+
+    A character has 5 bits of a number, lowest first, and a bit that says whether more follow; from the fourth number on
+    it is the difference to the one before the last.
+
+    Raises:
+        ValueError: the text is cut off.
+    """
+    bits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    last = (bits & 0x20) == 0
+    if not len(bits) or not last[-1]:
+        raise ValueError("a run-length encoding that is cut off")
+    begins = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    lengths = np.diff(begins, append=len(bits))
+    shifts = 5 * (np.arange(len(bits)) - np.repeat(begins, lengths))
+    runs = np.add.reduceat((bits & 0x1F) << shifts, begins)
+    runs -= ((bits[last] & 0x10) > 0) * (1 << 5 * lengths)  # the highest bit is the sign
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
+    """Regions in memory.
+
+    Args:
+        images: train split first.
+        train: images of the train split.
+        classes: number of classes.
+    """
+    names, sizes, pixels, first = [], [], [], [0]
+    kinds: list[int] = []
+    codes: list[bytes] = []
+    for image in images:
+        names.append(image.name.encode())
+        sizes.append((image.height, image.width))
+        pixels.append(_count(image, classes))
+        kinds += image.codes.keys()
+        codes += [code["counts"] for code in image.codes.values()]
+        first.append(len(kinds))
+    arrays = {
+        "names": np.array(names),
+        "sizes": np.array(sizes, dtype=np.int32),
+        "pixels": np.asfortranarray(np.stack(pixels)),  # a sampler reads columns
+        "first": np.array(first, dtype=np.int64),
+        "kinds": np.array(kinds, dtype=np.int16),
+        "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
+        "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
+        "train": np.array(train),
+    }
+    return Regions(arrays, fresh=True)
+
+
+def _count(image: ImageRegions, classes: int) -> npt.NDArray[np.int32]:
+    counts = np.zeros(classes + 1, dtype=np.int32)
+    counts[0] = image.height * image.width
+    if image.codes:
+        counts[0] -= rle.area(rle.merge(list(image.codes.values())))
+        shown = [class_id for class_id in image.codes if class_id > 0]
+        counts[shown] = rle.area([image.codes[class_id] for class_id in shown])
+    return counts
+
+
+def load(folder: Path, fresh: bool = False) -> Regions:
+    """Regions of a cache folder, memory-mapped.
+
+    Raises:
+        OSError: there is no such folder, or not all of it.
+        ValueError: one of its files is cut off or of another state than the others.
+    """
+    try:
+        arrays: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    except EOFError as error:
+        raise ValueError(f"{folder} has an empty file") from error
+    images, regions = len(arrays["names"]), len(arrays["kinds"])
+    lengths = [len(arrays[name]) for name in ("sizes", "pixels", "first", "offsets", "codes")]
+    if lengths != [images, images, images + 1, regions + 1, arrays["offsets"][-1]] or arrays["first"][-1] != regions:
+        raise ValueError(f"{folder} is not whole")
+    return Regions(arrays, folder, fresh)
+
+
+def store(regions: Regions, folder: Path) -> Regions:
+    """The same regions, mapped from the cache folder that they are written to; unchanged if it cannot be written."""
+    # Written aside and renamed, so that a second process never reads half of it.
+    part = folder.with_name(f".{os.getpid()}-{folder.name}")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        for name, array in regions.arrays.items():
+            np.save(part / f"{name}.npy", array)
+        with suppress(OSError, ValueError):
+            return load(folder, fresh=True)  # another process was faster
+        shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
+        part.replace(folder)
+        return load(folder, fresh=True)
+    except (OSError, ValueError):
+        return regions
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _reopen(folder: Path) -> Regions:
+    try:
+        return load(folder)
+    except (OSError, ValueError) as error:
+        raise FssegError(f"the cache {folder} was removed or changed while in use. Start again.") from error
+
+
+def paint(regions: Regions, number: int, labels: Sequence[tuple[int, int]], ignore: int) -> npt.NDArray[np.uint8]:
+    """An image's mask with a label for each of some class ids, 0 elsewhere.
+
+    Args:
+        regions: of the data set.
+        number: image number.
+        labels: class id and label, the later over the earlier.
+        ignore: label of what is to be ignored in episodes of these classes, and shows none of them.
+    """
+    mask = np.zeros(regions.size(number), dtype=np.uint8, order="F")  # as pycocotools decodes
+    kinds = [(-class_id, ignore) for class_id, _ in labels] + list(labels)
+    for kind, label in kinds:
+        region = regions.region(number, kind)
+        if region is not None:
+            mask[region] = label
+    return np.ascontiguousarray(mask)

@@ -1,0 +1,50 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fsseg.data.official import panet_episodes, pmms_episodes
+
+
+@pytest.mark.parametrize("name", ["panet_sampling_a", "panet_sampling_b"])
+def test_the_draw_equals_panets_code(name: str, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    stored = oracle(name)
+    images = {c: range(length) for c, length in enumerate(stored["lengths"].tolist())}
+    way, shot, query, seed, count = (int(stored[k]) for k in ("n_ways", "n_shots", "n_queries", "seed", "max_iters"))
+    episodes = panet_episodes(images, way, shot, query, seed, count)
+    found = []
+    for episode in episodes:
+        queries = list(zip(episode.query_way, episode.query, strict=True))
+        pairs = []
+        for n, class_id in enumerate(episode.classes):
+            numbers = [*episode.support[n], *(number for w, number in queries if w == n)]
+            pairs += [(class_id, number) for number in numbers]
+        found.append(pairs)
+    assert np.array_equal(found, stored["indices"])
+    assert [episodes[0].query_way.count(n) for n in range(way)] == stored["cnt_query"].tolist()
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+def test_the_walk_equals_pmms_code(shot: int, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    stored = oracle(f"pmms_voc_val_order_{shot}shot")
+    lines = [line.split("__") for line in stored["list_lines"].tolist()]
+    names = sorted({name for name, _ in lines}, reverse=True)  # any numbering will do
+    pairs = [(names.index(name), int(class_id)) for name, class_id in lines]
+    episodes = pmms_episodes(pairs, shot, int(stored["seed"]), episodes=len(stored["query"]))
+    assert [names[episode.query[0]] for episode in episodes] == stored["query"].tolist()
+    assert [[names[i] for i in episode.support[0]] for episode in episodes] == stored["support"].tolist()
+    assert [episode.classes[0] - 1 for episode in episodes] == stored["class_index"].tolist()
+
+
+def test_a_walk_takes_every_pair_once_before_it_is_shuffled() -> None:
+    pairs = [(i, 1 + i % 3) for i in range(9)]
+    episodes = pmms_episodes(pairs, shot=2, seed=0, episodes=20)
+    taken = [(episode.query[0], episode.classes[0]) for episode in episodes]
+    assert taken[:9] == pairs
+    assert taken[9:18] != pairs
+    assert sorted(taken[9:18]) == pairs
+    for episode in episodes:
+        assert len({*episode.images}) == 3
+        assert {(i, episode.classes[0]) for i in episode.images} <= set(pairs)
+        assert episode.query_way == (0,)
+    assert pairs == [(i, 1 + i % 3) for i in range(9)]
