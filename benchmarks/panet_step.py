@@ -42,7 +42,7 @@ def main() -> None:
             "test episode": (partial(encoder_pass, method, images), partial(test_episode, method, batch)),
         }
         for what, pair in pairs.items():
-            alone, whole = compare(*pair, arguments.rounds)
+            alone, whole = interleaved(list(pair), arguments.rounds)
             ratios = [w / a for a, w in zip(alone, whole, strict=True)]
             span = f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
             print(f"| {shot} | {what} | {median(alone):.3f} | {median(whole):.3f} | {span} |", flush=True)
@@ -83,10 +83,11 @@ def test_episode(method: PANet, batch: Batch) -> None:
     method(batch).argmax(2)
 
 
-def compare(first: Callable[[], None], second: Callable[[], None], rounds: int) -> tuple[list[float], list[float]]:
-    times: tuple[list[float], list[float]] = ([], [])
+def interleaved(runs: list[Callable[[], None]], rounds: int) -> list[list[float]]:
+    """Seconds of each of some things, timed in turn in every round."""
+    times: list[list[float]] = [[] for _ in runs]
     for round_ in range(rounds + 1):
-        for run, kept in zip((first, second), times, strict=True):
+        for run, kept in zip(runs, times, strict=True):
             start = time.perf_counter()
             run()
             if torch.cuda.is_available():

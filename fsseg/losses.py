@@ -8,10 +8,18 @@ from torch.nn import functional as F
 from fsseg.episode import IGNORE
 
 
-def upsample(logits: Float[Tensor, "*b L h w"], size: tuple[int, int]) -> Float[Tensor, "*b L H W"]:
-    """Logits at pixel resolution: bilinear, align_corners=False (PANet fewshot.py, PMMs' losses and predictions)."""
+def upsample(
+    logits: Float[Tensor, "*b L h w"], size: tuple[int, int], align_corners: bool = False
+) -> Float[Tensor, "*b L H W"]:
+    """Logits at pixel resolution, bilinear.
+
+    Args:
+        logits: one map per episode label.
+        size: ``(H, W)``.
+        align_corners: False in PANet, PMMs and SG-One, True in CANet, for losses and predictions alike.
+    """
     flat = logits.reshape(-1, *logits.shape[-3:])
-    large = F.interpolate(flat, size=size, mode="bilinear", align_corners=False)
+    large = F.interpolate(flat, size=size, mode="bilinear", align_corners=align_corners)
     return large.reshape(*logits.shape[:-2], *size)
 
 

@@ -13,6 +13,7 @@ from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.metrics import Absent, BinaryIoU, ClassIoU, Counts, count
+from fsseg.optim import grouped
 
 
 class TestOutput(NamedTuple):
@@ -34,6 +35,8 @@ class Task(LightningModule):
         method: the method, e.g. `PANet`.
         optimizer: PANet section 4.1: SGD of 1e-3, momentum 0.9, weight decay 5e-4 on everything.
         lr_scheduler: stepped per iteration; PANet's drops by 10 at 10,000 and 20,000 of 30,000 iterations.
+        head_lr: factor of the learning rate of layers that start at random, i.e. not the encoder's (PMMs: 10).
+        bias_lr: factor of the learning rate of biases, on top (PMMs: 2).
         absent: whether false positives of a class that a query lacks ``count`` (PMMs), or ``drop`` out (PANet).
     """
 
@@ -42,11 +45,16 @@ class Task(LightningModule):
         method: Method,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=1e-3, momentum=0.9, weight_decay=5e-4),
         lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
+        head_lr: float = 1.0,
+        bias_lr: float = 1.0,
         absent: Absent = "count",
     ) -> None:
         super().__init__()
+        if not (head_lr > 0 and bias_lr > 0):
+            raise FssegError(f"--model.head_lr {head_lr:g} and bias_lr {bias_lr:g}: factors above 0 are needed.")
         self.method = method
         self.optimizer, self.lr_scheduler, self.absent = optimizer, lr_scheduler, absent
+        self.head_lr, self.bias_lr = head_lr, bias_lr
         self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
 
     def setup(self, stage: str) -> None:
@@ -69,14 +77,19 @@ class Task(LightningModule):
         losses = self.method.loss(batch)
         loss = losses["loss"]
         if not loss.isfinite():
-            images = sorted({*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()})
             raise FssegError(
-                f"the loss is {loss.item()} at step {self.global_step} (image numbers {images}). Lower "
+                f"the loss is {loss.item()} at step {self.global_step} (images {self._images(batch)}). Lower "
                 "--model.optimizer.lr, or use --trainer.precision 32; checkpoints written before are kept."
             )
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch.run))
         return loss
+
+    def _images(self, batch: Batch) -> str:
+        """Names of a batch's images, supports first."""
+        name = self.trainer.datamodule.dataset.image_name  # type: ignore[attr-defined]
+        numbers = [*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()]
+        return ", ".join(name(number) for number in dict.fromkeys(numbers))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of validation episodes."""
@@ -125,15 +138,26 @@ class Task(LightningModule):
         """The optimiser over all trainable parameters, and the schedule, per iteration.
 
         Raises:
-            FssegError: an option that they don't take.
+            FssegError: nothing to train, an option that they don't take, or a schedule that drops the factors.
         """
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        named = self.method.named_parameters()
+        groups, factors = grouped(named, self.method.learns_fast, self.head_lr, self.bias_lr)
+        if not groups:
+            raise FssegError(f"{self.method.name} has nothing to train with this encoder; test it with --untrained.")
         try:
-            optimizer = self.optimizer(trainable)
-            scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}
+            optimizer = self.optimizer([{"params": group} for group in groups])
+            for group, factor in zip(optimizer.param_groups, factors, strict=True):
+                group["lr"] *= factor
+            schedule = self.lr_scheduler(optimizer)
         except (TypeError, ValueError) as error:
             raise FssegError(f"--model.optimizer or --model.lr_scheduler: {error}") from error
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        rates = [group["lr"] / factor for group, factor in zip(optimizer.param_groups, factors, strict=True)]
+        if max(rates) - min(rates) > 1e-6 * max(rates):
+            raise FssegError(
+                f"--model.lr_scheduler {type(schedule).__name__} gives all parameters one rate, against --model.head_lr"
+                f" {self.head_lr:g} and bias_lr {self.bias_lr:g}. Set them to 1, or take another schedule."
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into the checkpoint, so that a test can refuse what does not fit."""

@@ -47,3 +47,15 @@ def test_upsampling_is_bilinear_without_aligned_corners() -> None:
     for b in range(2):
         expected = F.interpolate(logits[b], size=(11, 17), mode="bilinear", align_corners=False)
         torch.testing.assert_close(large[b], expected)
+
+
+def test_upsampling_with_aligned_corners_keeps_the_corners() -> None:
+    logits = torch.randn(2, 3, 4, 5, 6)
+    large = upsample(logits, (9, 21), align_corners=True)
+    assert large.shape == (2, 3, 4, 9, 21)
+    # Aligned, every second row and fourth column is one of the small map's.
+    torch.testing.assert_close(large[..., ::2, ::4], logits)
+    torch.testing.assert_close(large[..., 1, 0], (logits[..., 0, 0] + logits[..., 1, 0]) / 2)
+    for b in range(2):
+        expected = F.interpolate(logits[b], size=(9, 21), mode="bilinear", align_corners=True)
+        torch.testing.assert_close(large[b], expected)

@@ -1,6 +1,10 @@
 """Methods: one file per paper."""
 
-from fsseg.methods.base import Method
+from fsseg.methods.base import BinaryMethod, Method
+from fsseg.methods.canet import CANet
 from fsseg.methods.panet import PANet
+from fsseg.methods.pmms import PMMs
+from fsseg.methods.rpmms import RPMMs
+from fsseg.methods.sgone import SGOne
 
-__all__ = ["Method", "PANet"]
+__all__ = ["BinaryMethod", "CANet", "Method", "PANet", "PMMs", "RPMMs", "SGOne"]

@@ -1,21 +1,24 @@
 """The method contract: what a few-shot segmentation method is to the rest of fsseg."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
-from fsseg.episode import Batch
-from fsseg.losses import upsample
+from fsseg.episode import BACKGROUND, IGNORE, Batch
+from fsseg.losses import cross_entropy, upsample
+from fsseg.ops.ways import merge_ways
+
+Void = Literal["background", "ignore"]
 
 
 class Features(NamedTuple):
-    """Feature maps of a batch, in the roles of its images."""
+    """Feature maps of a batch, in the roles of its images; sizes differ where the images' do."""
 
-    support: Float[Tensor, "B N K C h w"]
+    support: Float[Tensor, "B N K C hs ws"]
     query: Float[Tensor, "B Q C h w"]
 
 
@@ -26,10 +29,17 @@ class Method(nn.Module, ABC):
         name: the name that tables and `published.csv` use.
         inference_options: arguments that may differ between training and testing, because they leave the meaning of
             the trained weights alone.
+        separate_passes: supports and queries pass the encoder one after the other, which matters where BatchNorm uses
+            statistics of the batch.
+        support_gradient: whether the supports' features are trained.
+        align_corners: how logits become pixels, see `fsseg.losses.upsample`.
     """
 
     name: str
     inference_options: ClassVar[frozenset[str]] = frozenset()
+    separate_passes: ClassVar[bool] = False
+    support_gradient: bool = True
+    align_corners: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -41,41 +51,125 @@ class Method(nn.Module, ABC):
         return features
 
     def features(self, batch: Batch) -> Features:
-        """Features of all images of a batch, by one pass of the encoder."""
+        """Features of all images of a batch, supports first; in one pass where that is the same."""
         support, query = batch.support_image, batch.query_image
-        flat = torch.cat([support.flatten(0, 2), query.flatten(0, 1)])
-        encoded = self.encode(flat)
-        supports = support.shape[:3].numel()
-        return Features(
-            encoded[:supports].unflatten(0, support.shape[:3]), encoded[supports:].unflatten(0, query.shape[:2])
-        )
+        images, queries = support.flatten(0, 2), query.flatten(0, 1)
+        if self.separate_passes or images.shape[-2:] != queries.shape[-2:]:
+            with torch.set_grad_enabled(self.support_gradient and torch.is_grad_enabled()):
+                encoded_support = self.encode(images)
+            encoded_query = self.encode(queries)
+        else:
+            encoded_support, encoded_query = self.encode(torch.cat([images, queries])).split(
+                [len(images), len(queries)]
+            )
+        return Features(encoded_support.unflatten(0, support.shape[:3]), encoded_query.unflatten(0, query.shape[:2]))
 
     @abstractmethod
     def segment(
         self,
-        support_feature: Float[Tensor, "B N K C h w"],
+        support_feature: Float[Tensor, "B N K C hs ws"],
         support_mask: Integer[Tensor, "B N K H W"],
         query_feature: Float[Tensor, "B Q C h w"],
-    ) -> Float[Tensor, "B Q L h w"]:
-        """Logits of the queries at feature resolution, ``L = 1 + N``: background, then the ways."""
+    ) -> Float[Tensor, "B Q L _ _"]:
+        """Logits of the queries at about feature resolution, ``L = 1 + N``: background, then the ways."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Losses of a batch: ``loss`` is what training minimises, the other entries are its parts."""
 
     def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
-        """Logits of the queries at pixel resolution."""
+        """Logits of the queries at the resolution of their masks."""
         support, query = self.features(batch)
-        with full_precision(query):
-            logits = self.segment(support.float(), batch.support_mask, query.float())
-            height, width = batch.query_mask.shape[-2:]
-            return upsample(logits, (height, width))
+        logits = self.segment(support, batch.support_mask, query)
+        return self.at_pixels(logits, batch)
+
+    def at_pixels(self, logits: Float[Tensor, "*b L h w"], batch: Batch) -> Float[Tensor, "*b L H W"]:
+        """Logits, in float32, at the resolution of the query masks."""
+        height, width = batch.query_mask.shape[-2:]
+        return upsample(logits.float(), (height, width), self.align_corners)
+
+    def learns_fast(self, parameter: str) -> bool:
+        """Whether a parameter, by its name, is of the layers that start at random and take a larger learning rate."""
+        return not parameter.startswith("encoder.")
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
-    """Context in which heads run: float32 whatever the precision around them.
+class BinaryMethod(Method):
+    """A method that tells one class from background; several ways are several runs, merged by `merge_ways`.
 
-    Epsilons of 1e-5 and sums over 417 x 417 pixels don't survive 16 bits. Inputs must be cast with ``.float()`` too:
-    leaving autocast does not change what is already narrow.
+    Shapes: a *run* is one way of one episode, so that there are ``M = B N`` of them for supports and ``M = B N Q`` for
+    queries. To a run, pixels of the episode's other classes are background.
+
+    Attributes:
+        reduce: the method's own layers between encoder and comparison, if it has any.
+
+    Args:
+        encoder: image encoder.
+        void: what pixels labelled 255 are, in supports and in the loss: ``background`` as in the codes of PMMs and
+            CANet, or ``ignore``. Metrics ignore them either way.
     """
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
+
+    separate_passes: ClassVar[bool] = True
+
+    def __init__(self, encoder: Encoder, void: Void = "background") -> None:
+        super().__init__(encoder)
+        self.void = void
+        self.reduce: nn.Module = nn.Identity()
+
+    def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
+        """Features of images, free of any episode, reduced to the channels that the method compares."""
+        features: Tensor = self.reduce(self.encoder(images))
+        return features
+
+    @abstractmethod
+    def learn(
+        self,
+        support_feature: Float[Tensor, "M K C h w"],
+        foreground: Float[Tensor, "M K H W"],
+        background: Float[Tensor, "M K H W"],
+    ) -> tuple[Tensor, ...]:
+        """What the supports teach, e.g. prototypes: tensors whose first dimension is the runs'."""
+
+    @abstractmethod
+    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
+        """Logits ``M 2 u v`` of background and foreground, of each stage that training supervises, in order."""
+
+    def decide(self, stages: list[Tensor], shot: int) -> Float[Tensor, "M 2 u v"]:
+        """The stages' answer: the last one's."""
+        return stages[-1]
+
+    def segment(
+        self,
+        support_feature: Float[Tensor, "B N K C hs ws"],
+        support_mask: Integer[Tensor, "B N K H W"],
+        query_feature: Float[Tensor, "B Q C h w"],
+    ) -> Float[Tensor, "B Q L _ _"]:
+        """Logits of the queries: one run per way, merged."""
+        way, shot = support_feature.shape[1:3]
+        logits = self.decide(self._run(support_feature, support_mask, query_feature), shot)
+        return merge_ways(logits.unflatten(0, (len(query_feature), way, -1)).transpose(1, 2))
+
+    def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Sum over the stages of the cross-entropy at pixel resolution; one binary problem per way."""
+        support, query = self.features(batch)
+        stages = self._run(support, batch.support_mask, query)
+        ways = _labels(batch.classes.shape[1], batch.query_mask)
+        target = (batch.query_mask.unsqueeze(1) == ways.view(-1, 1, 1, 1)).long()  # B N Q H W
+        if self.void == "ignore":
+            target = target.masked_fill(batch.query_mask.unsqueeze(1) == IGNORE, IGNORE)
+        losses = [cross_entropy(self.at_pixels(stage, batch), target.flatten(0, 2)) for stage in stages]
+        parts = {f"stage{i}": loss for i, loss in enumerate(losses, 1)} if len(losses) > 1 else {}
+        return {"loss": torch.stack(losses).sum(), **parts}
+
+    def _run(self, support_feature: Tensor, support_mask: Tensor, query_feature: Tensor) -> list[Tensor]:
+        """Logits ``BNQ 2 u v`` of each stage."""
+        way, queries = support_mask.shape[1], query_feature.shape[1]
+        foreground = support_mask == _labels(way, support_mask).view(-1, 1, 1, 1)
+        background = ~foreground if self.void == "background" else ~foreground & (support_mask != IGNORE)
+        masks = (mask.flatten(0, 1).float() for mask in (foreground, background))
+        learnt = self.learn(support_feature.flatten(0, 1), *masks)
+        query = query_feature.unsqueeze(1).expand(-1, way, -1, -1, -1, -1).flatten(0, 2)
+        return self.stages(tuple(part.repeat_interleave(queries, 0) for part in learnt), query)
+
+
+def _labels(way: int, like: Tensor) -> Integer[Tensor, " N"]:
+    return torch.arange(BACKGROUND + 1, BACKGROUND + 1 + way, device=like.device)

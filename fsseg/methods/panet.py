@@ -22,8 +22,9 @@ from torch import Tensor
 from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Method, full_precision
+from fsseg.methods.base import Method
 from fsseg.ops.pooling import masked_average_pool
+from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
 
 EPS = 1e-5  # added to pixel counts, fewshot.py of the official code
@@ -68,13 +69,14 @@ class PANet(Method):
 
     def segment(
         self,
-        support_feature: Float[Tensor, "B N K C h w"],
+        support_feature: Float[Tensor, "B N K C hs ws"],
         support_mask: Integer[Tensor, "B N K H W"],
         query_feature: Float[Tensor, "B Q C h w"],
     ) -> Float[Tensor, "B Q L h w"]:
-        """Logits of the queries at feature resolution (section 3.3)."""
-        prototypes = self.prototypes(support_feature, self.regions(support_mask))
-        return self.scale * cosine_similarity(query_feature, prototypes.unsqueeze(1))
+        """Logits of the queries at feature resolution (section 3.3), in float32."""
+        with full_precision(query_feature):
+            prototypes = self.prototypes(support_feature.float(), self.regions(support_mask))
+            return self.scale * cosine_similarity(query_feature.float(), prototypes.unsqueeze(1))
 
     def prototypes(
         self, support_feature: Float[Tensor, "B N K C h w"], regions: SupportRegions
@@ -100,10 +102,10 @@ class PANet(Method):
 
     def losses(
         self,
-        support_feature: Float[Tensor, "B N K C h w"],
+        support_feature: Float[Tensor, "B N K C hs ws"],
         support_mask: Integer[Tensor, "B N K H W"],
         query_feature: Float[Tensor, "B Q C h w"],
-        query_mask: Integer[Tensor, "B Q H W"],
+        query_mask: Integer[Tensor, "B Q Hq Wq"],
     ) -> dict[str, Float[Tensor, ""]]:
         """The losses of `loss`, from features."""
         logits = self.segment(support_feature, support_mask, query_feature)
@@ -119,7 +121,7 @@ class PANet(Method):
         self,
         query_feature: Float[Tensor, "B Q C h w"],
         logits: Float[Tensor, "B Q L h w"],
-        support_feature: Float[Tensor, "B N K C h w"],
+        support_feature: Float[Tensor, "B N K C hs ws"],
         regions: SupportRegions,
     ) -> Float[Tensor, ""]:
         """Segment the supports by the prototypes of the predicted query (section 3.4, eq. 5 to 7)."""

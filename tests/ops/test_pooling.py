@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from fsseg.ops.pooling import adjoint_weights, masked_average_pool
+from fsseg.ops.pooling import adjoint_weights, cell_average_pool, mask_at_cells, masked_average_pool
 
 # (h, w) of features, (H, W) of the mask; 53 <-> 417 is PANet's own size.
 SIZES = [((7, 7), (49, 49)), ((14, 14), (105, 105)), ((5, 9), (33, 70)), ((8, 8), (8, 8)), ((9, 9), (4, 6)),
@@ -57,3 +58,40 @@ def test_works_after_a_first_use_under_inference_mode() -> None:
     feature = torch.randn(1, 2, 3, 3, requires_grad=True)
     masked_average_pool(feature, torch.ones(1, 19, 19)).sum().backward()
     assert feature.grad is not None
+
+
+@pytest.mark.parametrize(("cells", "pixels"), SIZES)
+def test_a_mask_at_cells_is_linear_between_aligned_corners(cells: tuple[int, int], pixels: tuple[int, int]) -> None:
+    mask = torch.rand(2, 3, *pixels)
+    small = mask_at_cells(mask, cells)
+    assert small.shape == (2, 3, *cells)
+    # np.interp along either axis, corner on corner; one cell alone lies on the first pixel.
+    rows, columns = (np.linspace(0, n - 1, m) if m > 1 else np.zeros(1) for m, n in zip(cells, pixels, strict=True))
+    whole = mask[1, 2].double().numpy()
+    by_rows = np.stack([np.interp(rows, np.arange(pixels[0]), column) for column in whole.T], axis=1)
+    expected = np.stack([np.interp(columns, np.arange(pixels[1]), row) for row in by_rows])
+    np.testing.assert_allclose(small[1, 2].numpy(), expected, atol=1e-4 if pixels[0] > 400 else 1e-5)
+
+
+def test_a_mask_of_the_features_size_is_left_as_it_is() -> None:
+    mask = torch.rand(2, 5, 7)
+    torch.testing.assert_close(mask_at_cells(mask, (5, 7)), mask, rtol=0, atol=1e-7)
+
+
+def test_cell_average_is_a_weighted_mean_over_cells() -> None:
+    feature, mask = torch.randn(2, 3, 4, 5), torch.rand(2, 25, 33)
+    pooled, small = cell_average_pool(feature, mask), mask_at_cells(mask, (4, 5))
+    for b in range(2):
+        total, area = np.zeros(3), 0.0
+        for y, x in np.ndindex(4, 5):
+            weight = small[b, y, x].item()
+            total, area = total + weight * feature[b, :, y, x].double().numpy(), area + weight
+        np.testing.assert_allclose(pooled[b].numpy(), total / (area + 5e-4), rtol=1e-5, atol=1e-6)
+
+
+def test_cell_average_of_an_empty_mask_is_the_zero_vector() -> None:
+    feature = torch.randn(1, 3, 5, 5, requires_grad=True)
+    pooled = cell_average_pool(feature, torch.zeros(1, 20, 20))
+    assert pooled.tolist() == [[0, 0, 0]]
+    pooled.sum().backward()
+    assert feature.grad.isfinite().all()

@@ -1,0 +1,124 @@
+"""CANet, CVPR 2019; without iterations the baseline of the PMMs paper (tables 1 and 6).
+
+Zhang et al., "CANet: Class-Agnostic Segmentation Networks with Iterative Refinement and Attentive Few-Shot Learning".
+Where this is not the official code:
+
+- the code keeps, for every training pair, the prediction of its last visit, and feeds it as history with probability
+  0.3 (else zeros). Here that history is the network's own first answer of the same step, computed without gradient.
+- the attention over several shots and all five-shot code were never released. `fusion="attention"` is a
+  *reconstruction* from the paper's description: two convolutions, the first with a max pool, the second with a global
+  mean, give one number per shot; a softmax over the shots weights the comparisons.
+- the baseline was never released either: "CANet without iterative optimisation" in the PMMs paper is taken to be this
+  network without history channels, which starts and is trained as PMMs.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fsseg.encoders import Encoder
+from fsseg.errors import FssegError
+from fsseg.methods.base import BinaryMethod, Void
+from fsseg.ops.blocks import Decoder, block
+from fsseg.ops.matching import DenseComparison
+from fsseg.ops.pooling import cell_average_pool
+from fsseg.ops.precision import full_precision
+
+HISTORY = 0.3  # share of training steps whose history isn't zero (train.py of the official code)
+
+
+class CANet(BinaryMethod):
+    """One pooled vector per support, compared densely with the query, refined by iterations.
+
+    Args:
+        encoder: image encoder; the paper's is `ResNet` (50 layers), frozen.
+        iterations: of the optimisation module after the first answer (4 in the paper); 0 leaves the module out, which
+            is the baseline of the PMMs paper.
+        fusion: of the shots' comparisons: ``average``, or ``attention`` (a reconstruction).
+        channels: C of features (256).
+        dropout: probability that a channel is dropped, in training (0.5 in the code).
+        void: see `BinaryMethod`.
+
+    Raises:
+        FssegError: a negative number of iterations.
+    """
+
+    inference_options: ClassVar[frozenset[str]] = frozenset({"dropout", "void"})
+    align_corners: ClassVar[bool] = True  # train.py of the official code
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        iterations: int = 4,
+        fusion: Literal["average", "attention"] = "average",
+        channels: int = 256,
+        dropout: float = 0.5,
+        void: Void = "background",
+    ) -> None:
+        super().__init__(encoder, void)
+        if iterations < 0:
+            raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
+        self.name = "CANet" if iterations else "CANet baseline"
+        self.iterations = iterations
+        self.reduce = block(encoder.channels, channels, "dropout", dilation=2, dropout=dropout)
+        self.match = DenseComparison(channels, "dropout", dropout)
+        self.attention = _Attention(channels) if fusion == "attention" else None
+        self.decoder = Decoder(channels, "dropout", history=2 if iterations else 0, dropout=dropout)
+        for name, module in self.named_modules() if iterations else ():
+            if isinstance(module, nn.Conv2d) and self.learns_fast(name):
+                nn.init.normal_(module.weight, std=0.01)  # one_shot_network.py
+
+    def learn(
+        self,
+        support_feature: Float[Tensor, "M K C h w"],
+        foreground: Float[Tensor, "M K H W"],
+        background: Float[Tensor, "M K H W"],
+    ) -> tuple[Tensor, ...]:
+        """The mean foreground feature of each support, ``M K C``."""
+        with full_precision(support_feature):
+            return (cell_average_pool(support_feature.float(), foreground),)
+
+    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
+        """The last answer: training supervises one, and each iteration replaces the one before."""
+        compared = torch.stack(self.match(query_feature, learnt[0].to(query_feature.dtype)))  # K M C h w
+        weight = compared.new_full((len(compared), 1), 1 / len(compared))
+        if self.attention is not None:
+            vectors = learnt[0].to(query_feature.dtype).transpose(0, 1)
+            weight = torch.stack([self.attention(query_feature, vector) for vector in vectors]).softmax(0)
+        matched = torch.einsum("kmchw,km->mchw", compared, weight.expand(-1, len(query_feature)).to(compared.dtype))
+        if not self.iterations:
+            return [self.decoder(matched)]
+        zeros = torch.zeros_like(query_feature[:, :2])
+        if self.training:
+            return [self.decoder(matched, self._training_history(matched, zeros))]
+        logits = self.decoder(matched, zeros)
+        for _ in range(self.iterations):
+            logits = self.decoder(matched, logits.softmax(1))
+        return [logits]
+
+    @torch.no_grad()
+    def _training_history(self, matched: Tensor, zeros: Tensor) -> Tensor:
+        """Zeros, or for some of the runs a first answer."""
+        chosen = torch.rand(len(matched), 1, 1, 1, device=matched.device) < HISTORY
+        first: Tensor = self.decoder(matched, zeros)
+        return torch.where(chosen, first.softmax(1).to(zeros.dtype), zeros)
+
+
+class _Attention(nn.Module):
+    """One number for how much a support's comparison counts, from query and tiled support vector."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2 * channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Conv2d(channels, 1, 3, padding=1, bias=False),  # a bias would fall out of the softmax over shots
+        )
+
+    def forward(self, query: Float[Tensor, "M C h w"], vector: Float[Tensor, "M C"]) -> Float[Tensor, " M"]:
+        tiled = vector[:, :, None, None].expand_as(query)
+        score: Tensor = self.layers(torch.cat([query, tiled], dim=1)).mean((1, 2, 3))
+        return score

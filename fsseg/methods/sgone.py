@@ -1,0 +1,114 @@
+"""SG-One: Zhang et al., "SG-One: Similarity Guidance Network for One-Shot Semantic Segmentation", 2018.
+
+As the official code: the prototype is pooled at mask resolution, cosine similarity to it multiplies the segmentation
+branch, and the last 1x1 convolution pads by one cell, so that logits are two cells larger than the features, with the
+bias as border. Ours: an empty support mask gives the zero prototype, hence similarity 0 (the code divides 0 by 0);
+batches; several ways.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+
+from fsseg.encoders import Encoder
+from fsseg.episode import Batch
+from fsseg.methods.base import BinaryMethod, Void
+from fsseg.ops.pooling import masked_average_pool
+from fsseg.ops.precision import full_precision
+from fsseg.ops.similarity import cosine_similarity
+
+
+class SGOne(BinaryMethod):
+    """A guidance branch says where the query resembles the support, a segmentation branch decides.
+
+    Args:
+        encoder: image encoder; the paper's is `DeepLabVGG16` with taps pool3, pool4, pool5 and without the extra
+            convolution. The last tap feeds the guidance branch, all feed the segmentation branch.
+        fusion: of several shots: ``mean`` of the prototypes, or ``union`` of the predictions (paper, section III-D).
+        guidance: channels of the guidance feature (512).
+        channels: of the segmentation branch (128).
+        void: see `BinaryMethod`.
+    """
+
+    inference_options: ClassVar[frozenset[str]] = frozenset({"fusion", "void"})
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        fusion: Literal["mean", "union"] = "mean",
+        guidance: int = 512,
+        channels: int = 128,
+        void: Void = "background",
+    ) -> None:
+        super().__init__(encoder, void)
+        self.name = "SG-One"
+        self.fusion = fusion
+        self.guidance = nn.Conv2d(encoder.widths[-1], guidance, 3, padding=1)
+        self.sides = nn.ModuleList(
+            nn.Conv2d(tap + (channels if i else 0), channels, 3, padding=1) for i, tap in enumerate(encoder.widths)
+        )
+        self.classify = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, 2, 1, padding=1)
+        )
+
+    def encode(self, images: Tensor) -> Float[Tensor, "M C h w"]:
+        """Guidance feature and segmentation feature of images, concatenated."""
+        taps = self.encoder(images).split(self.encoder.widths, dim=1)
+        side = self.sides[0](taps[0])
+        for layer, tap in zip(self.sides[1:], taps[1:], strict=True):
+            side = layer(torch.cat([side.relu(), tap], dim=1))  # no ReLU behind the last
+        return torch.cat([self.guidance(taps[-1]), side], dim=1)
+
+    def learn(
+        self,
+        support_feature: Float[Tensor, "M K C h w"],
+        foreground: Float[Tensor, "M K H W"],
+        background: Float[Tensor, "M K H W"],
+    ) -> tuple[Tensor, ...]:
+        """The mean of the shots' prototypes."""
+        with full_precision(support_feature):
+            guidance = support_feature[:, :, : self.guidance.out_channels].float()
+            return (masked_average_pool(guidance, foreground, eps=1e-12).mean(1),)
+
+    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
+        """Logits two cells larger than the features."""
+        split = self.guidance.out_channels
+        with full_precision(query_feature):
+            similarity = cosine_similarity(query_feature[:, :split].float(), learnt[0].unsqueeze(1))
+        return [self.classify(query_feature[:, split:] * similarity.to(query_feature.dtype))]
+
+    def segment(
+        self,
+        support_feature: Float[Tensor, "B N K C hs ws"],
+        support_mask: Integer[Tensor, "B N K H W"],
+        query_feature: Float[Tensor, "B Q C h w"],
+    ) -> Float[Tensor, "B Q L _ _"]:
+        """Logits of the queries; the union is taken of the cells here, of the pixels in `forward`."""
+        if self.fusion == "mean":
+            return super().segment(support_feature, support_mask, query_feature)
+        return _union(self._each_shot(support_feature, support_mask, query_feature))
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
+        """Logits of the queries at the resolution of their masks."""
+        if self.fusion == "mean":
+            return super().forward(batch)
+        support, query = self.features(batch)
+        each = self._each_shot(support, batch.support_mask, query)
+        return _union([self.at_pixels(logits, batch) for logits in each])
+
+    def _each_shot(self, support_feature: Tensor, support_mask: Tensor, query_feature: Tensor) -> list[Tensor]:
+        return [
+            super(SGOne, self).segment(support_feature[:, :, k : k + 1], support_mask[:, :, k : k + 1], query_feature)
+            for k in range(support_feature.shape[2])
+        ]
+
+    def learns_fast(self, parameter: str) -> bool:
+        """The guidance layer alone (train_frame.py of the official code)."""
+        return parameter.startswith("guidance.")
+
+
+def _union(each: list[Tensor]) -> Tensor:
+    """Logits whose prediction is the union of the shots': each way keeps its largest margin over background."""
+    return torch.stack([logits - logits[:, :, :1] for logits in each]).amax(0)

@@ -1,0 +1,64 @@
+"""Learning rates as published: a factor for each parameter, and the polynomial schedule."""
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fsseg.errors import FssegError
+
+
+class Poly(LRScheduler):
+    """``lr = base * (1 - count / total_steps) ** power``, counted from 1 at the first step (PMMs' my_optim.py).
+
+    The code runs steps 1 to 200,001 of 200,001, the last of them with a rate of 0: 200,000 steps that change anything.
+
+    Args:
+        optimizer: whose groups keep their ratios.
+        total_steps: count at which the rate is 0.
+        power: of the decay (0.9).
+        last_epoch: torch's; -1 starts anew.
+
+    Raises:
+        FssegError: fewer than two steps.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, total_steps: int = 200_001, power: float = 0.9, last_epoch: int = -1
+    ) -> None:
+        if total_steps < 2:
+            raise FssegError(f"--model.lr_scheduler.total_steps {total_steps}: at least 2 are needed.")
+        self.total_steps, self.power = total_steps, power
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Rate of each group."""
+        left = max(1 - (self.last_epoch + 1) / self.total_steps, 0.0)
+        return [base * left**self.power for base in self.base_lrs]
+
+
+def grouped(
+    parameters: Iterable[tuple[str, nn.Parameter]], learns_fast: Callable[[str], bool], head: float, bias: float
+) -> tuple[list[list[nn.Parameter]], list[float]]:
+    """Trainable parameters by the factor of their learning rate.
+
+    Args:
+        parameters: names and parameters.
+        learns_fast: whether a name is of the layers that start at random.
+        head: factor of those.
+        bias: factor of biases, on top.
+
+    Returns:
+        Groups, none empty, in the order encoder weights, encoder biases, head weights, head biases; groups of equal
+        factor are one. And the factor of each.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for factor in (1.0, bias, head, head * bias):
+        groups.setdefault(factor, [])
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            factor = (head if learns_fast(name) else 1.0) * (bias if name.endswith("bias") else 1.0)
+            groups[factor].append(parameter)
+    filled = {factor: group for factor, group in groups.items() if group}
+    return list(filled.values()), list(filled)
