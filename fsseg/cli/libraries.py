@@ -23,6 +23,7 @@ _CHATTER = (
     ".*callbacks used to create the checkpoint",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes go on where they were
     "Total length of `list` across ranks is zero",
+    "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
     "The number of training batches .* is smaller than the logging interval",
 )
 

@@ -54,7 +54,7 @@ class Method(nn.Module, ABC):
         """Features of all images of a batch, supports first; in one pass where that is the same."""
         support, query = batch.support_image, batch.query_image
         images, queries = support.flatten(0, 2), query.flatten(0, 1)
-        if self.separate_passes or images.shape[-2:] != queries.shape[-2:]:
+        if self.separate_passes or not self.support_gradient or images.shape[-2:] != queries.shape[-2:]:
             with torch.set_grad_enabled(self.support_gradient and torch.is_grad_enabled()):
                 encoded_support = self.encode(images)
             encoded_query = self.encode(queries)
