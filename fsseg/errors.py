@@ -8,4 +8,8 @@ class FssegError(Exception):
     """
 
 
+class DivergedError(FssegError):
+    """Training has gone wrong, so that what it has made of the weights is not worth keeping."""
+
+
 USAGE, INTERRUPTED = 2, 130  # exit codes of the command line

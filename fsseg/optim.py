@@ -21,14 +21,17 @@ class Poly(LRScheduler):
         last_epoch: torch's; -1 starts anew.
 
     Raises:
-        FssegError: fewer than two steps.
+        FssegError: fewer than two steps, or a power that is not positive.
     """
 
     def __init__(
         self, optimizer: Optimizer, total_steps: int = 200_001, power: float = 0.9, last_epoch: int = -1
     ) -> None:
-        if total_steps < 2:
-            raise FssegError(f"--model.lr_scheduler.total_steps {total_steps}: at least 2 are needed.")
+        if total_steps < 2 or not power > 0:
+            raise FssegError(
+                f"--model.lr_scheduler.total_steps {total_steps} and power {power:g}: at least 2 steps are needed, and "
+                "a power above 0."
+            )
         self.total_steps, self.power = total_steps, power
         super().__init__(optimizer, last_epoch)
 

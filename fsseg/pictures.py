@@ -87,8 +87,11 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
     left += _SIDE + _GAP
     row.paste(_tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
     for n, (name, iou) in enumerate(zip(panel.names, panel.iou, strict=True)):
-        text = f"{name}  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}"
-        _caption(draw, left + n * (_SIDE // way), text, COLOURS[n % len(COLOURS)])
+        value = f"  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}"
+        short = name
+        while len(short) > 2 and draw.textlength(short + value, font=_font(13)) > _SIDE // way - 18:
+            short = short[:-2] + "."
+        _caption(draw, left + n * (_SIDE // way), short + value, COLOURS[n % len(COLOURS)])
     return row
 
 

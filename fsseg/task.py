@@ -10,7 +10,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
 from fsseg.episode import Batch
-from fsseg.errors import FssegError
+from fsseg.errors import DivergedError, FssegError
 from fsseg.methods.base import Method
 from fsseg.metrics import Absent, BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
@@ -76,8 +76,11 @@ class Task(LightningModule):
         """One step on a batch of episodes."""
         losses = self.method.loss(batch)
         loss = losses["loss"]
-        if not loss.isfinite():
-            raise FssegError(
+        finite = bool(loss.isfinite())
+        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):  # so that no process waits for another
+            if finite:
+                raise DivergedError("the loss of another process is not finite; its line says more.")
+            raise DivergedError(
                 f"the loss is {loss.item()} at step {self.global_step} (images {self._images(batch)}). Lower "
                 "--model.optimizer.lr, or use --trainer.precision 32; checkpoints written before are kept."
             )
@@ -123,7 +126,7 @@ class Task(LightningModule):
     def _predict(self, batch: Batch) -> Tensor:
         logits = self(batch)
         if not logits.isfinite().all():  # argmax would make background of NaN, and a number of that
-            raise FssegError(
+            raise DivergedError(
                 "the logits are not finite: the checkpoint's training has diverged, or --trainer.precision "
                 "is too narrow."
             )

@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from fsseg.errors import DivergedError, FssegError
+
 
 class LastCheckpoint(Callback):
     """Keeps ``last.ckpt`` whole and up to date: every so many steps and when training ends, also by Ctrl-C.
@@ -66,7 +68,13 @@ class LastCheckpoint(Callback):
             part.replace(self.path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give Ctrl-C back."""
+        """Keep what was trained if it is a file or an option that is wrong, and give Ctrl-C back."""
+        wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError)
+        if wrong_input and trainer.world_size == 1 and trainer.global_step > 0:  # other processes wouldn't come along
+            self._save(trainer)
+            print(
+                f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path", file=sys.stderr
+            )
         self._restore()
 
     def _restore(self) -> None:

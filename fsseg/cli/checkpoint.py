@@ -68,7 +68,8 @@ def refuse_other_training(ckpt_path: str, card: Config, asked: Config) -> None:
 
 def refuse_other_fold(ckpt_path: str, card: Config, data: EpisodeData) -> None:
     """Refuse to validate on another fold than the checkpoint's."""
-    if (card["dataset"], card["fold"]) != (data.dataset.name, data.fold):
+    base = [data.dataset.class_name(c) for c in data.base]
+    if (card["dataset"], card["fold"], card["trained_on"]) != (data.dataset.name, data.fold, base):
         raise FssegError(
             f"{ckpt_path} was trained on fold {card['fold']} of {card['dataset']}; validation needs the same, not fold "
             f"{data.fold} of {data.dataset.name}."

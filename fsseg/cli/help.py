@@ -31,7 +31,7 @@ _OPTIONS = {
     "--data.root DIR": "folder of the data set, or set FSSEG_DATA_ROOT",
     "--data.fold 0 .. 3": "which classes are novel",
     "--data.way N": "classes per episode",
-    "--data.shot K": "supports per class",
+    "--data.shot K": "supports per class (--data.test_shot where the test's differ)",
     "--data.missing_classes skip": "go on without classes that have too few images",
     "--model.method.OPTION VALUE": "an option of the method, e.g. --model.method.align false",
     "--model.method.encoder.weights W": "imagenet, none, or a file",
@@ -117,7 +117,8 @@ def find_experiment(path: str) -> str:
         and (inside := folder.joinpath(*Path(path).parts[1:])).is_file()
     ):
         return str(inside)
-    raise FssegError(f"--config {path}: no such file. Experiments: {', '.join(sorted(experiments()))}.")
+    guess = did_you_mean(Path(path).stem, sorted(experiments()))
+    raise FssegError(f"--config {path}: no such file.{guess} Experiments: {', '.join(sorted(experiments()))}.")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -40,6 +40,9 @@ def run(arguments: list[str]) -> int:
         f.endswith(".help") for f in flags
     ):
         raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
+    shot = _value(arguments, "--data.shot")
+    if arguments[0] != "fit" and shot is not None and "--data.test_shot" not in flags:
+        arguments.append(f"--data.test_shot={shot}")  # what is asked for here wins over the experiment's test_shot
     for path in [word for before, word in pairwise(arguments) if before == "--config"]:
         check_yaml(path)
     try:
@@ -121,6 +124,7 @@ class Commands(LightningCLI):
         config = self.config[command]
         self._dump_config()
         self.own = {key: self.config_dump[key] for key in _OWN}
+        folders.check_root(config.data.root, config.data.dataset.class_path)
         if config.data.root is not None:
             self.own["data"]["root"] = str(Path(config.data.root).resolve())  # tests may start in another folder
         if config.data.seed is None:
@@ -144,12 +148,7 @@ class Commands(LightningCLI):
         limits = config.trainer
         if limits.max_steps < 1 and limits.max_epochs in (None, -1) and limits.max_time is None:
             raise FssegError(f"--trainer.max_steps {limits.max_steps}: a training needs an end, e.g. 30000.")
-        total = (self.own["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
-        if total is not None and limits.max_steps > total:
-            raise FssegError(
-                f"--trainer.max_steps {limits.max_steps} goes beyond the schedule's end at {total}. Give "
-                f"--model.lr_scheduler.total_steps {limits.max_steps} too."
-            )
+        self._check_schedule(limits.max_steps)
         if self.card is not None:
             checkpoint.refuse_other_training(config.ckpt_path, self.card, self.own)
             if 0 < limits.max_steps <= self.card["step"]:
@@ -163,6 +162,23 @@ class Commands(LightningCLI):
         logger = config.trainer.logger
         if getattr(logger, "init_args", None) is not None and logger.init_args.get("save_dir") in (None, "."):
             logger.init_args.save_dir = str(self.folder)
+
+    def _check_schedule(self, steps: int) -> None:
+        """Refuse a training that outlasts its schedule, and say where a schedule outlasts the training by far."""
+        total = (self.own["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
+        if total is None:
+            return
+        if steps > total:
+            mend = f"Give --model.lr_scheduler.total_steps {steps} too"
+            if self.card is not None:
+                mend = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train anew"
+            raise FssegError(f"--trainer.max_steps {steps} goes beyond the schedule's end at {total}. {mend}.")
+        if 0 < steps < total / 2:
+            print(
+                f"note: the learning rate's schedule ends at step {total:,}, this training at {steps:,}; "
+                f"--model.lr_scheduler.total_steps {steps + 1} would let it fall to the end.",
+                file=sys.stderr,
+            )
 
     def instantiate_classes(self) -> None:
         """Build method, data and trainer; a checkpoint spares the download of pretrained weights."""
@@ -271,4 +287,4 @@ def _experiment(config: Any) -> str:
     files = [str(path) for path in config.config or [] if path is not None]
     stems = [Path(path).stem for path in files if Path(path).is_file()]
     names = [stem for stem in stems if stem != "config"]
-    return names[-1] if names else config.model.method.class_path.rpartition(".")[2].lower()
+    return "+".join(names) if names else config.model.method.class_path.rpartition(".")[2].lower()

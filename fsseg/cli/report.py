@@ -67,6 +67,10 @@ class Report(Callback):
         if episodes < self.expected:
             note = f"only {episodes:,} of {self.expected:,} episodes were tested"
             self.tested = replace(self.tested, notes=(*self.tested.notes, note))
+        drawn = {row.class_id for row in self.rows} & self.tested.classes.keys()
+        if len(drawn) < len(self.tested.classes):
+            note = f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these"
+            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
         rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
         self.table = make_table(self.tested, rows)
         write_rows(rows, self.folder / "rows.csv")

@@ -100,6 +100,12 @@ class Coco(Dataset):
             raise FssegError(f"Coco: crowds 'ignore' needs masks 'exact'; {masks!r} leaves crowds out anyway.")
         self.year, self.fold_rule, self.masks, self.crowds, self.other_ways = year, fold_rule, masks, crowds, other_ways
 
+        self.name = self._named("COCO-20i")
+
+    def _named(self, name: str) -> str:
+        other = [*(["2014"] if self.year == 2014 else []), *(["contiguous"] if self.fold_rule == "contiguous" else [])]
+        return f"{name} ({', '.join(other)})" if other else name
+
     def novel(self, fold: int) -> tuple[int, ...]:
         """Class ids that the fold tests on, by the fold rule."""
         if self.fold_rule == "contiguous":
@@ -183,12 +189,9 @@ class Coco(Dataset):
         found = {split: len(self.numbers(split)) for split in _SPLITS}
         complete = _COMPLETE[self.year]
         incomplete = [f"{found[s]:,} of {complete[s]:,} {s} images" for s in _SPLITS if found[s] != complete[s]]
-        # Neither a subset nor the other folds may be taken for, or compared with, COCO-20i.
-        contiguous = " (contiguous)" if self.fold_rule == "contiguous" else ""
-        self.name = ("COCO subset" if incomplete else "COCO-20i") + contiguous
+        # Neither a subset nor other folds or images may be taken for, or compared with, COCO-20i of 2017.
+        self.name = self._named("COCO subset" if incomplete else "COCO-20i")
         notes = [f"a subset of COCO {self.year}: {', '.join(incomplete)}"] if incomplete else []
-        if self.year != 2017 and not incomplete:
-            notes.append(f"images of COCO {self.year}")
         if self.masks != "exact":
             notes.append(f"COCO masks {self.masks}, not the exact ones")
         if self.crowds == "ignore":
@@ -213,8 +216,8 @@ def _image_folder(root: Path, split: Split, year: Year) -> Path:
         if folder.is_dir():
             return folder
     raise FssegError(
-        f"{root} has no images of COCO {year}: {split}{year} or images/{split}{year} is needed there. "
-        "Coco's option year chooses the release."
+        f"{root} has no images of COCO {year}: {split}{year} or images/{split}{year} is needed there. The release is "
+        f"chosen by --data.dataset.year {2017 if year == 2014 else 2014} (data prepare: --year)."
     )
 
 
@@ -229,7 +232,7 @@ def _check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path)
     there = set(os.listdir(folder))
     if missing := [image.name for image in annotated if image.name not in there]:
         raise FssegError(
-            f"image {folder / missing[0]} is missing, and {len(missing) - 1:,} more of the {len(annotated):,} in "
+            f"image {folder / missing[0]} is missing, one of {len(missing):,} that are, of {len(annotated):,} in "
             f"{file.name}. Put them there."
         )
 

@@ -16,6 +16,7 @@ from fsseg.errors import FssegError
 Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a run-length encoding
 Points = npt.NDArray[np.float64]  # x y x y ...
 
+_LARGEST = 2**15  # pixels of a side; pycocotools counts an image's pixels in 32 bits
 _FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
 
 
@@ -77,6 +78,8 @@ def _read(path: Path) -> dict[str, Any]:
             content = json.load(file)
     except OSError as error:
         raise FssegError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise FssegError(f"{path} is no text: unpack it, if it is compressed, or download it again.") from error
     except (ValueError, RecursionError) as error:
         raise FssegError(f"{path} is no whole JSON file ({error}). Download or unpack it again.") from error
     needed = ("images", "annotations", "categories")
@@ -94,9 +97,10 @@ def _class_ids(path: Path, categories: list[Any], class_names: Sequence[str]) ->
         raise FssegError(f"{path} has a category without id or name.") from error
     found = [names[number] for number in sorted(names)]
     if found != list(class_names):
-        wrong = next((name for name in found if name not in class_names), "in another order")
+        alien, lacking = set(found) - set(class_names), set(class_names) - set(found)
+        wrong = f"{min(alien)} is none of them" if alien else f"{min(lacking)} is missing" if lacking else "other order"
         raise FssegError(
-            f"{path} has {len(found)} categories ({wrong}); COCO's {len(class_names)} are needed. "
+            f"{path} has {len(found)} categories; COCO's {len(class_names)} are needed ({wrong}). "
             "Put COCO's own instances file there."
         )
     return {number: place + 1 for place, number in enumerate(sorted(names))}
@@ -110,7 +114,7 @@ def _images(path: Path, listed: list[Any]) -> dict[int, AnnotatedImage]:
             image = AnnotatedImage(str(item["file_name"]), int(item["height"]), int(item["width"]), [])
         except (KeyError, TypeError, ValueError) as error:
             raise FssegError(f"{path} has an image without id, file name or size: {item!s:.80}.") from error
-        if min(image.height, image.width) < 1:
+        if not 1 <= min(image.height, image.width) <= max(image.height, image.width) <= _LARGEST:
             raise FssegError(f"{path}: image {image.name} is {image.width}x{image.height} pixels. Replace the file.")
         if number in images or image.name in names:
             raise FssegError(f"{path} lists image {number} ({image.name}) twice; each image once.")

@@ -59,7 +59,7 @@ class OldRandomResizedCrop(BaseCrop):
         p: probability.
 
     Raises:
-        ValueError: scale or ratio is no range of positive numbers.
+        ValueError: scale or ratio is no range of positive numbers, or scale goes beyond 1.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class OldRandomResizedCrop(BaseCrop):
         for name, given in (("scale", scale), ("ratio", ratio)):
             if len(given) != 2 or not 0 < given[0] <= given[1]:
                 raise ValueError(f"{name} {list(given)}: the least and the greatest value are needed, both above 0")
+        if scale[1] > 1:
+            raise ValueError(f"scale {list(scale)}: no more than 1, all of the image, can be cut out")
         self.scale, self.ratio = scale, ratio
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,10 @@ class Regions:
             return None
         place = int(self.arrays["first"][number]) + kinds.index(kind)
         begin, end = self.arrays["offsets"][place : place + 2].tolist()
-        return decode({"size": [*self.size(number)], "counts": self.arrays["codes"][begin:end]})
+        try:
+            return decode({"size": [*self.size(number)], "counts": self.arrays["codes"][begin:end]})
+        except ValueError as error:
+            raise FssegError(f"the cache {self.folder} is damaged. Delete it; it is made anew.") from error
 
     def _kinds(self, number: int) -> list[int]:
         begin, end = self.arrays["first"][number : number + 2].tolist()

@@ -39,7 +39,7 @@ class Method(nn.Module, ABC):
     inference_options: ClassVar[frozenset[str]] = frozenset()
     separate_passes: ClassVar[bool] = False
     support_gradient: bool = True
-    align_corners: ClassVar[bool] = False
+    align_corners: bool = False
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -91,6 +91,17 @@ class Method(nn.Module, ABC):
     def learns_fast(self, parameter: str) -> bool:
         """Whether a parameter, by its name, is of the layers that start at random and take a larger learning rate."""
         return not parameter.startswith("encoder.")
+
+
+def named(paper: str, departures: dict[str, bool]) -> str:
+    """A method's name, with what departs from the paper's setting, so that no other setting's number stands beside it.
+
+    Args:
+        paper: the name in the paper's tables.
+        departures: what to add, and whether it holds.
+    """
+    added = [what for what, holds in departures.items() if holds]
+    return f"{paper} ({', '.join(added)})" if added else paper
 
 
 class BinaryMethod(Method):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, Void
+from fsseg.methods.base import BinaryMethod, Void, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.matching import DenseComparison
 from fsseg.ops.pooling import cell_average_pool
@@ -36,17 +36,16 @@ class CANet(BinaryMethod):
         encoder: image encoder; the paper's is `ResNet` (50 layers), frozen.
         iterations: of the optimisation module after the first answer (4 in the paper); 0 leaves the module out, which
             is the baseline of the PMMs paper.
-        fusion: of the shots' comparisons: ``average``, or ``attention`` (a reconstruction).
+        fusion: of the shots' comparisons: ``average``, or ``attention`` (a reconstruction; one shot does not train it).
         channels: C of features (256).
         dropout: probability that a channel is dropped, in training (0.5 in the code).
-        void: see `BinaryMethod`.
+        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
 
     Raises:
         FssegError: a negative number of iterations.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"dropout", "void"})
-    align_corners: ClassVar[bool] = True  # train.py of the official code
+    inference_options: ClassVar[frozenset[str]] = frozenset({"iterations", "dropout", "void"})
 
     def __init__(
         self,
@@ -60,7 +59,9 @@ class CANet(BinaryMethod):
         super().__init__(encoder, void)
         if iterations < 0:
             raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
-        self.name = "CANet" if iterations else "CANet baseline"
+        departures = {f"iterations={iterations}": iterations not in (0, 4), "attention": fusion == "attention"}
+        self.name = named("CANet" if iterations else "CANet baseline", departures)
+        self.align_corners = iterations > 0  # train.py of CANet; the recipe of PMMs does without
         self.iterations = iterations
         self.reduce = block(encoder.channels, channels, "dropout", dilation=2, dropout=dropout)
         self.match = DenseComparison(channels, "dropout", dropout)

@@ -10,8 +10,9 @@ the mixture. Besides:
 - void pixels are background, in supports and in the loss; `void`.
 - BatchNorm of the comparison runs once per prototype, so its running statistics move K times per step.
 
-Ours: the mixture's start is seeded and part of the state dict (the code draws it anew in every process and stores it
-nowhere, so that its tests are random); batches; several ways.
+Ours: P-Match alone has no history channels (the paper doesn't say what becomes of them); the mixture's start is seeded
+and part of the state dict (the code draws it anew in every process and stores it nowhere, so that its tests are
+random); batches; several ways.
 """
 
 from typing import ClassVar
@@ -21,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fsseg.encoders import Encoder
-from fsseg.methods.base import BinaryMethod, Void
+from fsseg.methods.base import BinaryMethod, Void, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
 from fsseg.ops.matching import DenseComparison
@@ -44,7 +45,7 @@ class PMMs(BinaryMethod):
         hard_selection: samples chosen by the mask instead of weighted by it, as in the paper.
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped in ASPP, in training (0.5 in the code).
-        void: see `BinaryMethod`.
+        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
         seed: of the mixture's start.
     """
 
@@ -67,7 +68,11 @@ class PMMs(BinaryMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(encoder, void)
-        self.name = "PMMs" if p_conv else "PMMs+"
+        departures = {
+            f"K={components}": components != 3, "Gaussian": kernel == "gaussian", "EM trained": em_gradient,
+            "unit samples": normalise_samples, "hard selection": hard_selection,
+        }  # fmt: skip
+        self.name = named("PMMs" if p_conv else "PMMs+", departures)
         self.support_gradient = em_gradient
         self.p_conv = p_conv
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)

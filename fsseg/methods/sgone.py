@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
-from fsseg.methods.base import BinaryMethod, Void
+from fsseg.errors import FssegError
+from fsseg.methods.base import BinaryMethod, Void, named
 from fsseg.ops.pooling import masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -29,7 +30,10 @@ class SGOne(BinaryMethod):
         fusion: of several shots: ``mean`` of the prototypes, or ``union`` of the predictions (paper, section III-D).
         guidance: channels of the guidance feature (512).
         channels: of the segmentation branch (128).
-        void: see `BinaryMethod`.
+        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
+
+    Raises:
+        FssegError: no channels.
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"fusion", "void"})
@@ -43,7 +47,9 @@ class SGOne(BinaryMethod):
         void: Void = "background",
     ) -> None:
         super().__init__(encoder, void)
-        self.name = "SG-One"
+        if min(guidance, channels) < 1:
+            raise FssegError(f"SGOne: guidance {guidance} and channels {channels}; at least 1 is needed.")
+        self.name = named("SG-One", {"union": fusion == "union"})
         self.fusion = fusion
         self.guidance = nn.Conv2d(encoder.widths[-1], guidance, 3, padding=1)
         self.sides = nn.ModuleList(

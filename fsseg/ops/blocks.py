@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fsseg.errors import FssegError
+
 Ending = Literal["batch_norm", "dropout"]
 DROPOUT = 0.5  # of whole channels, in every head of the three codes
 RATES = (6, 12, 18)  # dilations of ASPP's 3x3 convolutions
@@ -21,7 +23,13 @@ def ending(kind: Ending, channels: int, dropout: float = DROPOUT) -> nn.Sequenti
 def block(
     width: int, channels: int, kind: Ending, kernel: int = 3, dilation: int = 1, dropout: float = DROPOUT
 ) -> nn.Sequential:
-    """A convolution that keeps the map's size, and its ending."""
+    """A convolution that keeps the map's size, and its ending.
+
+    Raises:
+        FssegError: no channels.
+    """
+    if channels < 1:
+        raise FssegError(f"--model.method.channels {channels}: at least 1 is needed.")
     padding = dilation * (kernel // 2)
     convolution = nn.Conv2d(width, channels, kernel, padding=padding, dilation=dilation)
     return nn.Sequential(convolution, *ending(kind, channels, dropout))

@@ -67,8 +67,8 @@ class PrototypeMixture(nn.Module):
         super().__init__()
         if components < 1 or rounds < 1 or not kappa > 0:
             raise FssegError(
-                f"prototype mixture: components {components}, rounds {rounds} and kappa {kappa:g}; at least 1 "
-                "component and 1 round are needed, and kappa above 0."
+                f"--model.method: components {components}, rounds {rounds} and kappa {kappa:g}; at least 1 component "
+                "and 1 round are needed, and kappa above 0."
             )
         self.rounds, self.kappa, self.kernel, self.gradient = rounds, kappa, kernel, gradient
         self.normalise_samples, self.hard_selection, self.redraw = normalise_samples, hard_selection, redraw

@@ -15,8 +15,11 @@ import torch
 import yaml
 from PIL import Image
 
+from fsseg import methods
+from fsseg.benchmark.published import Setting, published
 from fsseg.cli.help import COMMANDS, experiment_folder, experiments
 from fsseg.data import Shapes
+from fsseg.encoders import ConvNet
 from tests.cli.conftest import QUICKSTART, TINY
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")}
@@ -45,6 +48,7 @@ def test_experiment_states_what_to_expect_and_parses(fsseg, name):
     header = [line for line in experiments()[name].read_text().splitlines() if line.startswith("#")]
     assert f"fsseg fit --config experiments/{name}.yaml" in "\n".join(header)
     assert any(digit.isdigit() for digit in header[0])
+    assert "??" not in "".join(header)
     ran = fsseg("fit", "--config", f"experiments/{name}.yaml", "--print_config")
     assert ran.code == 0
     assert yaml.safe_load(ran.out)["trainer"]["max_steps"] > 0
@@ -88,7 +92,65 @@ def test_ablation_changes_only_what_it_says_of_the_experiment_in_its_header(fsse
     method = changed["model"]["method"]["init_args"]
     assert all(method[key] == value for key, value in asked.items() if key != "encoder")
     assert all(method[key] == value for key, value in plain["model"]["method"]["init_args"].items() if key not in asked)
-    assert plain | {"model": None} == changed | {"model": None}
+    free = {"model": None, "data": None}
+    assert plain | free == changed | free
+    assert changed["data"] == plain["data"] | (yaml.safe_load(path.read_text()).get("data") or {})
+
+
+def test_ablations_have_names_of_their_own_in_tables():
+    """Else a number of another setting would stand beside them as published."""
+    names: dict[str, str] = {}
+    for path in (experiment_folder() / "ablations").glob("*.yaml"):
+        method = yaml.safe_load(path.read_text())["model"]["method"]
+        arguments = {k: v for k, v in method["init_args"].items() if k != "encoder"}
+        names[path.stem] = getattr(methods, method["class_path"])(ConvNet(), channels=8, **arguments).name
+    assert names.pop("pmm_plus") == names.pop("pmm_k3") == "PMMs+"
+    assert names.pop("rpmm_vgg16") == "RPMMs"  # its encoder is another
+    assert names.pop("canet_iterative") == "CANet"
+    assert len(set(names.values())) == len(names)
+    assert all("(" in name for name in names.values())
+    beside = {n: published(Setting(name, "ResNet50", "PASCAL-5i", 1, 1), "mean-IoU", None) for n, name in names.items()}
+    assert {name: number.value for name, number in beside.items() if number} == {"pmm_k1": 53.69}
+
+
+def _small(name: str) -> list[str]:
+    """An experiment on the built-in data with a tiny network."""
+    return [
+        "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", "--model.method.encoder", "ConvNet", *TINY,
+        "--model.method.channels", "8", "--data.test_size", "32", "--data.drop_novel", "false",
+    ]  # fmt: skip
+
+
+def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resumes_exactly(fsseg, tmp_path):
+    """With a crop that often loses the object; without dropout, whose random state is not kept."""
+    options = [
+        *_small("pmm_voc_1shot"),
+        "--model.method.dropout",
+        "0",
+        "--data.augment",
+        "[{class_path: fsseg.data.crop.OldRandomResizedCrop, init_args: {scale: [0.01, 0.05]}}]",
+    ]
+    assert fsseg("fit", *options, "--out", "whole", "--trainer.max_steps=6").code == 0
+    assert fsseg("fit", *options, "--out", "half", "--trainer.max_steps=3").code == 0
+    ran = fsseg("fit", "--ckpt_path", "half/last.ckpt", "--trainer.max_steps=6")
+    assert ran.code == 0, ran.err
+    whole, half = (torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("whole", "half"))
+    assert all(torch.equal(whole["state_dict"][k], half["state_dict"][k]) for k in whole["state_dict"])
+    rates = [[group["lr"] for group in run["optimizer_states"][0]["param_groups"]] for run in (whole, half)]
+    assert rates[0] == rates[1] == pytest.approx([3.5e-4 * f * (1 - 7 / 200_001) ** 0.9 for f in (1, 2, 10, 20)])
+
+
+def test_shots_and_ways_of_a_test_are_those_asked_for(fsseg, tmp_path):
+    options = [*_small("rpmm_voc_5shot"), "--data.augment", "[]", "--trainer.max_steps=1"]
+    assert fsseg("fit", *options, "--out", "run").code == 0
+    for flags, setting in (
+        ((), "1-way 5-shot"),
+        (("--data.shot", "1"), "1-way 1-shot"),
+        (("--data.test_shot", "2", "--data.way", "2"), "2-way 2-shot"),
+    ):
+        ran = fsseg("test", "--ckpt_path", "run/last.ckpt", *flags)
+        assert ran.code == 0, ran.err
+        assert setting in ran.out
 
 
 def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):

@@ -9,8 +9,10 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.cli.conftest import QUICKSTART
+from tests.cli.conftest import QUICKSTART, TINY
 
+PMMS = ("--config", "experiments/pmm_shapes_1shot.yaml", *TINY)
+COCO = ("--config", "experiments/rpmm_coco_5shot.yaml", "--model.method.encoder", "ConvNet", "--data.workers", "0")
 VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder", "ConvNet", "--data.workers", "0")
 
 
@@ -22,6 +24,24 @@ VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder",
         (["test"], "test needs --config FILE"),
         (["fit", "--config"], "--config needs a file"),
         (["fit", "--config", "nope.yaml"], "--config nope.yaml: no such file. Experiments: "),
+        (["fit", "--config", "rpm_coco_1shot"], "no such file. Did you mean rpmm_coco_1shot? Experiments: "),
+        (
+            ["fit", *PMMS, "--model.method.components", "0"],
+            "components 0, rounds 10 and kappa 20; at least 1 component",
+        ),
+        (["fit", *PMMS, "--model.method.kappa", "0"], "kappa above 0"),
+        (["fit", *PMMS, "--model.method.kappa", "nan"], "kappa"),
+        (["fit", *PMMS, "--model.method.channels", "0"], "--model.method.channels 0: at least 1 is needed."),
+        (["fit", *PMMS, "--model.method.dropout", "2"], "dropout probability"),
+        (["fit", *PMMS, "--model.head_lr", "0"], "factors above 0 are needed"),
+        (["fit", *PMMS, "--model.head_lr", "10"], "OneCycleLR gives all parameters one rate"),
+        (["fit", *PMMS, "--data.evaluate_at", "original"], "--data.test_batch_size 1 and --data.query 1 are needed"),
+        (["fit", *PMMS, "--data.size", "null"], "--data.batch_size 1"),
+        (["fit", *PMMS, "--data.test_shot", "0"], "--data.test_shot 0: at least 1 is needed."),
+        (["fit", *PMMS, "--data.draw", "pmms", "--data.way", "2"], "--data.way 1"),
+        (["fit", *COCO], "COCO-20i needs --data.root DIR"),
+        (["fit", *COCO, "--data.root", "nowhere"], "--data.root nowhere: no such folder."),
+        (["fit", *COCO, "--data.root", "."], "--data.root . is no tree of COCO"),
         (["fit", *QUICKSTART, "--data.foldd", "1"], "no option --data.foldd. Did you mean --data.fold?"),
         (["fit", *QUICKSTART, "--trainer.max_step", "1"], "Did you mean --trainer.max_steps?"),
         (["fit", *QUICKSTART, "--data.fold", "one"], "--data.fold: Expected an int. Got value: one"),
@@ -66,7 +86,7 @@ VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder",
         (["fit", *QUICKSTART, "--out", "/proc/nowhere"], "results cannot be written to /proc/nowhere"),
         (["test", *QUICKSTART, "--untrained", "--out", "/proc/no/where"], "results cannot be written to /proc/no"),
         (["fit", *VOC], "PASCAL-5i needs --data.root DIR"),
-        (["fit", *VOC, "--data.root", "nowhere"], "--data.root nowhere is no VOCdevkit"),
+        (["fit", *VOC, "--data.root", "nowhere"], "--data.root nowhere: no such folder."),
     ],
 )
 def test_one_line_and_exit_code_2(fsseg, tmp_path, arguments, expected):
@@ -152,7 +172,9 @@ def test_checkpoint_never_replaces_what_is_asked(fsseg, trained, command, flags,
 def test_weights_that_do_not_fit(fsseg, tmp_path):
     torch.save({"alien.weight": torch.zeros(1)}, tmp_path / "w.pth")
     (tmp_path / "t.pth").write_text("text")
-    voc = ("fit", "--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder.weights")
+    voc = (
+        "fit", "--config", "experiments/panet_voc_1shot.yaml", "--data.root", ".", "--model.method.encoder.weights"
+    )  # fmt: skip
     assert "lacks features.0.bias" in fsseg(*voc, "w.pth").line
     assert "has unexpected alien.weight" in fsseg(*voc, "w.pth").line
     assert "cannot be read" in fsseg(*voc, "t.pth").line
@@ -165,7 +187,7 @@ def test_no_network_for_weights(fsseg, monkeypatch):
 
     monkeypatch.setattr("torch.hub.download_url_to_file", fail)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    ran = fsseg("fit", "--config", "experiments/panet_voc_1shot.yaml")
+    ran = fsseg("fit", "--config", "experiments/panet_voc_1shot.yaml", "--data.root", ".")
     assert ran.code == 2
     assert "--model.method.encoder.weights FILE" in ran.line
 
@@ -243,3 +265,48 @@ def test_truncated_jpeg_is_named(fsseg, fake_voc, workers):
     assert ran.code == 2
     assert ".jpg cannot be decoded" in ran.line
     assert not Path("runs/panet_voc_1shot/fold0").exists(), "a run that never began leaves nothing"
+
+
+TINY_COCO = (
+    *COCO, *(flag for flag in TINY if "dataset." not in flag and "encoder" not in flag), "--model.method.channels=8",
+    "--data.test_size=32", "--data.test_shot=1", "--model.method.encoder.widths=[8,8]",
+    "--model.method.encoder.strides=[2,2]", "--data.missing_classes=skip",
+)  # fmt: skip
+
+
+def test_a_checkpoint_of_the_other_fold_rule_is_refused(fsseg, fake_coco):
+    root = ("--data.root", str(fake_coco))
+    assert fsseg("fit", *TINY_COCO, *root, "--data.dataset.fold_rule=contiguous", "--out", "run").code == 0
+    for command, expected in (("validate", "validation needs the same"), ("test", "would test classes it has seen")):
+        ran = fsseg(command, "--ckpt_path", "run/last.ckpt", *root, "--data.dataset.fold_rule", "interleaved")
+        assert ran.code == 2
+        assert expected in ran.line
+        assert "contiguous" in ran.line
+
+
+def test_a_broken_photo_in_the_middle_of_a_training_costs_no_step(fsseg, fake_coco, tmp_path):
+    """The steps before it are kept, and go on once the photo is replaced."""
+    whole = {path: path.read_bytes() for path in sorted((fake_coco / "train2017").iterdir())[::4]}
+    for path in whole:
+        path.unlink()  # the fixture's photos are links
+        path.write_bytes(b"no photo")
+    ran = fsseg("fit", *TINY_COCO, "--data.root", str(fake_coco), "--trainer.max_steps=60", "--out", "run")
+    assert ran.code == 2
+    assert "cannot be decoded" in ran.line
+    kept = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
+    assert 0 < kept < 60
+    assert f"step {kept} is kept in run/last.ckpt" in ran.err
+    for path, content in whole.items():
+        path.write_bytes(content)
+    ran = fsseg("fit", "--ckpt_path", "run/last.ckpt")
+    assert ran.code == 0, ran.err
+    assert "trained to step 60" in ran.out
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_nothing_of_it(fsseg, tmp_path):
+    ran = fsseg("fit", *PMMS, "--model.optimizer.lr=1e30", "--model.lr_scheduler.max_lr=1e30", "--out", "run")
+    assert ran.code == 2
+    assert "at step" in ran.line
+    assert "images shapes-" in ran.line
+    assert "Lower --model.optimizer.lr" in ran.line
+    assert not (tmp_path / "run/last.ckpt").exists()

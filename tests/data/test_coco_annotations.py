@@ -73,10 +73,15 @@ def test_a_broken_annotation_file(fake_coco: Path, text: str, expected: str) -> 
         (lambda c: c["images"].append({**c["images"][0], "id": 9000}), "twice; each image once"),
         (lambda c: c["images"][0].pop("height"), "image without id, file name or size"),
         (lambda c: c["images"][0].update(width=0), "0x"),
+        (lambda c: c["images"][0].update(height=10**9), "x1000000000 pixels"),
+        (lambda c: c["categories"].pop(), "79 categories; COCO's 80 are needed (toothbrush is missing)"),
         (lambda c: c["images"].clear(), "lists no image"),
-        (lambda c: c["categories"][3].update(name="rocket"), "80 categories (rocket)"),
-        (lambda c: c["categories"][0].update(id=95), "in another order"),
-        (lambda c: c["images"][0].update(file_name="gone.jpg"), "gone.jpg is missing, and 0 more of the 101"),
+        (
+            lambda c: c["categories"][3].update(name="rocket"),
+            "80 categories; COCO's 80 are needed (rocket is none of them)",
+        ),
+        (lambda c: c["categories"][0].update(id=95), "(other order)"),
+        (lambda c: c["images"][0].update(file_name="gone.jpg"), "gone.jpg is missing, one of 1 that are, of 101"),
         (lambda c: c["images"][0].update(file_name="000000000001.jpg"), "000000000001.jpg is missing"),
     ],
 )

@@ -130,3 +130,15 @@ def test_workers_map_the_cache_instead_of_receiving_it(cache: Path, fake_coco: P
     with pytest.raises(FssegError, match="was removed"):
         pickle.loads(sent)
     assert pickle.loads(pickle.dumps(Coco(year=2014))).year == 2014
+
+
+def test_a_cache_whose_content_is_damaged_is_named(cache: Path, fake_coco: Path) -> None:
+    dataset = Coco()
+    dataset.open(fake_coco)
+    (codes,) = cache.rglob("codes.npy")
+    data = bytearray(codes.read_bytes())
+    data[128:] = b"P" * (len(data) - 128)
+    codes.write_bytes(bytes(data))
+    dataset.open(fake_coco)
+    with pytest.raises(FssegError, match=r"cache .* is damaged. Delete it"):
+        [dataset.mask(number) for number in dataset.numbers("train")]
