@@ -237,6 +237,9 @@ def test_encoder_is_called_by_where_its_training_began(fsseg, tmp_path):
 def test_partial_test_is_said_to_be_one(fsseg, trained):
     ran = fsseg("test", "--ckpt_path", str(trained), "--trainer.limit_test_batches", "1", "--out", "part")
     assert "note: only" in ran.out
+    assert "classes have queries" not in ran.out
+    ran = fsseg("test", "--ckpt_path", str(trained), "--data.test_runs", "1", "--data.test_episodes", "2")
+    assert "2 of 5 classes have queries; the mean is over these" in ran.out
 
 
 def test_resume_goes_on_in_the_same_folder(fsseg, tmp_path):
