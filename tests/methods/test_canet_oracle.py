@@ -64,9 +64,9 @@ def test_each_iteration(evaluated: dict[str, list[Tensor]], stored: dict[str, np
 
 
 def test_the_answer_is_the_last_iterations_with_aligned_corners(
-    evaluated: dict[str, list[Tensor]], stored: dict[str, np.ndarray]
+    network: CANet, evaluated: dict[str, list[Tensor]], stored: dict[str, np.ndarray]
 ) -> None:
-    large = upsample(evaluated["decoder"][0], (129, 129), CANet.align_corners)
+    large = upsample(evaluated["decoder"][0], (129, 129), network.align_corners)
     close(large[:, :, ::4, ::4], stored["upsampled_sub_iter0"], 3e-4)
     last = torch.from_numpy(stored["pred_iter3"])
     # 129 pixels on 17 cells: with aligned corners every eighth pixel is a cell's.
@@ -173,3 +173,7 @@ def test_about_three_tenths_of_the_training_runs_see_an_earlier_answer() -> None
 def test_fewer_than_no_iterations_are_refused() -> None:
     with pytest.raises(FssegError, match="CANet: iterations -1; 0 or more are needed"):
         tiny(iterations=-1)
+
+
+def test_the_baseline_has_no_aligned_corners_as_the_recipe_it_is_trained_by() -> None:
+    assert not CANet(ConvNet((8,), (2,), convolutions=1), iterations=0, channels=8).align_corners
