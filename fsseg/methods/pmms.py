@@ -68,17 +68,14 @@ class PMMs(BinaryMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(encoder, void)
-        departures = {
-            f"K={components}": components != 3, "Gaussian": kernel == "gaussian", "EM trained": em_gradient,
-            "unit samples": normalise_samples, "hard selection": hard_selection,
-        }  # fmt: skip
-        self.name = named("PMMs" if p_conv else "PMMs+", departures)
         self.support_gradient = em_gradient
         self.p_conv = p_conv
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
         self.mixture = PrototypeMixture(
             channels, components, rounds, kappa, kernel, em_gradient, normalise_samples, hard_selection, seed=seed
         )
+        departures = {f"K={components}": components != 3, **self.mixture.departures}
+        self.name = named("PMMs" if p_conv else "PMMs+", departures)
         self.match = DenseComparison(channels, "batch_norm")
         self.refine = block(channels, channels, "batch_norm")
         self.decoder = Decoder(channels, "batch_norm", history=2 if p_conv else 0, dropout=dropout)

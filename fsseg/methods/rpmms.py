@@ -79,21 +79,18 @@ class RPMMs(BinaryMethod):
         super().__init__(encoder, void)
         if not components:
             raise FssegError("RPMMs: components is empty; one number for each stage is needed, e.g. [1, 3, 6].")
-        departures = {
-            f"K={','.join(map(str, components))}": tuple(components) != (1, 3, 6), "Gaussian": kernel == "gaussian",
-            "EM trained": em_gradient, "unit samples": normalise_samples, "hard selection": hard_selection,
-            f"{answer} of stages": answer != "code",
-        }  # fmt: skip
-        self.name = named("RPMMs", departures)
         self.support_gradient = em_gradient
         self.answer = answer
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
-        self.mixtures = nn.ModuleList(
+        mixtures = [
             PrototypeMixture(
                 channels, k, rounds, kappa, kernel, em_gradient, normalise_samples, hard_selection, redraw, seed + stage
             )
             for stage, k in enumerate(components)
-        )
+        ]
+        self.mixtures = nn.ModuleList(mixtures)
+        sizes = {f"K={','.join(map(str, components))}": tuple(components) != (1, 3, 6)}
+        self.name = named("RPMMs", {**sizes, **mixtures[0].departures, f"{answer} of stages": answer != "code"})
         self.match = DenseComparison(channels, "dropout", dropout)
         self.refine = block(channels + 2, channels, "dropout", dropout=dropout)
         self.decoder = Decoder(channels, "dropout", history=2, dropout=dropout)

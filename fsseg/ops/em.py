@@ -76,6 +76,16 @@ class PrototypeMixture(nn.Module):
         # Any direction alike; the standard deviation of sqrt(2 / K) in the code drops out.
         self.register_buffer("start", _unit(torch.randn(components, channels, generator=generator)))
 
+    @property
+    def departures(self) -> dict[str, bool]:
+        """What may differ from the code's mixture besides its size, in a table's words, and whether it does."""
+        return {
+            "Gaussian": self.kernel == "gaussian",
+            "EM trained": self.gradient,
+            "unit samples": self.normalise_samples,
+            "hard selection": self.hard_selection,
+        }
+
     def forward(
         self,
         feature: Float[Tensor, "M K C h w"],
