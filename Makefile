@@ -18,7 +18,7 @@ quickstart: install
 	rm -rf $(RUN)
 	$(BIN)/fsseg fit --config experiments/quickstart.yaml --out $(RUN) \
 		--trainer.max_steps $(STEPS) --model.lr_scheduler.total_steps $(STEPS)
-	$(BIN)/fsseg test --ckpt_path $(RUN)/last.ckpt --data.test_episodes $(EPISODES)
+	$(BIN)/fsseg test --ckpt_path $(RUN)/last.ckpt --protocol.episodes $(EPISODES)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)

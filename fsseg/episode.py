@@ -28,6 +28,7 @@ from torch import Tensor
 
 BACKGROUND = 0
 IGNORE = 255
+NO_WAY = -1  # of a query that was drawn to show none of the episode's classes
 
 
 class Episode(NamedTuple):
@@ -37,7 +38,8 @@ class Episode(NamedTuple):
         classes: class id of each way.
         support: image numbers of the supports, one tuple of ``K`` per way.
         query: image numbers of the ``Q`` queries.
-        query_way: the way that each query was drawn for; the query shows at least that class.
+        query_way: the way that each query was drawn for; the query shows at least that class. -1: it shows none of
+            the episode's classes.
     """
 
     classes: tuple[int, ...]
@@ -56,9 +58,12 @@ class Batch(NamedTuple):
 
     Attributes:
         support_image: RGB, 0..255.
-        support_mask: episode labels; pixels of another way of the episode keep that way's label.
+        support_mask: episode labels; pixels of another way of the episode keep that way's label, and pixels that
+            nobody labelled are 255, e.g. those between scribbles.
         query_image: RGB, 0..255.
-        query_mask: episode labels.
+        query_mask: episode labels, filled with 255 right and bottom where queries differ in size.
+        query_size: height and width of each query's mask.
+        query_way: the way that each query was drawn for; -1: it shows none of the episode's classes.
         classes: class id of each way.
         support_id: image number of each support.
         query_id: image number of each query.
@@ -70,6 +75,8 @@ class Batch(NamedTuple):
     support_mask: UInt8[Tensor, "B N K H W"]
     query_image: UInt8[Tensor, "B Q 3 H W"]
     query_mask: UInt8[Tensor, "B Q H W"]
+    query_size: Int[Tensor, "B Q 2"]
+    query_way: Int[Tensor, "B Q"]
     classes: Int[Tensor, "B N"]
     support_id: Int[Tensor, "B N K"]
     query_id: Int[Tensor, "B Q"]

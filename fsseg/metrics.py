@@ -4,7 +4,7 @@ The field's mean-IoU sums intersections and unions of a class over a run and div
 is another number. States are integer counts, so that any number of processes gives the same digits.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int, Integer
@@ -12,8 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fsseg.episode import IGNORE
-
-Absent = Literal["count", "drop"]
+from fsseg.protocol import Absent
 
 
 class Counts(NamedTuple):

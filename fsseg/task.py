@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from fsseg.episode import Batch
+from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
 from fsseg.methods.base import Method
-from fsseg.metrics import Absent, BinaryIoU, ClassIoU, Counts, count
+from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
 
 
@@ -37,7 +37,6 @@ class Task(LightningModule):
         lr_scheduler: stepped per iteration; PANet's drops by 10 at 10,000 and 20,000 of 30,000 iterations.
         head_lr: factor of the learning rate of layers that start at random, i.e. not the encoder's (PMMs: 10).
         bias_lr: factor of the learning rate of biases, on top (PMMs: 2).
-        absent: whether false positives of a class that a query lacks ``count`` (PMMs), or ``drop`` out (PANet).
     """
 
     def __init__(
@@ -47,25 +46,23 @@ class Task(LightningModule):
         lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
         head_lr: float = 1.0,
         bias_lr: float = 1.0,
-        absent: Absent = "count",
     ) -> None:
         super().__init__()
         if not (head_lr > 0 and bias_lr > 0):
             raise FssegError(f"--model.head_lr {head_lr:g} and bias_lr {bias_lr:g}: factors above 0 are needed.")
         self.method = method
-        self.optimizer, self.lr_scheduler, self.absent = optimizer, lr_scheduler, absent
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr = head_lr, bias_lr
         self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
 
     def setup(self, stage: str) -> None:
-        """Make the metrics, whose size is the data set's."""
+        """Make the metrics, whose size is the data set's and the protocol's."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        runs, absent = data.protocol.runs, data.protocol.absent
         if stage in ("fit", "validate"):
-            self.val_iou = ClassIoU(data.base, absent=self.absent)
-            self.val_binary = BinaryIoU(absent=self.absent)
+            self.val_iou, self.val_binary = ClassIoU(data.validated, absent=absent), BinaryIoU(absent=absent)
         if stage == "test":
-            self.test_iou = ClassIoU(data.novel, data.test_runs, self.absent)
-            self.test_binary = BinaryIoU(data.test_runs, self.absent)
+            self.test_iou, self.test_binary = ClassIoU(data.novel, runs, absent), BinaryIoU(runs, absent)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``B Q 1+N H W``."""
@@ -109,12 +106,14 @@ class Task(LightningModule):
         return output
 
     def _measure(self, batch: Batch, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
-        """Segment the queries and add their counts to the metrics, padding left out."""
+        """Segment the queries and add their counts to the metrics; padding and queries without a class are left out."""
         prediction = self._predict(batch)
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)
-        mean.update(counts, batch.classes, run)
-        binary.update(counts, run)
+        shown = (batch.query_way != NO_WAY).unsqueeze(-1)
+        counted = Counts(*(number * shown for number in counts))
+        mean.update(counted, batch.classes, run)
+        binary.update(counted, run)
         return TestOutput(prediction, counts)
 
     def _log_and_reset(self, stage: str, mean: ClassIoU, binary: BinaryIoU) -> None:

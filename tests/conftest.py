@@ -213,6 +213,8 @@ def make_batch(
         support_mask=masks(episodes, way, shot),
         query_image=images(episodes, query),
         query_mask=masks(episodes, query),
+        query_size=torch.full((episodes, query, 2), size),
+        query_way=torch.zeros(episodes, query, dtype=torch.long),
         classes=torch.arange(1, way + 1).expand(episodes, -1).clone(),
         support_id=torch.arange(episodes * way * shot).view(episodes, way, shot),
         query_id=torch.arange(episodes * query).view(episodes, query),

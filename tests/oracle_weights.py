@@ -112,6 +112,8 @@ def episodes(support_image: Tensor, support_mask: Tensor, query_image: Tensor, q
         support_mask=support_mask,
         query_image=query_image,
         query_mask=query_mask,
+        query_size=torch.tensor(query_mask.shape[2:]).expand(*query_mask.shape[:2], 2),
+        query_way=torch.zeros(query_mask.shape[:2], dtype=torch.long),
         classes=torch.arange(1, way + 1).expand(episode, -1),
         support_id=torch.zeros(episode, way, shot, dtype=torch.long),
         query_id=torch.zeros(query_mask.shape[:2], dtype=torch.long),

@@ -4,12 +4,15 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from fsseg.benchmark.protocols import PRESETS
 from fsseg.cli import main
+from fsseg.protocol import Protocol
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,6 +31,26 @@ def commands() -> list[str]:
     lines = [line for block in blocks("sh") for line in block.values[0].splitlines()]
     lines += [code for page in PAGES for code in re.findall(r"\| `(fsseg [^`]+)`", page.read_text())]
     return sorted({line.split("#")[0].strip() for line in lines if line.startswith("fsseg ")})
+
+
+def preset_table() -> str:
+    """Protocols by field, with what is their own on PASCAL-5i and COCO-20i."""
+
+    def cell(name: str, field: str) -> str:
+        choice = PRESETS[name].get(field)
+        if choice is None:
+            return ""
+        own = {"PASCAL-5i": choice.pascal, "COCO-20i": choice.coco}
+        return ", ".join([f"{choice.value}", *(f"{data}: {value}" for data, value in own.items() if value is not None)])
+
+    names = [field.name for field in fields(Protocol) if any(field.name in preset for preset in PRESETS.values())]
+    lines = [f"| field | {' | '.join(f'`{name}`' for name in PRESETS)} |", "| --- |" + " --- |" * len(PRESETS)]
+    lines += [f"| `{field}` | {' | '.join(cell(name, field) for name in PRESETS)} |" for field in names]
+    return "\n".join(lines)
+
+
+def test_the_table_of_protocols_is_that_of_the_code():
+    assert preset_table() in (ROOT / "docs/4-protocols.md").read_text()
 
 
 @pytest.mark.parametrize("code", blocks("python"))

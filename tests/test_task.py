@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from fsseg.data import EpisodeData, Shapes
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.methods import PANet
+from fsseg.protocol import Protocol
 from fsseg.task import Task, read_card
 
 
-def task(absent: str = "count") -> Task:
+def task() -> Task:
     torch.manual_seed(0)
-    return Task(PANet(ConvNet((8, 8), (2, 2), convolutions=1)), absent=absent)
+    return Task(PANet(ConvNet((8, 8), (2, 2), convolutions=1)))
 
 
 def trainer(**arguments: object) -> Trainer:
@@ -22,15 +24,14 @@ def trainer(**arguments: object) -> Trainer:
     return Trainer(accelerator="cpu", enable_checkpointing=False, use_distributed_sampler=False, **quiet | arguments)
 
 
-def episodes() -> EpisodeData:
-    return EpisodeData(
-        Shapes(32, 40, 40), size=24, episodes=4, val_episodes=6, test_runs=2, test_episodes=15, workers=0
-    )
+def episodes(**protocol: Any) -> EpisodeData:
+    made = Protocol(**{"runs": 2, "episodes": 15, "evaluate_at": "input", **protocol})
+    return EpisodeData(Shapes(32, 40, 40), size=24, episodes=4, val_episodes=6, workers=0, protocol=made)
 
 
 @pytest.mark.parametrize("absent", ["count", "drop"])
 def test_a_test_logs_the_mean_iou_of_its_predictions(absent: str) -> None:
-    tested, data = task(absent), episodes()
+    tested, data = task(), episodes(absent=absent)
     (logged,) = trainer().test(tested, data, verbose=False)
     sums = np.zeros((2, 21, 2))
     for batch in data.test_dataloader():

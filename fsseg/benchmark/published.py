@@ -14,13 +14,15 @@ class Setting(NamedTuple):
     dataset: str
     way: int
     shot: int
+    annotation: str = "mask"  # of the supports, in the test
 
 
 class Published(NamedTuple):
-    """A number in percent, and where it stands."""
+    """A number in percent, where it stands, and the protocol it was made with; ``unknown`` if none of ours."""
 
     value: float
     source: str
+    protocol: str
 
 
 def published(setting: Setting, metric: str, fold: int | None) -> Published | None:
@@ -32,10 +34,13 @@ def published(setting: Setting, metric: str, fold: int | None) -> Published | No
 def _numbers() -> dict[tuple[Setting, str, str], Published]:
     text = files("fsseg.benchmark").joinpath("published.csv").read_text()
     return {
-        (
-            Setting(line["method"], line["encoder"], line["dataset"], int(line["way"]), int(line["shot"])),
-            line["metric"],
-            line["fold"],
-        ): Published(float(line["value"]), line["source"])
+        (_setting(line), line["metric"], line["fold"]): Published(
+            float(line["value"]), line["source"], line["protocol"]
+        )
         for line in csv.DictReader(text.splitlines())
     }
+
+
+def _setting(line: dict[str, str]) -> Setting:
+    way, shot = int(line["way"]), int(line["shot"])
+    return Setting(line["method"], line["encoder"], line["dataset"], way, shot, line["annotation"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fsseg.episode import Batch
+from fsseg.episode import BACKGROUND, NO_WAY, Batch
 from fsseg.metrics import Counts
 
 
@@ -16,23 +16,27 @@ class Row(NamedTuple):
         run: number of the run.
         episode: number of the episode within the run.
         class_id: the data set's class id; 0 is background.
+        query_class: the class that the query was drawn for; 0: it was drawn to show none of the episode's classes.
         intersection: pixels predicted and true.
         union: pixels predicted or true.
         truth: true pixels.
         pixels: all pixels but ignored ones.
         support: image numbers of the way's supports (of all ways for background), joined by spaces.
         query: image number of the query.
+        protocol: name and digest of the protocol.
     """
 
     run: int
     episode: int
     class_id: int
+    query_class: int
     intersection: int
     union: int
     truth: int
     pixels: int
     support: str
     query: str
+    protocol: str = ""
 
 
 def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
@@ -44,13 +48,15 @@ def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
             continue
         supports = batch.support_id[b].tolist()
         everything = [i for shots in supports for i in shots]
-        for q, query in enumerate(batch.query_id[b].tolist()):
+        classes = batch.classes[b].tolist()
+        for q, (query, way) in enumerate(zip(batch.query_id[b].tolist(), batch.query_way[b].tolist(), strict=True)):
+            drawn_for = classes[way] if way != NO_WAY else BACKGROUND
             pixels = sum(truth[b][q])
-            for label, class_id in enumerate([0, *batch.classes[b].tolist()]):
+            for label, class_id in enumerate([BACKGROUND, *classes]):
                 shown = supports[label - 1] if label else everything
                 counted = (intersection[b][q][label], union[b][q][label], truth[b][q][label])
                 names = (" ".join(map(str, shown)), str(query))
-                rows.append(Row(int(batch.run[b]), number, class_id, *counted, pixels, *names))
+                rows.append(Row(int(batch.run[b]), number, class_id, drawn_for, *counted, pixels, *names))
     return rows
 
 
@@ -65,4 +71,4 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read rows that `write_rows` wrote."""
     with path.open(newline="") as file:
-        return [Row(*map(int, line[:7]), *line[7:]) for line in list(csv.reader(file))[1:]]  # type: ignore[arg-type]
+        return [Row(*map(int, line[:8]), *line[8:]) for line in list(csv.reader(file))[1:]]  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
-"""From rows to the table of a test: text for the terminal, Markdown and JSON."""
+"""From rows to the numbers of a test."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -11,19 +10,26 @@ import numpy.typing as npt
 from fsseg.benchmark.published import Published, Setting, published
 from fsseg.benchmark.rows import Row
 from fsseg.episode import BACKGROUND
-from fsseg.metrics import Absent
+from fsseg.protocol import Protocol
 
-_BAR = 20  # characters of a full bar
+Chosen = npt.NDArray[np.bool_]
+# Columns of a row that are numbers, by their place in `Row`.
+_RUN, _EPISODE, _CLASS, _QUERY_CLASS, _INTERSECTION, _UNION, _TRUTH, _PIXELS = range(8)
 
 
 class Score(NamedTuple):
-    """Mean and standard deviation over runs, in percent; NaN where nothing was counted."""
+    """Mean and standard deviation over runs, in percent; NaN where nothing was counted; one run has no spread."""
 
     mean: float
     std: float
 
     def __str__(self) -> str:
-        return "-" if np.isnan(self.mean) else f"{self.mean:.1f} +- {self.std:.1f}"
+        return number(self.mean) if np.isnan(self.std) else f"{self.mean:.1f} +- {self.std:.1f}"
+
+
+def number(value: float) -> str:
+    """A number of one decimal, or a dash."""
+    return "-" if np.isnan(value) else f"{value:.1f}"
 
 
 class ClassScore(NamedTuple):
@@ -35,17 +41,39 @@ class ClassScore(NamedTuple):
     queries: int
 
 
+class Part(NamedTuple):
+    """A number over a part of the queries."""
+
+    score: Score
+    queries: int
+
+
+class FalseAlarms(NamedTuple):
+    """What is found on queries that show no class of their episode.
+
+    Attributes:
+        pixels: false-positive rate: share of their pixels that are called foreground.
+        alarmed: share of these queries where any pixel is.
+        queries: their number.
+    """
+
+    pixels: Score
+    alarmed: Score
+    queries: int
+
+
 @dataclass(frozen=True)
 class Tested:
     """What was tested, and how.
 
     Attributes:
-        setting: method, encoder, data set, way, shot.
+        setting: method, encoder, data set, way, shot, annotation of the supports.
         fold: its novel classes were tested.
         classes: class id to name of the fold's novel classes.
         checkpoint: the file and its step, or that there was none.
-        protocol: how the number was made, in words.
-        absent: policy for classes that a query lacks.
+        protocol: how the number was made.
+        pairs: (image, class) pairs that episodes were drawn from.
+        details: what else decides the number, e.g. precision, in words.
         notes: what a reader must know.
     """
 
@@ -53,9 +81,22 @@ class Tested:
     fold: int
     classes: dict[int, str]
     checkpoint: str
-    protocol: str
-    absent: Absent = "count"
+    protocol: Protocol
+    pairs: int
+    details: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def how(self) -> str:
+        """The protocol in words."""
+        return ", ".join([self.protocol.in_words(self.pairs), *self.details])
+
+    @property
+    def what(self) -> str:
+        """Data set, fold, ways, shots."""
+        setting = self.setting
+        annotation = "" if setting.annotation == "mask" else f", {setting.annotation} supports"
+        return f"{setting.dataset} fold {self.fold}, {setting.way}-way {setting.shot}-shot{annotation}"
 
 
 @dataclass(frozen=True)
@@ -68,14 +109,18 @@ class Table:
         mean_iou: over the classes that were drawn.
         binary_iou: mean of background IoU and foreground IoU.
         everything_foreground: the mean-IoU of a prediction that is foreground everywhere; what a 1-way
-            number must beat.
+            number must beat. None with several ways: a pixel cannot be of all at once.
+        several: mean-IoU over queries that show several classes of their episode; None with one way.
+        false_alarms: None where every query shows a class of its episode.
     """
 
     tested: Tested
     classes: tuple[ClassScore, ...]
     mean_iou: Score
     binary_iou: Score
-    everything_foreground: Score
+    everything_foreground: Score | None
+    several: Part | None
+    false_alarms: FalseAlarms | None
 
     def published(self, metric: str) -> Published | None:
         """The published number of this fold."""
@@ -84,123 +129,92 @@ class Table:
     def published_line(self, metric: str) -> str:
         """What stands beside a metric: the fold's published number, or that only a mean of folds was published."""
         if found := self.published(metric):
-            return f"published {found.value:.1f} ({found.source}, fold {self.tested.fold})"
+            made = f", protocol {found.protocol}" if found.protocol != "unknown" else ""
+            return f"published {found.value:.1f} ({found.source}, fold {self.tested.fold}{made})"
         if published(self.tested.setting, metric, None):
             return "published as mean of all folds only"
         return "not published"
 
 
-def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
-    """Sum rows up: per run and class first, then ratios, then mean and deviation over runs."""
-    used = [row for row in rows if tested.absent == "count" or row.truth > 0]
-    values = np.array([row[:7] for row in used], dtype=np.int64).reshape(-1, 7)
-    foreground = values[:, 2] != BACKGROUND
-    runs = range(int(values[:, 0].max(initial=0)) + 1)
+class _Values:
+    """The numbers of rows, and what their sums give."""
 
-    def ratio(chosen: npt.NDArray[np.bool_], above: int = 3, below: int = 4) -> npt.NDArray[np.float64]:
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.values = np.array([row[:8] for row in rows], dtype=np.int64).reshape(-1, 8)
+        self.runs = range(int(self.column(_RUN).max(initial=0)) + 1)
+
+    def column(self, place: int) -> npt.NDArray[np.int64]:
+        return self.values[:, place]
+
+    def ratio(self, chosen: Chosen, above: int = _INTERSECTION, below: int = _UNION) -> npt.NDArray[np.float64]:
         """Sum of one column over sum of another, per run."""
-        sums = [values[chosen & (values[:, 0] == run)].sum(axis=0) for run in runs]
+        sums = [self.values[chosen & (self.column(_RUN) == run)].sum(axis=0) for run in self.runs]
         return np.array([s[above] / s[below] if s[below] else np.nan for s in sums])
 
-    of = {c: values[:, 2] == c for c in tested.classes}
-    per_class = {c: ratio(of[c]) for c in tested.classes}
-    trivial = [ratio(of[c], above=5, below=6) for c in tested.classes]  # union of everything and truth is every pixel
-    binary = np.mean([ratio(~foreground), ratio(foreground)], axis=0)
-    lines = [ClassScore(c, n, _score(per_class[c]), int(of[c].sum())) for c, n in tested.classes.items()]
-    return Table(tested, tuple(lines), _score(_mean(list(per_class.values()))), _score(binary), _score(_mean(trivial)))
+    def mean_iou(self, classes: Iterable[int], above: int = _INTERSECTION, below: int = _UNION) -> Score:
+        """Mean over the classes that a run drew."""
+        per_class = [self.ratio(self.column(_CLASS) == c, above, below) for c in classes]
+        return _score(_mean(np.array(per_class)))
 
 
-def _mean(per_class: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
+    """Sum rows up: per run and class first, then ratios, then mean and deviation over runs."""
+    shown = [row for row in rows if row.query_class != BACKGROUND]
+    used = shown if tested.protocol.absent == "count" else [row for row in shown if row.truth > 0]
+    values, one_way = _Values(used), tested.setting.way == 1
+    of = {c: values.column(_CLASS) == c for c in tested.classes}
+    lines = [ClassScore(c, n, _score(values.ratio(of[c])), int(of[c].sum())) for c, n in tested.classes.items()]
+    background = values.column(_CLASS) == BACKGROUND
+    binary = np.mean([values.ratio(background), values.ratio(~background)], axis=0)
+    return Table(
+        tested,
+        tuple(lines),
+        values.mean_iou(tested.classes),
+        _score(binary),
+        # The union of everything and the truth is every pixel.
+        values.mean_iou(tested.classes, _TRUTH, _PIXELS) if one_way else None,
+        None if one_way else _several(tested.classes, used),
+        _false_alarms([row for row in rows if row.query_class == BACKGROUND]),
+    )
+
+
+def _by_query(rows: Sequence[Row]) -> dict[tuple[int, int, str], list[Row]]:
+    """Rows of foreground classes, query by query of each episode."""
+    found: dict[tuple[int, int, str], list[Row]] = {}
+    for row in rows:
+        if row.class_id != BACKGROUND:
+            found.setdefault((row.run, row.episode, row.query), []).append(row)
+    return found
+
+
+def _several(classes: Iterable[int], rows: Sequence[Row]) -> Part:
+    """Mean-IoU over queries whose truth shows at least two classes of their episode."""
+    queries = [found for found in _by_query(rows).values() if sum(row.truth > 0 for row in found) > 1]
+    return Part(_Values(row for found in queries for row in found).mean_iou(classes), len(queries))
+
+
+def _false_alarms(rows: Sequence[Row]) -> FalseAlarms | None:
+    """No pixel of these queries is of a class, so the union with a class is what was called that class."""
+    if not rows:
+        return None
+    runs: dict[int, list[list[Row]]] = {}
+    for (run, _, _), found in _by_query(rows).items():
+        runs.setdefault(run, []).append(found)
+    pixels, alarmed = [], []
+    for queries in runs.values():
+        called = [sum(row.union for row in found) for found in queries]
+        every = sum(found[0].pixels for found in queries)
+        pixels.append(sum(called) / every if every else np.nan)
+        alarmed.append(np.mean([number > 0 for number in called]))
+    return FalseAlarms(_score(np.array(pixels)), _score(np.array(alarmed)), sum(map(len, runs.values())))
+
+
+def _mean(per_class: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean over the classes that a run drew."""
-    table = np.array(per_class)
-    return np.array([run[~np.isnan(run)].mean() if (~np.isnan(run)).any() else np.nan for run in table.T])
+    return np.array([run[~np.isnan(run)].mean() if (~np.isnan(run)).any() else np.nan for run in per_class.T])
 
 
 def _score(per_run: npt.NDArray[np.float64]) -> Score:
     known = per_run[~np.isnan(per_run)] * 100
-    return Score(float(known.mean()), float(known.std())) if len(known) else Score(np.nan, np.nan)
-
-
-def as_text(table: Table) -> str:
-    """The table for a terminal."""
-    tested, setting = table.tested, table.tested.setting
-    one_way = setting.way == 1  # a pixel cannot be of all ways at once
-    width = max(len("binary-IoU"), *(len(line.name) for line in table.classes)) + 2
-    lines = [
-        f"{setting.method}  {setting.encoder}  {tested.checkpoint}    {_data(tested)}",
-        f"protocol: {tested.protocol}",
-        "",
-        f"  {'class':{width}}IoU {'':{_BAR}}     +-   queries",
-    ]
-    for line in table.classes:
-        if np.isnan(line.iou.mean):
-            lines.append(f"  {line.name:{width}}   -")
-            continue
-        full = round(line.iou.mean / 100 * _BAR)
-        bar = "█" * full + "░" * (_BAR - full)
-        lines.append(f"  {line.name:{width}}{line.iou.mean:5.1f}  {bar}  {line.iou.std:4.1f}  {line.queries:7,}")
-    lines += [
-        "",
-        f"  {'mean-IoU':{width}}{table.mean_iou}    {table.published_line('mean-IoU')}",
-        f"  {'binary-IoU':{width}}{table.binary_iou}    {table.published_line('binary-IoU')}",
-        *([f"  mean-IoU if everything were foreground: {table.everything_foreground.mean:.1f}"] if one_way else []),
-        *(f"  note: {note}" for note in tested.notes),
-    ]
-    return "\n".join(lines)
-
-
-def as_markdown(table: Table) -> str:
-    """The table as Markdown."""
-    tested, setting = table.tested, table.tested.setting
-    lines = [
-        f"# {setting.method}, {setting.encoder}: {_data(tested)}",
-        "",
-        f"Checkpoint: {tested.checkpoint}. Protocol: {tested.protocol}.",
-        "",
-        "| class | IoU | +- | queries |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for line in table.classes:
-        numbers = ("-", "-") if np.isnan(line.iou.mean) else (f"{line.iou.mean:.1f}", f"{line.iou.std:.1f}")
-        lines.append(f"| {line.name} | {numbers[0]} | {numbers[1]} | {line.queries:,} |")
-    for metric, score in (("mean-IoU", table.mean_iou), ("binary-IoU", table.binary_iou)):
-        lines.append(f"| **{metric}** | **{score.mean:.1f}** | {score.std:.1f} | {table.published_line(metric)} |")
-    if setting.way == 1:
-        lines.append(f"| everything foreground | {table.everything_foreground.mean:.1f} | | |")
-    lines.append("")
-    lines += [f"Note: {note}." for note in tested.notes]
-    return "\n".join(lines) + "\n"
-
-
-def as_json(table: Table) -> str:
-    """The table as JSON; percent, null where nothing was counted."""
-    tested = table.tested
-    content = {
-        **{k: v for k, v in asdict(tested).items() if k not in ("setting", "classes")},
-        **tested.setting._asdict(),
-        "classes": [
-            {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
-            for c in table.classes
-        ],
-        "mean_iou": table.mean_iou._asdict(),
-        "binary_iou": table.binary_iou._asdict(),
-        "everything_foreground": table.everything_foreground._asdict() if tested.setting.way == 1 else None,
-        "published": {
-            metric: found._asdict() if (found := table.published(metric)) else None
-            for metric in ("mean-IoU", "binary-IoU")
-        },
-    }
-    return json.dumps(_without_nan(content), indent=2) + "\n"
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def _data(tested: Tested) -> str:
-    setting = tested.setting
-    return f"{setting.dataset} fold {tested.fold}, {setting.way}-way {setting.shot}-shot"
+    spread = float(known.std()) if len(known) > 1 else np.nan
+    return Score(float(known.mean()) if len(known) else np.nan, spread)

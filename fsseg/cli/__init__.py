@@ -45,7 +45,7 @@ def _dispatch(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(command_help(command))
         return 0
-    from fsseg.cli.lightning import run
+    from fsseg.cli.commands import run
 
     return run(_arrange(arguments))
 

@@ -1,4 +1,4 @@
-"""The last checkpoint, and Ctrl-C."""
+"""The last checkpoint, the best one, and Ctrl-C."""
 
 import signal
 import sys
@@ -9,21 +9,32 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from fsseg.errors import DivergedError, FssegError
+from fsseg.protocol import Selection
+
+_METRIC = "val/mean_iou"  # that the best checkpoint has most of
 
 
-class LastCheckpoint(Callback):
+class KeptCheckpoints(Callback):
     """Keeps ``last.ckpt`` whole and up to date: every so many steps and when training ends, also by Ctrl-C.
 
-    The first Ctrl-C lets the step finish, so that no half-made update is saved; a second one stops at once.
-    (ModelCheckpoint's own ``save_last`` writes in place, and ``last-v1.ckpt`` beside an older one.)
+    Where the protocol chooses a checkpoint by validation, ``best.ckpt`` is kept too. Every checkpoint says by which
+    rule it was chosen. The first Ctrl-C lets the step finish, so that no half-made update is saved; a second one stops
+    at once. (ModelCheckpoint's own ``save_last`` writes in place, and ``last-v1.ckpt`` beside an older one.)
 
     Args:
-        path: of the checkpoint.
+        folder: of the checkpoints.
         every: steps between two writes; 0 writes at the end only.
+        selection: the protocol's rule.
     """
 
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
+    def __init__(self, folder: Path, every: int, selection: Selection) -> None:
+        self.path, self.best_path, self.every, self.selection = (
+            folder / "last.ckpt",
+            folder / "best.ckpt",
+            every,
+            selection,
+        )
+        self.best = -1.0
         self._saved = -1
         self.interrupted = False
         self._before: Any = None
@@ -43,35 +54,58 @@ class LastCheckpoint(Callback):
     ) -> None:
         """Save where it is time."""
         if self.every and trainer.global_step % self.every == 0:
-            self._save(trainer)
+            self._save_last(trainer)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Leave a validation early: no update is under way."""
         if self.interrupted:
-            self._save(trainer)
+            self._save_last(trainer)
             raise KeyboardInterrupt
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the best."""
+        value = float(trainer.callback_metrics.get(_METRIC, -1.0))
+        if self.selection != "last" and value > self.best:
+            self.best = value
+            self._save(trainer, self.best_path, self.selection)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and give Ctrl-C back."""
-        self._save(trainer)
+        self._save_last(trainer)
         self._restore()
 
-    def _save(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run or self._saved == trainer.global_step:
+    def state_dict(self) -> dict[str, Any]:
+        """So that a resumed training goes on with the best of what was before."""
+        return {"best": self.best, "selection": self.selection}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best value, if it was measured by the same rule."""
+        if state_dict.get("selection") == self.selection:
+            self.best = float(state_dict["best"])
+
+    def _save_last(self, trainer: Trainer) -> None:
+        if self._saved != trainer.global_step:
+            self._saved = trainer.global_step
+            self._save(trainer, self.path, "last")
+
+    def _save(self, trainer: Trainer, path: Path, rule: Selection) -> None:
+        if trainer.fast_dev_run:
             return
-        self._saved = trainer.global_step
-        part = self.path.with_name(f".{self.path.name}.part")
+        card = trainer.lightning_module.card
+        before, card["selection"] = card["selection"], rule
+        part = path.with_name(f".{path.name}.part")
         trainer.save_checkpoint(part)
+        card["selection"] = before
         if trainer.is_global_zero:
-            part.replace(self.path)
+            part.replace(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep what was trained if it is a file or an option that is wrong, and give Ctrl-C back."""
         wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError)
         if wrong_input and trainer.world_size == 1 and trainer.global_step > 0:  # other processes wouldn't come along
-            self._save(trainer)
+            self._save_last(trainer)
             print(
                 f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path", file=sys.stderr
             )

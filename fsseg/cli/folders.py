@@ -1,12 +1,12 @@
 """Where data comes from, and where runs and results go: fresh folders, written whole or not at all."""
 
-import importlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fsseg.errors import FssegError
 
@@ -14,23 +14,21 @@ from fsseg.errors import FssegError
 _CHOSEN = "FSSEG_RUN_FOLDER"
 
 
-def check_root(root: str | None, dataset: str) -> None:
+def check_root(root: str | None, dataset: Any) -> None:
     """Refuse a data folder that isn't there before anything is downloaded or built.
 
     Args:
         root: ``--data.root``; the environment variable FSSEG_DATA_ROOT where it is None.
-        dataset: class path of the data set.
+        dataset: class of the data set.
 
     Raises:
         FssegError: no folder, where the data set needs one.
     """
-    module, _, name = dataset.rpartition(".")
     root = root or os.environ.get("FSSEG_DATA_ROOT")
-    kind = getattr(importlib.import_module(module), name)
-    if not kind.needs_root:
+    if not dataset.needs_root:
         return
     if not root:
-        raise FssegError(f"{kind.name} needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds it.")
+        raise FssegError(f"{dataset.name} needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds it.")
     if not Path(root).is_dir():
         raise FssegError(f"--data.root {root}: no such folder.")
 

@@ -43,8 +43,8 @@ _ONLY = {
     "fit": {"--checkpoint.every_n_train_steps N": "how often to keep a checkpoint"},
     "test": {
         "--untrained": "test without a checkpoint, e.g. PANet-init",
-        "--data.test_runs R": "runs, each with its own episodes",
-        "--data.test_episodes E": "episodes per run",
+        "--protocol.name P": "fsseg (default), panet, pmms, pfenet or hsnet; any field: --protocol.episodes 200 ...",
+        "--protocols all": "the same checkpoint under each protocol, side by side; or some: panet,pmms",
     },
 }
 _DATA_OPTIONS = {

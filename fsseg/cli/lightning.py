@@ -1,8 +1,8 @@
-"""fit, validate and test: one LightningCLI, with its surprises taken out (see docs/design.md)."""
+"""The configuration of fit, validate and test: one LightningCLI, with its surprises taken out (see docs/design.md)."""
 
+import importlib
 import sys
 from contextlib import nullcontext
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +14,23 @@ from lightning.pytorch.loggers import CSVLogger
 
 import fsseg
 from fsseg.cli import checkpoint, folders
-from fsseg.cli.callbacks import LastCheckpoint
-from fsseg.cli.libraries import building, plain_errors, quieten
-from fsseg.cli.parser import Parser, check_yaml
+from fsseg.cli.callbacks import KeptCheckpoints
+from fsseg.cli.libraries import building
+from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress
-from fsseg.cli.report import Report, describe
+from fsseg.cli.protocols import Asked, apply_to_dataset, settle
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
-from fsseg.errors import INTERRUPTED, FssegError
+from fsseg.errors import FssegError
 from fsseg.task import Task, read_card
 
-_OWN = ("seed_everything", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
+_OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
 _LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
 _SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 
-def run(arguments: list[str]) -> int:
-    """Run ``fit``, ``validate`` or ``test`` with arguments that the dispatcher has put in order."""
-    quieten()
-    ckpt_path = _value(arguments, "--ckpt_path")
-    flags = {word.partition("=")[0] for word in arguments}
-    if ckpt_path is not None and "--config" not in flags:
-        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, read_card(ckpt_path))]
-    elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
-        f.endswith(".help") for f in flags
-    ):
-        raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
-    shot = _value(arguments, "--data.shot")
-    if arguments[0] != "fit" and shot is not None and "--data.test_shot" not in flags:
-        arguments.append(f"--data.test_shot={shot}")  # what is asked for here wins over the experiment's test_shot
-    for path in [word for before, word in pairwise(arguments) if before == "--config"]:
-        check_yaml(path)
-    try:
-        with plain_errors():
-            return Commands(arguments).code
-    finally:
-        folders.forget()
-
-
-def _value(arguments: list[str], name: str) -> str | None:
-    """Value of a flag, in either form, the last one given."""
-    value = None
-    for i, word in enumerate(arguments):
-        if word.startswith(name + "="):
-            value = word.partition("=")[2]
-        elif word == name and i + 1 < len(arguments):
-            value = arguments[i + 1]
-    return value
-
-
 class Commands(LightningCLI):
-    """The command line of fit, validate and test.
+    """Parses fit, validate and test, refuses what does not fit, and builds method, data and trainer.
 
     Args:
         arguments: the command and its flags.
@@ -72,6 +38,7 @@ class Commands(LightningCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         self.card: dict[str, Any] | None = None  # of the checkpoint that was asked for
+        self.flags = {word.partition("=")[0] for word in arguments}
         self.code = 0
         super().__init__(
             Task,
@@ -101,6 +68,7 @@ class Commands(LightningCLI):
         """Options besides those of model, data and trainer."""
         parser.add_argument("--out", type=str | None, default=None, help="Folder of the run, or of the results.")
         parser.add_argument("--untrained", action="store_true", help="Test without a checkpoint.")
+        parser.add_class_arguments(Asked, "protocol")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -122,9 +90,14 @@ class Commands(LightningCLI):
         """Settle what depends on several options, and refuse what does not fit the checkpoint."""
         command = str(self.subcommand)
         config = self.config[command]
+        kind = _named_class(config.data.dataset.class_path)
+        settled = settle(vars(config.protocol), self.flags, getattr(kind, "family", ""))
+        self.protocol = settled.protocol
+        if command == "test" and kind.family == "coco":
+            apply_to_dataset(self.protocol, config.data.dataset, self.flags)
         self._dump_config()
-        self.own = {key: self.config_dump[key] for key in _OWN}
-        folders.check_root(config.data.root, config.data.dataset.class_path)
+        self.own = {key: self.config_dump[key] for key in _OWN} | {"protocol": settled.asked}
+        folders.check_root(config.data.root, kind)
         if config.data.root is not None:
             self.own["data"]["root"] = str(Path(config.data.root).resolve())  # tests may start in another folder
         if config.data.seed is None:
@@ -185,6 +158,7 @@ class Commands(LightningCLI):
         with without_pretrained_weights() if self.card is not None else nullcontext(), building("the configuration"):
             super().instantiate_classes()
         data, ckpt_path = self.datamodule, self._get(self.config, "ckpt_path")
+        data.protocol = self.protocol
         if self.card is not None:
             checkpoint.refuse_other_weights(ckpt_path, self.card, self.model)
             if self.subcommand == "validate":
@@ -197,6 +171,7 @@ class Commands(LightningCLI):
             "dataset": data.dataset.name,
             "fold": data.fold,
             "trained_on": [data.dataset.class_name(c) for c in data.base],
+            "selection": "by hand",
         }
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -208,7 +183,7 @@ class Commands(LightningCLI):
             kwargs["enable_progress_bar"] = False
         if self.subcommand == "fit":
             every = self._get(self.config, "checkpoint").every_n_train_steps or _LAST_EVERY
-            self.last = LastCheckpoint(self.folder / "last.ckpt", min(every, _LAST_EVERY))
+            self.last = KeptCheckpoints(self.folder, min(every, _LAST_EVERY), self.protocol.selection)
             own.append(self.last)
             kwargs["default_root_dir"] = self.folder
             if config.logger is None or config.logger is True:
@@ -222,65 +197,6 @@ class Commands(LightningCLI):
         with building("--trainer"):
             return self._instantiate_trainer(trainer_config, callbacks + own)
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        {"fit": self._fit, "validate": self._validate, "test": self._test}[subcommand]()
-
-    def _fit(self) -> None:
-        self.datamodule.setup("fit")  # whatever it refuses, it refuses before a file is written
-        leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
-        with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
-            if leader and not fast:
-                folders.make(self.folder)
-                folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
-            try:
-                super()._run_subcommand("fit")
-            except SystemExit:  # Lightning's, after a Ctrl-C
-                if not (self.last.interrupted and self.last.path.is_file()):
-                    raise
-        if leader and self.last.path.is_file():
-            done, following = ("stopped at", "fit") if self.last.interrupted else ("trained to", "test")
-            print(f"\n{done} step {self.trainer.global_step:,}: {self.last.path}")
-            print(f"next: fsseg {following} --ckpt_path {self.last.path}")
-        self.code = INTERRUPTED if self.last.interrupted else 0
-
-    def _validate(self) -> None:
-        data = self.datamodule
-        if data.val_episodes == 0:
-            raise FssegError("--data.val_episodes 0 leaves nothing to validate.")
-        super()._run_subcommand("validate")
-        metrics = self.trainer.callback_metrics
-        if not metrics:
-            raise FssegError("no base class has enough val images for validation episodes. Lower --data.shot.")
-        if not self.trainer.is_global_zero:
-            return
-        tested = describe(self.model, data, self._get(self.config, "ckpt_path"), self.card, self.trainer.precision)
-        print(f"{tested.setting.method}  {tested.setting.encoder}  {tested.checkpoint}")
-        print(f"{data.dataset.name} fold {data.fold}, base classes, val images, {data.val_episodes} episodes")
-        for key, name in {"val/mean_iou": "mean-IoU", "val/binary_iou": "binary-IoU"}.items():
-            print(f"  {name:12}{100 * float(metrics[key]):.1f}")
-
-    def _test(self) -> None:
-        config = self.config[str(self.subcommand)]
-        folder = folders.empty(Path(config.out)) if config.out else folders.fresh(self._result_path(config))
-        with folders.result_folder(folder) as part:
-            self.datamodule.setup("test")
-            tested = describe(self.model, self.datamodule, config.ckpt_path, self.card, self.trainer.precision)
-            expected = self.datamodule.test_runs * self.datamodule.test_episodes
-            report = Report(tested, self.datamodule.dataset, part, expected)
-            self.trainer.callbacks.append(report)
-            super()._run_subcommand("test")
-            if self.trainer.is_global_zero:
-                if report.table is None:
-                    raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
-                folders.write_whole(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
-        if self.trainer.is_global_zero:
-            print(report.text(folder))
-
-    def _result_path(self, config: Any) -> Path:
-        if config.ckpt_path:
-            return Path(config.ckpt_path).parent / "test"
-        return Path("runs") / self.experiment / f"fold{config.data.fold}" / "test-untrained"
-
 
 def _experiment(config: Any) -> str:
     """Name of a run: its configuration file's, or its method's."""
@@ -288,3 +204,8 @@ def _experiment(config: Any) -> str:
     stems = [Path(path).stem for path in files if Path(path).is_file()]
     names = [stem for stem in stems if stem != "config"]
     return "+".join(names) if names else config.model.method.class_path.rpartition(".")[2].lower()
+
+
+def _named_class(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

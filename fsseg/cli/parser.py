@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -27,6 +27,12 @@ _CLASSES = {
 class Parser(LightningArgumentParser):
     """LightningCLI's parser, raising `FssegError` instead of printing its usage."""
 
+    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:
+        """All arguments of a class, but for what is an option of its own (--protocol)."""
+        if theclass is fsseg.data.EpisodeData:
+            kwargs["skip"] = {*(kwargs.get("skip") or ()), "protocol"}
+        return super().add_class_arguments(theclass, *args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error as one line, with a hint at what may have been meant."""
         if not self.exit_on_error:
@@ -39,6 +45,8 @@ def explain(message: str, options: Iterable[str]) -> str:
     text = " ".join(message.split())
     text = re.sub(r'^Parser key "?(.+?)"?: ', r"--\1: ", text)
     text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("a int.", "an int.")
+    if found := re.search(r"^(--\S+): Does not validate .* Subtypes: \[(.*)\] Errors: .*Given value: (.*)$", text):
+        return f"{found[1]} {found[3]}: {_kinds(found[2])} is needed."
     if found := re.search(r"unrecognized arguments: (\S+)", text):
         flag = found[1].partition("=")[0]
         return f"no option {flag}.{did_you_mean(flag, options)}"
@@ -52,6 +60,15 @@ def explain(message: str, options: Iterable[str]) -> str:
         key = "--" + (found[1] or found[2])
         return f"no option {key}.{did_you_mean(key, options)}"
     return text
+
+
+def _kinds(types: str) -> str:
+    """Types as jsonargparse prints them, in words."""
+    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    literals = re.findall(r"Literal\[(.*?)\]", types)
+    plain = re.sub(r"\S*Literal\[.*?\]", "", types)
+    words = [names[name] for name in re.findall(r"\w+", plain) if name in names]
+    return " or ".join([*words, *(f"one of {values.replace(chr(39), '')}" for values in literals)])
 
 
 def check_yaml(path: str) -> None:

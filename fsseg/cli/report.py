@@ -11,19 +11,22 @@ from lightning import Callback, LightningModule, Trainer
 
 from fsseg.benchmark.published import Setting
 from fsseg.benchmark.rows import Row, batch_rows, write_rows
-from fsseg.benchmark.tables import Table, Tested, as_json, as_markdown, as_text, make_table
+from fsseg.benchmark.tables import Table, Tested, make_table
+from fsseg.benchmark.texts import as_json, as_markdown, as_text
 from fsseg.data import Dataset, EpisodeData
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.metrics import Counts
 from fsseg.pictures import Panel, draw_episodes
+from fsseg.protocol import Protocol
 from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
-_DRAWS = {
-    "seeded": "seeded by number",
-    "panet": "drawn as PANet's code does",
-    "pmms": "drawn as PMMs' code does",
+_RULES = {
+    "last": "the last one",
+    "base_val": "the best on base classes",
+    "novel_val": "the best on the novel classes",
+    "by hand": "a numbered one, chosen by hand",
 }
 
 
@@ -34,11 +37,11 @@ class Report(Callback):
         tested: what is tested.
         dataset: names images and classes.
         folder: to write into.
-        expected: number of episodes that make the test whole.
     """
 
-    def __init__(self, tested: Tested, dataset: Dataset, folder: Path, expected: int) -> None:
-        self.tested, self.dataset, self.folder, self.expected = tested, dataset, folder, expected
+    def __init__(self, tested: Tested, dataset: Dataset, folder: Path) -> None:
+        self.tested, self.dataset, self.folder = tested, dataset, folder
+        self.expected = tested.protocol.runs * tested.protocol.episodes  # that make the test whole
         self.rows: list[Row] = []
         self.panels: list[Panel] = []
         self._shown: Counter[int] = Counter()
@@ -87,9 +90,10 @@ class Report(Callback):
         return "\n".join(["", as_text(self.table), "", *lines])
 
     def _named(self, row: Row) -> Row:
-        """Image numbers to names."""
+        """Image numbers to names, and the protocol's name."""
         support = " ".join(self.dataset.image_name(int(i)) for i in row.support.split())
-        return row._replace(support=support, query=self.dataset.image_name(int(row.query)))
+        query = self.dataset.image_name(int(row.query))
+        return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
 
     def _panel(self, batch: Batch, outputs: TestOutput, b: int) -> Panel:
         return Panel(
@@ -114,16 +118,38 @@ def describe(
 ) -> Tested:
     """What is about to be tested; without a card the method as it starts."""
     names = {c: data.dataset.class_name(c) for c in data.novel}
-    notes = [data.dataset.note] if data.dataset.note else []
-    if data.skipped:
-        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     method = model.method
     name = method.name if card else f"{type(method).__name__}-init"
     setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot)
     origin = f"{ckpt_path} (step {card['step']:,})" if card else "untrained"
-    return Tested(
-        setting, data.fold, names, origin, _protocol(data, model.absent, precision), model.absent, tuple(notes)
-    )
+    details = [
+        *([f"{data.query} queries"] if data.query > 1 else []),
+        *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
+        *([] if precision.startswith("32") else [f"precision {precision}"]),
+    ]
+    notes = [data.dataset.note] if data.dataset.note else []
+    if data.skipped:
+        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
+    notes += _training_notes(data.protocol, card) if card else []
+    pairs = data.pair_count
+    return Tested(setting, data.fold, names, origin, data.protocol, pairs, tuple(details), tuple(notes))
+
+
+def _training_notes(protocol: Protocol, card: dict[str, Any]) -> list[str]:
+    """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
+    notes = []
+    chosen = card.get("selection", "by hand")
+    if chosen == "novel_val":
+        notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
+    if chosen != protocol.selection:
+        notes.append(
+            f"protocol {protocol.name} tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}"
+        )
+    dropped = "drop" if yaml.safe_load(card["config"])["data"].get("drop_novel") else "keep"
+    if dropped != protocol.base_images:
+        did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
+        notes.append(f"the training {did} images that show a novel class; protocol {protocol.name} {does}")
+    return notes
 
 
 def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
@@ -135,32 +161,3 @@ def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
     if weights in (None, "imagenet"):
         return encoder.name
     return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"
-
-
-def _protocol(data: EpisodeData, absent: str, precision: str) -> str:
-    """The protocol in words: all that decides a number besides the method and its weights."""
-    last = data.test_seed + data.test_runs - 1
-    seeds = f"seed {last}" if data.test_runs == 1 else f"seeds {data.test_seed}-{last}"
-    parts = [
-        "val images",
-        *_sizes(data),
-        "void ignored",
-        f"{data.test_runs} x {data.test_episodes:,} episodes ({_DRAWS[data.draw]}, {seeds})",
-        f"absent classes {'counted' if absent == 'count' else 'dropped'}",
-    ]
-    if data.query > 1:
-        parts.append(f"{data.query} queries")
-    if data.min_pixels > 1:
-        parts.append(f"objects of {data.min_pixels} pixels and more")
-    if not precision.startswith("32"):
-        parts.append(f"precision {precision}")
-    return ", ".join(parts)
-
-
-def _sizes(data: EpisodeData) -> list[str]:
-    """The protocol's sizes: what the network sees, and where it is compared."""
-    supports = data.way * data.test_shot
-    if data.test_size is None:
-        return ["photos at their own sizes", *(["supports padded to the largest"] if supports > 1 else [])]
-    masks = "query masks at their own sizes" if data.evaluate_at == "original" else "masks resized alike"
-    return [f"{data.test_size}x{data.test_size}", masks]

@@ -8,18 +8,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fsseg.episode import BACKGROUND, IGNORE, relabel
 from fsseg.errors import FssegError
+from fsseg.protocol import Pairs, Split
 
-Split = Literal["train", "val"]
 Numbers = Sequence[int] | npt.NDArray[np.int64]
 Image = npt.NDArray[np.uint8]  # H W 3, RGB
 Mask = npt.NDArray[np.uint8]  # H W, class ids, 0 background, 255 ignore
+
+
+_STRIDE, _OFFICIAL = 32, 3  # OSLSM's size rule (ss_datalayer.py: _remove_small_objects)
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,40 @@ class Index:
     Attributes:
         pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are nowhere.
             Where classes overlap, a pixel counts for each of them.
+        grid: the same of every 32nd pixel, which OSLSM's size rule wants; None where no such rule is.
         cache: where it is kept on disk; None if nowhere.
         fresh: it was counted just now, not read from the cache.
     """
 
     pixels: npt.NDArray[np.int32]
+    grid: npt.NDArray[np.int32] | None = None
     cache: Path | None = None
     fresh: bool = True
 
-    def images(self, class_id: int, numbers: Numbers, min_pixels: int = 1) -> npt.NDArray[np.int64]:
-        """Those of the image numbers that show at least ``min_pixels`` of a class, in ascending order."""
+    def images(
+        self, class_id: int, numbers: Numbers, min_pixels: int = 1, pairs: Pairs = "any"
+    ) -> npt.NDArray[np.int64]:
+        """Those of the image numbers that count for a class, in ascending order.
+
+        Args:
+            class_id: class id.
+            numbers: image numbers, ascending.
+            min_pixels: that an image must show of the class.
+            pairs: ``official``: by OSLSM's size rule too, more than two pixels of the grid.
+
+        Raises:
+            FssegError: ``official`` on a data set that has no such rule.
+        """
         chosen = _array(numbers)
-        kept: npt.NDArray[np.int64] = chosen[self.pixels[chosen, class_id] >= min_pixels]
+        enough = self.pixels[chosen, class_id] >= min_pixels
+        if pairs == "official":
+            if self.grid is None:
+                raise FssegError(
+                    "pairs official is PASCAL-5i's rule, which this data set does not have: give --data.pairs any, or "
+                    "--protocol.pairs any in a test."
+                )
+            enough &= self.grid[chosen, class_id] >= _OFFICIAL
+        kept: npt.NDArray[np.int64] = chosen[enough]
         return kept
 
     def without(self, class_ids: Sequence[int], numbers: Numbers) -> npt.NDArray[np.int64]:
@@ -67,6 +92,8 @@ class Dataset(ABC):
         class_names: name of class id ``i + 1`` at position ``i``.
         folds: number of folds.
         needs_root: whether `open` needs a folder.
+        family: ``pascal`` or ``coco`` where protocols have values of their own for it; empty elsewhere.
+        one_size: all images have one size, so that they fit into a batch as they are.
         note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
     """
 
@@ -74,6 +101,8 @@ class Dataset(ABC):
     class_names: tuple[str, ...]
     folds: int = 4
     needs_root: ClassVar[bool] = True
+    family: ClassVar[str] = ""
+    one_size: ClassVar[bool] = False
     note: str = ""
     index: Index
 
@@ -154,3 +183,12 @@ def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda:
             f"{describe()} holds class ids {alien[:5]}; allowed are {BACKGROUND} to {classes} and {IGNORE} (ignore)."
         )
     return counts[: classes + 1].astype(np.int32)
+
+
+def count_grid(mask: Mask, classes: int) -> npt.NDArray[np.int32]:
+    """Pixel count of each class id on OSLSM's grid: every 32nd row and column, from the second on.
+
+    The code pads by 15 and samples by nearest neighbour at half-way points, which an old image library rounds in its
+    own way; rounded up, as here, the rule gave the official lists on all photos that it was compared on (docs).
+    """
+    return np.bincount(mask[1::_STRIDE, 1::_STRIDE].ravel(), minlength=256)[: classes + 1].astype(np.int32)

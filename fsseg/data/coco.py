@@ -15,19 +15,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from fsseg.data.base import Dataset, Image, Mask, Split
+from fsseg.data.base import Dataset, Image, Mask
 from fsseg.data.coco_annotations import AnnotatedImage, read_annotations
-from fsseg.data.coco_masks import Crowds, Masks, find_regions
+from fsseg.data.coco_masks import find_regions
 from fsseg.data.files import cache_folder, fingerprint, read_image, tracked
 from fsseg.data.regions import ImageRegions, Regions, load, pack, paint, store
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
-
-Year = Literal[2017, 2014]
-FoldRule = Literal["interleaved", "contiguous"]
-OtherWays = Literal["labelled", "background"]
+from fsseg.protocol import Crowds, FoldRule, Masks, OtherWays, Split, Year
 
 _SPLITS: tuple[Split, ...] = ("train", "val")
 _COMPLETE: dict[Year, dict[Split, int]] = {
@@ -71,6 +68,7 @@ class Coco(Dataset):
     """
 
     name = "COCO-20i"
+    family = "coco"
     class_names = (
         "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
         "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",

@@ -1,7 +1,6 @@
 """What an image of COCO shows of each class: exact regions, and two older codes' wrong ones for reproduction."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,9 +10,7 @@ from pycocotools import mask as rle
 from fsseg.data.coco_annotations import AnnotatedImage, Annotation, Points, exact, polygons
 from fsseg.data.regions import Code, decode
 from fsseg.errors import FssegError
-
-Masks = Literal["exact", "first_polygon_convex", "first_polygon_map"]
-Crowds = Literal["include", "ignore"]
+from fsseg.protocol import Crowds, Masks
 
 Canvas = npt.NDArray[np.uint8]  # H W
 Fill = Callable[[Canvas, npt.NDArray[np.int32], int], object]  # canvas, points x 2, colour

@@ -74,7 +74,7 @@ def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDA
     Args:
         kind: begins the cache file's name.
         files: one mask file per image number.
-        scan: pixel counts of an image number's mask.
+        scan: pixel counts of an image number's mask, and those of its grid (see `Index`).
 
     Returns:
         The index. A cache folder that cannot be written costs a new scan at each start, nothing else.
@@ -83,11 +83,12 @@ def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDA
     try:
         # Opened here, since numpy leaves a file open that it fails to read.
         with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Index(stored["pixels"], cache, fresh=False)
+            return Index(stored["pixels"], stored["grid"], cache, fresh=False)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # no cache yet, or one that was cut off: scan again
-    pixels = np.stack([scan(number) for number in tracked(range(len(files)), f"index of {len(files):,} masks")])
-    return Index(pixels, cache if _store(cache, pixels) else None)
+    counts = np.stack([scan(number) for number in tracked(range(len(files)), f"index of {len(files):,} masks")])
+    pixels, grid = counts[:, 0], counts[:, 1]
+    return Index(pixels, grid, cache if _store(cache, pixels=pixels, grid=grid) else None)
 
 
 def tracked(items: Sequence[T], what: str) -> Iterable[T]:
@@ -137,13 +138,13 @@ def fingerprint(files: Sequence[Path], *options: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(cache: Path, pixels: npt.NDArray[np.int32]) -> bool:
+def _store(cache: Path, **arrays: npt.NDArray[np.int32]) -> bool:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed, so that a second process never reads half a file.
         part = cache.with_name(f".{os.getpid()}-{cache.name}")
         try:
-            np.savez_compressed(part, pixels=pixels)
+            np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
             part.replace(cache)
         finally:
             part.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from fsseg.episode import Episode
 
 
@@ -71,3 +73,64 @@ def _pmms_support(generator: random.Random, images: Sequence[int], query: int, s
     while support == query:
         support = images[generator.randint(0, len(images) - 1)]
     return (support,)
+
+
+def pfenet_episodes(
+    shown: Mapping[int, Sequence[int]], images: Mapping[int, Sequence[int]], shot: int, seed: int, episodes: int
+) -> list[Episode]:
+    """1-way episodes drawn as the official PFENet code draws them without workers (util/dataset.py, test.py).
+
+    Queries walk the list of images, over and over; the class is one of those that the image shows, at any size.
+    Supports are uniform over the images that show enough of it, distinct. (With workers, as the code is run, each has
+    a generator of its own, so that its episodes depend on their number.)
+
+    Args:
+        shown: novel class ids that each query shows, in the order of the official list.
+        images: image numbers of each class id that show enough of it; a class needs ``shot + 1`` of them.
+        shot: supports.
+        seed: of Python's generator; 321 in the official configurations.
+        episodes: number of episodes.
+    """
+    generator = random.Random(seed)
+    walk, drawn = list(shown), []
+    for position in range(episodes):
+        query = walk[position % len(walk)]
+        class_id = shown[query][generator.randint(1, len(shown[query])) - 1]
+        support: list[int] = []
+        while len(support) < shot:
+            found = images[class_id][generator.randint(1, len(images[class_id])) - 1]
+            if found != query and found not in support:
+                support.append(found)
+        drawn.append(Episode((class_id,), (tuple(support),), (query,), (0,)))
+    return drawn
+
+
+def hsnet_episodes(
+    pairs: Sequence[tuple[int, int]], shot: int, seed: int, episodes: int, repeat: bool = True
+) -> list[Episode]:
+    """1-way episodes drawn as the official HSNet code draws them on PASCAL without workers (data/pascal.py).
+
+    Queries walk the list, over and over in the same order. Supports are uniform over the other images of the query's
+    class, each on its own, so that they may repeat.
+
+    Args:
+        pairs: image number and class id, in the order of the official list; a class needs ``shot + 1`` images.
+        shot: supports.
+        seed: of numpy's old generator; 0 in the official code.
+        episodes: number of episodes.
+        repeat: supports may repeat; where not, a support that is there already is drawn again.
+    """
+    generator = np.random.RandomState(seed)
+    images: dict[int, list[int]] = {}
+    for number, class_id in pairs:
+        images.setdefault(class_id, []).append(number)
+    drawn = []
+    for position in range(episodes):
+        query, class_id = pairs[position % len(pairs)]
+        support: list[int] = []
+        while len(support) < shot:
+            found = images[class_id][generator.choice(len(images[class_id]), 1, replace=False)[0]]
+            if found != query and (repeat or found not in support):
+                support.append(found)
+        drawn.append(Episode((class_id,), (tuple(support),), (query,), (0,)))
+    return drawn

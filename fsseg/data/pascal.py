@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Dataset, Image, Mask, Split, count_pixels
+from fsseg.data.base import Dataset, Image, Mask, count_grid, count_pixels
 from fsseg.data.files import cached_index, image_size, read_image, read_mask
 from fsseg.errors import FssegError
+from fsseg.protocol import Split
 
 _LISTS = {
     "train": (
@@ -29,6 +30,7 @@ class Pascal(Dataset):
     """VOC 2012 + SBD: 20 classes, 4 folds, void pixels 255."""
 
     name = "PASCAL-5i"
+    family = "pascal"
     class_names = (
         "aeroplane", "bicycle", "bird", "boat", "bottle",
         "bus", "car", "cat", "chair", "cow",
@@ -86,7 +88,8 @@ class Pascal(Dataset):
             raise FssegError(
                 f"mask {path} is {mask.shape[1]}x{mask.shape[0]}, its image {size[1]}x{size[0]}. Replace one."
             )
-        return count_pixels(mask, len(self.class_names), lambda: f"mask {path}")
+        classes = len(self.class_names)
+        return np.stack([count_pixels(mask, classes, lambda: f"mask {path}"), count_grid(mask, classes)])
 
 
 def _devkit(root: Path | None) -> Path:

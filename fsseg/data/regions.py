@@ -56,7 +56,7 @@ class Regions:
         self.arrays, self.folder = arrays, folder
         self.train = int(arrays["train"])
         # A plain array over the mapped memory; the sampler needs no np.memmap.
-        self.index = Index(np.asarray(arrays["pixels"]), folder, fresh)
+        self.index = Index(np.asarray(arrays["pixels"]), None, folder, fresh)
 
     def __len__(self) -> int:
         return len(self.arrays["names"])

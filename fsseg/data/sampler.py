@@ -12,8 +12,11 @@ import numpy.typing as npt
 import torch.distributed as dist
 from torch.utils.data import Sampler
 
-from fsseg.episode import Episode
+from fsseg.episode import NO_WAY, Episode
 from fsseg.errors import FssegError
+
+Numbers = npt.NDArray[np.int64]
+Images = Mapping[int, Numbers]  # image numbers of each class id
 
 _TRIES = 100
 
@@ -26,8 +29,34 @@ class Key(NamedTuple):
     padding: bool = False
 
 
+class Rules(NamedTuple):
+    """What episodes may look like, besides ways, shots and queries.
+
+    Attributes:
+        queries: image numbers of each class id that may be queries; None: those that may be supports.
+        several: queries show at least two classes of the episode.
+        repeat_supports: supports of an episode may repeat.
+        absent: share of episodes whose queries show no class of the episode.
+        lacking: image numbers that show no pixel of some classes; for ``absent``.
+    """
+
+    queries: Images | None = None
+    several: bool = False
+    repeat_supports: bool = False
+    absent: float = 0.0
+    lacking: Callable[[Sequence[int]], Numbers] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Queries and supports of a class are drawn alike."""
+        return self.queries is None and not self.several and not self.repeat_supports
+
+
+PLAIN = Rules()
+
+
 def draw_episode(
-    images: Mapping[int, npt.NDArray[np.int64]], way: int, shot: int, query: int, seed: int, number: int
+    images: Images, way: int, shot: int, query: int, seed: int, number: int, rules: Rules = PLAIN
 ) -> Episode:
     """Episode ``number`` of a seed.
 
@@ -41,6 +70,7 @@ def draw_episode(
         query: queries per episode.
         seed: chooses the list of episodes.
         number: position in that list.
+        rules: what else is asked for.
 
     Raises:
         FssegError: the classes have too few images that are not shared with each other.
@@ -50,18 +80,67 @@ def draw_episode(
     for _ in range(_TRIES):
         classes = tuple(class_ids[i] for i in generator.choice(len(class_ids), size=way, replace=False))
         query_way = tuple(sorted(int(w) for w in generator.integers(way, size=query)))
-        drawn = _distinct(images, classes, [shot + query_way.count(w) for w in range(way)], generator)
+        counts = [query_way.count(w) for w in range(way)]
+        drawn = (
+            _distinct(images, classes, [shot + count for count in counts], generator)
+            if rules.plain
+            else _queries_first(images, classes, counts, shot, rules, generator)
+        )
         if drawn is not None:
             support = tuple(chosen[:shot] for chosen in drawn)
-            return Episode(classes, support, tuple(i for chosen in drawn for i in chosen[shot:]), query_way)
+            episode = Episode(classes, support, tuple(i for chosen in drawn for i in chosen[shot:]), query_way)
+            return _absent(episode, rules, generator) if rules.absent else episode
+    several = "queries that show several of the classes, or " if rules.several else ""
     raise FssegError(
-        f"{way} ways x {shot} shots + {query} queries need distinct images, but the classes share too many of theirs. "
-        "Lower --data.way or --data.shot."
+        f"{way} ways x {shot} shots + {query} queries need distinct images, but there are too few {several}"
+        "images that the classes do not share. Lower --data.way or --data.shot."
     )
 
 
+def _queries_first(
+    images: Images,
+    classes: Sequence[int],
+    counts: Sequence[int],
+    shot: int,
+    rules: Rules,
+    generator: np.random.Generator,
+) -> list[tuple[int, ...]] | None:
+    """Supports and queries of each class, where not every image may be either; None where there are too few."""
+    sources = images if rules.queries is None else rules.queries
+    allowed = {c: sources[c] for c in classes}
+    if rules.several:
+        others = {c: [sources[other] for other in classes if other != c] for c in classes}
+        allowed = {c: found[np.isin(found, np.concatenate(others[c]))] for c, found in allowed.items()}
+    queries = _distinct(allowed, classes, counts, generator)
+    if queries is None:
+        return None
+    taken = [i for chosen in queries for i in chosen]
+    rest = {c: images[c][~np.isin(images[c], taken)] for c in classes}
+    if not rules.repeat_supports:
+        supports = _distinct(rest, classes, [shot] * len(classes), generator)
+    elif all(len(found) for found in rest.values()):
+        supports = [tuple(int(i) for i in generator.choice(rest[c], size=shot)) for c in classes]
+    else:
+        return None
+    return supports and [s + q for s, q in zip(supports, queries, strict=True)]
+
+
+def _absent(episode: Episode, rules: Rules, generator: np.random.Generator) -> Episode:
+    """The same episode; or, in a share of all, with queries that show none of its classes."""
+    if generator.random() >= rules.absent or rules.lacking is None:
+        return episode
+    found = rules.lacking(episode.classes)
+    if len(found) < len(episode.query):
+        raise FssegError(
+            f"--protocol.absent_queries: {len(found)} images show none of {len(episode.classes)} classes, "
+            f"{len(episode.query)} are needed. Lower --data.way or leave absent queries out."
+        )
+    chosen = generator.choice(found, size=len(episode.query), replace=False)
+    return episode._replace(query=tuple(int(i) for i in chosen), query_way=(NO_WAY,) * len(chosen))
+
+
 def _distinct(
-    images: Mapping[int, npt.NDArray[np.int64]],
+    images: Images,
     classes: Sequence[int],
     counts: Sequence[int],
     generator: np.random.Generator,

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Dataset, Image, Index, Mask, Split, count_pixels
+from fsseg.data.base import Dataset, Image, Index, Mask, count_pixels
 from fsseg.errors import FssegError
+from fsseg.protocol import Split
 
 Plane = npt.NDArray[np.float32]  # H W, or H W 3 for colours
 Point = npt.NDArray[np.float64]  # x y
@@ -87,6 +88,7 @@ class Shapes(Dataset):
 
     name = "Shapes"
     needs_root = False
+    one_size = True
     class_names = tuple(
         f"{texture} {shape}"
         for fold in range(Dataset.folds)

@@ -1,7 +1,7 @@
 """The method contract: what a few-shot segmentation method is to the rest of fsseg."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
@@ -11,8 +11,6 @@ from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import cross_entropy, upsample
 from fsseg.ops.ways import merge_ways
-
-Void = Literal["background", "ignore"]
 
 
 class Features(NamedTuple):
@@ -78,10 +76,21 @@ class Method(nn.Module, ABC):
         """Losses of a batch: ``loss`` is what training minimises, the other entries are its parts."""
 
     def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
-        """Logits of the queries at the resolution of their masks."""
+        """Logits of the queries at the resolution of their masks.
+
+        Where masks differ in size and were filled up, a query's logits stand in its upper left corner, zeros elsewhere.
+        """
         support, query = self.features(batch)
         logits = self.segment(support, batch.support_mask, query)
-        return self.at_pixels(logits, batch)
+        height, width = batch.query_mask.shape[-2:]
+        sizes: list[list[list[int]]] = batch.query_size.tolist()
+        if all(size == [height, width] for queries in sizes for size in queries):
+            return self.at_pixels(logits, batch)
+        canvas = logits.new_zeros((*logits.shape[:3], height, width), dtype=torch.float32)
+        for b, queries in enumerate(sizes):
+            for q, (h, w) in enumerate(queries):
+                canvas[b, q, :, :h, :w] = upsample(logits[b, q].float(), (h, w), self.align_corners)
+        return canvas
 
     def at_pixels(self, logits: Float[Tensor, "*b L h w"], batch: Batch) -> Float[Tensor, "*b L H W"]:
         """Logits, in float32, at the resolution of the query masks."""
@@ -115,15 +124,12 @@ class BinaryMethod(Method):
 
     Args:
         encoder: image encoder.
-        void: what pixels labelled 255 are, in supports and in the loss: ``background`` as in the codes of PMMs and
-            CANet, or ``ignore``. Metrics ignore them either way.
     """
 
     separate_passes: ClassVar[bool] = True
 
-    def __init__(self, encoder: Encoder, void: Void = "background") -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
-        self.void = void
         self.reduce: nn.Module = nn.Identity()
 
     def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
@@ -164,9 +170,8 @@ class BinaryMethod(Method):
         support, query = self.features(batch)
         stages = self._run(support, batch.support_mask, query)
         ways = _labels(batch.classes.shape[1], batch.query_mask)
-        target = (batch.query_mask.unsqueeze(1) == ways.view(-1, 1, 1, 1)).long()  # B N Q H W
-        if self.void == "ignore":
-            target = target.masked_fill(batch.query_mask.unsqueeze(1) == IGNORE, IGNORE)
+        mask = batch.query_mask.unsqueeze(1)
+        target = (mask == ways.view(-1, 1, 1, 1)).long().masked_fill(mask == IGNORE, IGNORE)  # B N Q H W
         losses = [cross_entropy(self.at_pixels(stage, batch), target.flatten(0, 2)) for stage in stages]
         parts = {f"stage{i}": loss for i, loss in enumerate(losses, 1)} if len(losses) > 1 else {}
         return {"loss": torch.stack(losses).sum(), **parts}
@@ -175,7 +180,7 @@ class BinaryMethod(Method):
         """Logits ``BNQ 2 u v`` of each stage."""
         way, queries = support_mask.shape[1], query_feature.shape[1]
         foreground = support_mask == _labels(way, support_mask).view(-1, 1, 1, 1)
-        background = ~foreground if self.void == "background" else ~foreground & (support_mask != IGNORE)
+        background = ~foreground & (support_mask != IGNORE)
         masks = (mask.flatten(0, 1).float() for mask in (foreground, background))
         learnt = self.learn(support_feature.flatten(0, 1), *masks)
         query = query_feature.unsqueeze(1).expand(-1, way, -1, -1, -1, -1).flatten(0, 2)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, Void, named
+from fsseg.methods.base import BinaryMethod, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.matching import DenseComparison
 from fsseg.ops.pooling import cell_average_pool
@@ -39,13 +39,12 @@ class CANet(BinaryMethod):
         fusion: of the shots' comparisons: ``average``, or ``attention`` (a reconstruction; one shot does not train it).
         channels: C of features (256).
         dropout: probability that a channel is dropped, in training (0.5 in the code).
-        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
 
     Raises:
         FssegError: a negative number of iterations.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"iterations", "dropout", "void"})
+    inference_options: ClassVar[frozenset[str]] = frozenset({"iterations", "dropout"})
 
     def __init__(
         self,
@@ -54,9 +53,8 @@ class CANet(BinaryMethod):
         fusion: Literal["average", "attention"] = "average",
         channels: int = 256,
         dropout: float = 0.5,
-        void: Void = "background",
     ) -> None:
-        super().__init__(encoder, void)
+        super().__init__(encoder)
         if iterations < 0:
             raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
         departures = {f"iterations={iterations}": iterations not in (0, 4), "attention": fusion == "attention"}

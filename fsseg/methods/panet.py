@@ -2,7 +2,6 @@
 
 Where paper and official code differ, the code's way is the default (numbers are its own):
 
-- void pixels (255) of a support count as background, in its prototype and in the alignment loss; `support_void`.
 - each shot is pooled on its own and shots are averaged, not their pixels.
 - the alignment regularisation pools the query under its own argmax *at feature resolution*, over all queries; a way
   that the query's prediction lacks is skipped, but the divisor stays shots x ways (eq. 7 has 1 / CKN).
@@ -13,7 +12,7 @@ Where paper and official code differ, the code's way is the default (numbers are
 Ours: batches of episodes in one pass; pooling by the adjoint of the upsampling (`fsseg.ops.pooling`), exact.
 """
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
@@ -47,10 +46,9 @@ class PANet(Method):
         scale: factor of the cosine before the softmax (alpha in section 3.3, 20).
         align: regularise by prototype alignment while training (section 3.4).
         align_weight: lambda of the total loss (eq. 8, 1).
-        support_void: what pixels labelled 255 of a support are: ``background`` as in the code, or ``ignore``.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"scale", "support_void"})
+    inference_options: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     def __init__(
         self,
@@ -58,13 +56,11 @@ class PANet(Method):
         scale: float = 20.0,
         align: bool = True,
         align_weight: float = 1.0,
-        support_void: Literal["background", "ignore"] = "background",
     ) -> None:
         super().__init__(encoder)
         self.scale = scale
         self.align = align
         self.align_weight = align_weight
-        self.support_void = support_void
         self.name = "PANet" if align else "PANet w/o PAR"
 
     def segment(
@@ -87,12 +83,10 @@ class PANet(Method):
         return torch.cat([background.unsqueeze(1), foreground], dim=1)
 
     def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
-        """Foreground and background pixels; pixels of the episode's other classes are in neither."""
+        """Foreground and background pixels; the episode's other classes and ignored pixels are in neither."""
         ways = torch.arange(1, support_mask.shape[1] + 1, device=support_mask.device)
-        background = support_mask == BACKGROUND
-        if self.support_void == "background":
-            background = background | (support_mask == IGNORE)
-        return SupportRegions((support_mask == ways.view(-1, 1, 1, 1)).float(), background.float())
+        foreground = support_mask == ways.view(-1, 1, 1, 1)
+        return SupportRegions(foreground.float(), (support_mask == BACKGROUND).float())
 
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """``loss`` (eq. 8), ``segmentation`` (eq. 4) and, where PAR is on, ``alignment`` (eq. 7)."""

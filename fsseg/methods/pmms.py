@@ -7,7 +7,6 @@ the mixture. Besides:
   enter the first of them (figure 3 shows them entering before ASPP).
 - P-Match adds the comparisons with the prototypes up; they are neither averaged nor concatenated.
 - no gradient passes the mixture nor P-Conv: the supports' features are not trained as supports, only as queries.
-- void pixels are background, in supports and in the loss; `void`.
 - BatchNorm of the comparison runs once per prototype, so its running statistics move K times per step.
 
 Ours: P-Match alone has no history channels (the paper doesn't say what becomes of them); the mixture's start is seeded
@@ -22,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fsseg.encoders import Encoder
-from fsseg.methods.base import BinaryMethod, Void, named
+from fsseg.methods.base import BinaryMethod, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
 from fsseg.ops.matching import DenseComparison
@@ -45,11 +44,10 @@ class PMMs(BinaryMethod):
         hard_selection: samples chosen by the mask instead of weighted by it, as in the paper.
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped in ASPP, in training (0.5 in the code).
-        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
         seed: of the mixture's start.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"rounds", "kappa", "dropout", "void", "seed"})
+    inference_options: ClassVar[frozenset[str]] = frozenset({"rounds", "kappa", "dropout", "seed"})
 
     def __init__(
         self,
@@ -64,10 +62,9 @@ class PMMs(BinaryMethod):
         hard_selection: bool = False,
         channels: int = 256,
         dropout: float = 0.5,
-        void: Void = "background",
         seed: int = 0,
     ) -> None:
-        super().__init__(encoder, void)
+        super().__init__(encoder)
         self.support_gradient = em_gradient
         self.p_conv = p_conv
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)

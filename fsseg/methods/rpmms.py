@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, Void, named
+from fsseg.methods.base import BinaryMethod, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
 from fsseg.ops.matching import DenseComparison
@@ -48,16 +48,13 @@ class RPMMs(BinaryMethod):
         answer: ``last`` stage, ``mean`` of the stages' probabilities, or ``code``: last at one shot, mean at more.
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped, in training (0.5 in the code).
-        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
         seed: of the mixtures' starts.
 
     Raises:
         FssegError: no stage.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset(
-        {"rounds", "kappa", "answer", "dropout", "void", "seed", "redraw"}
-    )
+    inference_options: ClassVar[frozenset[str]] = frozenset({"rounds", "kappa", "answer", "dropout", "seed", "redraw"})
 
     def __init__(
         self,
@@ -73,10 +70,9 @@ class RPMMs(BinaryMethod):
         answer: Literal["code", "last", "mean"] = "code",
         channels: int = 256,
         dropout: float = 0.5,
-        void: Void = "background",
         seed: int = 0,
     ) -> None:
-        super().__init__(encoder, void)
+        super().__init__(encoder)
         if not components:
             raise FssegError("RPMMs: components is empty; one number for each stage is needed, e.g. [1, 3, 6].")
         self.support_gradient = em_gradient

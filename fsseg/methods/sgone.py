@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, Void, named
+from fsseg.methods.base import BinaryMethod, named
 from fsseg.ops.pooling import masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -30,13 +30,12 @@ class SGOne(BinaryMethod):
         fusion: of several shots: ``mean`` of the prototypes, or ``union`` of the predictions (paper, section III-D).
         guidance: channels of the guidance feature (512).
         channels: of the segmentation branch (128).
-        void: what pixels labelled 255 are in supports and in the loss: ``background`` as in the code, or ``ignore``.
 
     Raises:
         FssegError: no channels.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"fusion", "void"})
+    inference_options: ClassVar[frozenset[str]] = frozenset({"fusion"})
 
     def __init__(
         self,
@@ -44,9 +43,8 @@ class SGOne(BinaryMethod):
         fusion: Literal["mean", "union"] = "mean",
         guidance: int = 512,
         channels: int = 128,
-        void: Void = "background",
     ) -> None:
-        super().__init__(encoder, void)
+        super().__init__(encoder)
         if min(guidance, channels) < 1:
             raise FssegError(f"SGOne: guidance {guidance} and channels {channels}; at least 1 is needed.")
         self.name = named("SG-One", {"union": fusion == "union"})

@@ -12,7 +12,7 @@ from fsseg.cli.help import experiment_folder
 TINY = (
     "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
     "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]", "--data.workers=0",
-    "--data.val_episodes=2", "--data.test_runs=2", "--data.test_episodes=10", "--data.episodes=8",
+    "--data.val_episodes=2", "--protocol.runs=2", "--protocol.episodes=10", "--data.episodes=8",
     "--data.batch_size=2", "--trainer.max_steps=4", "--trainer.accelerator=cpu",
 )  # fmt: skip
 QUICKSTART = ("--config", str(experiment_folder() / "quickstart.yaml"), *TINY)

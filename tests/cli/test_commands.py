@@ -61,7 +61,7 @@ def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     ran = fsseg(
         "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.augment", "[]",
         "--model.method.encoder", "ConvNet", "--model.method.encoder.widths", "[8,8]",
-        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--out", "run",
+        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--data.pairs", "any", "--out", "run",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert (tmp_path / "run/last.ckpt").is_file()
@@ -116,7 +116,8 @@ def test_ablations_have_names_of_their_own_in_tables():
 def _small(name: str) -> list[str]:
     """An experiment on the built-in data with a tiny network."""
     return [
-        "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", "--model.method.encoder", "ConvNet", *TINY,
+        "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", "--data.pairs", "any",
+        "--model.method.encoder", "ConvNet", *TINY,
         "--model.method.channels", "8", "--data.test_size", "32", "--data.drop_novel", "false",
     ]  # fmt: skip
 
@@ -226,7 +227,7 @@ def test_resumed_training_equals_an_uninterrupted_one(fsseg, tmp_path):
 def test_encoder_is_called_by_where_its_training_began(fsseg, tmp_path):
     voc = ("--config", "experiments/panet_voc_1shot.yaml", "--data.dataset", "Shapes", "--data.dataset.val", "40")
     tiny = ("--data.size", "16", "--data.augment", "[]", "--data.val_episodes", "0", "--data.workers", "0",
-            "--data.test_runs", "1", "--data.test_episodes", "2")  # fmt: skip
+            "--protocol.runs", "1", "--protocol.episodes", "2")  # fmt: skip
     random = ("--model.method.encoder.weights", "none", "--trainer.max_steps", "1", "--out", "run")
     assert fsseg("fit", *voc, *tiny, *random).code == 0
     ran = fsseg("test", *voc, *tiny, "--ckpt_path", "run/last.ckpt")
@@ -238,7 +239,7 @@ def test_partial_test_is_said_to_be_one(fsseg, trained):
     ran = fsseg("test", "--ckpt_path", str(trained), "--trainer.limit_test_batches", "1", "--out", "part")
     assert "note: only" in ran.out
     assert "classes have queries" not in ran.out
-    ran = fsseg("test", "--ckpt_path", str(trained), "--data.test_runs", "1", "--data.test_episodes", "2")
+    ran = fsseg("test", "--ckpt_path", str(trained), "--protocol.runs", "1", "--protocol.episodes", "2")
     assert "2 of 5 classes have queries; the mean is over these" in ran.out
 
 
@@ -263,7 +264,7 @@ def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained)
     images = {dataset.class_name(c): len(dataset.index.images(c, dataset.numbers("val"))) for c in dataset.novel(0)}
     rarest = min(images, key=images.__getitem__)
     assert images[rarest] < max(images.values())
-    flags = ("--ckpt_path", str(trained), "--data.shot", str(images[rarest]), "--data.test_episodes", "3", "--out", "r")
+    flags = ("--ckpt_path", str(trained), "--data.shot", str(images[rarest]), "--protocol.episodes", "3", "--out", "r")
     refused = fsseg("test", *flags)
     assert refused.code == 2
     assert f"{rarest} ({images[rarest]})" in refused.line
@@ -276,7 +277,7 @@ def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained)
 @pytest.mark.slow
 def test_two_processes_give_the_same_rows(trained, tmp_path):
     """37 episodes: two processes must neither drop one nor count one twice."""
-    command = [*FSSEG, "test", "--ckpt_path", str(trained), "--data.test_runs=1", "--data.test_episodes=37"]
+    command = [*FSSEG, "test", "--ckpt_path", str(trained), "--protocol.runs=1", "--protocol.episodes=37"]
     subprocess.run([*command, "--out", str(tmp_path / "one")], check=True, env=ENVIRONMENT)
     ddp = ["--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu", "--data.workers=1"]
     subprocess.run([*command, *ddp, "--out", str(tmp_path / "two")], check=True, env=ENVIRONMENT)
@@ -311,7 +312,7 @@ def test_ctrl_c_in_a_validation_and_in_a_test(trained, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 4
-    options = ["--data.test_episodes=5000", "--out", str(tmp_path / "test")]
+    options = ["--protocol.episodes=5000", "--out", str(tmp_path / "test")]
     command = [*FSSEG, "test", "--ckpt_path", str(trained), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     read_until(process, "test ")

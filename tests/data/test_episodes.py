@@ -11,11 +11,15 @@ from fsseg.data.episodes import Episodes
 from fsseg.data.sampler import Key
 from fsseg.data.shapes import Shapes
 from fsseg.data.transforms import Augmentation
+from fsseg.data.views import View
 from fsseg.encoders import ConvNet
 from fsseg.episode import Batch, Episode, relabel
 from fsseg.methods import PANet
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
+
+
+VIEW = View(None, support_void="background")  # PANet's
 
 
 @pytest.mark.parametrize("name", ["voc_1way1shot", "voc_2way2shot", "coco_2way1shot"])
@@ -29,7 +33,9 @@ def test_masks_equal_panets_code(name: str, oracle: Oracle) -> None:
             label = next(labels)
             if stored["coco"]:  # an image of COCO brings only the masks of the category that it was drawn for
                 label = np.where(label == class_id, label, 0)
-            (support if k < shot else query).append(relabel(label, classes))
+            role = "support" if k < shot else "query"
+            shown = VIEW.void(relabel(label, classes), role)
+            (support if k < shot else query).append(shown)
     mask = torch.from_numpy(np.stack(support)).unflatten(0, (way, shot)).unsqueeze(0)
     regions = PANet(ConvNet((8,), (1,))).regions(mask)
     assert np.array_equal(regions.foreground[0], stored["support_fg_mask"])
@@ -54,7 +60,7 @@ EPISODE = Episode(classes=(4, 2), support=((3, 23), (1, 21)), query=(43, 41, 61)
 
 
 def load(augment: tuple[str, ...] = (), run: int = 0, number: int = 5, padding: bool = False) -> Batch:
-    return Episodes(shapes(), lambda _: EPISODE, 20, Augmentation(augment), seed=0)[Key(run, number, padding)]
+    return Episodes(shapes(), lambda _: EPISODE, View(20), Augmentation(augment), seed=0)[Key(run, number, padding)]
 
 
 def test_an_episode_holds_its_images_resized_and_relabelled() -> None:
@@ -104,7 +110,7 @@ def test_each_image_is_labelled_for_the_way_that_it_was_drawn_for() -> None:
     dataset = Overlapping(size=32, train=40, val=40)
     dataset._drawn = shapes()._drawn
     twice = EPISODE._replace(support=((3, 23), (3, 21)), query=(3, 23, 43))  # images stand in several roles
-    batch = Episodes(dataset, lambda _: twice, 20, Augmentation([]), seed=0)[Key(0, 0)]
+    batch = Episodes(dataset, lambda _: twice, View(20), Augmentation([]), seed=0)[Key(0, 0)]
     assert batch.support_mask.amin((-2, -1)).tolist() == batch.support_mask.amax((-2, -1)).tolist() == [[1, 1], [2, 2]]
     assert batch.query_mask.amin((-2, -1)).tolist() == batch.query_mask.amax((-2, -1)).tolist() == [1, 2, 2]
 
@@ -119,27 +125,27 @@ class Photos(Shapes):
         return super().mask(number)[: 20 + number % 5, : 32 - number % 7].copy()
 
 
-def photos(episode: Episode, size: int | None, original_truth: bool = False) -> tuple[Photos, Batch]:
+def photos(episode: Episode, view: View) -> tuple[Photos, Batch]:
     dataset = Photos(size=32, train=40, val=40)
     dataset._drawn = shapes()._drawn
-    return dataset, Episodes(dataset, lambda _: episode, size, Augmentation([]), 0, original_truth)[Key(0, 0)]
+    return dataset, Episodes(dataset, lambda _: episode, view, Augmentation([]), 0)[Key(0, 0)]
 
 
 ONE = Episode(classes=(4, 2), support=((3,), (21,)), query=(43,), query_way=(0,))
 
 
 def test_the_truth_may_keep_the_photos_own_size() -> None:
-    dataset, batch = photos(ONE, size=20, original_truth=True)
-    _, resized = photos(ONE, size=20)
+    dataset, batch = photos(ONE, View(20, truth="original"))
+    _, resized = photos(ONE, View(20))
     assert np.array_equal(batch.query_mask[0], relabel(dataset.mask(43), ONE.classes))
     assert batch.query_mask.shape == (1, 23, 31)
     assert resized.query_mask.shape == (1, 20, 20)
-    for name in set(Batch._fields) - {"query_mask"}:
+    for name in set(Batch._fields) - {"query_mask", "query_size"}:
         assert torch.equal(getattr(batch, name), getattr(resized, name))
 
 
 def test_without_a_size_photos_keep_their_own() -> None:
-    dataset, batch = photos(ONE._replace(classes=(4,), support=((3,),)), size=None)
+    dataset, batch = photos(ONE._replace(classes=(4,), support=((3,),)), View(None))
     for image, mask, number in [
         (batch.support_image[0, 0], batch.support_mask[0, 0], 3),
         (batch.query_image[0], batch.query_mask[0], 43),
@@ -149,7 +155,7 @@ def test_without_a_size_photos_keep_their_own() -> None:
 
 
 def test_supports_of_different_sizes_are_padded_with_the_mean_colour_and_ignored_pixels() -> None:
-    dataset, batch = photos(ONE, size=None)  # 23 x 29 and 21 x 32
+    dataset, batch = photos(ONE, View(None))  # 23 x 29 and 21 x 32
     assert batch.support_image.shape == (2, 1, 3, 23, 32)
     for n, number in enumerate((3, 21)):
         height, width = dataset.mask(number).shape
@@ -164,7 +170,7 @@ def test_supports_of_different_sizes_are_padded_with_the_mean_colour_and_ignored
 
 def test_a_crop_may_lose_the_object() -> None:
     crop = {"class_path": "fsseg.data.crop.OldRandomResizedCrop", "init_args": {"scale": [0.02, 0.02]}}
-    episodes = Episodes(shapes(), lambda _: EPISODE, 20, Augmentation([crop]), seed=0)
+    episodes = Episodes(shapes(), lambda _: EPISODE, View(20), Augmentation([crop]), seed=0)
     batches = [episodes[Key(0, number)] for number in range(8)]
     empty = [(batch.support_mask == 0).flatten(2).all(2) for batch in batches]
     assert 0 < int(torch.stack(empty).sum()) < 8 * 4

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from fsseg.data import EpisodeData, Pascal, Shapes
 from fsseg.data.official import panet_episodes, pmms_episodes
 from fsseg.episode import Batch, Episode
 from fsseg.errors import FssegError
+from fsseg.protocol import Protocol
 
 
 class DrawnOnce(Shapes):
@@ -25,17 +27,18 @@ class DrawnOnce(Shapes):
 SHAPES = DrawnOnce(size=32, train=80, val=80)
 
 
+OF_PROTOCOL = {field.name for field in fields(Protocol)} - {"size", "pairs", "min_pixels", "episodes", "seed"}
+TESTED_BY = {"test_episodes": "episodes", "test_seed": "seed", "test_pixels": "min_pixels", "shown_at": "size"}
+
+
 def module(stage: str = "fit", **arguments: Any) -> EpisodeData:
-    small: dict[str, Any] = {
-        "dataset": SHAPES,
-        "size": 16,
-        "episodes": 12,
-        "val_episodes": 12,
-        "test_runs": 2,
-        "test_episodes": 8,
-        "workers": 0,
-    }
-    data = EpisodeData(**small | arguments)
+    """Small episodes; the protocol's options by name, or as in TESTED_BY where data has one of that name."""
+    small: dict[str, Any] = {"dataset": SHAPES, "size": 16, "episodes": 12, "val_episodes": 12, "workers": 0}
+    tested: dict[str, Any] = {"runs": 2, "episodes": 8, "evaluate_at": "input", "support_void": "background"}
+    for name in list(arguments):
+        if name in OF_PROTOCOL or name in TESTED_BY:
+            tested[TESTED_BY.get(name, name)] = arguments.pop(name)
+    data = EpisodeData(**small | arguments, protocol=Protocol(**tested))
     data.setup(stage)
     return data
 
@@ -151,7 +154,7 @@ def test_draw_panet_tests_on_panets_episodes() -> None:
 
 
 def test_draw_pmms_walks_all_images_and_their_novel_classes() -> None:
-    data = module("test", draw="pmms", fold=1, test_shot=2, test_seed=1385, min_pixels=40, test_episodes=90)
+    data = module("test", draw="pmms", fold=1, test_shot=2, test_seed=1385, test_pixels=40, test_episodes=90)
     masks = {i: SHAPES.mask(i) for i in range(80, 160)}
     pairs = [(i, c) for i, mask in masks.items() for c in range(6, 11) if (mask == c).sum() >= 40]
     assert len(pairs) < 90
@@ -204,10 +207,12 @@ def test_photos_may_keep_their_sizes(fake_voc: Path) -> None:
     ("options", "why"),
     [
         ({"size": None, "batch_size": 2}, "size null.*--data.batch_size 1 and --data.query 1 are needed, not 2 and 1"),
-        ({"size": None, "test_batch_size": 2}, "size null.*--data.test_batch_size 1 and .* not 2 and 1"),
+        ({"size": None, "test_batch_size": 2}, "one by one.*--data.test_batch_size 1 and .* not 2 and 1"),
         ({"size": None, "test_size": 16, "query": 2}, "size null.*--data.batch_size 1 and .* not 1 and 2"),
-        ({"evaluate_at": "original", "test_batch_size": 4}, "evaluate_at original.*--data.test_batch_size 1 .* 4 and"),
-        ({"evaluate_at": "original", "query": 2}, "evaluate_at original.*--data.query 1 are needed, not 1 and 2"),
+        (
+            {"shown_at": "own", "test_batch_size": 4},
+            "different sizes are tested one by one.*--data.test_batch_size 1 .* 4",
+        ),
     ],
 )
 def test_photos_of_different_sizes_come_one_by_one(options: dict[str, Any], why: str) -> None:
@@ -277,8 +282,8 @@ def test_no_validation_where_none_is_asked_for() -> None:
 OUT_OF_RANGE = [
     ("fold", 4), ("fold", -1), ("way", 0), ("way", 6), ("shot", 0), ("query", 0), ("size", 7), ("batch_size", 0),
     ("test_shot", 0), ("test_size", 7),
-    ("episodes", 0), ("min_pixels", 0), ("val_episodes", -1), ("test_runs", 0), ("test_episodes", 0),
-    ("test_batch_size", 0), ("seed", -1), ("test_seed", -1), ("workers", -1),
+    ("episodes", 0), ("min_pixels", 0), ("val_episodes", -1),
+    ("test_batch_size", 0), ("seed", -1), ("workers", -1),
 ]  # fmt: skip
 
 

@@ -1,9 +1,10 @@
+import random
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from fsseg.data.official import panet_episodes, pmms_episodes
+from fsseg.data.official import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
 
 
 @pytest.mark.parametrize("name", ["panet_sampling_a", "panet_sampling_b"])
@@ -48,3 +49,47 @@ def test_a_walk_takes_every_pair_once_before_it_is_shuffled() -> None:
         assert {(i, episode.classes[0]) for i in episode.images} <= set(pairs)
         assert episode.query_way == (0,)
     assert pairs == [(i, 1 + i % 3) for i in range(9)]
+
+
+def test_pfenets_walk_takes_images_in_order_and_a_class_of_each() -> None:
+    shown = {10: [1], 11: [1, 2], 12: [2], 13: [1, 2]}
+    images = {1: [10, 11, 13], 2: [11, 12, 13]}
+    episodes = pfenet_episodes(shown, images, shot=2, seed=321, episodes=400)
+    assert [episode.query[0] for episode in episodes[:6]] == [10, 11, 12, 13, 10, 11]
+    for episode in episodes:
+        (class_id,), (support,), (query,) = episode.classes, episode.support, episode.query
+        assert class_id in shown[query]
+        assert len({*support, query}) == 3
+        assert set(support) <= set(images[class_id])
+    of_two = [episode.classes[0] for episode in episodes if episode.query[0] == 11]
+    assert 30 < of_two.count(1) < 70
+    assert episodes == pfenet_episodes(shown, images, 2, 321, 400)
+    # By hand, from Python's generator of seed 321: randint(1, 1); then randint(1, 3) - 1 until it is another image.
+    generator = random.Random(321)
+    generator.randint(1, 1)
+    support: list[int] = []
+    while len(support) < 2:
+        found = images[1][generator.randint(1, 3) - 1]
+        if found != 10 and found not in support:
+            support.append(found)
+    assert episodes[0].support == (tuple(support),)
+
+
+def test_hsnets_walk_repeats_in_order_and_may_repeat_supports() -> None:
+    pairs = [(10, 1), (11, 1), (11, 2), (12, 2), (13, 1), (13, 2)]
+    images = {1: [10, 11, 13], 2: [11, 12, 13]}
+    episodes = hsnet_episodes(pairs, shot=2, seed=0, episodes=60)
+    assert [(episode.query[0], episode.classes[0]) for episode in episodes] == pairs * 10
+    for episode in episodes:
+        assert set(episode.support[0]) <= set(images[episode.classes[0]]) - {episode.query[0]}
+    assert any(len(set(episode.support[0])) == 1 for episode in episodes)
+    # As np.random of seed 0 gives them: the code draws one name at a time, without replacement from all of the class.
+    np.random.seed(0)
+    support: list[int] = []
+    while len(support) < 2:
+        found = int(np.random.choice(images[1], 1, replace=False)[0])
+        if found != 10:
+            support.append(found)
+    assert episodes[0].support == (tuple(support),)
+    distinct = hsnet_episodes(pairs, shot=2, seed=0, episodes=60, repeat=False)
+    assert all(len(set(episode.support[0])) == 2 for episode in distinct)

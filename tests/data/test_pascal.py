@@ -8,6 +8,7 @@ import pytest
 
 from fsseg.data import Pascal, pascal
 from fsseg.errors import FssegError
+from tests.conftest import SHARED
 
 
 def opened(root: Path) -> Pascal:
@@ -200,3 +201,51 @@ def test_a_grey_image_is_read_as_rgb(voc: Path) -> None:
     image = opened(voc.parent).image(3)
     assert image.shape == (27, 27, 3)
     assert (image == image[..., :1]).all()
+
+
+def test_official_pairs_follow_oslsms_size_rule(voc: Path) -> None:
+    """More than two pixels of the class among every 32nd row and column, counted from the second on."""
+    dataset = opened(voc.parent)
+    write_mask(mask_path(voc, 3), grid_mask(range(1, 4)))  # three of class 9, at (1, 1), (1, 33), (1, 65)
+    write_mask(mask_path(voc, 4), grid_mask(range(1, 3)))  # two only
+    beside = np.zeros((70, 100), dtype=np.uint8)
+    beside[2:33, 2:33] = beside[34:65, 34:65] = 9  # 1,922 pixels, none of the grid
+    write_mask(mask_path(voc, 5), beside)
+    for number in (3, 4, 5):
+        image = np.zeros((70, 100, 3), dtype=np.uint8)
+        PIL.Image.fromarray(image).save(voc / "JPEGImages" / f"2007_{number:06d}.jpg")
+    dataset = opened(voc.parent)
+    assert dataset.index.images(9, [3, 4, 5]).tolist() == [3, 4, 5]
+    assert dataset.index.images(9, [3, 4, 5], pairs="official").tolist() == [3]
+    assert dataset.index.images(9, [3, 4, 5], min_pixels=4, pairs="official").tolist() == []
+
+
+def grid_mask(columns: range) -> np.ndarray:
+    mask = np.zeros((70, 100), dtype=np.uint8)
+    mask[1, [32 * (column - 1) + 1 for column in columns]] = 9
+    return mask
+
+
+@pytest.mark.skipif(not (SHARED / "data/VOCdevkit").is_dir(), reason="no photos at hand")
+def test_official_pairs_of_real_photos_near_the_threshold() -> None:
+    """The lists of HSNet and PMMs have the former and lack the latter, though they show the class."""
+    dataset = Pascal()
+    dataset.open(SHARED / "data/VOCdevkit")
+    numbers = {dataset.image_name(i): i for i in dataset.numbers("val")}
+    official = {
+        c: set(dataset.index.images(c, dataset.numbers("val"), pairs="official").tolist()) for c in range(1, 21)
+    }
+    listed = [
+        "2007_007748 15", "2009_002346 12", "2010_001563 12", "2011_001530 10", "2011_001862 11", "2011_001862 12",
+        "2011_002298 9", "2007_005114 13", "2008_006036 13", "2009_000156 12", "2010_000309 17", "2011_000436 17",
+    ]  # fmt: skip
+    missing = [
+        "2007_009084 15", "2009_004099 8", "2011_001020 17", "2007_001594 12", "2007_008802 15", "2007_009841 15",
+        "2008_004687 15", "2011_003085 15", "2010_002512 9", "2007_008110 8", "2011_001862 16", "2010_005160 17",
+    ]  # fmt: skip
+    for text in [*listed, *missing]:
+        name, class_id = text.split()
+        assert numbers[name] in dataset.index.images(int(class_id), dataset.numbers("val")).tolist(), (
+            "it shows the class"
+        )
+        assert (numbers[name] in official[int(class_id)]) == (text in listed), text

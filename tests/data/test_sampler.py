@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsseg.data import sampler
-from fsseg.data.sampler import EpisodeOrder, Key, draw_episode
+from fsseg.data.sampler import PLAIN, EpisodeOrder, Key, Rules, draw_episode
 from fsseg.episode import Episode
 from fsseg.errors import FssegError
 
@@ -115,3 +115,70 @@ def test_training_goes_on_where_it_was() -> None:
 def test_a_test_repeats_the_same_episodes() -> None:
     order = EpisodeOrder(2, 2)
     assert list(order) == list(order)
+
+
+# Rules
+
+SHARED = {1: np.array([0, 1, 2, 3, 4, 5]), 2: np.array([4, 5, 6, 7, 8, 9]), 3: np.array([9, 10, 11, 12, 13])}
+WAYS, SHOTS = 2, 2
+
+
+def drawn(rules: Rules, episodes: int = 300, way: int = WAYS, query: int = 1) -> list[Episode]:
+    return [draw_episode(SHARED, way, SHOTS, query, seed=7, number=i, rules=rules) for i in range(episodes)]
+
+
+def test_queries_come_from_every_way_of_a_run() -> None:
+    ways = Counter(episode.query_way[0] for episode in drawn(PLAIN))
+    assert min(ways[0], ways[1]) > 100
+
+
+def test_queries_that_show_several_classes_do() -> None:
+    episodes = drawn(Rules(several=True))
+    for episode in episodes:
+        assert sum(episode.query[0] in SHARED[c] for c in episode.classes) == 2
+        assert episode.query[0] in SHARED[episode.classes[episode.query_way[0]]]
+        assert len(set(episode.images)) == len(episode.images)
+        for class_id, shots in zip(episode.classes, episode.support, strict=True):
+            assert set(shots) <= set(SHARED[class_id].tolist())
+    assert {frozenset(episode.classes) for episode in episodes} == {frozenset((1, 2)), frozenset((2, 3))}
+
+
+def test_without_an_image_of_several_classes_there_is_no_such_episode() -> None:
+    apart = {1: np.arange(5), 2: np.arange(5, 10)}
+    with pytest.raises(FssegError, match="queries that show several of the classes"):
+        draw_episode(apart, 2, 1, 1, seed=0, number=0, rules=Rules(several=True))
+
+
+def test_supports_may_repeat_but_are_never_the_query() -> None:
+    episodes = drawn(Rules(repeat_supports=True), way=1)
+    assert any(len(set(episode.support[0])) == 1 for episode in episodes)
+    assert all(episode.query[0] not in episode.support[0] for episode in episodes)
+
+
+def test_only_some_images_may_be_queries() -> None:
+    queries = {1: np.array([0]), 2: np.array([8, 9]), 3: np.array([13])}
+    for episode in drawn(Rules(queries=queries)):
+        class_id = episode.classes[episode.query_way[0]]
+        assert episode.query[0] in queries[class_id]
+    supports = {i for episode in drawn(Rules(queries=queries)) for shots in episode.support for i in shots}
+    assert supports == set(range(14)), "any image may be a support"
+
+
+def test_a_share_of_queries_shows_none_of_the_classes_and_the_rest_stay_as_they_are() -> None:
+    def lacking(classes: tuple[int, ...]) -> np.ndarray:
+        shown = np.concatenate([SHARED[c] for c in classes])
+        return np.setdiff1d(np.arange(20), shown)
+
+    plain, episodes = drawn(PLAIN, query=2), drawn(Rules(absent=0.4, lacking=lacking), query=2)
+    absent = [episode for episode in episodes if episode.query_way == (-1, -1)]
+    assert 90 < len(absent) < 150
+    for episode, before in zip(episodes, plain, strict=True):
+        assert (episode.classes, episode.support) == (before.classes, before.support)
+        if episode.query_way == (-1, -1):
+            assert not {*episode.query} & {i for c in episode.classes for i in SHARED[c].tolist()}
+            assert len(set(episode.query)) == 2
+        else:
+            assert episode == before
+    nothing = Rules(absent=0.999, lacking=lambda _: np.array([], dtype=int))
+    with pytest.raises(FssegError, match="0 images show none of 2 classes, 2 are needed"):
+        draw_episode(SHARED, 2, 1, 2, seed=0, number=0, rules=nothing)

@@ -112,14 +112,16 @@ def network(recipe_state: list[np.ndarray]) -> PANet:
 
 
 def one_way(images: np.ndarray, support_mask: np.ndarray, query_mask: np.ndarray) -> Batch:
-    """A 1-way batch of one episode: supports, then one query; images H W 3."""
+    """A 1-way batch of one episode: supports, then one query; images H W 3. Void of a support is background."""
     image = torch.from_numpy(images).permute(0, 3, 1, 2)
     shots = len(support_mask)
     return Batch(
         support_image=image[None, None, :shots],
-        support_mask=torch.from_numpy(support_mask)[None, None],
+        support_mask=torch.from_numpy(np.where(support_mask == IGNORE, np.uint8(0), support_mask))[None, None],
         query_image=image[None, shots:],
         query_mask=torch.from_numpy(query_mask)[None, None],
+        query_size=torch.tensor(query_mask.shape)[None, None],
+        query_way=torch.zeros(1, 1, dtype=torch.long),
         classes=torch.ones(1, 1, dtype=torch.long),
         support_id=torch.arange(shots).view(1, 1, -1),
         query_id=torch.tensor([[shots]]),
@@ -207,12 +209,11 @@ def test_optimiser_is_the_papers() -> None:
     assert len(group["params"]) == len(list(head().parameters()))
 
 
-def test_support_void_is_background_or_nothing() -> None:
+def test_ignored_pixels_of_a_support_are_in_no_region() -> None:
     mask = torch.tensor([0, 1, 2, IGNORE], dtype=torch.uint8).view(1, 1, 1, 1, 4).expand(1, 2, 1, 1, 4)
-    official = PANet(head().encoder).regions(mask).background[0, 0, 0, 0]
-    ignoring = PANet(head().encoder, support_void="ignore").regions(mask).background[0, 0, 0, 0]
-    assert official.tolist() == [1, 0, 0, 1]
-    assert ignoring.tolist() == [1, 0, 0, 0]
+    regions = PANet(head().encoder).regions(mask)
+    assert regions.background[0, 0, 0, 0].tolist() == [1, 0, 0, 0]
+    assert regions.foreground[0, :, 0, 0].tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
 
 
 def test_without_alignment_the_loss_is_the_segmentation_loss(oracle: Oracle) -> None:

@@ -80,7 +80,8 @@ def test_loss(tested: Head) -> None:
 
 @pytest.mark.parametrize(("size", "key"), [((193, 193), "eval_pred"), ((101, 77), "eval_pred_101x77")])
 def test_predictions_at_any_size(tested: Head, size: tuple[int, int], key: str) -> None:
-    batch = tested.one._replace(query_mask=torch.zeros(2, 1, *size, dtype=torch.uint8))
+    sizes = torch.tensor(size).expand(2, 1, 2)
+    batch = tested.one._replace(query_mask=torch.zeros(2, 1, *size, dtype=torch.uint8), query_size=sizes)
     close_prediction(tested.method(batch), tested.stored[key])
 
 

@@ -97,11 +97,7 @@ def one_way(batch: Batch, way: int) -> Batch:
     return batch._replace(**support, query_mask=alone(batch.query_mask), classes=classes)
 
 
-@pytest.mark.parametrize("void", ["background", "ignore"])
-def test_a_way_of_several_is_segmented_as_if_alone_then_merged(
-    method: BinaryMethod, make_batch: MakeBatch, void: str
-) -> None:
-    method.void = void
+def test_a_way_of_several_is_segmented_as_if_alone_then_merged(method: BinaryMethod, make_batch: MakeBatch) -> None:
     batch = make_batch(episodes=2, way=3, shot=2, query=2)
     alone = [low_resolution(method, one_way(batch, way)) for way in range(3)]  # B Q 2 h w
     close(low_resolution(method, batch), merge_ways(torch.stack(alone, dim=2)))
@@ -117,11 +113,9 @@ def test_runs_are_ordered_by_episode_way_and_query(method: BinaryMethod, make_ba
         close(runs[:, way], low_resolution(method, one_way(batch, way)))
 
 
-@pytest.mark.parametrize("void", ["background", "ignore"])
 def test_the_loss_of_several_ways_is_that_of_one_binary_problem_each(
-    method: BinaryMethod, make_batch: MakeBatch, void: str
+    method: BinaryMethod, make_batch: MakeBatch
 ) -> None:
-    method.void = void
     batch = make_batch(episodes=2, way=3, query=2)
     alone = [method.loss(one_way(batch, way)) for way in range(3)]
     together = method.loss(batch)
@@ -144,15 +138,9 @@ def test_episodes_of_a_batch_do_not_meet(method: BinaryMethod, make_batch: MakeB
     close(method(batch), torch.cat([method(episode) for episode in alone]))
 
 
-@pytest.mark.parametrize("void", ["background", "ignore"])
-def test_void_of_the_query_is_background_or_left_out_of_the_loss(
-    method: BinaryMethod, make_batch: MakeBatch, void: str
-) -> None:
-    method.void = void
+def test_void_of_the_query_is_left_out_of_the_loss(method: BinaryMethod, make_batch: MakeBatch) -> None:
     batch = make_batch(episodes=2, query=2)
     target = batch.query_mask.flatten(0, 1).long()
-    if void == "background":
-        target = torch.where(target == IGNORE, 0, target)
     expected = F.cross_entropy(method(batch).flatten(0, 1), target, ignore_index=IGNORE)
     losses = method.loss(batch)
     close(losses.get("stage2", losses["loss"]), expected)
@@ -171,19 +159,15 @@ def test_the_whole_network_may_have_another_precision(
     assert method.loss(batch)["loss"].item() == pytest.approx(loss.item(), rel=tolerance)
 
 
-def test_void_of_the_support_is_background_or_nothing(method: BinaryMethod, make_batch: MakeBatch) -> None:
+def test_void_of_the_support_is_neither_foreground_nor_background(method: BinaryMethod, make_batch: MakeBatch) -> None:
     batch = make_batch()
-    given: dict[str, list[Tensor]] = {"background": [], "ignore": []}
+    masks: list[Tensor] = []
     learn = method.learn
-    for void, masks in given.items():
-        method.void = void
-        method.learn = lambda feature, *pair, kept=masks: kept.extend(pair) or learn(feature, *pair)
-        method(batch)
+    method.learn = lambda feature, *pair: masks.extend(pair) or learn(feature, *pair)
+    method(batch)
     label = batch.support_mask[0]
-    expected = {"background": label != 1, "ignore": label == 0}
-    for void, (foreground, background) in given.items():
-        assert torch.equal(foreground, (label == 1).float())
-        assert torch.equal(background, expected[void].float())
+    assert torch.equal(masks[0], (label == 1).float())
+    assert torch.equal(masks[1], (label == 0).float())
 
 
 def test_supports_and_queries_pass_the_encoder_separately_supports_first(

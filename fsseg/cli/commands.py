@@ -1,0 +1,186 @@
+"""fit, validate and test: what they do once everything is built."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fsseg.benchmark.tables import Table
+from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
+from fsseg.cli import checkpoint, folders
+from fsseg.cli.libraries import plain_errors, quieten
+from fsseg.cli.lightning import Commands
+from fsseg.cli.parser import check_yaml
+from fsseg.cli.protocols import chosen
+from fsseg.cli.report import Report, describe
+from fsseg.errors import INTERRUPTED, FssegError
+from fsseg.task import read_card
+
+_CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
+_AS_TEST = {"--data.shot": "--data.test_shot"}  # what a test is asked for wins over the experiment's test_...
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``fit``, ``validate`` or ``test`` with arguments that the dispatcher has put in order."""
+    quieten()
+    arguments, protocols = _without(arguments, "--protocols")
+    if protocols is not None and arguments[0] != "test":
+        raise FssegError("--protocols is for `test`; fit and validate take one --protocol.name.")
+    ckpt_path = _value(arguments, "--ckpt_path")
+    flags = {word.partition("=")[0] for word in arguments}
+    if ckpt_path is not None and "--config" not in flags:
+        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, read_card(ckpt_path))]
+    elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
+        f.endswith(".help") for f in flags
+    ):
+        raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
+    if arguments[0] != "fit":
+        for option, tested in _AS_TEST.items():
+            value = _value(arguments, option)
+            if value is not None and tested not in flags:
+                arguments.append(f"{tested}={value}")
+    for path in [word for before, word in pairwise(arguments) if before == "--config"]:
+        check_yaml(path)
+    if protocols is not None:
+        return _under_each(arguments, chosen(protocols))
+    return _run(arguments).code
+
+
+def _run(arguments: list[str], alone: bool = True) -> "Runs":
+    try:
+        with plain_errors():
+            return Runs(arguments, alone)
+    finally:
+        folders.forget()
+
+
+def _under_each(arguments: list[str], names: Sequence[str]) -> int:
+    """Test under one protocol after another, and show them side by side; one that is not possible says why."""
+    arguments, out = _without(arguments, "--out")
+    arguments, name = _without(arguments, "--protocol.name")
+    if name is not None:
+        raise FssegError("--protocols names the protocols; leave --protocol.name out.")
+    ckpt_path = _value(arguments, "--ckpt_path")
+    config = Path(_value(arguments, "--config") or "untrained").stem
+    beside = Path(ckpt_path).parent if ckpt_path else Path("runs") / config
+    folder = folders.empty(Path(out)) if out else folders.fresh(beside / "protocols")
+    outcomes = []
+    for name in names:
+        print(f"protocol {name}", file=sys.stderr, flush=True)
+        try:
+            ran = _run([*arguments, f"--protocol.name={name}", f"--out={folder / name}"], alone=False)
+            outcomes.append(Outcome(name, ran.table))
+        except FssegError as error:
+            outcomes.append(Outcome(name, None, str(error)))
+    if not any(outcome.table for outcome in outcomes):
+        raise FssegError(f"no protocol can be tested here. {names[0]}: {outcomes[0].refused}")
+    folders.write_whole(folder / "protocols.md", side_by_side_markdown(outcomes))
+    folders.write_whole(folder / "protocols.json", side_by_side_json(outcomes))
+    print(f"\n{side_by_side(outcomes)}\n\n  table     {folder}/protocols.md  protocols.json")
+    print(f"  each      {folder}/{{{','.join(o.name for o in outcomes if o.table)}}}/")
+    return 0
+
+
+def _value(arguments: list[str], name: str) -> str | None:
+    """Value of a flag, in either form, the last one given."""
+    return _without(arguments, name)[1]
+
+
+def _without(arguments: list[str], name: str) -> tuple[list[str], str | None]:
+    """The arguments without a flag, and its value, the last one given; None where it is not."""
+    kept, value, position = [], None, 0
+    while position < len(arguments):
+        word = arguments[position]
+        if word.startswith(f"{name}="):
+            value = word.partition("=")[2]
+        elif word == name and position + 1 < len(arguments):
+            position += 1
+            value = arguments[position]
+        elif word == name:
+            raise FssegError(f"{name} needs a value.")
+        else:
+            kept.append(word)
+        position += 1
+    return kept, value
+
+
+class Runs(Commands):
+    """Runs a command, once `Commands` has built what it needs.
+
+    Args:
+        arguments: the command and its flags.
+        alone: it is not one of several tests, whose tables are shown together.
+    """
+
+    def __init__(self, arguments: list[str], alone: bool) -> None:
+        self.alone = alone
+        self.table: Table | None = None  # of a test
+        super().__init__(arguments)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        {"fit": self._fit, "validate": self._validate, "test": self._test}[subcommand]()
+
+    def _fit(self) -> None:
+        self.datamodule.setup("fit")  # whatever it refuses, it refuses before a file is written
+        leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
+        with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
+            if leader and not fast:
+                folders.make(self.folder)
+                folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
+            try:
+                super()._run_subcommand("fit")
+            except SystemExit:  # Lightning's, after a Ctrl-C
+                if not (self.last.interrupted and self.last.path.is_file()):
+                    raise
+        if leader and self.last.path.is_file():
+            done, following = ("stopped at", "fit") if self.last.interrupted else ("trained to", "test")
+            print(f"\n{done} step {self.trainer.global_step:,}: {self.last.path}")
+            print(f"next: fsseg {following} --ckpt_path {self.last.path}")
+            if self.last.best_path.is_file():
+                print(f"best on {_CHOSEN[self.protocol.selection]}: {self.last.best_path}")
+        self.code = INTERRUPTED if self.last.interrupted else 0
+
+    def _validate(self) -> None:
+        data = self.datamodule
+        if data.val_episodes == 0:
+            raise FssegError("--data.val_episodes 0 leaves nothing to validate.")
+        super()._run_subcommand("validate")
+        metrics = self.trainer.callback_metrics
+        if not metrics:
+            raise FssegError("no base class has enough val images for validation episodes. Lower --data.shot.")
+        if not self.trainer.is_global_zero:
+            return
+        tested = describe(self.model, data, self._get(self.config, "ckpt_path"), self.card, self.trainer.precision)
+        print(f"{tested.setting.method}  {tested.setting.encoder}  {tested.checkpoint}")
+        classes = "novel" if data.validated == data.novel else "base"
+        print(f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.val_episodes} episodes")
+        for key, name in {"val/mean_iou": "mean-IoU", "val/binary_iou": "binary-IoU"}.items():
+            print(f"  {name:12}{100 * float(metrics[key]):.1f}")
+
+    def _test(self) -> None:
+        config = self.config[str(self.subcommand)]
+        if not self.alone and self.trainer.world_size > 1:
+            raise FssegError("--protocols tests in one process: --trainer.devices 1 is needed.")
+        folder = folders.empty(Path(config.out)) if config.out else folders.fresh(self._result_path(config))
+        with folders.result_folder(folder) as part:
+            self.datamodule.setup("test")
+            tested = describe(self.model, self.datamodule, config.ckpt_path, self.card, self.trainer.precision)
+            report = Report(tested, self.datamodule.dataset, part)
+            self.trainer.callbacks.append(report)
+            super()._run_subcommand("test")
+            if self.trainer.is_global_zero:
+                if report.table is None:
+                    raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
+                folders.write_whole(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
+        self.table = report.table
+        if self.trainer.is_global_zero and self.alone:
+            print(report.text(folder))
+
+    def _result_path(self, config: Any) -> Path:
+        if config.ckpt_path:
+            return Path(config.ckpt_path).parent / "test"
+        return Path("runs") / self.experiment / f"fold{config.data.fold}" / "test-untrained"
