@@ -21,7 +21,10 @@ from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.task import read_card
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
-_AS_TEST = {"--data.shot": "--data.test_shot"}  # what a test is asked for wins over the experiment's test_...
+_AS_TEST = {
+    "--data.shot": "--data.test_shot",
+    "--data.support_annotation": "--data.test_support_annotation",
+}  # what a test is asked for wins over the experiment's test_...
 
 
 def run(arguments: list[str]) -> int:

@@ -32,6 +32,7 @@ _OPTIONS = {
     "--data.fold 0 .. 3": "which classes are novel",
     "--data.way N": "classes per episode",
     "--data.shot K": "supports per class (--data.test_shot where the test's differ)",
+    "--data.support_annotation A": "mask, scribble or box",
     "--data.missing_classes skip": "go on without classes that have too few images",
     "--model.method.OPTION VALUE": "an option of the method, e.g. --model.method.align false",
     "--model.method.encoder.weights W": "imagenet, none, or a file",

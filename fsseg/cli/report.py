@@ -120,9 +120,11 @@ def describe(
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
     name = method.name if card else f"{type(method).__name__}-init"
-    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot)
+    annotation = data.test_support_annotation
+    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot, annotation)
     origin = f"{ckpt_path} (step {card['step']:,})" if card else "untrained"
     details = [
+        *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
         *([f"{data.query} queries"] if data.query > 1 else []),
         *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
         *([] if precision.startswith("32") else [f"precision {precision}"]),

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fsseg.data.boxes import Box, parts
 from fsseg.episode import BACKGROUND, IGNORE, relabel
 from fsseg.errors import FssegError
 from fsseg.protocol import Pairs, Split
@@ -94,6 +95,7 @@ class Dataset(ABC):
         needs_root: whether `open` needs a folder.
         family: ``pascal`` or ``coco`` where protocols have values of their own for it; empty elsewhere.
         one_size: all images have one size, so that they fit into a batch as they are.
+        weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
         note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
     """
 
@@ -103,6 +105,7 @@ class Dataset(ABC):
     needs_root: ClassVar[bool] = True
     family: ClassVar[str] = ""
     one_size: ClassVar[bool] = False
+    weak: frozenset[int] = frozenset()
     note: str = ""
     index: Index
 
@@ -163,6 +166,13 @@ class Dataset(ABC):
             own: the way that the image was drawn for; its label wins where classes overlap. None: the later way wins.
         """
         return relabel(self.mask(number), classes)
+
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of the instances of a class that an image shows; of its connected parts where instances are unknown.
+
+        A data set that knows its instances overrides this.
+        """
+        return parts(self.episode_mask(number, (class_id,)) == 1)
 
 
 def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda: "a mask") -> npt.NDArray[np.int32]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fsseg.data.base import Dataset, Image, Mask
+from fsseg.data.boxes import Box
 from fsseg.data.coco_annotations import AnnotatedImage, read_annotations
 from fsseg.data.coco_masks import find_regions
 from fsseg.data.files import cache_folder, fingerprint, read_image, tracked
@@ -31,7 +32,7 @@ _COMPLETE: dict[Year, dict[Split, int]] = {
     2017: {"train": 118_287, "val": 5_000},
     2014: {"train": 82_783, "val": 40_504},
 }
-_FORMAT = 1  # of the cache; raise it when what is stored, or how it is found, changes
+_FORMAT = 2  # of the cache; raise it when what is stored, or how it is found, changes
 
 
 @contextmanager
@@ -156,6 +157,10 @@ class Coco(Dataset):
             ways = [own]
         return paint(self._regions, number, [(classes[way], way + 1) for way in ways], IGNORE)
 
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of a class's objects, crowds left out; of its region's parts where a crowd is all there is."""
+        return self._regions.boxes(number, class_id) or super().boxes(number, class_id)
+
     def __getstate__(self) -> dict[str, Any]:
         """All but the index, which lies in the mapped regions: workers map it too."""
         return {name: value for name, value in self.__dict__.items() if name != "index"}
@@ -179,8 +184,7 @@ class Coco(Dataset):
 
     def _regions_of(self, annotated: Iterable[AnnotatedImage]) -> Iterator[ImageRegions]:
         for image in annotated:
-            regions = find_regions(image, self.masks, self.crowds)
-            yield ImageRegions(image.name, image.height, image.width, regions)
+            yield find_regions(image, self.masks, self.crowds)
 
     def _tell(self) -> None:
         """Set name and note."""

@@ -1,14 +1,15 @@
 """What an image of COCO shows of each class: exact regions, and two older codes' wrong ones for reproduction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
+from fsseg.data.boxes import Box
 from fsseg.data.coco_annotations import AnnotatedImage, Annotation, Points, exact, polygons
-from fsseg.data.regions import Code, decode
+from fsseg.data.regions import Code, ImageRegions, decode
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, Masks
 
@@ -16,8 +17,8 @@ Canvas = npt.NDArray[np.uint8]  # H W
 Fill = Callable[[Canvas, npt.NDArray[np.int32], int], object]  # canvas, points x 2, colour
 
 
-def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> dict[int, Code]:
-    """Region of each class id that an image shows; of minus a class id: what only a crowd of it covers.
+def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRegions:
+    """What an image shows: a region per class, and the boxes of its objects.
 
     Args:
         image: with its annotations.
@@ -28,20 +29,28 @@ def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> dict[in
     Raises:
         FssegError: a segmentation is malformed.
     """
+    exact_regions = [(annotation, _region(image, annotation)) for annotation in image.annotations]
     if masks == "exact":
-        codes = _exact(image, crowds)
+        codes = _exact(exact_regions, crowds)
     elif masks == "first_polygon_convex":
         codes = _first_polygon_convex(image)
     else:
         codes = _first_polygon_map(image)
-    return {kind: code for kind, code in codes.items() if rle.area(code)}
+    shown = {kind: code for kind, code in codes.items() if rle.area(code)}
+    objects = [(annotation.class_id, _box(code)) for annotation, code in exact_regions if not annotation.crowd]
+    return ImageRegions(image.name, image.height, image.width, shown, [o for o in objects if o[1].pixels])
 
 
-def _exact(image: AnnotatedImage, crowds: Crowds) -> dict[int, Code]:
+def _box(code: Code) -> Box:
+    left, top, width, height = (int(value) for value in rle.toBbox(code))
+    return Box(top, left, top + height, left + width, int(rle.area(code)))
+
+
+def _exact(regions: Sequence[tuple[Annotation, Code]], crowds: Crowds) -> dict[int, Code]:
     objects: dict[int, list[Code]] = {}
-    for annotation in image.annotations:
+    for annotation, code in regions:
         kind = -annotation.class_id if annotation.crowd and crowds == "ignore" else annotation.class_id
-        objects.setdefault(kind, []).append(_region(image, annotation))
+        objects.setdefault(kind, []).append(code)
     codes = {kind: rle.merge(parts) for kind, parts in objects.items()}
     for kind in codes:
         if kind < 0 and -kind in codes:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fsseg.data.base import Dataset
 from fsseg.data.official import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
+from fsseg.data.pairs import whole
 from fsseg.data.sampler import PLAIN, Images, Key, Numbers, Rules, draw_episode
 from fsseg.episode import Episode
 from fsseg.protocol import Protocol
@@ -34,16 +35,18 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
         images: image numbers of each novel class id, by the protocol's rule.
         sizes: way, shot, query.
     """
+    queries = whole(dataset, images)
     if protocol.draw == "seeded":
         rules = Rules(
+            queries=None if queries is images else queries,
             several=protocol.queries == "several",
             repeat_supports=protocol.repeat_supports,
             absent=protocol.absent_queries,
-            lacking=partial(_lacking, dataset, numbers=np.asarray(dataset.numbers(protocol.split))),
+            lacking=partial(_lacking, dataset, numbers=_whole_numbers(dataset, protocol)),
         )
         return seeded(images, sizes, protocol.seed, rules)
     seeds = range(protocol.seed, protocol.seed + protocol.runs)
-    return listed([_as_code(protocol, dataset, images, sizes, seed) for seed in seeds])
+    return listed([_as_code(protocol, dataset, queries, sizes, seed) for seed in seeds])
 
 
 def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes, seed: int) -> list[Episode]:
@@ -60,6 +63,10 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
     pixels = dataset.index.pixels
     walk = {n: [c for c in lists if pixels[n, c]] for n in sorted({number for number, _ in pairs})}
     return pfenet_episodes(walk, lists, shot, seed, episodes)
+
+
+def _whole_numbers(dataset: Dataset, protocol: Protocol) -> Numbers:
+    return np.array([n for n in dataset.numbers(protocol.split) if n not in dataset.weak], dtype=np.int64)
 
 
 # Functions of the module, since workers that are not forked get them pickled.

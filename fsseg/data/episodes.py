@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
 
+from fsseg.data.annotations import Annotator
 from fsseg.data.base import Dataset, Image, Mask
 from fsseg.data.sampler import Key
 from fsseg.data.transforms import Augmentation
@@ -30,14 +31,22 @@ class Episodes(TorchDataset[Batch]):
         dataset: opened data set.
         episode: the episode of a key.
         view: sizes of images and masks, and what void is.
+        annotator: draws the supports' masks, or what stands in for them.
         augmentation: applied to each image of the episode on its own.
         seed: of the augmentation, together with run, number and position within the episode.
     """
 
     def __init__(
-        self, dataset: Dataset, episode: Callable[[Key], Episode], view: View, augmentation: Augmentation, seed: int
+        self,
+        dataset: Dataset,
+        episode: Callable[[Key], Episode],
+        view: View,
+        augmentation: Augmentation,
+        seed: int,
+        annotator: Annotator | None = None,
     ) -> None:
         self.dataset, self.episode, self.view, self.augmentation, self.seed = dataset, episode, view, augmentation, seed
+        self.annotator = annotator or Annotator(dataset)
 
     def __getitem__(self, key: Key) -> Batch:
         """One episode as a `Batch` without its first dimension."""
@@ -73,9 +82,19 @@ class Episodes(TorchDataset[Batch]):
                 f"image {self.dataset.image_name(number)} is {image.shape[1]}x{image.shape[0]}, its mask "
                 f"{mask.shape[1]}x{mask.shape[0]}. Replace one."
             )
-        image, mask = self.augmentation(image, self.view.void(mask, role), seed)
+        image, mask = self.augmentation(image, self._annotated(number, mask, classes, own, role, seed), seed)
         shown = self.view.mask(mask) if role == "support" else self.view.true_mask(mask)
         return self.view.image(image), shown
+
+    def _annotated(
+        self, number: int, mask: Mask, classes: Sequence[int], own: int | None, role: str, seed: int
+    ) -> Mask:
+        """The mask as it is annotated: what a weak annotation leaves open is neither void nor background."""
+        if number in self.dataset.weak:
+            return mask
+        if own is None or role == "query" or self.annotator.annotation == "mask":
+            return self.view.void(mask, role)
+        return self.annotator(number, mask, classes, own, seed)
 
 
 def collate(episodes: Sequence[Batch]) -> Batch:

@@ -10,10 +10,12 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from fsseg.data.annotations import Annotation, Annotator, BoxInstance
 from fsseg.data.base import Dataset
 from fsseg.data.draws import Draw, drawn, seeded
 from fsseg.data.episodes import Episodes, collate
-from fsseg.data.sampler import EpisodeOrder, Numbers
+from fsseg.data.pairs import Need, class_images, whole
+from fsseg.data.sampler import PLAIN, EpisodeOrder, Numbers, Rules
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
 from fsseg.episode import Batch
@@ -21,7 +23,7 @@ from fsseg.errors import FssegError
 from fsseg.protocol import Pairs, Protocol, Void
 
 _FLIP = {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}
-_NAMED = 5  # classes that an error lists
+Missing = Literal["error", "skip"]
 
 
 class EpisodeData(LightningDataModule):
@@ -53,6 +55,10 @@ class EpisodeData(LightningDataModule):
         support_void: what pixels labelled 255 are in supports of training: ``background`` (all seed codes), or
             ``ignore``.
         query_void: what they are in the training loss: ``ignore`` (PANet), or ``background`` (PMMs, CANet).
+        support_annotation: what supports of training are annotated with: ``mask``, ``scribble`` or ``box``.
+        test_support_annotation: the same of validation and test; ``support_annotation`` where it is not given (PANet
+            trains with masks and tests with all three, table 6).
+        box_instance: whose box: the ``largest`` instance's (PANet's code), or a ``random`` one's (its paper).
         missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
         val_episodes: validation episodes.
         test_batch_size: validation and test episodes per step.
@@ -83,7 +89,10 @@ class EpisodeData(LightningDataModule):
         min_pixels: int = 1,
         support_void: Void = "background",
         query_void: Void = "ignore",
-        missing_classes: Literal["error", "skip"] = "error",
+        support_annotation: Annotation = "mask",
+        test_support_annotation: Annotation | None = None,
+        box_instance: BoxInstance = "largest",
+        missing_classes: Missing = "error",
         val_episodes: int = 200,
         test_batch_size: int = 1,
         seed: int | None = None,
@@ -95,10 +104,12 @@ class EpisodeData(LightningDataModule):
         self.way, self.shot, self.query, self.size = way, shot, query, size
         self.test_shot = shot if test_shot is None else test_shot
         self.test_size = size if test_size is None else test_size
-        self._shot_option = {"train": "shot", "test": "shot" if test_shot is None else "test_shot"}
+        self._test_shot_option = "shot" if test_shot is None else "test_shot"
         self.batch_size, self.episodes, self.augment = batch_size, episodes, augment
         self.drop_novel, self.pairs, self.min_pixels = drop_novel, pairs, min_pixels
         self.support_void, self.query_void = support_void, query_void
+        self.support_annotation, self.box_instance = support_annotation, box_instance
+        self.test_support_annotation = test_support_annotation or support_annotation
         self.missing_classes = missing_classes
         self.val_episodes, self.test_batch_size = val_episodes, test_batch_size
         self.seed, self.workers = seed or 0, workers
@@ -165,15 +176,15 @@ class EpisodeData(LightningDataModule):
             numbers: Any = self.dataset.numbers("train")
             if self.drop_novel:
                 numbers = self.dataset.index.without(self.novel, numbers)
-            self._train = self._class_images("train", numbers, self.base, self.missing_classes)
+            self._train = self._images(self.base, numbers, "train", self.missing_classes)
             self._augmentation = Augmentation(self.augment)
         if stage in ("fit", "validate"):
             numbers = self.dataset.numbers("val")
-            self._val = self._class_images("test", numbers, self.validated, "skip") if self.val_episodes else {}
+            self._val = self._images(self.validated, numbers, "val", "skip") if self.val_episodes else {}
         if stage == "test":
-            rule = (self.protocol.pairs, self.protocol.min_pixels)
-            numbers = self.dataset.numbers(self.protocol.split)
-            self._test = self._class_images("test", numbers, self.novel, self.missing_classes, rule)
+            self._test = self._images(
+                self.novel, self.dataset.numbers(self.protocol.split), "test", self.missing_classes
+            )
             self.skipped = tuple(c for c in self.novel if c not in self._test)
 
     @property
@@ -196,45 +207,27 @@ class EpisodeData(LightningDataModule):
         """(Image, class) pairs that test episodes are drawn from."""
         return sum(len(found) for found in self._test.values())
 
-    def _class_images(
-        self, role: str, numbers: Any, classes: tuple[int, ...], missing: str, rule: tuple[Pairs, int] | None = None
-    ) -> dict[int, Numbers]:
-        pairs, least = rule or (self.pairs, self.min_pixels)
-        images = {c: self.dataset.index.images(c, numbers, least, pairs) for c in classes}
-        need = self._shots(role) + self.query
-        few = {c: len(found) for c, found in images.items() if len(found) < need}
-        enough = {c: found for c, found in images.items() if c not in few}
-        if (few and missing == "error") or len(enough) < self.way:
-            raise FssegError(self._too_few(role, few, can_skip=len(enough) >= self.way))
-        return enough
-
-    def _too_few(self, role: str, few: dict[int, int], can_skip: bool) -> str:
-        shot, query, option = self._shots(role), self.query, self._shot_option[role]
-        names = [f"{c} {self.dataset.class_name(c)} ({n})" for c, n in few.items()]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        skip = ", or leave classes out with --data.missing_classes skip" if can_skip else ""
-        split = "train" if role == "train" else self.protocol.split
-        return (
-            f"{self.way}-way {shot}-shot with {query} query needs {shot + query} {split} images a class; too few show: "
-            f"{', '.join(names[:_NAMED])}{more}. Lower --data.{option}, choose another fold{skip}."
-        )
-
-    def _shots(self, role: str) -> int:
-        """Supports per class, in training or in validation and test."""
-        return self.shot if role == "train" else self.test_shot
+    def _images(self, classes: tuple[int, ...], numbers: Any, role: str, missing: Missing) -> dict[int, Numbers]:
+        """Image numbers of each class, by the rule for training and validation or by the protocol's."""
+        rule = (self.protocol.pairs, self.protocol.min_pixels) if role == "test" else (self.pairs, self.min_pixels)
+        split = {"train": "train", "val": "val"}.get(role, self.protocol.split)
+        shot, option = (self.shot, "shot") if role == "train" else (self.test_shot, self._test_shot_option)
+        need = Need(self.way, shot, self.query, split, option)
+        return class_images(self.dataset, classes, numbers, *rule, need, missing)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training episodes; each epoch, and each resumed training, goes on with the next numbers."""
         view = View(self.size, support_void=self.support_void, query_void=self.query_void)
-        draw = seeded(self._train, (self.way, self.shot, self.query), self.seed)
-        source = Episodes(self.dataset, draw, view, self._augmentation, self.seed)
+        draw = self._seeded(self._train, self.shot)
+        annotator = Annotator(self.dataset, self.support_annotation, self.box_instance)
+        source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator)
         return self._loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes on val images, the same in every epoch, shown as in the test."""
         if not self._val:
             return []
-        source = self._tested(seeded(self._val, (self.way, self.test_shot, self.query), self.seed))
+        source = self._tested(self._seeded(self._val, self.test_shot))
         return self._loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -247,7 +240,13 @@ class EpisodeData(LightningDataModule):
         protocol = self.protocol
         size = None if isinstance(protocol.size, str) else protocol.size
         view = View(size, protocol.resize, protocol.evaluate_at, protocol.support_void, protocol.void)
-        return Episodes(self.dataset, draw, view, Augmentation([]), self.seed)
+        annotator = Annotator(self.dataset, self.test_support_annotation, self.box_instance)
+        return Episodes(self.dataset, draw, view, Augmentation([]), self.seed, annotator)
+
+    def _seeded(self, images: dict[int, Numbers], shot: int) -> Draw:
+        queries = whole(self.dataset, images)
+        rules = PLAIN if queries is images else Rules(queries=queries)
+        return seeded(images, (self.way, shot, self.query), self.seed, rules)
 
     def _consumed(self) -> int:
         """Episodes that the training has taken so far, all processes together; a checkpoint brings the count along."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg.data.base import Dataset, Image, Mask, count_grid, count_pixels
+from fsseg.data.boxes import Box, boxes_of
 from fsseg.data.files import cached_index, image_size, read_image, read_mask
 from fsseg.errors import FssegError
 from fsseg.protocol import Split
@@ -23,6 +24,7 @@ _LISTS = {
     ),
     "val": ("SegmentationAug/val", "Segmentation/val"),
 }
+_OBJECTS = ("SegmentationObjectAug", "SegmentationObject")  # instance maps
 _COMPLETE = {"train": 10_582, "val": 1_449}
 
 
@@ -74,6 +76,21 @@ class Pascal(Dataset):
     def mask(self, number: int) -> Mask:
         """An image's mask: class ids, 0 background, 255 void."""
         return read_mask(self._mask_path(number))
+
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of instances, from SegmentationObjectAug (or SegmentationObject) where the image has a map there.
+
+        Raises:
+            FssegError: the map cannot be read, or is of another size than the mask.
+        """
+        for folder in _OBJECTS:
+            path = self._folder / folder / f"{self._names[number]}.png"
+            if path.is_file():
+                mask, instances = self.mask(number), read_mask(path)
+                if instances.shape != mask.shape:
+                    raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
+                return boxes_of(instances, mask == class_id)
+        return super().boxes(number, class_id)
 
     def _image_path(self, number: int) -> Path:
         return self._folder / "JPEGImages" / f"{self._names[number]}.jpg"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pycocotools import mask as rle
 
 from fsseg.data.base import Index
+from fsseg.data.boxes import Box
 from fsseg.errors import FssegError
 
 Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, width], "counts": bytes}
@@ -23,8 +24,10 @@ Region = npt.NDArray[np.bool_]  # H W
 Arrays = dict[str, npt.NDArray[Any]]
 
 # names, sizes (height, width), pixels (as in `Index`): one row per image. Regions lie image by image: `first` says
-# where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. `train`: images of that split.
-_ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "train")
+# where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. Objects lie image by image too:
+# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `train`: images of that split.
+_ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
+           "object_boxes", "train")  # fmt: skip
 
 
 class ImageRegions(NamedTuple):
@@ -35,12 +38,14 @@ class ImageRegions(NamedTuple):
         height: of the image.
         width: of the image.
         codes: region of each class id; of minus a class id: pixels to ignore in episodes of that class.
+        objects: class id and box of each object.
     """
 
     name: str
     height: int
     width: int
     codes: Mapping[int, Code]
+    objects: Sequence[tuple[int, Box]] = ()
 
 
 class Regions:
@@ -94,6 +99,12 @@ class Regions:
         except ValueError as error:
             raise FssegError(f"the cache {self.folder} is damaged. Delete it; it is made anew.") from error
 
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of the objects of a class on an image."""
+        begin, end = self.arrays["first_object"][number : number + 2].tolist()
+        own = self.arrays["object_kinds"][begin:end] == class_id
+        return [Box(*box) for box in self.arrays["object_boxes"][begin:end][own].tolist()]
+
     def _kinds(self, number: int) -> list[int]:
         begin, end = self.arrays["first"][number : number + 2].tolist()
         kinds: list[int] = self.arrays["kinds"][begin:end].tolist()
@@ -140,8 +151,9 @@ def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
         train: images of the train split.
         classes: number of classes.
     """
-    names, sizes, pixels, first = [], [], [], [0]
+    names, sizes, pixels, first, first_object = [], [], [], [0], [0]
     kinds: list[int] = []
+    objects: list[tuple[int, Box]] = []
     codes: list[bytes] = []
     for image in images:
         names.append(image.name.encode())
@@ -150,6 +162,8 @@ def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
         kinds += image.codes.keys()
         codes += [code["counts"] for code in image.codes.values()]
         first.append(len(kinds))
+        objects += image.objects
+        first_object.append(len(objects))
     arrays = {
         "names": np.array(names),
         "sizes": np.array(sizes, dtype=np.int32),
@@ -158,6 +172,9 @@ def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
         "kinds": np.array(kinds, dtype=np.int16),
         "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
         "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
+        "first_object": np.array(first_object, dtype=np.int64),
+        "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int16),
+        "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "train": np.array(train),
     }
     return Regions(arrays, fresh=True)
@@ -184,9 +201,13 @@ def load(folder: Path, fresh: bool = False) -> Regions:
         arrays: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     except EOFError as error:
         raise ValueError(f"{folder} has an empty file") from error
-    images, regions = len(arrays["names"]), len(arrays["kinds"])
-    lengths = [len(arrays[name]) for name in ("sizes", "pixels", "first", "offsets", "codes")]
-    if lengths != [images, images, images + 1, regions + 1, arrays["offsets"][-1]] or arrays["first"][-1] != regions:
+    images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
+    wanted = {
+        "sizes": images, "pixels": images, "first": images + 1, "offsets": regions + 1, "codes": arrays["offsets"][-1],
+        "first_object": images + 1, "object_boxes": objects,
+    }  # fmt: skip
+    whole = all(len(arrays[name]) == length for name, length in wanted.items())
+    if not whole or (arrays["first"][-1], arrays["first_object"][-1]) != (regions, objects):
         raise ValueError(f"{folder} is not whole")
     return Regions(arrays, folder, fresh)
 

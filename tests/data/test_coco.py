@@ -138,8 +138,8 @@ def test_convex_and_exact_masks_equal_those_of_pmms_code(oracle: Oracle, oracle_
     for case, official, proper in zip(cases, stored["official_mask"], stored["proper_mask"], strict=True):
         marks = [Annotation(0, a["category_id"], bool(a["iscrowd"]), a["segmentation"]) for a in case]
         image = AnnotatedImage("", height, width, marks)
-        assert np.array_equal(decode(find_regions(image, "first_polygon_convex", "include")[class_id]), official)
-        assert np.array_equal(decode(find_regions(image, "exact", "include")[class_id]), proper)
+        assert np.array_equal(decode(find_regions(image, "first_polygon_convex", "include").codes[class_id]), official)
+        assert np.array_equal(decode(find_regions(image, "exact", "include").codes[class_id]), proper)
 
 
 def square(left: int, top: int, right: int, bottom: int) -> list[float]:
