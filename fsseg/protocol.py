@@ -6,7 +6,7 @@ protocols of five codes by name, each field with its source.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_type_hints
 
 from fsseg.errors import FssegError
@@ -78,6 +78,7 @@ class Protocol:
             false positives.
         selection: which checkpoint is tested: the ``last``, the best on base classes of the val images
             (``base_val``), or the best on the novel classes themselves (``novel_val``).
+        listed: digest of the episodes, where they are those of a file.
 
     Raises:
         FssegError: a value is out of range, or two don't go together.
@@ -107,6 +108,7 @@ class Protocol:
     queries: Queries = "any"
     absent_queries: float = 0.0
     selection: Selection = "last"
+    listed: str = ""
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(Protocol)
@@ -145,8 +147,12 @@ class Protocol:
 
     @property
     def digest(self) -> str:
-        """Six digits that differ wherever a value differs; the name is none."""
-        values = {name: value for name, value in asdict(self).items() if name != "name"}
+        """Six digits that differ wherever a value differs; the name is none.
+
+        Of what departs from the defaults, so that a field of a later version changes no digest of before.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        values.pop("name", None)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
 
     def __str__(self) -> str:
@@ -170,7 +176,7 @@ class Protocol:
             *self._sizes(),
             *self._void(),
             f"{self.runs:,} x {self.episodes:,} episodes",
-            _DRAWN[self.draw] if self.draw == "list" else f"{_DRAWN[self.draw]}, {seeds}",
+            f"{_DRAWN[self.draw]} [{self.listed}]" if self.draw == "list" else f"{_DRAWN[self.draw]}, {seeds}",
             *(["supports may repeat"] if self.repeat_supports else []),
             f"absent classes {'counted' if self.absent == 'count' else 'dropped'}",
             *(["queries show several classes"] if self.queries == "several" else []),

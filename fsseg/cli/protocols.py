@@ -10,7 +10,8 @@ from fsseg.protocol import Protocol
 
 _HINTS = get_type_hints(Protocol)
 # The same fields, each of them to be left out: what is not asked for is the named protocol's.
-Asked = make_dataclass("Asked", [(f.name, _HINTS[f.name] | None, field(default=None)) for f in fields(Protocol)])
+_ASKED = [(f.name, _HINTS[f.name] | None, field(default=None)) for f in fields(Protocol) if f.name != "listed"]
+Asked = make_dataclass("Asked", _ASKED)
 Asked.__doc__ = Protocol.__doc__
 
 # Options of COCO's data sets that a protocol decides in a test, by the protocol's field.

@@ -10,12 +10,13 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from fsseg.benchmark.published import Setting
-from fsseg.benchmark.rows import Row, batch_rows, write_rows
+from fsseg.benchmark.rows import Row, batch_episodes, batch_rows, write_rows
 from fsseg.benchmark.tables import Table, Tested, make_table
 from fsseg.benchmark.texts import as_json, as_markdown, as_text
 from fsseg.data import Dataset, EpisodeData
+from fsseg.data.episode_list import as_text as as_list
 from fsseg.encoders import Encoder
-from fsseg.episode import Batch
+from fsseg.episode import Batch, Episode
 from fsseg.metrics import Counts
 from fsseg.pictures import Panel, draw_episodes
 from fsseg.protocol import Protocol
@@ -31,7 +32,7 @@ _RULES = {
 
 
 class Report(Callback):
-    """Writes rows.csv, table.md, table.json and episodes.png.
+    """Writes rows.csv, table.md, table.json, episodes.json and episodes.png.
 
     Args:
         tested: what is tested.
@@ -43,6 +44,7 @@ class Report(Callback):
         self.tested, self.dataset, self.folder = tested, dataset, folder
         self.expected = tested.protocol.runs * tested.protocol.episodes  # that make the test whole
         self.rows: list[Row] = []
+        self.episodes: dict[tuple[int, int], Episode] = {}  # by run and number
         self.panels: list[Panel] = []
         self._shown: Counter[int] = Counter()
         self.table: Table | None = None
@@ -52,6 +54,7 @@ class Report(Callback):
     ) -> None:
         """Keep the rows, and a few episodes of each class for the picture."""
         self.rows += batch_rows(batch, outputs.counts)
+        self.episodes |= batch_episodes(batch)
         for b in range(len(batch.run)):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
@@ -61,12 +64,13 @@ class Report(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write."""
         if dist.is_available() and dist.is_initialized():
-            parts: list[list[Row]] = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(parts, self.rows)
-            self.rows = [row for part in parts for row in part]
+            parts: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, (self.rows, self.episodes))
+            self.rows = [row for rows, _ in parts for row in rows]
+            self.episodes = {key: episode for _, found in parts for key, episode in found.items()}
         if not trainer.is_global_zero:
             return
-        episodes = len({row[:2] for row in self.rows})
+        episodes = len(self.episodes)
         if episodes < self.expected:
             note = f"only {episodes:,} of {self.expected:,} episodes were tested"
             self.tested = replace(self.tested, notes=(*self.tested.notes, note))
@@ -79,14 +83,22 @@ class Report(Callback):
         write_rows(rows, self.folder / "rows.csv")
         (self.folder / "table.md").write_text(as_markdown(self.table))
         (self.folder / "table.json").write_text(as_json(self.table))
+        runs = [
+            [e for key, e in sorted(self.episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)
+        ]
+        (self.folder / "episodes.json").write_text(as_list(self.dataset, [run for run in runs if run]))
         draw_episodes(self.panels).save(self.folder / "episodes.png")
 
     def text(self, folder: Path) -> str:
         """What the terminal shows, once the files are under their final name."""
         if self.table is None:
             return ""
-        files = {"rows": "rows.csv", "table": "table.md", "": "table.json", "pictures": "episodes.png"}
-        lines = [f"  {what:10}{folder / name}" for what, name in files.items()]
+        files = {
+            "rows": ("rows.csv",),
+            "table": ("table.md", "table.json"),
+            "episodes": ("episodes.json", "episodes.png"),
+        }
+        lines = [f"  {what:10}{'  '.join(str(folder / name) for name in names)}" for what, names in files.items()]
         return "\n".join(["", as_text(self.table), "", *lines])
 
     def _named(self, row: Row) -> Row:

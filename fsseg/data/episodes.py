@@ -1,5 +1,6 @@
 """From an episode's integers to its tensors."""
 
+import signal
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -117,3 +118,13 @@ def stack(pictures: Sequence[npt.NDArray[np.uint8]], fill: int | tuple[int, int,
     for place, picture in zip(stack, pictures, strict=True):
         place[: picture.shape[0], : picture.shape[1]] = picture
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(stack, 3, 1)) if stack.ndim == 4 else stack)
+
+
+def start_worker(worker: int) -> None:
+    """Leave Ctrl-C to the main process, and keep OpenCV from starting a thread pool in every worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    try:
+        import cv2
+    except ImportError:
+        return
+    cv2.setNumThreads(0)

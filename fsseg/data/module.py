@@ -1,7 +1,6 @@
 """The LightningDataModule: a data set, cut into episodes."""
 
 import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +11,9 @@ from torch.utils.data import DataLoader
 
 from fsseg.data.annotations import Annotation, Annotator, BoxInstance
 from fsseg.data.base import Dataset
-from fsseg.data.draws import Draw, drawn, seeded
-from fsseg.data.episodes import Episodes, collate
+from fsseg.data.draws import Draw, drawn, listed, seeded
+from fsseg.data.episode_list import Runs, load
+from fsseg.data.episodes import Episodes, collate, start_worker
 from fsseg.data.pairs import Need, class_images, whole
 from fsseg.data.sampler import PLAIN, EpisodeOrder, Numbers, Rules
 from fsseg.data.transforms import Augmentation
@@ -62,6 +62,7 @@ class EpisodeData(LightningDataModule):
         missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
         val_episodes: validation episodes.
         test_batch_size: validation and test episodes per step.
+        episode_list: file of test episodes, see `fsseg.data.episode_list`; they take the place of the protocol's draw.
         seed: of training and validation episodes; --seed_everything where it is not given.
         workers: processes that load episodes; 0 loads in the main one.
         protocol: how the test is made (--protocol on the command line).
@@ -95,6 +96,7 @@ class EpisodeData(LightningDataModule):
         missing_classes: Missing = "error",
         val_episodes: int = 200,
         test_batch_size: int = 1,
+        episode_list: str | None = None,
         seed: int | None = None,
         workers: int = 2,
         protocol: Protocol = Protocol(),  # noqa: B008 - frozen
@@ -112,7 +114,8 @@ class EpisodeData(LightningDataModule):
         self.test_support_annotation = test_support_annotation or support_annotation
         self.missing_classes = missing_classes
         self.val_episodes, self.test_batch_size = val_episodes, test_batch_size
-        self.seed, self.workers = seed or 0, workers
+        self.episode_list, self.seed, self.workers = episode_list, seed or 0, workers
+        self._runs: Runs = []  # of the list
         self.skipped: tuple[int, ...] = ()
         self._train: dict[int, Numbers] = {}
         self._val: dict[int, Numbers] = {}
@@ -130,6 +133,10 @@ class EpisodeData(LightningDataModule):
     def protocol(self, protocol: Protocol) -> None:
         if protocol.size == "trained":
             protocol = replace(protocol, size=self.test_size or "own")
+        if self.episode_list:
+            protocol = replace(protocol, draw="list")
+        elif protocol.draw == "list":
+            raise FssegError("--protocol.draw list needs --data.episode_list FILE.")
         self._protocol = protocol
         self._check_sizes()
 
@@ -181,11 +188,21 @@ class EpisodeData(LightningDataModule):
         if stage in ("fit", "validate"):
             numbers = self.dataset.numbers("val")
             self._val = self._images(self.validated, numbers, "val", "skip") if self.val_episodes else {}
-        if stage == "test":
+        if stage == "test" and self.episode_list:
+            self._read_list(Path(self.episode_list))
+        elif stage == "test":
             self._test = self._images(
                 self.novel, self.dataset.numbers(self.protocol.split), "test", self.missing_classes
             )
             self.skipped = tuple(c for c in self.novel if c not in self._test)
+
+    def _read_list(self, path: Path) -> None:
+        """Test the episodes of a file."""
+        found = load(path, self.dataset, self.novel, (self.way, self.test_shot, self.query))
+        self._runs = found.runs
+        runs, episodes = len(found.runs), len(found.runs[0])
+        self._protocol = replace(self.protocol, runs=runs, episodes=episodes, listed=found.digest)
+        self._test = found.images(self.novel)
 
     @property
     def base(self) -> tuple[int, ...]:
@@ -232,7 +249,9 @@ class EpisodeData(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes, run after run."""
-        source = self._tested(drawn(self.protocol, self.dataset, self._test, (self.way, self.test_shot, self.query)))
+        sizes = (self.way, self.test_shot, self.query)
+        draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
+        source = self._tested(draw)
         return self._loader(source, EpisodeOrder(self.protocol.runs, self.protocol.episodes), self.test_batch_size)
 
     def _tested(self, draw: Draw) -> Episodes:
@@ -264,16 +283,6 @@ class EpisodeData(LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker if self.workers else None,
+            worker_init_fn=start_worker if self.workers else None,
             collate_fn=collate,
         )
-
-
-def _start_worker(worker: int) -> None:
-    """Leave Ctrl-C to the main process, and keep OpenCV from starting a thread pool in every worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
-    try:
-        import cv2
-    except ImportError:
-        return
-    cv2.setNumThreads(0)

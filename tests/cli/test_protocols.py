@@ -178,3 +178,20 @@ def test_absent_queries_are_reported_apart(fsseg, trained, tmp_path):
     assert f"queries that show none of the classes, not counted above: {len(absent) // 3}" in ran.out
     counted = sum(line["queries"] for line in table["classes"])
     assert counted == 2 * (40 - len(absent) // 3)
+
+
+def test_the_episodes_of_a_test_are_saved_and_can_be_tested_again(fsseg, trained, tmp_path):
+    flags = ("--ckpt_path", str(trained), "--data.way", "2", "--protocol.absent_queries", "0.3")
+    assert fsseg("test", *flags, "--out", "first").code == 0
+    again = fsseg("test", *flags[:4], "--data.episode_list", "first/episodes.json", "--out", "again")
+    assert again.code == 0, again.err
+    assert "2 x 10 episodes, episodes from a file [" in " ".join(again.out.split())
+    rows = [
+        list(csv.DictReader((tmp_path / name / "rows.csv").read_text().splitlines())) for name in ("first", "again")
+    ]
+    for first, second in zip(*rows, strict=True):
+        assert first | {"protocol": ""} == second | {"protocol": ""}
+    assert (tmp_path / "first/episodes.json").read_bytes() == (tmp_path / "again/episodes.json").read_bytes()
+    wrong = fsseg("test", "--ckpt_path", str(trained), "--data.episode_list", "first/episodes.json")
+    assert wrong.code == 2
+    assert "has 2-way 1-shot episodes with 1 query; 1-way 1-shot with 1 is asked for" in wrong.line
