@@ -166,13 +166,12 @@ class Protocol:
             pairs: number of (image, class) pairs that episodes are drawn from.
         """
         counted = f"{pairs:,} pairs" if pairs is not None else "pairs"
-        rule = [*(["OSLSM's size rule"] if self.pairs == "official" else []),
-                *([f"at least {self.min_pixels:,} pixels"] if self.min_pixels > 1 else [])]  # fmt: skip
+        rule = pair_rule(self.pairs, self.min_pixels)
         last = self.seed + self.runs - 1
         seeds = f"seed {last}" if self.runs == 1 else f"seeds {self.seed}-{last}"
         parts = [
             f"{self.split} images",
-            f"{counted} ({', '.join(rule)})" if rule else counted,
+            f"{counted} ({rule})" if rule else counted,
             *self._sizes(),
             *self._void(),
             f"{self.runs:,} x {self.episodes:,} episodes",
@@ -196,3 +195,9 @@ class Protocol:
             return [f"void {'ignored' if self.void == 'ignore' else 'is background'}"]
         where = {"ignore": "ignored", "background": "background"}
         return [f"void {where[self.void]}, in supports {where[self.support_void]}"]
+
+
+def pair_rule(pairs: Pairs, min_pixels: int) -> str:
+    """Which images count for a class, in words; empty where all do that show it."""
+    rule = ["OSLSM's size rule"] if pairs == "official" else []
+    return ", ".join([*rule, *([f"at least {min_pixels:,} pixels"] if min_pixels > 1 else [])])

@@ -108,6 +108,54 @@ def fake_voc(_voc_original: Path, tmp_path: Path) -> Path:
     return shutil.copytree(_voc_original, tmp_path / "voc")
 
 
+OWN_CLASSES = ("cat", "dog", "fish", "newt", "bird")
+
+
+def write_folder(root: Path, per_class: bool = False, count: int = 30) -> None:
+    """A data set of one's own: photos with two classes each, label maps or a folder of masks per class."""
+    random = np.random.default_rng(1)
+    (root / "images").mkdir(parents=True)
+    for i in range(count):
+        height, width = 26 + i % 4, 30 - i % 3
+        photo = PIL.Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        photo.save(root / "images" / f"photo{i:02d}.{'png' if i % 4 else 'jpg'}")
+        first, second = i % 5, (i + 1 + i // 5 % 4) % 5
+        left, right = np.zeros((2, height, width), dtype=np.uint8)
+        left[4:20, 3:15], right[8:22, 11 if per_class else 16 : 27] = 1, 1  # folders of classes may overlap
+        if per_class:
+            for class_id, region in ((first, left), (second, right)):
+                folder = root / "masks" / OWN_CLASSES[class_id]
+                folder.mkdir(parents=True, exist_ok=True)
+                PIL.Image.fromarray(region * 255).save(folder / f"photo{i:02d}.png")
+        else:
+            (root / "masks").mkdir(exist_ok=True)
+            mask = np.where(left, first + 1, np.where(right, second + 1, 0)).astype(np.uint8)
+            mask[:2] = 255
+            PIL.Image.fromarray(mask).save(root / "masks" / f"photo{i:02d}.png")
+    if not per_class:
+        (root / "classes.yaml").write_text("classes: [cat, dog, fish, newt, bird]\nfolds: 2\n")
+
+
+@pytest.fixture(scope="session")
+def _folder_originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("own")
+    write_folder(root / "maps")
+    write_folder(root / "classes", per_class=True)
+    return root
+
+
+@pytest.fixture
+def own_maps(_folder_originals: Path, tmp_path: Path) -> Path:
+    """30 photos with label maps; a test may change its copy."""
+    return shutil.copytree(_folder_originals / "maps", tmp_path / "own_maps")
+
+
+@pytest.fixture
+def own_classes(_folder_originals: Path, tmp_path: Path) -> Path:
+    """30 photos with a folder of masks per class; a test may change its copy."""
+    return shutil.copytree(_folder_originals / "classes", tmp_path / "own_classes")
+
+
 CATEGORY_IDS = sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})  # COCO's; they have gaps
 
 

@@ -2,8 +2,10 @@
 
 from fsseg.data.base import Dataset
 from fsseg.data.coco import Coco
+from fsseg.data.coco_json import CocoJson
+from fsseg.data.folder import Folder
 from fsseg.data.module import EpisodeData
 from fsseg.data.pascal import Pascal
 from fsseg.data.shapes import Shapes
 
-__all__ = ["Coco", "Dataset", "EpisodeData", "Pascal", "Shapes"]
+__all__ = ["Coco", "CocoJson", "Dataset", "EpisodeData", "Folder", "Pascal", "Shapes"]

@@ -90,7 +90,7 @@ class Dataset(ABC):
 
     Attributes:
         name: how tables and `published.csv` call it.
-        class_names: name of class id ``i + 1`` at position ``i``.
+        class_names: name of class id ``i + 1`` at position ``i``; empty until `open` where they are in the files.
         folds: number of folds.
         needs_root: whether `open` needs a folder.
         family: ``pascal`` or ``coco`` where protocols have values of their own for it; empty elsewhere.

@@ -10,20 +10,14 @@ Codes disagree on nearly everything else; the defaults are the ones that most of
 * masks: exact; PMMs and the label maps of PFENet and its successors use the first polygon of each object only.
 """
 
-import gc
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from fsseg.data.base import Dataset, Image, Mask
-from fsseg.data.boxes import Box
 from fsseg.data.coco_annotations import AnnotatedImage, read_annotations
-from fsseg.data.coco_masks import find_regions
-from fsseg.data.files import cache_folder, fingerprint, read_image, tracked
-from fsseg.data.regions import ImageRegions, Regions, load, pack, paint, store
-from fsseg.episode import IGNORE
+from fsseg.data.files import cache_folder, fingerprint
+from fsseg.data.region_dataset import RegionDataset, check_images, pack_splits, uncollected
+from fsseg.data.regions import Regions, load, store
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, FoldRule, Masks, OtherWays, Split, Year
 
@@ -35,19 +29,7 @@ _COMPLETE: dict[Year, dict[Split, int]] = {
 _FORMAT = 2  # of the cache; raise it when what is stored, or how it is found, changes
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for garbage among millions of objects that stay, which takes longer than all the rest."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-class Coco(Dataset):
+class Coco(RegionDataset):
     """COCO 2017 or 2014: 80 classes, 4 folds. Class id: place of the category's id among all, from 1.
 
     Args:
@@ -128,63 +110,13 @@ class Coco(Dataset):
         self.index = self._regions.index
         self._tell()
 
-    def numbers(self, split: Split) -> range:
-        """Image numbers of a split; within it they follow COCO's image ids."""
-        train = self._regions.train
-        return range(train) if split == "train" else range(train, len(self._regions))
-
-    def image_name(self, number: int) -> str:
-        """COCO's name of an image, e.g. ``000000391895``."""
-        return Path(self._regions.name(number)).stem
-
-    def image(self, number: int) -> Image:
-        """An image, RGB, also if the file is grey."""
-        split: Split = "train" if number < self._regions.train else "val"
-        return read_image(self._folders[split] / self._regions.name(number))
-
-    def mask(self, number: int) -> Mask:
-        """An image's label map, for pictures: class ids, the smaller class over the larger, 255 for ignored crowds."""
-        labels = [(class_id, class_id) for class_id in self._regions.class_ids(number)]
-        return paint(self._regions, number, labels, IGNORE)
-
-    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
-        """An image's mask in episode labels, a region per class; with ``other_ways="background"``, the own way's only.
-
-        See `Dataset.episode_mask`.
-        """
-        ways = sorted(range(len(classes)), key=lambda way: way == own)  # the last is on top
-        if own is not None and self.other_ways == "background":
-            ways = [own]
-        return paint(self._regions, number, [(classes[way], way + 1) for way in ways], IGNORE)
-
-    def boxes(self, number: int, class_id: int) -> list[Box]:
-        """Boxes of a class's objects, crowds left out; of its region's parts where a crowd is all there is."""
-        return self._regions.boxes(number, class_id) or super().boxes(number, class_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the index, which lies in the mapped regions: workers map it too."""
-        return {name: value for name, value in self.__dict__.items() if name != "index"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if "_regions" in state:
-            self.index = self._regions.index
-
-    @_uncollected()
+    @uncollected()
     def _scan(self, files: Mapping[Split, Path]) -> Regions:
-        images: list[ImageRegions] = []
+        annotated: dict[Split, list[AnnotatedImage]] = {}
         for split in _SPLITS:
-            annotated = read_annotations(files[split], self.class_names)
-            _check_images(annotated, self._folders[split], files[split])
-            images += self._regions_of(tracked(annotated, f"masks of {len(annotated):,} {split} images"))
-            if split == "train":
-                train = len(images)
-        _check_names(image.name for image in images)
-        return pack(images, train, len(self.class_names))
-
-    def _regions_of(self, annotated: Iterable[AnnotatedImage]) -> Iterator[ImageRegions]:
-        for image in annotated:
-            yield find_regions(image, self.masks, self.crowds)
+            annotated[split] = read_annotations(files[split], self.class_names).images
+            check_images(annotated[split], self._folders[split], files[split])
+        return pack_splits(annotated, self.masks, self.crowds, self.class_names)
 
     def _tell(self) -> None:
         """Set name and note."""
@@ -228,20 +160,3 @@ def _annotation_file(root: Path, split: Split, year: Year) -> Path:
     if not path.is_file():
         raise FssegError(f"{path} is missing. Unpack COCO's annotations_trainval{year}.zip in {root}.")
     return path.resolve()
-
-
-def _check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) -> None:
-    there = set(os.listdir(folder))
-    if missing := [image.name for image in annotated if image.name not in there]:
-        raise FssegError(
-            f"image {folder / missing[0]} is missing, one of {len(missing):,} that are, of {len(annotated):,} in "
-            f"{file.name}. Put them there."
-        )
-
-
-def _check_names(names: Iterable[str]) -> None:
-    known: set[str] = set()
-    for name in names:
-        if (stem := Path(name).stem) in known:
-            raise FssegError(f"two images are called {stem}, of train and val or with two endings; each image once.")
-        known.add(stem)

@@ -45,16 +45,31 @@ class AnnotatedImage(NamedTuple):
     annotations: list[Annotation]
 
 
-def read_annotations(path: Path, class_names: Sequence[str]) -> list[AnnotatedImage]:
-    """Images of an annotation file, in the order of their ids.
+class AnnotationFile(NamedTuple):
+    """Images in the order of their ids, and the name of class id ``i + 1`` at position ``i``."""
+
+    images: list[AnnotatedImage]
+    class_names: tuple[str, ...]
+
+
+def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> AnnotationFile:
+    """What an annotation file says.
 
     pycocotools' own reader is not used: it does not check, and it prints.
+
+    Args:
+        path: of the file.
+        class_names: of the categories that it must have, in the order of their ids; None: it may have any.
 
     Raises:
         FssegError: the file is missing, truncated, not COCO's, or names an image or a category that it does not list.
     """
     content = _read(path)
-    class_ids = _class_ids(path, content["categories"], class_names)
+    names = _categories(path, content["categories"])
+    found = tuple(names[number] for number in sorted(names))
+    if class_names is not None and found != tuple(class_names):
+        raise _other_categories(path, found, class_names)
+    class_ids = {number: place + 1 for place, number in enumerate(sorted(names))}
     images = _images(path, content["images"])
     for item in content["annotations"]:
         try:
@@ -69,7 +84,7 @@ def read_annotations(path: Path, class_names: Sequence[str]) -> list[AnnotatedIm
             what = f"of category {category}" if known[0] else f"of image {image}"
             raise FssegError(f"{path}: annotation {number} is {what}, which the file does not list. Replace the file.")
         images[image].annotations.append(Annotation(number, class_ids[category], crowd, segmentation))
-    return [images[number] for number in sorted(images)]
+    return AnnotationFile([images[number] for number in sorted(images)], found)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,21 +104,24 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _class_ids(path: Path, categories: list[Any], class_names: Sequence[str]) -> dict[int, int]:
-    """Class id of each category id: its place among all ids."""
+def _categories(path: Path, categories: list[Any]) -> dict[int, str]:
+    """Names by category id."""
     try:
         names = {int(category["id"]): str(category["name"]) for category in categories}
     except (KeyError, TypeError, ValueError) as error:
         raise FssegError(f"{path} has a category without id or name.") from error
-    found = [names[number] for number in sorted(names)]
-    if found != list(class_names):
-        alien, lacking = set(found) - set(class_names), set(class_names) - set(found)
-        wrong = f"{min(alien)} is none of them" if alien else f"{min(lacking)} is missing" if lacking else "other order"
-        raise FssegError(
-            f"{path} has {len(found)} categories; COCO's {len(class_names)} are needed ({wrong}). "
-            "Put COCO's own instances file there."
-        )
-    return {number: place + 1 for place, number in enumerate(sorted(names))}
+    if len(set(names.values())) < len(categories):
+        raise FssegError(f"{path} has two categories of one id or name; each once.")
+    return names
+
+
+def _other_categories(path: Path, found: Sequence[str], class_names: Sequence[str]) -> FssegError:
+    alien, lacking = set(found) - set(class_names), set(class_names) - set(found)
+    wrong = f"{min(alien)} is none of them" if alien else f"{min(lacking)} is missing" if lacking else "other order"
+    return FssegError(
+        f"{path} has {len(found)} categories; COCO's {len(class_names)} are needed ({wrong}). "
+        "Put COCO's own instances file there."
+    )
 
 
 def _images(path: Path, listed: list[Any]) -> dict[int, AnnotatedImage]:

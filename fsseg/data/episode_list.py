@@ -94,10 +94,10 @@ def load(path: Path, dataset: Dataset, classes: Sequence[int], sizes: tuple[int,
     content = _read(path)
     written = tuple(content.get(name) for name in ("way", "shot", "query"))
     if written != sizes:
+        way, shot, query = written
         raise FssegError(
-            f"{path} has {written[0]}-way {written[1]}-shot episodes with {written[2]} query; {sizes[0]}-way {sizes[1]}-"
-            f"shot with {sizes[2]} is asked for. Give --data.way {written[0]} --data.shot {written[1]} --data.query "
-            f"{written[2]}."
+            f"{path} has {way}-way {shot}-shot episodes with {query} query; {sizes[0]}-way {sizes[1]}-shot with "
+            f"{sizes[2]} is asked for. Give --data.way {way} --data.shot {shot} --data.query {query}."
         )
     splits = [dataset.numbers("train"), dataset.numbers("val")]
     numbers = {dataset.image_name(i): i for split in splits for i in split}

@@ -5,14 +5,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import PIL.ImageOps
 
-from fsseg.data.base import Image, Index, Mask
+from fsseg.data.base import Image, Mask
 from fsseg.errors import FssegError
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Cached(NamedTuple):
+    """Arrays, where they are kept on disk (None: nowhere), and whether they were made just now."""
+
+    arrays: dict[str, npt.NDArray[Any]]
+    cache: Path | None
+    fresh: bool
+
+
+_ORIENTATION, _LYING = 0x0112, 5  # EXIF tag, and the first of its values that swap height and width
 _MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
 
 
@@ -36,14 +47,33 @@ def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
         raise FssegError(f"{what} {path} cannot be decoded ({error}). Replace the file.") from error
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, upright: bool = False) -> Image:
     """An image file as RGB.
+
+    Args:
+        path: of the file.
+        upright: turn it as its EXIF tag says; data sets' own codes don't.
+
+    Raises:
+        FssegError: the file is missing, truncated or no image, or has 16 bits a channel.
+    """
+    with _opened(path, "image") as picture:
+        if picture.mode.startswith("I") or picture.mode == "F":
+            raise FssegError(f"image {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
+        turned = PIL.ImageOps.exif_transpose(picture) if upright else picture
+        return np.asarray(turned.convert("RGB"))
+
+
+def read_binary(path: Path) -> npt.NDArray[np.bool_]:
+    """A mask of one class, in any mode: pixels that are not 0.
 
     Raises:
         FssegError: the file is missing, truncated or no image.
     """
-    with _opened(path, "image") as picture:
-        return np.asarray(picture.convert("RGB"))
+    with _opened(path, "mask") as picture:
+        pixels = np.asarray(picture.convert("RGB") if picture.mode in ("RGBA", "CMYK") else picture)
+        region: npt.NDArray[np.bool_] = np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0)
+        return region
 
 
 def read_mask(path: Path) -> Mask:
@@ -58,37 +88,44 @@ def read_mask(path: Path) -> Mask:
         return np.asarray(picture)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, upright: bool = False) -> tuple[int, int]:
     """``(height, width)`` of an image file, from its header alone.
+
+    Args:
+        path: of the file.
+        upright: as `read_image` turns it.
 
     Raises:
         FssegError: the file is missing or no image.
     """
     with _opened(path, "image") as picture:
-        return picture.height, picture.width
+        turned = upright and picture.getexif().get(_ORIENTATION, 1) >= _LYING
+        return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
-def cached_index(kind: str, files: Sequence[Path], scan: Callable[[int], npt.NDArray[np.int32]]) -> Index:
-    """The index over mask files, read from the cache where no file changed since.
+def cached(
+    kind: str, files: Sequence[Path], scan: Callable[[], dict[str, npt.NDArray[Any]]], *options: object
+) -> Cached:
+    """What a scan of files gives, read from the cache where no file changed since.
 
     Args:
         kind: begins the cache file's name.
-        files: one mask file per image number.
-        scan: pixel counts of an image number's mask, and those of its grid (see `Index`).
+        files: that the scan reads.
+        scan: reads them.
+        options: what else decides the result.
 
     Returns:
-        The index. A cache folder that cannot be written costs a new scan at each start, nothing else.
+        The arrays. A cache folder that cannot be written costs a new scan at each start, nothing else.
     """
-    cache = cache_folder() / f"{kind}-{fingerprint(files)}.npz"
+    cache = cache_folder() / f"{kind}-{fingerprint(files, *options)}.npz"
     try:
         # Opened here, since numpy leaves a file open that it fails to read.
         with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Index(stored["pixels"], stored["grid"], cache, fresh=False)
+            return Cached(dict(stored), cache, fresh=False)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         pass  # no cache yet, or one that was cut off: scan again
-    counts = np.stack([scan(number) for number in tracked(range(len(files)), f"index of {len(files):,} masks")])
-    pixels, grid = counts[:, 0], counts[:, 1]
-    return Index(pixels, grid, cache if _store(cache, pixels=pixels, grid=grid) else None)
+    arrays = scan()
+    return Cached(arrays, cache if _store(cache, arrays) else None, fresh=True)
 
 
 def tracked(items: Sequence[T], what: str) -> Iterable[T]:
@@ -138,7 +175,7 @@ def fingerprint(files: Sequence[Path], *options: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(cache: Path, **arrays: npt.NDArray[np.int32]) -> bool:
+def _store(cache: Path, arrays: dict[str, npt.NDArray[Any]]) -> bool:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed, so that a second process never reads half a file.

@@ -122,6 +122,9 @@ class EpisodeData(LightningDataModule):
         self._test: dict[int, Numbers] = {}
         self._opened = False
         self._check_ranges()
+        if not self.dataset.class_names:  # they are in its files
+            self._open()
+        self._check_fold()
         self.protocol = protocol
 
     @property
@@ -140,7 +143,12 @@ class EpisodeData(LightningDataModule):
         self._protocol = protocol
         self._check_sizes()
 
-    def _check_ranges(self) -> None:
+    def _open(self) -> None:
+        if not self._opened:
+            self.dataset.open(Path(self.root) if self.root else None)
+            self._opened = True
+
+    def _check_fold(self) -> None:
         if not 0 <= self.fold < self.dataset.folds:
             raise FssegError(f"--data.fold {self.fold}: {self.dataset.name} has folds 0 to {self.dataset.folds - 1}.")
         novel = len(self.dataset.novel(self.fold))
@@ -148,6 +156,8 @@ class EpisodeData(LightningDataModule):
             raise FssegError(
                 f"--data.way {self.way}: a fold of {self.dataset.name} tests on {novel} classes, 1 to {novel}."
             )
+
+    def _check_ranges(self) -> None:
         least = {"size": 8, "test_size": 8, "seed": 0, "workers": 0, "val_episodes": 0}
         for name in ("shot", "test_shot", "query", "size", "test_size", "batch_size", "episodes", "min_pixels",
                      "val_episodes", "test_batch_size", "seed", "workers"):  # fmt: skip
@@ -176,9 +186,9 @@ class EpisodeData(LightningDataModule):
         Raises:
             FssegError: files missing or broken, or classes with too few images.
         """
-        if not self._opened:
-            self.dataset.open(Path(self.root) if self.root else None)
-            self._opened = True
+        self._open()
+        if stage == "fit" and not self.base:
+            raise FssegError(f"fold {self.fold} of {self.dataset.name} has no base class to train on: make more folds.")
         if stage == "fit":
             numbers: Any = self.dataset.numbers("train")
             if self.drop_novel:

@@ -8,7 +8,7 @@ import numpy as np
 from fsseg.data.base import Dataset
 from fsseg.data.sampler import Images, Numbers
 from fsseg.errors import FssegError
-from fsseg.protocol import Pairs
+from fsseg.protocol import Pairs, pair_rule
 
 _NAMED = 5  # classes that an error lists
 
@@ -63,7 +63,7 @@ def class_images(
     }
     enough = {c: found for c, found in images.items() if c not in few}
     if (few and missing == "error") or len(enough) < need.way:
-        raise FssegError(_too_few(dataset, need, few, can_skip=len(enough) >= need.way))
+        raise FssegError(_too_few(dataset, need, few, pair_rule(pairs, min_pixels), can_skip=len(enough) >= need.way))
     return enough
 
 
@@ -75,13 +75,14 @@ def whole(dataset: Dataset, images: Images) -> Images:
     return {c: found[~np.isin(found, weak)] for c, found in images.items()}
 
 
-def _too_few(dataset: Dataset, need: Need, few: dict[int, int], can_skip: bool) -> str:
+def _too_few(dataset: Dataset, need: Need, few: dict[int, int], rule: str, can_skip: bool) -> str:
     names = [f"{c} {dataset.class_name(c)} ({n})" for c, n in few.items()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     skip = ", or leave classes out with --data.missing_classes skip" if can_skip else ""
     masks = f", {need.query} of them with a whole mask" if dataset.weak else ""
+    counted = f" ({rule})" if rule else ""
     return (
         f"{need.way}-way {need.shot}-shot with {need.query} query needs {need.shot + need.query} {need.split} images a "
-        f"class{masks}; too few show: {', '.join(names[:_NAMED])}{more}. Lower --data.{need.option}, choose another "
-        f"fold{skip}."
+        f"class{masks}; too few show{counted}: {', '.join(names[:_NAMED])}{more}. Lower --data.{need.option}, choose "
+        f"another fold{skip}."
     )

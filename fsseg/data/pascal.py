@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Dataset, Image, Mask, count_grid, count_pixels
+from fsseg.data.base import Dataset, Image, Index, Mask, count_grid, count_pixels
 from fsseg.data.boxes import Box, boxes_of
-from fsseg.data.files import cached_index, image_size, read_image, read_mask
+from fsseg.data.files import cached, image_size, read_image, read_mask, tracked
 from fsseg.errors import FssegError
 from fsseg.protocol import Split
 
@@ -59,7 +59,8 @@ class Pascal(Dataset):
             self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
         masks = [self._mask_path(number) for number in range(len(self._names))]
-        self.index = cached_index("pascal", masks, self._scan)
+        found = cached("pascal", masks, self._scan_all)
+        self.index = Index(found.arrays["pixels"], found.arrays["grid"], found.cache, found.fresh)
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split."""
@@ -97,6 +98,11 @@ class Pascal(Dataset):
 
     def _mask_path(self, number: int) -> Path:
         return self._folder / "SegmentationClassAug" / f"{self._names[number]}.png"
+
+    def _scan_all(self) -> dict[str, npt.NDArray[np.int32]]:
+        numbers = tracked(range(len(self._names)), f"index of {len(self._names):,} masks")
+        counts = np.stack([self._scan(number) for number in numbers])
+        return {"pixels": counts[:, 0], "grid": counts[:, 1]}
 
     def _scan(self, number: int) -> npt.NDArray[np.int32]:
         path, mask = self._mask_path(number), self.mask(number)

@@ -25,9 +25,10 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 # names, sizes (height, width), pixels (as in `Index`): one row per image. Regions lie image by image: `first` says
 # where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. Objects lie image by image too:
-# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `train`: images of that split.
+# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `class_names`, of class id 1 first;
+# `train`: images of that split.
 _ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
-           "object_boxes", "train")  # fmt: skip
+           "object_boxes", "class_names", "train")  # fmt: skip
 
 
 class ImageRegions(NamedTuple):
@@ -60,6 +61,7 @@ class Regions:
     def __init__(self, arrays: Arrays, folder: Path | None = None, fresh: bool = False) -> None:
         self.arrays, self.folder = arrays, folder
         self.train = int(arrays["train"])
+        self.class_names = tuple(bytes(name).decode() for name in arrays["class_names"])
         # A plain array over the mapped memory; the sampler needs no np.memmap.
         self.index = Index(np.asarray(arrays["pixels"]), None, folder, fresh)
 
@@ -143,13 +145,13 @@ def read_runs(counts: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return runs
 
 
-def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
+def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str]) -> Regions:
     """Regions in memory.
 
     Args:
         images: train split first.
         train: images of the train split.
-        classes: number of classes.
+        class_names: of class id 1 first.
     """
     names, sizes, pixels, first, first_object = [], [], [], [0], [0]
     kinds: list[int] = []
@@ -158,7 +160,7 @@ def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
     for image in images:
         names.append(image.name.encode())
         sizes.append((image.height, image.width))
-        pixels.append(_count(image, classes))
+        pixels.append(_count(image, len(class_names)))
         kinds += image.codes.keys()
         codes += [code["counts"] for code in image.codes.values()]
         first.append(len(kinds))
@@ -175,6 +177,7 @@ def pack(images: Iterable[ImageRegions], train: int, classes: int) -> Regions:
         "first_object": np.array(first_object, dtype=np.int64),
         "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int16),
         "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
+        "class_names": np.array([name.encode() for name in class_names]),
         "train": np.array(train),
     }
     return Regions(arrays, fresh=True)

@@ -178,7 +178,7 @@ def test_boxes_come_from_vocs_instances_where_there_are_some(fake_voc: Path) -> 
 def test_boxes_of_coco_are_its_objects_and_no_crowds(fake_coco: Path) -> None:
     dataset = Coco()
     dataset.open(fake_coco)
-    annotated = read_annotations(fake_coco / "annotations/instances_val2017.json", dataset.class_names)
+    annotated = read_annotations(fake_coco / "annotations/instances_val2017.json", dataset.class_names).images
     first = dataset.numbers("val").start
     checked = 0
     for number, image in enumerate(annotated, first):

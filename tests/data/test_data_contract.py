@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg.data import Coco, Dataset, Pascal, Shapes
+from fsseg.data import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
 
 # How to make it, and the fixture of its files: the originals, so that an index is counted once.
 DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
@@ -16,8 +16,34 @@ DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
     "Coco": (Coco, "_coco_original"),
     "Coco-contiguous-crowds-ignored": (lambda: Coco(fold_rule="contiguous", crowds="ignore"), "_coco_original"),
     "Coco-convex": (lambda: Coco(masks="first_polygon_convex"), "_coco_original"),
+    "Folder": (Folder, "_maps"),
+    "Folder-per-class": (lambda: Folder(folds=3), "_classes"),
+    "CocoJson": (
+        lambda: CocoJson(
+            "annotations/instances_train2017.json",
+            "annotations/instances_val2017.json",
+            "train2017",
+            "val2017",
+            folds=7,
+        ),
+        "_coco_original",
+    ),
+    "CocoJson-one-file": (
+        lambda: CocoJson("annotations/instances_val2017.json", images="val2017", val_share=0.5),
+        "_coco_original",
+    ),
     "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
+
+
+@pytest.fixture
+def _maps(_folder_originals: Path) -> Path:
+    return _folder_originals / "maps"
+
+
+@pytest.fixture
+def _classes(_folder_originals: Path) -> Path:
+    return _folder_originals / "classes"
 
 
 @pytest.fixture(params=DATASETS)

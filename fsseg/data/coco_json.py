@@ -1,0 +1,121 @@
+"""Own images with annotations in COCO's format: any such file is a data set."""
+
+from pathlib import Path
+
+from fsseg.data.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
+from fsseg.data.files import cache_folder, fingerprint
+from fsseg.data.own import Folds, OwnDataset, check_share, is_val
+from fsseg.data.region_dataset import RegionDataset, check_images, pack_splits, uncollected
+from fsseg.data.regions import Regions, load, store
+from fsseg.errors import FssegError
+from fsseg.protocol import Crowds, Masks, OtherWays, Split
+
+_FORMAT = 1  # of the cache
+
+
+class CocoJson(RegionDataset, OwnDataset):
+    """Images of a folder, and an annotation file in COCO's format with any categories.
+
+    Args:
+        annotations: file in the data's folder (--data.root).
+        val_annotations: file of the val split; without it, ``val_share`` of the images are val, chosen by their names.
+        images: folder of the images, in the data's folder; the data's folder itself if it has none of that name.
+        val_images: folder of the val split's images; ``images`` where it is not given.
+        folds: number of folds to make, or the names of each fold's novel classes; up to four where it is not given.
+        val_share: of the images, where one file has all.
+        masks: see `Coco`.
+        crowds: see `Coco`.
+        other_ways: see `Coco`.
+
+    Raises:
+        FssegError: an argument is out of range.
+    """
+
+    name = "COCO-JSON"
+    option = "CocoJson"
+
+    def __init__(
+        self,
+        annotations: str = "annotations.json",
+        val_annotations: str | None = None,
+        images: str = "images",
+        val_images: str | None = None,
+        folds: Folds | None = None,
+        val_share: float = 0.3,
+        masks: Masks = "exact",
+        crowds: Crowds = "include",
+        other_ways: OtherWays = "labelled",
+    ) -> None:
+        check_share(val_share)
+        if masks != "exact" and crowds == "ignore":
+            raise FssegError(f"CocoJson: crowds 'ignore' needs masks 'exact'; {masks!r} leaves crowds out anyway.")
+        self.annotations, self.val_annotations = annotations, val_annotations
+        self.images, self.val_images = images, val_images or images
+        self.asked_folds, self.val_share = folds, val_share
+        self.masks, self.crowds, self.other_ways = masks, crowds, other_ways
+
+    def open(self, root: Path | None) -> None:
+        """Map the cached regions, or read the annotation files and cache their regions.
+
+        Raises:
+            FssegError: no folder, an annotation file that is missing or broken, or an image that is missing.
+        """
+        if root is None:
+            raise FssegError(
+                "CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder of images and annotations."
+            )
+        self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
+        self._folders = {split: _folder(root, name) for split, name in self._named_folders().items()}
+        options = (_FORMAT, self.masks, self.crowds, self.val_share, [str(f) for f in self._folders.values()])
+        cache = cache_folder() / f"coco-json-{fingerprint(self._files, *options)}"
+        try:
+            self._regions = load(cache)
+        except (OSError, ValueError):  # no cache yet, or one that was cut off
+            self._regions = store(self._scan(), cache)
+        self.index = self._regions.index
+        self._set_classes(self._regions.class_names, self.asked_folds, self._files[0].name)
+        self.name = root.resolve().name
+        self.note = f"masks {self.masks}, not the exact ones" if self.masks != "exact" else ""
+
+    def _named_folders(self) -> dict[Split, str]:
+        return {"train": self.images, "val": self.val_images}
+
+    @uncollected()
+    def _scan(self) -> Regions:
+        read = [read_annotations(path) for path in self._files]
+        annotated = self._split(read)
+        for split, images in annotated.items():
+            check_images(images, self._folders[split], self._files[-1 if split == "val" else 0])
+        return pack_splits(annotated, self.masks, self.crowds, read[0].class_names)
+
+    def _split(self, read: list[AnnotationFile]) -> dict[Split, list[AnnotatedImage]]:
+        if len(read) == 2:
+            if read[0].class_names != read[1].class_names:
+                raise FssegError(
+                    f"{self._files[0].name} and {self._files[1].name} list other categories; the same in both."
+                )
+            return {"train": read[0].images, "val": read[1].images}
+        images = read[0].images
+        split: dict[Split, list[AnnotatedImage]] = {
+            "train": [image for image in images if not is_val(image.name, self.val_share)],
+            "val": [image for image in images if is_val(image.name, self.val_share)],
+        }
+        if not all(split.values()):
+            raise FssegError(
+                f"{self._files[0].name} has {len(images)} images, too few for a train and a val split. Give "
+                "--data.dataset.val_annotations FILE, or another --data.dataset.val_share."
+            )
+        return split
+
+
+def _found(root: Path, name: str) -> Path:
+    path = root / name
+    if not path.is_file():
+        others = sorted(p.name for p in root.glob("*.json"))[:3] if root.is_dir() else []
+        hint = f" There are: {', '.join(others)}." if others else ""
+        raise FssegError(f"{path} is missing: --data.dataset.annotations names the file of annotations.{hint}")
+    return path.resolve()
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / name if (root / name).is_dir() else root

@@ -1,0 +1,188 @@
+"""Own images in a folder: photos beside masks, painted, scribbled or marked.
+
+::
+
+    images/NAME.jpg             photos; also png, webp, bmp, tif
+    masks/NAME.png              label map: an indexed or 8-bit grey PNG of class ids, 0 background, 255 ignored
+    masks/NAME.scribble.png     scribbles: the same, 255 where nothing is said
+    masks/NAME.json             polygons, boxes, lines or points, see `fsseg.data.marks`
+    classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}; maybe folds: 2 or [[cat], [dog, ...]]
+    train.txt, val.txt          maybe: names of the images of each split
+    instances/NAME.png          maybe: instance numbers, for boxes
+
+or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, any pixel that is not 0.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg.data.base import Image, Index, Mask, count_pixels
+from fsseg.data.boxes import Box, boxes_of
+from fsseg.data.files import cached, image_size, read_binary, read_image, read_mask, tracked
+from fsseg.data.folder_files import SCRIBBLE, find
+from fsseg.data.marks import read_marks
+from fsseg.data.own import Folds, OwnDataset, check_share, is_val
+from fsseg.episode import IGNORE
+from fsseg.errors import FssegError
+from fsseg.protocol import Split
+
+
+class Folder(OwnDataset):
+    """Photos and masks in folders, see the module.
+
+    Args:
+        folds: number of folds to make, or the names of each fold's novel classes; classes.yaml may say it too. Up to
+            four where nobody does. One fold makes all classes novel: for testing, not for training.
+        val_share: of the images, chosen by their names, where there is no val.txt.
+
+    Raises:
+        FssegError: an argument is out of range.
+    """
+
+    name = "Folder"
+    option = "Folder"
+
+    def __init__(self, folds: Folds | None = None, val_share: float = 0.3) -> None:
+        check_share(val_share)
+        self.asked_folds, self.val_share = folds, val_share
+
+    def open(self, root: Path | None) -> None:
+        """Find images and masks, and build or load the index.
+
+        Raises:
+            FssegError: no such folder, a mask without image, or one that is broken.
+        """
+        if root is None:
+            raise FssegError(
+                "Folder needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds images/ and masks/."
+            )
+        self._files = find(root)
+        folds = self.asked_folds if self.asked_folds is not None else self._files.folds
+        self._set_classes(self._files.class_names, folds, str(self._files.source))
+        self._ids = {name: c for c, name in enumerate(self.class_names, 1)}
+        self._table = self._files.table()
+        train, val = self._split()
+        self._names, self._train = [*train, *val], len(train)
+        masks = [path for name in self._names for path in self._files.masks[name]]
+        found = cached("folder", masks, self._scan, self.class_names, self._names)
+        self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
+        self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
+        self.name = root.resolve().name
+        self.note = self._files.note
+
+    def _split(self) -> tuple[list[str], list[str]]:
+        names = sorted(self._files.masks)
+        if self._files.splits is not None:
+            return self._files.splits
+        val = [name for name in names if is_val(name, self.val_share)]
+        train = [name for name in names if name not in set(val)]
+        if not train or not val:
+            raise FssegError(
+                f"{self._files.root} has {len(names)} images with masks, too few for a train and a val split. Write "
+                "their names into train.txt and val.txt, or give another --data.dataset.val_share."
+            )
+        return train, val
+
+    def numbers(self, split: Split) -> range:
+        """Image numbers of a split."""
+        return range(self._train) if split == "train" else range(self._train, len(self._names))
+
+    def image_name(self, number: int) -> str:
+        """Name of an image's file, without ending."""
+        return self._names[number]
+
+    def image(self, number: int) -> Image:
+        """An image, RGB, upright if its file says how it was held."""
+        return read_image(self._image_path(number), upright=True)
+
+    def mask(self, number: int) -> Mask:
+        """An image's label map; where classes overlap, the smaller over the larger."""
+        paths = self._files.masks[self._names[number]]
+        if self._files.per_class:
+            regions = self._regions(number)
+            mask = np.zeros(next(iter(regions.values())).shape, dtype=np.uint8)
+            for class_id in sorted(regions, key=lambda c: -int(regions[c].sum())):
+                mask[regions[class_id]] = class_id
+            return mask
+        if paths[0].suffix == ".json":
+            return read_marks(paths[0], self._ids).paint(*image_size(self._image_path(number), upright=True))
+        return self._known(read_mask(paths[0]), paths[0])
+
+    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
+        """An image's mask in episode labels; the own way's region is whole where classes overlap."""
+        if not self._files.per_class:
+            return super().episode_mask(number, classes, own)
+        regions = self._regions(number, classes)
+        mask = np.zeros(image_size(self._image_path(number), upright=True), dtype=np.uint8)
+        for way in sorted(range(len(classes)), key=lambda way: way == own):
+            if classes[way] in regions:
+                mask[regions[classes[way]]] = way + 1
+        return mask
+
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of instances, from instances/ where the image has a map there."""
+        path = self._files.root / "instances" / f"{self._names[number]}.png"
+        if not path.is_file():
+            return super().boxes(number, class_id)
+        region, instances = self.episode_mask(number, (class_id,)) == 1, read_mask(path)
+        if instances.shape != region.shape:
+            raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
+        return boxes_of(instances, region)
+
+    def _image_path(self, number: int) -> Path:
+        return self._files.images[self._names[number]]
+
+    def _regions(self, number: int, classes: Sequence[int] | None = None) -> dict[int, npt.NDArray[np.bool_]]:
+        """Region of each class that an image has a mask of."""
+        found = {}
+        for path in self._files.masks[self._names[number]]:
+            class_id = self._ids[path.parent.name]
+            if classes is None or class_id in classes:
+                found[class_id] = read_binary(path)
+        return found
+
+    def _known(self, mask: Mask, path: Path) -> Mask:
+        """Ids of classes.yaml to class ids."""
+        known = self._table[mask]
+        wrong = (known == IGNORE) & (mask != IGNORE)
+        if wrong.any():
+            ids, source = np.unique(mask[wrong])[:5].tolist(), self._files.source.name
+            raise FssegError(f"mask {path} holds the ids {ids}, which {source} does not list. Mend one.")
+        return known
+
+    def _scan(self) -> dict[str, npt.NDArray[np.int32]]:
+        numbers = tracked(range(len(self._names)), f"index of {len(self._names):,} masks")
+        pixels = np.stack([self._count(number) for number in numbers])
+        weak = np.array([self._is_weak(number) for number in range(len(self._names))], dtype=np.int32)
+        return {"pixels": pixels, "weak": weak}
+
+    def _count(self, number: int) -> npt.NDArray[np.int32]:
+        size = image_size(self._image_path(number), upright=True)
+        counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
+        if self._files.per_class:
+            regions = self._regions(number)
+            for class_id, region in regions.items():
+                self._check_size(number, region.shape, size)
+                counts[class_id] = region.sum()
+            counts[0] = np.prod(size) - np.any(list(regions.values()), axis=0).sum()
+            return counts
+        mask = self.mask(number)
+        self._check_size(number, mask.shape, size)
+        return count_pixels(mask, len(self.class_names))
+
+    def _check_size(self, number: int, mask: tuple[int, ...], image: tuple[int, int]) -> None:
+        if mask != image:
+            path = self._files.masks[self._names[number]][0]
+            turned = ". The photo is turned by its EXIF tag: paint on it upright" if mask == image[::-1] else ""
+            raise FssegError(
+                f"mask {path} is {mask[1]}x{mask[0]}, its image {image[1]}x{image[0]}{turned}. Replace one."
+            )
+
+    def _is_weak(self, number: int) -> bool:
+        path = self._files.masks[self._names[number]][0]
+        if path.suffix == ".json":
+            return read_marks(path, self._ids).weak
+        return path.name.endswith(SCRIBBLE)

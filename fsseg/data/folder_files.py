@@ -1,0 +1,172 @@
+"""Which files a `Folder` has: images, their masks, classes and splits."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from fsseg.data.own import Folds
+from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.errors import FssegError
+
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_MASKS = {".png", ".json"}
+SCRIBBLE = ".scribble.png"  # ending of a mask that is scribbles
+_NAMED = 3  # files that a note or an error lists
+
+
+class Files(NamedTuple):
+    """What `find` finds.
+
+    Attributes:
+        root: the folder.
+        images: path of each image that has a mask, by name.
+        masks: paths of an image's masks; several where each class has a folder.
+        per_class: masks lie in a folder per class.
+        ids: what label maps call each class, in the order of the names.
+        class_names: of the classes.
+        folds: that classes.yaml asks for.
+        splits: names of train and val images, where there are lists.
+        source: of the class names, for errors.
+        note: what a reader of a result must know.
+    """
+
+    root: Path
+    images: dict[str, Path]
+    masks: dict[str, list[Path]]
+    per_class: bool
+    ids: list[int]
+    class_names: list[str]
+    folds: Folds | None
+    splits: tuple[list[str], list[str]] | None
+    source: Path
+    note: str
+
+    def table(self) -> npt.NDArray[np.uint8]:
+        """Class id for each value of a label map; 255 for values that are none."""
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[BACKGROUND] = BACKGROUND
+        for class_id, value in enumerate(self.ids, 1):
+            table[value] = class_id
+        return table
+
+
+def find(root: Path) -> Files:
+    """Look through the folder.
+
+    Raises:
+        FssegError: no images or masks, a mask without image, two files of one name, or a broken classes.yaml.
+    """
+    for name in ("images", "masks"):
+        if not (root / name).is_dir():
+            raise FssegError(f"--data.root {root} has no folder {name}: images/ and masks/ are needed there.")
+    images = _by_name([path for path in _files(root / "images") if path.suffix.lower() in _IMAGES])
+    folders = sorted(path for path in (root / "masks").iterdir() if path.is_dir() and not path.name.startswith("."))
+    masks = _masks(root, folders)
+    if alien := sorted(set(masks) - set(images)):
+        raise FssegError(f"mask {masks[alien[0]][0]} has no image {alien[0]} in {root / 'images'}. Put it there.")
+    if not masks:
+        raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.")
+    ids, names, folds, source = _classes(root, [folder.name for folder in folders])
+    bare = sorted(set(images) - set(masks))
+    note = f"{len(bare)} images without a mask are left out: {', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}"
+    kept = {name: images[name] for name in masks}
+    splits = _splits(root, set(masks))
+    return Files(root, kept, masks, bool(folders), ids, names, folds, splits, source, note if bare else "")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _by_name(paths: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in found:
+            raise FssegError(f"{found[path.stem]} and {path.name} have one name; each image once.")
+        found[path.stem] = path
+    return found
+
+
+def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
+    single = [path for path in _files(root / "masks") if path.suffix.lower() in _MASKS]
+    if folders and single:
+        raise FssegError(f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}; only one kind.")
+    found: dict[str, list[Path]] = {}
+    for path in single:
+        name = path.name.removesuffix(SCRIBBLE) if path.name.endswith(SCRIBBLE) else path.stem
+        if name in found:
+            raise FssegError(f"{found[name][0]} and {path.name} are masks of one image; keep one.")
+        found[name] = [path]
+    for folder in folders:
+        for path in _files(folder):
+            if path.suffix.lower() == ".png":
+                found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _classes(root: Path, folders: list[str]) -> tuple[list[int], list[str], Folds | None, Path]:
+    path = root / "classes.yaml"
+    content = _yaml(path) if path.is_file() else {}
+    folds = content.get("folds")
+    if folds is not None and not _are_folds(folds):
+        raise FssegError(f"{path}: folds {folds!r}: a number, or lists of class names such as [[cat, dog], [fish]].")
+    listed = content.get("classes")
+    if folders:
+        names = [str(name) for name in listed] if isinstance(listed, list) else folders
+        if sorted(names) != sorted(folders):
+            raise FssegError(f"{path} lists {', '.join(names)}; the folders of masks are {', '.join(folders)}.")
+        return list(range(1, len(names) + 1)), names, folds, path if listed else root / "masks"
+    if isinstance(listed, list):
+        listed = dict(enumerate(listed, 1))
+    if not isinstance(listed, dict) or not listed:
+        raise FssegError(
+            f"{path} is needed for masks of class ids, such as: classes: [cat, dog] or {{1: cat, 2: dog}}."
+        )
+    if not all(isinstance(value, int) and 0 < value < IGNORE for value in listed):
+        raise FssegError(f"{path}: ids of classes are whole numbers from 1 to 254, not {', '.join(map(str, listed))}.")
+    ids = sorted(listed)
+    names = [str(listed[value]) for value in ids]
+    if len(set(names)) < len(names):
+        raise FssegError(f"{path} names a class twice: {', '.join(names)}.")
+    return ids, names, folds, path
+
+
+def _are_folds(folds: Any) -> bool:
+    if isinstance(folds, list):
+        return all(isinstance(fold, list) for fold in folds)
+    return isinstance(folds, int) and not isinstance(folds, bool)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise FssegError(f"{path}{where} is no YAML: {getattr(error, 'problem', None) or 'no text'}.") from error
+    if not isinstance(content, dict) or not content.keys() <= {"classes", "folds"}:
+        raise FssegError(f"{path} holds `classes` and maybe `folds`, nothing else.")
+    return content
+
+
+def _splits(root: Path, known: set[str]) -> tuple[list[str], list[str]] | None:
+    paths = [root / "train.txt", root / "val.txt"]
+    there = [path for path in paths if path.is_file()]
+    if not there:
+        return None
+    if len(there) == 1:
+        raise FssegError(f"{there[0]} needs the other list beside it: train.txt and val.txt.")
+    lists = []
+    for path in paths:
+        names = [Path(line.strip()).stem for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        if alien := [name for name in names if name not in known]:
+            raise FssegError(f"{path} lists {alien[0]}, which has no image with a mask. Take it out, or add its mask.")
+        if not names or len(set(names)) < len(names):
+            raise FssegError(f"{path} is empty, or lists an image twice.")
+        lists.append(names)
+    if both := sorted(set(lists[0]) & set(lists[1])):
+        raise FssegError(f"{both[0]} stands in train.txt and in val.txt; keep them apart.")
+    return lists[0], lists[1]

@@ -1,0 +1,157 @@
+"""Masks that a person marked instead of painting: a JSON of polygons, boxes, lines and points.
+
+Two forms are read. What the labelling program labelme writes::
+
+    {"shapes": [{"label": "cat", "shape_type": "rectangle", "points": [[10, 20], [90, 80]]}, ...]}
+
+and a short one::
+
+    {"boxes": [{"class": "cat", "box": [10, 20, 90, 80]}], "points": [{"class": "background", "point": [5, 5]}]}
+
+Coordinates are pixels from the upper left corner, ``x`` first; a box is ``left, top, right, bottom``. Labels are names
+of classes, ``background`` (or labelme's ``_background_``), or ``ignore`` (``__ignore__``). Polygons and circles are
+exact; boxes, lines and points are weak. Where there is a polygon, a circle or a box, all outside them is background;
+where there are lines and points only, all else is open (255).
+"""
+
+import json
+from collections.abc import Mapping
+from math import hypot, isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from fsseg.data.base import Mask
+from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.errors import FssegError
+
+_KINDS = {
+    "polygon": "polygon", "circle": "circle", "rectangle": "box", "line": "line", "linestrip": "line",
+    "point": "point", "points": "point",
+}  # fmt: skip
+_LEAST = {"polygon": 3, "circle": 2, "box": 2, "line": 2, "point": 1}  # points
+_ORDER = ("box", "polygon", "circle", "line", "point")  # the later is painted over the earlier
+_AREAS = ("box", "polygon", "circle")
+_WEAK = ("box", "line", "point")
+_BACKGROUNDS, _IGNORES = ("background", "_background_"), ("ignore", "__ignore__")
+_BRUSH = 0.012  # width of lines and points, in longer sides of the image
+
+
+class Mark(NamedTuple):
+    """A shape and its label."""
+
+    kind: str
+    label: int
+    points: list[tuple[float, float]]
+
+
+class Marks(NamedTuple):
+    """What a person marked on an image.
+
+    Attributes:
+        marks: in the file's order.
+        weak: it is no whole mask.
+    """
+
+    marks: list[Mark]
+    weak: bool
+
+    def paint(self, height: int, width: int) -> Mask:
+        """The mask: class ids, 0 background, 255 where nothing is said."""
+        areas = any(mark.kind in _AREAS for mark in self.marks)
+        picture = PIL.Image.new("L", (width, height), BACKGROUND if areas else IGNORE)
+        draw = PIL.ImageDraw.Draw(picture)
+        brush = max(3, round(_BRUSH * max(height, width)))
+        for mark in sorted(self.marks, key=_depth):
+            _paint(draw, mark, brush)
+        return np.asarray(picture)
+
+
+def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
+    """The marks of a JSON file.
+
+    Args:
+        path: of the file.
+        ids: class ids by name.
+
+    Raises:
+        FssegError: no such file, none of the two forms, an unknown label or kind of shape, or a shape without its
+            points.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FssegError(f"mask {path} is missing. Put it there, or take its image away.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise FssegError(f"mask {path} is no whole JSON file: {error}.") from error
+    marks = [_mark(path, item, ids) for item in _items(path, content)]
+    if not marks:
+        raise FssegError(f"mask {path} marks nothing: shapes, boxes or points are needed.")
+    return Marks(marks, any(mark.kind in _WEAK for mark in marks))
+
+
+def _items(path: Path, content: Any) -> list[dict[str, Any]]:
+    """Shapes in labelme's form."""
+    if not isinstance(content, dict) or not {"shapes", "boxes", "points"} & content.keys():
+        raise FssegError(f"mask {path} has neither shapes (labelme) nor boxes or points.")
+    try:
+        items = [dict(shape) for shape in content.get("shapes") or []]
+        for box in content.get("boxes") or []:
+            left, top, right, bottom = box["box"]
+            corners = [[left, top], [right, bottom]]
+            items.append({"label": box["class"], "shape_type": "rectangle", "points": corners})
+        for point in content.get("points") or []:
+            items.append({"label": point["class"], "shape_type": "point", "points": [point["point"]]})
+    except (KeyError, TypeError, ValueError) as error:
+        needed = 'a box needs "class" and "box": [left, top, right, bottom], a point "class" and "point": [x, y]'
+        raise FssegError(f"mask {path}: {needed}.") from error
+    return items
+
+
+def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
+    name, shape = item.get("label"), item.get("shape_type", "polygon")
+    kind = _KINDS.get(shape) if isinstance(shape, str) else None
+    if kind is None:
+        raise FssegError(f"mask {path}: shape {shape!r} is none of {', '.join(_KINDS)}.")
+    if name in _BACKGROUNDS or name in _IGNORES:
+        label = BACKGROUND if name in _BACKGROUNDS else IGNORE
+    elif isinstance(name, str) and name in ids:
+        label = ids[name]
+    else:
+        raise FssegError(f"mask {path}: {name!r} is no class. Classes: {', '.join(ids)}; or background, ignore.")
+    try:
+        points = [(float(x), float(y)) for x, y in item["points"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FssegError(f"mask {path}: a {shape} of {name} has no list of points [x, y].") from error
+    if len(points) < _LEAST[kind] or not all(isfinite(value) for point in points for value in point):
+        raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more, of finite numbers.")
+    return Mark(kind, label, points)
+
+
+def _depth(mark: Mark) -> tuple[int, float]:
+    """Boxes lie below all else, and small boxes over large ones."""
+    (left, top), (right, bottom) = mark.points[0], mark.points[-1]
+    area = abs((right - left) * (bottom - top)) if mark.kind == "box" else 0.0
+    return _ORDER.index(mark.kind), -area
+
+
+def _paint(draw: PIL.ImageDraw.ImageDraw, mark: Mark, brush: int) -> None:
+    if mark.kind == "polygon":
+        draw.polygon(mark.points, fill=mark.label)
+    elif mark.kind == "circle":
+        (x, y), (edge_x, edge_y) = mark.points[:2]
+        radius = hypot(edge_x - x, edge_y - y)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=mark.label)
+    elif mark.kind == "box":
+        (a, b), (c, d) = mark.points[:2]
+        # The last row and column that a box covers are those before its right and lower edge.
+        right, bottom = max(min(a, c), max(a, c) - 1), max(min(b, d), max(b, d) - 1)
+        draw.rectangle((min(a, c), min(b, d), right, bottom), fill=mark.label)
+    elif mark.kind == "line":
+        draw.line(mark.points, fill=mark.label, width=brush, joint="curve")
+    else:
+        for x, y in mark.points:
+            draw.ellipse((x - brush / 2, y - brush / 2, x + brush / 2, y + brush / 2), fill=mark.label)

@@ -1,0 +1,126 @@
+"""Data sets whose masks are regions in a cache, one per image and class: COCO, and other files of its format."""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsseg.data.base import Dataset, Image, Mask
+from fsseg.data.boxes import Box
+from fsseg.data.coco_annotations import AnnotatedImage
+from fsseg.data.coco_masks import find_regions
+from fsseg.data.files import read_image, tracked
+from fsseg.data.regions import ImageRegions, Regions, pack, paint
+from fsseg.episode import IGNORE
+from fsseg.errors import FssegError
+from fsseg.protocol import Crowds, Masks, OtherWays, Split
+
+
+class RegionDataset(Dataset):
+    """Answers from regions; `open` sets ``_regions`` and ``_folders``, where the images of each split lie."""
+
+    other_ways: OtherWays = "labelled"
+    _regions: Regions
+    _folders: dict[Split, Path]
+
+    def numbers(self, split: Split) -> range:
+        """Image numbers of a split; within it they follow COCO's image ids."""
+        train = self._regions.train
+        return range(train) if split == "train" else range(train, len(self._regions))
+
+    def image_name(self, number: int) -> str:
+        """COCO's name of an image, e.g. ``000000391895``."""
+        return _stem(self._regions.name(number))
+
+    def image(self, number: int) -> Image:
+        """An image, RGB, also if the file is grey."""
+        split: Split = "train" if number < self._regions.train else "val"
+        return read_image(self._folders[split] / self._regions.name(number))
+
+    def mask(self, number: int) -> Mask:
+        """An image's label map, for pictures: class ids, the smaller class over the larger, 255 for ignored crowds."""
+        labels = [(class_id, class_id) for class_id in self._regions.class_ids(number)]
+        return paint(self._regions, number, labels, IGNORE)
+
+    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
+        """An image's mask in episode labels, a region per class; with ``other_ways="background"``, the own way's only.
+
+        See `Dataset.episode_mask`.
+        """
+        ways = sorted(range(len(classes)), key=lambda way: way == own)  # the last is on top
+        if own is not None and self.other_ways == "background":
+            ways = [own]
+        return paint(self._regions, number, [(classes[way], way + 1) for way in ways], IGNORE)
+
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of a class's objects, crowds left out; of its region's parts where a crowd is all there is."""
+        return self._regions.boxes(number, class_id) or super().boxes(number, class_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the index, which lies in the mapped regions: workers map it too."""
+        return {name: value for name, value in self.__dict__.items() if name != "index"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_regions" in state:
+            self.index = self._regions.index
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage among millions of objects that stay, which takes longer than all the rest."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def pack_splits(
+    annotated: Mapping[Split, Sequence[AnnotatedImage]], masks: Masks, crowds: Crowds, class_names: Sequence[str]
+) -> Regions:
+    """Regions of annotated images, train split first.
+
+    Raises:
+        FssegError: a segmentation is malformed, or two images have one name.
+    """
+    images: list[ImageRegions] = []
+    for split, listed in annotated.items():
+        told = tracked(listed, f"masks of {len(listed):,} {split} images")
+        images += [find_regions(image, masks, crowds) for image in told]
+    known: set[str] = set()
+    for image in images:
+        if (stem := _stem(image.name)) in known:
+            raise FssegError(f"two images are called {stem}, of train and val or with two endings; each image once.")
+        known.add(stem)
+    return pack(images, len(annotated["train"]), class_names)
+
+
+def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) -> None:
+    """Refuse images that are not in their folder.
+
+    Raises:
+        FssegError: one is missing, or its name leads out of the folder.
+    """
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    inside = folder.resolve()
+    missing = []
+    for image in annotated:
+        if image.name in there:
+            continue
+        if not (inside / image.name).resolve().is_relative_to(inside):
+            raise FssegError(f"{file} names the image {image.name}, which leads out of {folder}. Replace the file.")
+        if not (folder / image.name).is_file():
+            missing.append(image.name)
+    if missing:
+        raise FssegError(
+            f"image {folder / missing[0]} is missing, one of {len(missing):,} that are, of {len(annotated):,} in "
+            f"{file.name}. Put them there."
+        )
+
+
+def _stem(name: str) -> str:
+    return str(Path(name).with_suffix(""))

@@ -1,0 +1,124 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from fsseg.data import CocoJson, EpisodeData
+from fsseg.data.own import is_val
+from fsseg.errors import FssegError
+from fsseg.protocol import Protocol
+
+
+def write(root: Path, **changes: Any) -> Path:
+    """Twelve images of three classes, whose ids have gaps; each image shows two that overlap."""
+    folder = root / "images" / "day1"
+    folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for i in range(12):
+        name = f"day1/img{i}.png"
+        PIL.Image.fromarray(np.full((20, 30, 3), 20 * i, dtype=np.uint8)).save(root / "images" / name)
+        images.append({"id": 50 + i, "file_name": name, "height": 20, "width": 30})
+        for k, box in enumerate(([2, 2, 10, 12], [8, 6, 14, 10])):
+            left, top, width, height = box
+            polygon = [left, top, left + width, top, left + width, top + height, left, top + height]
+            category = (3, 8, 20)[(i + k) % 3]
+            annotations.append({"id": len(annotations), "image_id": 50 + i, "category_id": category,
+                                "iscrowd": 0, "segmentation": [polygon]})  # fmt: skip
+    categories = [{"id": 20, "name": "nut"}, {"id": 3, "name": "bolt"}, {"id": 8, "name": "gear"}]
+    content = {"images": images, "annotations": annotations, "categories": categories, **changes}
+    path = root / "annotations.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def opened(root: Path, **arguments: Any) -> CocoJson:
+    dataset = CocoJson(**arguments)
+    dataset.open(root)
+    return dataset
+
+
+def refused(root: Path, *words: str, **arguments: Any) -> None:
+    with pytest.raises(FssegError) as error:
+        opened(root, **arguments)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_any_categories_are_classes_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    write(tmp_path / "parts")
+    dataset = opened(tmp_path / "parts")
+    assert dataset.class_names == ("bolt", "gear", "nut")
+    assert (dataset.name, dataset.folds) == ("parts", 3)
+    names = [dataset.image_name(i) for i in range(12)]
+    assert sorted(names) == sorted(f"day1/img{i}" for i in range(12))
+    val = {f"day1/img{i}" for i in range(12) if is_val(f"day1/img{i}.png", 0.3)}
+    assert {dataset.image_name(i) for i in dataset.numbers("val")} == val
+    i = names.index("day1/img4")
+    assert dataset.image(i)[0, 0].tolist() == [80, 80, 80]
+    assert np.flatnonzero(dataset.index.pixels[i][1:]).tolist() == [1, 2]  # gear and nut
+    first, second = (dataset.episode_mask(i, (2, 3), own) for own in (0, 1))
+    assert (first == 1).sum() == 120
+    assert (second == 2).sum() == 140
+    assert [box[:4] for box in dataset.boxes(i, 2)] == [(2, 2, 14, 12)]
+
+
+def test_the_second_start_reads_no_annotations(tmp_path: Path, no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path)
+    first = opened(tmp_path)
+    monkeypatch.setattr("fsseg.data.coco_json.read_annotations", None)
+    again = opened(tmp_path, folds=[["bolt", "nut"], ["gear"]])
+    assert not again.index.fresh
+    assert again.class_names == first.class_names
+    assert (again.novel(0), again.novel(1)) == ((1, 3), (2,))
+
+
+def test_it_trains_and_tests_like_any_other(tmp_path: Path) -> None:
+    write(tmp_path)
+    dataset, tested = CocoJson(folds=[["bolt"], ["gear", "nut"]], val_share=0.5), Protocol(runs=1, episodes=3)
+    data = EpisodeData(dataset, root=str(tmp_path), size=16, workers=0, episodes=4, protocol=tested)
+    data.setup("fit")
+    data.setup("test")
+    assert {int(c) for batch in data.train_dataloader() for c in batch.classes.flatten()} <= {2, 3}
+    assert len(list(data.test_dataloader())) == 3
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    refused(tmp_path, "annotations.json is missing: --data.dataset.annotations names the file")
+    path = write(tmp_path)
+    path.rename(tmp_path / "labels.json")
+    refused(tmp_path, "annotations.json is missing", "There are: labels.json")
+    write(tmp_path, categories=[{"id": 3, "name": "bolt"}, {"id": 8, "name": "bolt"}, {"id": 20, "name": "nut"}])
+    refused(tmp_path, "two categories of one id or name")
+    write(tmp_path, categories=[{"id": i, "name": str(i)} for i in range(255)])
+    refused(tmp_path, "has 255 classes; 1 to 254 are possible")
+    write(tmp_path)
+    refused(tmp_path, "4 folds of 3 classes", folds=4)
+    refused(tmp_path, "too few for a train and a val split", val_share=0.0001)
+    write(tmp_path)  # changed, so that the cache is not taken for it
+    (tmp_path / "images/day1/img3.png").unlink()
+    refused(tmp_path, "img3.png is missing, one of 1 that are, of")
+    with pytest.raises(FssegError, match="val_share"):
+        CocoJson(val_share=2)
+    with pytest.raises(FssegError, match="crowds 'ignore' needs masks 'exact'"):
+        CocoJson(masks="first_polygon_map", crowds="ignore")
+
+
+def test_two_files_need_the_same_categories(tmp_path: Path) -> None:
+    (write(tmp_path)).rename(tmp_path / "val.json")
+    write(tmp_path, categories=[{"id": i, "name": n} for i, n in ((3, "bolt"), (8, "gear"), (20, "screw"))])
+    refused(tmp_path, "list other categories", val_annotations="val.json")
+
+
+def test_a_file_cannot_name_images_outside_its_folder(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    content = json.loads(path.read_text())
+    (tmp_path / "secret.png").write_bytes((tmp_path / "images/day1/img0.png").read_bytes())
+    for name in ("../secret.png", str(tmp_path / "secret.png")):
+        content["images"][0]["file_name"] = name
+        path.write_text(json.dumps(content))
+        refused(tmp_path, f"names the image {name}, which leads out of")
