@@ -55,11 +55,20 @@ def episode(shot: int, size: int, device: str) -> Batch:
     query = torch.randint(256, (1, 1, 3, size, size), dtype=torch.uint8, generator=generator)
     mask = torch.zeros(size, size, dtype=torch.uint8)
     mask[size // 4 : size // 2, size // 3 : 2 * size // 3] = 1
+    one = torch.ones(1, 1, dtype=torch.long)
     whole = Batch(
-        support, mask.expand(1, 1, shot, size, size).clone(), query, mask.expand(1, 1, size, size).clone(),
-        torch.ones(1, 1, dtype=torch.long), torch.zeros(1, 1, shot, dtype=torch.long),
-        torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long),
-    )  # fmt: skip
+        support_image=support,
+        support_mask=mask.expand(1, 1, shot, size, size).clone(),
+        query_image=query,
+        query_mask=mask.expand(1, 1, size, size).clone(),
+        query_size=torch.tensor([[[size, size]]]),
+        query_way=0 * one,
+        classes=one,
+        support_id=torch.zeros(1, 1, shot, dtype=torch.long),
+        query_id=0 * one,
+        run=one[0] * 0,
+        number=one[0] * 0,
+    )
     return Batch(*(tensor.to(device) for tensor in whole))
 
 

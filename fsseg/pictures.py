@@ -32,7 +32,7 @@ class Panel(NamedTuple):
         support_mask: their episode labels.
         query_image: the query.
         query_mask: its episode labels, maybe at another size than the image.
-        prediction: predicted episode labels, at the size of the mask.
+        prediction: predicted episode labels, at the size of the mask; None where there is none.
         names: class name of each way.
         iou: IoU of each way on this query, in percent; NaN where neither mask nor prediction show it.
     """
@@ -41,7 +41,7 @@ class Panel(NamedTuple):
     support_mask: UInt8[Tensor, "N K Hs Ws"]
     query_image: UInt8[Tensor, "3 Hq Wq"]
     query_mask: UInt8[Tensor, "H W"]
-    prediction: Tensor
+    prediction: Tensor | None
     names: tuple[str, ...]
     iou: tuple[float, ...]
 
@@ -55,7 +55,8 @@ def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
     height = tiles[0].height + _GAP
     sheet = PIL.Image.new("RGB", (columns * width, len(rows) * height + _TEXT + _GAP), "white")
     draw = PIL.ImageDraw.Draw(sheet)
-    legend = "support: mask outlined   query: truth outlined, prediction filled   pale: ignored"
+    filled = ", prediction filled" if any(panel.prediction is not None for panel in panels) else ""
+    legend = f"support: mask outlined   query: truth outlined{filled}   pale: ignored"
     draw.text((_GAP, _GAP // 2), legend, fill=(70, 70, 70), font=_font(12))
     for r, row in enumerate(rows):
         for c, tile in enumerate(row):
@@ -66,12 +67,14 @@ def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
 def _draw_episode(panel: Panel) -> PIL.Image.Image:
     way, shot = panel.support_mask.shape[:2]
     shown = min(shot, _SHOTS)
-    width = way * shown * (_SIDE + _GAP) + _ARROW + 2 * (_SIDE + _GAP)
+    queries = 1 if panel.prediction is None else 2
+    width = way * shown * (_SIDE + _GAP) + _ARROW + queries * (_SIDE + _GAP)
     row = PIL.Image.new("RGB", (width, _SIDE + 2 * _TEXT), "white")
     draw, left = PIL.ImageDraw.Draw(row), 0
     for n in range(way):
         for k in range(shown):
-            own = panel.support_mask[n, k] * (panel.support_mask[n, k] == n + 1)
+            mask = panel.support_mask[n, k]
+            own = mask.where((mask == n + 1) | (mask == IGNORE), 0)
             row.paste(_tile(panel.support_image[n, k], own, own * 0), (left, 0))
             if k == 0:
                 more = f", {shown} of {shot} shown" if shot > shown else ""
@@ -84,6 +87,8 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
     left += _ARROW
     row.paste(_tile(panel.query_image, panel.query_mask, panel.query_mask * 0), (left, 0))
     _caption(draw, left, "query: truth", (70, 70, 70))
+    if panel.prediction is None:
+        return row
     left += _SIDE + _GAP
     row.paste(_tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
     for n, (name, iou) in enumerate(zip(panel.names, panel.iou, strict=True)):

@@ -13,6 +13,7 @@ from fsseg.errors import FssegError
 
 Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet"]
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
 Pairs = Literal["official", "any"]
 Year = Literal[2017, 2014]
 FoldRule = Literal["interleaved", "contiguous"]

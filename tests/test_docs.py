@@ -66,12 +66,48 @@ def test_yaml_block_is_yaml(text):
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in commands() if "--ckpt_path" not in c and "--model.method.help" not in c and "fsseg data" not in c],
+    [c for c in commands() if not any(words in c for words in ("--ckpt_path", "--model.method.help", "fsseg data"))],
 )
 def test_command_parses(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = [word for word in shlex.split(command)[1:] if word != "--print_config"]
     assert main([*arguments, "--print_config"]) == 0
+
+
+def test_the_walk_through_own_images_works(tmp_path, monkeypatch, capsys):
+    """The page's own words, with a smaller training."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+    page = (ROOT / "docs/3-data.md").read_text()
+    code = next(block.values[0] for block in blocks("python") if block.id.startswith("3-data"))
+    exec(compile(code, "docs", "exec"), {"__name__": "docs"})
+    lines = page.split("<!-- tests/test_docs.py runs these -->\n```sh\n")[1].split("```")[0].splitlines()
+    small = {"fit": ["--trainer.max_steps=2", "--data.workers=0", "--data.val_episodes=2", "--trainer.accelerator=cpu"],
+             "test": ["--data.workers=0", "--trainer.accelerator=cpu"], "data": []}  # fmt: skip
+    assert len(lines) == 5
+    for line in lines:
+        words = shlex.split(line)[1:]
+        assert main([*words, *small[words[0]]]) == 0, capsys.readouterr().err
+        monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+    assert "mine: clean" in capsys.readouterr().out
+    assert (tmp_path / "runs/mine/test/table.md").is_file()
+    assert (tmp_path / "episodes.png").is_file()
+
+
+def data_commands() -> list[str]:
+    return [c for c in commands() if c.startswith("fsseg data") and "DATASET" not in c]
+
+
+@pytest.mark.parametrize("command", data_commands())
+def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
+    """It is the data that is missing here, not an option."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "downloads").mkdir()
+    assert main(shlex.split(command)[1:]) == 2
+    said = capsys.readouterr().err
+    assert re.search(
+        "is no VOCdevkit|no such folder|is missing|has no folder|is no tree of COCO|cannot be reached", said
+    ), said
 
 
 def test_links_lead_somewhere():

@@ -25,6 +25,8 @@ ALLOWED = {
     "task": ("methods.base", "metrics", "losses", "optim", "episode"),
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data"),
     "pictures": ("episode",),
+    "charts": ("data", "protocol"),
+    "prepare": ("prepare", "data", "protocol"),
     "cli": (
         "",
         "cli",
@@ -36,6 +38,8 @@ ALLOWED = {
         "methods",
         "metrics",
         "pictures",
+        "prepare",
+        "charts",
         "protocol",
         "task",
     ),

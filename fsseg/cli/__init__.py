@@ -56,7 +56,7 @@ def _run_data(arguments: list[str]) -> int:
         return 0
     from fsseg.cli.data import run
 
-    return run(arguments)
+    return run(_arrange(arguments))
 
 
 def _arrange(arguments: list[str]) -> list[str]:

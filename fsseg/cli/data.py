@@ -1,24 +1,30 @@
-"""`fsseg data prepare`: what a data set's first start would do, ahead of training and with nothing else around it."""
+"""`fsseg data`: prepare, verify, info, show and episodes."""
 
-import argparse
+import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-from fsseg.cli.help import did_you_mean
-from fsseg.data import Coco, Dataset, Pascal
+from fsseg.benchmark.protocols import protocol
+from fsseg.cli.help import DATA_COMMANDS, did_you_mean
+from fsseg.cli.libraries import building, quieten
+from fsseg.cli.parser import Parser
+from fsseg.data import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+from fsseg.data.census import Census, census
 from fsseg.data.files import cache_folder
 from fsseg.errors import FssegError
+from fsseg.prepare import coco, pascal
+from fsseg.prepare.told import Told
+from fsseg.prepare.verify import Problem, verify
+from fsseg.protocol import SPLITS, pair_rule
 
-_DATASETS = {"coco": Coco, "pascal": Pascal}
-_COCO_ONLY = ("year", "masks", "crowds")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise FssegError(f"{message.removeprefix('argument ')}. See fsseg data --help.")
+_KINDS: dict[str, type[Dataset]] = {
+    "pascal": Pascal, "coco": Coco, "folder": Folder, "coco_json": CocoJson, "shapes": Shapes,
+}  # fmt: skip
+_SHOWN = 20  # problems that the terminal shows
+UNCLEAN = 1  # exit code of `verify`
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,52 +36,165 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: the command, an option or the data set is wrong.
     """
+    quieten()
     command, *options = arguments
-    if command != "prepare":
-        raise FssegError(f"no command 'data {command}'. Did you mean data prepare?")
-    return _prepare(_parse(options))
+    if command in ("show", "episodes"):
+        from fsseg.cli.episodes import run as run_episodes
+
+        return run_episodes(command, options)
+    if command not in ("prepare", "verify", "info"):
+        known = [name.removeprefix("data ") for name in DATA_COMMANDS]
+        raise FssegError(f"no command 'data {command}'.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
+    kind = _kind(command, options)
+    try:
+        given = _parse(command, kind, options[1:])
+    except FssegError as error:
+        raise FssegError(str(error).replace("--dataset.", "--")) from error
+    with building(f"data {command}"):
+        dataset = kind(**dict(given.get("dataset") or {}))
+    try:
+        return {"prepare": _prepare, "verify": _verify, "info": _info}[command](dataset, given)
+    except FssegError as error:
+        raise FssegError(str(error).replace("--data.root", "--root").replace("--data.dataset.", "--")) from error
 
 
-def _parse(options: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--root", type=Path, default=os.environ.get("FSSEG_DATA_ROOT") or None)
-    parser.add_argument("--dataset", choices=_DATASETS)
-    parser.add_argument("--year", type=int)
-    parser.add_argument("--masks")
-    parser.add_argument("--crowds")
-    given, unknown = parser.parse_known_args(options)
-    if unknown:
-        known = [f"--{name}" for name in vars(given)]
-        raise FssegError(f"data prepare has no option {unknown[0]}.{did_you_mean(unknown[0], known)}")
-    for name, values in {
-        "dataset": "coco or pascal",
-        "root": "DIR (or FSSEG_DATA_ROOT), the data set's folder",
-    }.items():
-        if getattr(given, name) is None:
-            raise FssegError(f"data prepare needs --{name} {values}.")
+def _kind(command: str, options: Sequence[str]) -> type[Dataset]:
+    """The data set that the first option names."""
+    name = options[0] if options and not options[0].startswith("-") else None
+    if name is None:
+        raise FssegError(f"data {command} needs a data set: fsseg data {command} {'|'.join(_KINDS)} --root DIR.")
+    if name not in _KINDS:
+        raise FssegError(
+            f"data {command}: no data set {name!r}.{did_you_mean(name, _KINDS)} One of {', '.join(_KINDS)}."
+        )
+    return _KINDS[name]
+
+
+def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
+    parser = Parser(allow_abbrev=False)
+    parser.add_argument("--root", type=Path | None, default=os.environ.get("FSSEG_DATA_ROOT") or None)
+    if command == "prepare":
+        parser.add_argument("--archives", type=Path | None, default=None)
+    if command == "verify":
+        parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+        parser.add_argument("--report", type=Path | None, default=None)
+    if command == "info":
+        parser.add_argument("--pairs", type=str | None, default=None)
+        parser.add_argument("--min_pixels", type=int, default=1)
+        parser.add_argument("--out", type=Path | None, default=None)
+    parser.add_class_arguments(kind, "dataset")
+    known = {option for action in parser._actions for option in action.option_strings}
+    given = parser.parse_args([_nested(word, known) for word in options])
+    if kind.needs_root and given.root is None:
+        raise FssegError(f"data {command} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
     return given
 
 
-def _prepare(given: argparse.Namespace) -> int:
-    options = {name: getattr(given, name) for name in _COCO_ONLY if getattr(given, name) is not None}
-    if options and given.dataset != "coco":
-        raise FssegError(f"--{next(iter(options))} is for --dataset coco.")
-    dataset: Dataset = _DATASETS[given.dataset](**options)
+def _nested(word: str, known: set[str]) -> str:
+    """An option of the data set's class under the name that the parser knows it by."""
+    name = word.partition("=")[0]
+    nested = f"--dataset.{name.removeprefix('--')}"
+    return word.replace(name, nested, 1) if name.startswith("--") and name not in known and nested in known else word
+
+
+def _prepare(dataset: Dataset, given: Any) -> int:
     start = time.monotonic()
+    if given.archives is not None and not given.archives.is_dir():
+        raise FssegError(f"--archives {given.archives}: no such folder.")
     try:
         dataset.open(given.root)
     except FssegError as error:
-        raise FssegError(str(error).replace("--data.root", "--root")) from error
-    if dataset.index.cache is None:
+        if isinstance(dataset, Pascal):
+            pascal.prepare(given.root, Told(), given.archives)
+        elif isinstance(dataset, Coco):
+            coco.prepare(given.root, Told(), dataset.year, given.archives)
+        else:
+            raise error
+        dataset.open(given.root)
+        if isinstance(dataset, Pascal):
+            pascal.write_pairs(given.root, dataset)
+    if dataset.index.cache is None and dataset.needs_root:
         raise FssegError(f"{cache_folder()} cannot be written, nothing was kept. Set XDG_CACHE_HOME to another folder.")
-    print(_summary(dataset, dataset.index.cache, time.monotonic() - start))
+    train, val = (len(dataset.numbers(split)) for split in SPLITS)
+    state = f"prepared in {time.monotonic() - start:.1f} s" if dataset.index.fresh else "already prepared"
+    print(f"{dataset.name}: {train:,} train and {val:,} val images, {len(dataset.class_names)} classes; {state}")
+    if dataset.note:
+        print(f"  note: {dataset.note}")
+    print(f"  cache: {dataset.index.cache}")
+    if given.root is not None and (given.root / "archives").is_dir():
+        print(f"  {given.root / 'archives'} is not needed any more and may be deleted")
     return 0
 
 
-def _summary(dataset: Dataset, cache: Path, seconds: float) -> str:
-    train, val = (len(dataset.numbers(split)) for split in ("train", "val"))
-    state = f"prepared in {seconds:.1f} s" if dataset.index.fresh else "already prepared"
-    lines = [f"{dataset.name}: {train:,} train and {val:,} val images, {len(dataset.class_names)} classes; {state}"]
+def _verify(dataset: Dataset, given: Any) -> int:
+    if given.workers < 0:
+        raise FssegError(f"--workers {given.workers}: at least 0 is needed.")
+    dataset.locate(given.root)
+    problems = verify(dataset, given.workers, Told())
+    counts = dataset.counts()
+    every = sum(len(dataset.numbers(split)) for split in SPLITS)
+    print(f"{dataset.name}: {f'{len(problems):,} of {every:,} images have problems' if problems else 'clean'}")
+    for what, (found, official) in counts.items():
+        beside = "" if official is None else "  as it should be" if found == official else f"  of {official:,}"
+        print(f"  {what:16}{found:9,}{beside}")
     if dataset.note:
-        lines.append(f"  note: {dataset.note}")
-    return "\n".join([*lines, f"  cache: {cache}"])
+        print(f"  note: {dataset.note}")
+    for problem in problems[:_SHOWN]:
+        print(f"  {problem.image}: {problem.problem}")
+    if len(problems) > _SHOWN:
+        print(f"  and {len(problems) - _SHOWN:,} more; all of them in --report FILE")
+    if given.report is not None:
+        _write_report(given.report, dataset, problems)
+        print(f"  report: {given.report}")
+    return UNCLEAN if problems else 0
+
+
+def _write_report(path: Path, dataset: Dataset, problems: Sequence[Problem]) -> None:
+    content = {
+        "dataset": dataset.name,
+        "clean": not problems,
+        "counts": {what: count._asdict() for what, count in dataset.counts().items()},
+        "note": dataset.note,
+        "problems": [problem._asdict() for problem in problems],
+    }
+    try:
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise FssegError(f"--report {path} cannot be written: {error.strerror}.") from error
+
+
+def _info(dataset: Dataset, given: Any) -> int:
+    dataset.open(given.root)
+    # The rule of our protocol where nobody asks for another one; `protocol` checks what is asked for.
+    rule = protocol({"pairs": given.pairs, "min_pixels": given.min_pixels}, dataset.family)
+    counted = census(dataset, rule.pairs, rule.min_pixels)
+    print(_info_text(dataset, counted))
+    if given.out is not None:
+        from fsseg.charts import draw_census
+
+        try:
+            draw_census(counted, given.out)
+        except (OSError, ValueError) as error:
+            raise FssegError(f"--out {given.out} cannot be written: {' '.join(str(error).split())}.") from error
+        print(f"\n  picture: {given.out}")
+    return 0
+
+
+def _info_text(dataset: Dataset, counted: Census) -> str:
+    rule = pair_rule(counted.pairs, counted.min_pixels) or "any size"
+    lines = [
+        f"{dataset.name}: {counted.train:,} train and {counted.val:,} val images, {len(dataset.class_names)} classes",
+        f"folds: {dataset.fold_words}    images count for a class by: {rule}",
+        *([f"note: {dataset.note}"] if dataset.note else []),
+    ]
+    width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
+    for number, fold in enumerate(counted.folds):
+        share = 100 * fold.kept / counted.train
+        pairs = f"{fold.train:,} train and {fold.val:,} val pairs"
+        lines += [
+            "",
+            f"fold {number}   novel classes: {pairs}; {fold.kept:,} train images ({share:.0f} %) show none of them",
+            f"  {'':{width}}train      val",
+            *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
+        ]
+    return "\n".join(lines)

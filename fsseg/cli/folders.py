@@ -1,5 +1,6 @@
 """Where data comes from, and where runs and results go: fresh folders, written whole or not at all."""
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -31,6 +32,12 @@ def check_root(root: str | None, dataset: Any) -> None:
         raise FssegError(f"{dataset.name} needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds it.")
     if not Path(root).is_dir():
         raise FssegError(f"--data.root {root}: no such folder.")
+
+
+def named_class(path: str) -> Any:
+    """The class of a dotted path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Path:

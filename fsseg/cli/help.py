@@ -14,14 +14,22 @@ COMMANDS = {
 }
 
 DATA_COMMANDS = {
-    "data prepare": "index a data set ahead of training",
+    "data prepare": "fetch, unpack and index a data set",
+    "data verify": "read all of it and say what is wrong",
+    "data info": "images per class, fold and split",
+    "data show": "a picture of what the network sees",
+    "data episodes": "write a test's episodes to a file",
 }
 
 _EXAMPLES = {
     "fit": "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR",
     "validate": "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
     "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
-    "data prepare": "fsseg data prepare --dataset coco --root DIR",
+    "data prepare": "fsseg data prepare pascal --root DIR",
+    "data verify": "fsseg data verify coco --root DIR --report report.json",
+    "data info": "fsseg data info folder --root DIR --out info.png",
+    "data show": "fsseg data show --config experiments/panet_voc_1shot.yaml --data.root DIR",
+    "data episodes": "fsseg data episodes --config experiments/panet_voc_1shot.yaml --data.root DIR",
 }
 
 _OPTIONS = {
@@ -50,11 +58,16 @@ _ONLY = {
     },
 }
 _DATA_OPTIONS = {
-    "--dataset coco|pascal": "which data set",
+    "prepare|verify|info DATASET": "pascal, coco, folder, coco_json or shapes",
     "--root DIR": "its folder, or set FSSEG_DATA_ROOT",
-    "--year 2017|2014": "release of COCO",
-    "--masks MASKS": "of COCO: exact, or as older codes have them: first_polygon_convex, first_polygon_map",
-    "--crowds include|ignore": "of COCO: crowds belong to their class, or are ignored",
+    "--OPTION VALUE": "an option of the data set, e.g. --year 2014, --fold_rule contiguous, --folds 3",
+    "--archives DIR": "prepare: where archives lie that are downloaded already",
+    "--report FILE": "verify: all problems as JSON",
+    "--workers N": "verify: processes that read",
+    "--pairs any|official": "info: which images count for a class, and --min_pixels N",
+    "--out FILE": "info: draw a picture; show, episodes: what to write (episodes.png, episodes.json)",
+    "--config FILE": "show, episodes: experiment; --data.OPTION and --protocol.OPTION as for fit and test",
+    "--stage train|val|test": "show: which episodes; --count N: how many (6)",
 }
 
 
@@ -80,7 +93,10 @@ def command_help(command: str) -> str:
 
 def data_help() -> str:
     """The page of the commands on data."""
-    commands = "\n".join(f"fsseg {name}  {what}\n\n  {_EXAMPLES[name]}" for name, what in DATA_COMMANDS.items())
+    width = max(map(len, DATA_COMMANDS)) + 8
+    commands = "\n".join(
+        f"  {f'fsseg {name}':{width}}{what:40}{_EXAMPLES[name]}" for name, what in DATA_COMMANDS.items()
+    )
     return f"{commands}\n\n{_table(_DATA_OPTIONS)}"
 
 

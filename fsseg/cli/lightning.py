@@ -1,6 +1,5 @@
 """The configuration of fit, validate and test: one LightningCLI, with its surprises taken out (see docs/design.md)."""
 
-import importlib
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -90,7 +89,7 @@ class Commands(LightningCLI):
         """Settle what depends on several options, and refuse what does not fit the checkpoint."""
         command = str(self.subcommand)
         config = self.config[command]
-        kind = _named_class(config.data.dataset.class_path)
+        kind = folders.named_class(config.data.dataset.class_path)
         settled = settle(vars(config.protocol), self.flags, getattr(kind, "family", ""))
         self.protocol = settled.protocol
         if command == "test" and kind.family == "coco":
@@ -204,8 +203,3 @@ def _experiment(config: Any) -> str:
     stems = [Path(path).stem for path in files if Path(path).is_file()]
     names = [stem for stem in stems if stem != "config"]
     return "+".join(names) if names else config.model.method.class_path.rpartition(".")[2].lower()
-
-
-def _named_class(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)

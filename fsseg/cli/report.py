@@ -108,12 +108,13 @@ class Report(Callback):
         return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
 
     def _panel(self, batch: Batch, outputs: TestOutput, b: int) -> Panel:
+        height, width = batch.query_size[b, 0].tolist()
         return Panel(
             batch.support_image[b].cpu(),
             batch.support_mask[b].cpu(),
             batch.query_image[b, 0].cpu(),
-            batch.query_mask[b, 0].cpu(),
-            outputs.prediction[b, 0].cpu(),
+            batch.query_mask[b, 0, :height, :width].cpu(),
+            outputs.prediction[b, 0, :height, :width].cpu(),
             tuple(self.dataset.class_name(c) for c in batch.classes[b].tolist()),
             _percent(outputs.counts, b),
         )

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fsseg.data.boxes import Box, parts
 from fsseg.episode import BACKGROUND, IGNORE, relabel
 from fsseg.errors import FssegError
-from fsseg.protocol import Pairs, Split
+from fsseg.protocol import SPLITS, Pairs, Split
 
 Numbers = Sequence[int] | npt.NDArray[np.int64]
 Image = npt.NDArray[np.uint8]  # H W 3, RGB
@@ -83,6 +83,13 @@ def _array(numbers: Numbers) -> npt.NDArray[np.int64]:
     return np.asarray(numbers, dtype=np.int64)
 
 
+class Count(NamedTuple):
+    """How many there are, and how many the whole data set has; None where nobody knows."""
+
+    found: int
+    official: int | None
+
+
 class Dataset(ABC):
     """Images and masks with class ids, cut into splits and folds.
 
@@ -96,6 +103,7 @@ class Dataset(ABC):
         family: ``pascal`` or ``coco`` where protocols have values of their own for it; empty elsewhere.
         one_size: all images have one size, so that they fit into a batch as they are.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
+        fold_words: how classes are cut into folds.
         note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
     """
 
@@ -106,6 +114,7 @@ class Dataset(ABC):
     family: ClassVar[str] = ""
     one_size: ClassVar[bool] = False
     weak: frozenset[int] = frozenset()
+    fold_words: str = "blocks of equal size"
     note: str = ""
     index: Index
 
@@ -135,6 +144,31 @@ class Dataset(ABC):
         Raises:
             FssegError: the folder is missing or isn't of this data set's layout; a mask is missing or broken.
         """
+
+    def locate(self, root: Path | None) -> None:
+        """What of `open` comes before reading masks: files are found, names and splits known, the index is not.
+
+        `fsseg data verify` starts from here, so as to find all that is wrong and not the first. By default `open`.
+        """
+        self.open(root)
+
+    def check(self, number: int) -> None:
+        """Read all that belongs to an image.
+
+        Raises:
+            FssegError: a file is missing, truncated, of another size than it should be, or holds ids that are none.
+        """
+        image, mask = self.image(number), self.mask(number)
+        if image.shape[:2] != mask.shape:
+            raise FssegError(
+                f"image {self.image_name(number)} is {image.shape[1]}x{image.shape[0]}, its mask "
+                f"{mask.shape[1]}x{mask.shape[0]}. Replace one."
+            )
+        count_pixels(mask, len(self.class_names), lambda: f"the mask of {self.image_name(number)}")
+
+    def counts(self) -> dict[str, Count]:
+        """What there is, by what it is called, after `locate`."""
+        return {f"{split} images": Count(len(self.numbers(split)), None) for split in SPLITS}
 
     @abstractmethod
     def numbers(self, split: Split) -> range:

@@ -14,17 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+from fsseg.data.base import Count
 from fsseg.data.coco_annotations import AnnotatedImage, read_annotations
 from fsseg.data.files import cache_folder, fingerprint
 from fsseg.data.region_dataset import RegionDataset, check_images, pack_splits, uncollected
 from fsseg.data.regions import Regions, load, store
 from fsseg.errors import FssegError
-from fsseg.protocol import Crowds, FoldRule, Masks, OtherWays, Split, Year
+from fsseg.protocol import SPLITS, Crowds, FoldRule, Masks, OtherWays, Split, Year
 
-_SPLITS: tuple[Split, ...] = ("train", "val")
 _COMPLETE: dict[Year, dict[Split, int]] = {
     2017: {"train": 118_287, "val": 5_000},
     2014: {"train": 82_783, "val": 40_504},
+}
+_OBJECTS: dict[Year, dict[Split, int]] = {
+    2017: {"train": 860_001, "val": 36_781},
+    2014: {"train": 604_907, "val": 291_875},
 }
 _FORMAT = 2  # of the cache; raise it when what is stored, or how it is found, changes
 
@@ -82,6 +86,11 @@ class Coco(RegionDataset):
         self.year, self.fold_rule, self.masks, self.crowds, self.other_ways = year, fold_rule, masks, crowds, other_ways
 
         self.name = self._named("COCO-20i")
+        words = {
+            "interleaved": "classes f + 1, f + 5, f + 9 ... are in fold f (FWB, PMMs, HSNet)",
+            "contiguous": "blocks of 20 (PANet)",
+        }
+        self.fold_words = words[fold_rule]
 
     def _named(self, name: str) -> str:
         other = [*(["2014"] if self.year == 2014 else []), *(["contiguous"] if self.fold_rule == "contiguous" else [])]
@@ -99,9 +108,7 @@ class Coco(RegionDataset):
         Raises:
             FssegError: no tree of COCO, an annotation file that is missing or broken, or an image that is missing.
         """
-        root = _checked(root)
-        self._folders = {split: _image_folder(root, split, self.year) for split in _SPLITS}
-        files = {split: _annotation_file(root, split, self.year) for split in _SPLITS}
+        files = self._find(root)
         cache = cache_folder() / f"coco-{fingerprint([*files.values()], _FORMAT, self.masks, self.crowds)}"
         try:
             self._regions = load(cache)
@@ -110,19 +117,47 @@ class Coco(RegionDataset):
         self.index = self._regions.index
         self._tell()
 
+    def locate(self, root: Path | None) -> None:
+        """Read the annotation files, without their masks.
+
+        Raises:
+            FssegError: no tree of COCO, or an annotation file that is missing or broken.
+        """
+        self._place(self._read(self._find(root)))
+        self._tell()
+
+    def counts(self) -> dict[str, Count]:
+        """Images and objects, beside the release's."""
+        images, objects = _COMPLETE[self.year], _OBJECTS[self.year]
+        located = {split: [self._located[i] for i in self.numbers(split)] for split in SPLITS}
+        found = {f"{split} images": Count(len(located[split]), images[split]) for split in SPLITS}
+        for split in SPLITS:
+            marked = sum(len(image.annotations) for image in located[split])
+            found[f"{split} objects"] = Count(marked, objects[split])
+        return found
+
+    def _find(self, root: Path | None) -> dict[Split, Path]:
+        """The annotation files; the images' folders are kept."""
+        root = _checked(root)
+        self._folders = {split: _image_folder(root, split, self.year) for split in SPLITS}
+        return {split: _annotation_file(root, split, self.year) for split in SPLITS}
+
+    @uncollected()
+    def _read(self, files: Mapping[Split, Path]) -> dict[Split, list[AnnotatedImage]]:
+        return {split: read_annotations(files[split], self.class_names).images for split in SPLITS}
+
     @uncollected()
     def _scan(self, files: Mapping[Split, Path]) -> Regions:
-        annotated: dict[Split, list[AnnotatedImage]] = {}
-        for split in _SPLITS:
-            annotated[split] = read_annotations(files[split], self.class_names).images
+        annotated = self._read(files)
+        for split in SPLITS:
             check_images(annotated[split], self._folders[split], files[split])
         return pack_splits(annotated, self.masks, self.crowds, self.class_names)
 
     def _tell(self) -> None:
         """Set name and note."""
-        found = {split: len(self.numbers(split)) for split in _SPLITS}
+        found = {split: len(self.numbers(split)) for split in SPLITS}
         complete = _COMPLETE[self.year]
-        incomplete = [f"{found[s]:,} of {complete[s]:,} {s} images" for s in _SPLITS if found[s] != complete[s]]
+        incomplete = [f"{found[s]:,} of {complete[s]:,} {s} images" for s in SPLITS if found[s] != complete[s]]
         # Neither a subset nor other folds or images may be taken for, or compared with, COCO-20i of 2017.
         self.name = self._named("COCO subset" if incomplete else "COCO-20i")
         notes = [f"a subset of COCO {self.year}: {', '.join(incomplete)}"] if incomplete else []

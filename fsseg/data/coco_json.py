@@ -60,12 +60,7 @@ class CocoJson(RegionDataset, OwnDataset):
         Raises:
             FssegError: no folder, an annotation file that is missing or broken, or an image that is missing.
         """
-        if root is None:
-            raise FssegError(
-                "CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder of images and annotations."
-            )
-        self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
-        self._folders = {split: _folder(root, name) for split, name in self._named_folders().items()}
+        self._find(root)
         options = (_FORMAT, self.masks, self.crowds, self.val_share, [str(f) for f in self._folders.values()])
         cache = cache_folder() / f"coco-json-{fingerprint(self._files, *options)}"
         try:
@@ -74,15 +69,34 @@ class CocoJson(RegionDataset, OwnDataset):
             self._regions = store(self._scan(), cache)
         self.index = self._regions.index
         self._set_classes(self._regions.class_names, self.asked_folds, self._files[0].name)
+
+    def locate(self, root: Path | None) -> None:
+        """Read the annotation files, without their masks.
+
+        Raises:
+            FssegError: no folder, or an annotation file that is missing or broken.
+        """
+        self._find(root)
+        read = self._read()
+        self._place(self._split(read))
+        self._set_classes(read[0].class_names, self.asked_folds, self._files[0].name)
+
+    def _find(self, root: Path | None) -> None:
+        if root is None:
+            raise FssegError("CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
+        self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
+        named: dict[Split, str] = {"train": self.images, "val": self.val_images}
+        self._folders = {split: _folder(root, name) for split, name in named.items()}
         self.name = root.resolve().name
         self.note = f"masks {self.masks}, not the exact ones" if self.masks != "exact" else ""
 
-    def _named_folders(self) -> dict[Split, str]:
-        return {"train": self.images, "val": self.val_images}
+    @uncollected()
+    def _read(self) -> list[AnnotationFile]:
+        return [read_annotations(path) for path in self._files]
 
     @uncollected()
     def _scan(self) -> Regions:
-        read = [read_annotations(path) for path in self._files]
+        read = self._read()
         annotated = self._split(read)
         for split, images in annotated.items():
             check_images(images, self._folders[split], self._files[-1 if split == "val" else 0])

@@ -171,7 +171,7 @@ def fingerprint(files: Sequence[Path], *options: object) -> str:
             state = path.stat()
         except FileNotFoundError as error:
             raise FssegError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
-        digest.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode())
+        digest.update(f"{os.path.abspath(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

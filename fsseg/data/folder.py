@@ -55,10 +55,20 @@ class Folder(OwnDataset):
         Raises:
             FssegError: no such folder, a mask without image, or one that is broken.
         """
+        self.locate(root)
+        masks = [path for name in self._names for path in self._files.masks[name]]
+        found = cached("folder", masks, self._scan, self.class_names, self._names)
+        self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
+        self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
+
+    def locate(self, root: Path | None) -> None:
+        """Find images and masks.
+
+        Raises:
+            FssegError: no such folder, a mask without image, or a broken classes.yaml.
+        """
         if root is None:
-            raise FssegError(
-                "Folder needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds images/ and masks/."
-            )
+            raise FssegError("Folder needs --data.root DIR (or FSSEG_DATA_ROOT), which holds images/ and masks/.")
         self._files = find(root)
         folds = self.asked_folds if self.asked_folds is not None else self._files.folds
         self._set_classes(self._files.class_names, folds, str(self._files.source))
@@ -66,10 +76,6 @@ class Folder(OwnDataset):
         self._table = self._files.table()
         train, val = self._split()
         self._names, self._train = [*train, *val], len(train)
-        masks = [path for name in self._names for path in self._files.masks[name]]
-        found = cached("folder", masks, self._scan, self.class_names, self._names)
-        self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
-        self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
         self.name = root.resolve().name
         self.note = self._files.note
 
@@ -85,6 +91,11 @@ class Folder(OwnDataset):
                 "their names into train.txt and val.txt, or give another --data.dataset.val_share."
             )
         return train, val
+
+    def check(self, number: int) -> None:
+        """Read an image and its masks."""
+        self.image(number)
+        self._count(number)
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split."""

@@ -41,6 +41,7 @@ class OwnDataset(Dataset):
         self.class_names = tuple(names)
         self._folds = made_folds(self.class_names, folds, where)
         self.folds = len(self._folds)
+        self.fold_words = "as given" if isinstance(folds, list) else "blocks of nearly equal size"
 
 
 def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[tuple[int, ...], ...]:

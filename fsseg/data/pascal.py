@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Dataset, Image, Index, Mask, count_grid, count_pixels
+from fsseg.data.base import Count, Dataset, Image, Index, Mask, count_grid, count_pixels
 from fsseg.data.boxes import Box, boxes_of
 from fsseg.data.files import cached, image_size, read_image, read_mask, tracked
+from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
 from fsseg.protocol import Split
 
@@ -25,7 +26,8 @@ _LISTS = {
     "val": ("SegmentationAug/val", "Segmentation/val"),
 }
 _OBJECTS = ("SegmentationObjectAug", "SegmentationObject")  # instance maps
-_COMPLETE = {"train": 10_582, "val": 1_449}
+_COMPLETE: dict[Split, int] = {"train": 10_582, "val": 1_449}
+_FILES = {"photos": 17_125, "masks": 12_031}
 
 
 class Pascal(Dataset):
@@ -33,6 +35,7 @@ class Pascal(Dataset):
 
     name = "PASCAL-5i"
     family = "pascal"
+    fold_words = "blocks of five (OSLSM)"
     class_names = (
         "aeroplane", "bicycle", "bird", "boat", "bottle",
         "bus", "car", "cat", "chair", "cow",
@@ -46,6 +49,17 @@ class Pascal(Dataset):
         Raises:
             FssegError: no VOC tree, no list, or a mask that is missing, of another size or with alien ids.
         """
+        self.locate(root)
+        masks = [self._mask_path(number) for number in range(len(self._names))]
+        found = cached("pascal", masks, self._scan_all)
+        self.index = Index(found.arrays["pixels"], found.arrays["grid"], found.cache, found.fresh)
+
+    def locate(self, root: Path | None) -> None:
+        """Read the lists.
+
+        Raises:
+            FssegError: no VOC tree, or no list.
+        """
         self._folder = _devkit(root)
         names = {split: _names(self._folder, split) for split in ("train", "val")}
         if both := sorted(set(names["train"]) & set(names["val"])):
@@ -58,9 +72,21 @@ class Pascal(Dataset):
         if incomplete:
             self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
-        masks = [self._mask_path(number) for number in range(len(self._names))]
-        found = cached("pascal", masks, self._scan_all)
-        self.index = Index(found.arrays["pixels"], found.arrays["grid"], found.cache, found.fresh)
+
+    def counts(self) -> dict[str, Count]:
+        """Photos, masks and lists, beside VOC's and SBD's."""
+        folders = {"photos": ("JPEGImages", "*.jpg"), "masks": ("SegmentationClassAug", "*.png")}
+        found = {
+            what: Count(sum(1 for _ in (self._folder / folder).glob(pattern)), _FILES[what])
+            for what, (folder, pattern) in folders.items()
+        }
+        return found | {f"{s} images": Count(len(self.numbers(s)), n) for s, n in _COMPLETE.items()}
+
+    def check(self, number: int) -> None:
+        """Read an image's photo, mask and instance map, if it has one."""
+        super().check(number)
+        for class_id in np.flatnonzero(np.bincount(self.mask(number).ravel(), minlength=256)[1:IGNORE])[:1] + 1:
+            self.boxes(number, int(class_id))
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split."""

@@ -23,20 +23,47 @@ class RegionDataset(Dataset):
     other_ways: OtherWays = "labelled"
     _regions: Regions
     _folders: dict[Split, Path]
+    _located: tuple[AnnotatedImage, ...] = ()  # of `locate`, train split first
+    _located_train: int = 0
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split; within it they follow COCO's image ids."""
-        train = self._regions.train
-        return range(train) if split == "train" else range(train, len(self._regions))
+        if self._located:
+            train, every = self._located_train, len(self._located)
+        else:
+            train, every = self._regions.train, len(self._regions)
+        return range(train) if split == "train" else range(train, every)
 
     def image_name(self, number: int) -> str:
         """COCO's name of an image, e.g. ``000000391895``."""
-        return _stem(self._regions.name(number))
+        return _stem(self._file_name(number))
 
     def image(self, number: int) -> Image:
         """An image, RGB, also if the file is grey."""
-        split: Split = "train" if number < self._regions.train else "val"
-        return read_image(self._folders[split] / self._regions.name(number))
+        split: Split = "train" if number in self.numbers("train") else "val"
+        return read_image(self._folders[split] / self._file_name(number))
+
+    def _file_name(self, number: int) -> str:
+        return self._located[number].name if self._located else self._regions.name(number)
+
+    def _place(self, annotated: Mapping[Split, Sequence[AnnotatedImage]]) -> None:
+        """Know images by their annotations alone, without regions."""
+        self._located = (*annotated["train"], *annotated["val"])
+        self._located_train = len(annotated["train"])
+
+    def check(self, number: int) -> None:
+        """Read an image and its annotations, after `locate`.
+
+        Raises:
+            FssegError: it is missing, truncated or of another size than its annotations say, or one is malformed.
+        """
+        annotated, shape = self._located[number], self.image(number).shape
+        if shape[:2] != (annotated.height, annotated.width):
+            raise FssegError(
+                f"image {annotated.name} is {shape[1]}x{shape[0]}, its annotations are of {annotated.width}x"
+                f"{annotated.height}. Replace one."
+            )
+        find_regions(annotated, "exact", "include")
 
     def mask(self, number: int) -> Mask:
         """An image's label map, for pictures: class ids, the smaller class over the larger, 255 for ignored crowds."""

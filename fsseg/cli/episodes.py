@@ -1,0 +1,139 @@
+"""`fsseg data show` and `fsseg data episodes`: the episodes of a configuration, as a picture and as a file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from fsseg.cli import folders
+from fsseg.cli.libraries import building
+from fsseg.cli.parser import Parser, check_yaml
+from fsseg.cli.protocols import Asked, apply_to_dataset, settle
+from fsseg.data import EpisodeData
+from fsseg.data.episode_list import as_text
+from fsseg.data.episodes import Episodes
+from fsseg.data.sampler import Key
+from fsseg.episode import Batch
+from fsseg.errors import FssegError
+from fsseg.pictures import Panel, draw_episodes
+
+_OTHERS = ("model", "trainer", "checkpoint")  # what a configuration says of other things
+
+
+def run(command: str, options: Sequence[str]) -> int:
+    """Run ``show`` or ``episodes``; returns the exit code.
+
+    Raises:
+        FssegError: an option or the data set is wrong.
+    """
+    flags = {word.partition("=")[0] for word in options}
+    if not {"--config", "--data.dataset"} & flags:
+        raise FssegError(f"data {command} needs --config FILE or --data.dataset NAME.")
+    parser = _parser(command)
+    for before, word in pairwise(options):
+        if before == "--config":
+            check_yaml(word)
+    given = parser.parse_args(list(options))
+    data = _data(command, parser, given, flags)
+    if command == "episodes":
+        return _write_list(data, given)
+    return _show(data, given)
+
+
+def _parser(command: str) -> Parser:
+    parser = Parser(allow_abbrev=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--seed_everything", type=int, default=0)
+    parser.add_class_arguments(EpisodeData, "data")
+    parser.add_class_arguments(Asked, "protocol")
+    for name in _OTHERS:
+        parser.add_argument(f"--{name}", type=Any, default=None)
+    parser.add_argument("--out", type=Path, default=Path("episodes.json" if command == "episodes" else "episodes.png"))
+    if command == "show":
+        parser.add_argument("--stage", type=str, default="train")
+        parser.add_argument("--count", type=int, default=6)
+    return parser
+
+
+def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeData:
+    """The data module of the configuration, as `fit` or `test` would have it."""
+    kind = folders.named_class(given.data.dataset.class_path)
+    folders.check_root(given.data.root, kind)
+    settled = settle(vars(given.protocol), flags, kind.family)
+    if command == "episodes" or given.stage == "test":
+        apply_to_dataset(settled.protocol, given.data.dataset, flags)
+    if given.data.seed is None:
+        given.data.seed = given.seed_everything
+    for name in _OTHERS:  # the parser would build whatever class they name
+        given[name] = None
+    with building("the configuration"):
+        # `instantiate_classes` up to jsonargparse 4.48, deprecated since
+        build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        data: EpisodeData = build(given).data
+    data.protocol = settled.protocol
+    data.workers = 0
+    return data
+
+
+def _write_list(data: EpisodeData, given: Any) -> int:
+    """Write the episodes of a test."""
+    data.setup("test")
+    source: Episodes = data.test_dataloader().dataset  # type: ignore[assignment]
+    protocol = data.protocol
+    runs = [[source.episode(Key(r, i)) for i in range(protocol.episodes)] for r in range(protocol.runs)]
+    with _written(given.out):
+        folders.write_whole(given.out, as_text(data.dataset, runs))
+    setting = f"{data.dataset.name} fold {data.fold}, {data.way}-way {data.test_shot}-shot"
+    print(f"{setting}: {protocol.in_words(data.pair_count)}")
+    print(f"  episodes: {given.out}")
+    return 0
+
+
+def _show(data: EpisodeData, given: Any) -> int:
+    """Draw the first episodes of a stage."""
+    stages = ("train", "val", "test")
+    if given.stage not in stages:
+        raise FssegError(f"--stage {given.stage}: one of {', '.join(stages)} is needed.")
+    if given.count < 1:
+        raise FssegError(f"--count {given.count}: at least 1 is needed.")
+    data.setup("test" if given.stage == "test" else "fit")
+    loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[given.stage]()
+    panels = list(islice(_panels(data, loader), given.count))
+    if not panels:
+        raise FssegError(
+            f"--stage {given.stage} has no episodes: --data.val_episodes is 0, or no class has enough images."
+        )
+    with _written(given.out):
+        draw_episodes(panels).save(given.out)
+    changed = ", augmented" if given.stage == "train" and data.augment else ""
+    print(
+        f"{data.dataset.name} fold {data.fold}, {given.stage} episodes as the network sees them{changed}: {given.out}"
+    )
+    return 0
+
+
+def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
+    batch: Batch
+    for batch in batches:
+        for b in range(len(batch.run)):
+            height, width = batch.query_size[b, 0].tolist()
+            yield Panel(
+                batch.support_image[b],
+                batch.support_mask[b],
+                batch.query_image[b, 0],
+                batch.query_mask[b, 0, :height, :width],
+                None,
+                tuple(data.dataset.class_name(c) for c in batch.classes[b].tolist()),
+                (),
+            )
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """What the operating system or PIL refuses about ``--out``, as one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise FssegError(f"--out {path} cannot be written: {reason}.") from error

@@ -1,0 +1,78 @@
+"""How many images show each class, fold by fold and split by split."""
+
+from typing import NamedTuple
+
+from fsseg.data.base import Dataset
+from fsseg.protocol import Pairs
+
+
+class ClassCount(NamedTuple):
+    """Images that count for a class."""
+
+    class_id: int
+    name: str
+    train: int
+    val: int
+
+
+class FoldCount(NamedTuple):
+    """A fold.
+
+    Attributes:
+        classes: its novel classes.
+        kept: train images that show no pixel of a novel class: what dropping novel classes leaves.
+    """
+
+    classes: tuple[ClassCount, ...]
+    kept: int
+
+    @property
+    def train(self) -> int:
+        """(Image, class) pairs of train images."""
+        return sum(c.train for c in self.classes)
+
+    @property
+    def val(self) -> int:
+        """(Image, class) pairs of val images."""
+        return sum(c.val for c in self.classes)
+
+
+class Census(NamedTuple):
+    """All folds of a data set.
+
+    Attributes:
+        name: of the data set.
+        train: images.
+        val: images.
+        folds: in order.
+        pairs: the rule by which images count, see `Protocol`.
+        min_pixels: the same.
+    """
+
+    name: str
+    train: int
+    val: int
+    folds: tuple[FoldCount, ...]
+    pairs: Pairs
+    min_pixels: int
+
+
+def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Census:
+    """Count an opened data set's images.
+
+    Raises:
+        FssegError: official pairs of a data set that has none.
+    """
+    train, val = dataset.numbers("train"), dataset.numbers("val")
+
+    def counted(class_id: int) -> ClassCount:
+        found = [len(dataset.index.images(class_id, numbers, min_pixels, pairs)) for numbers in (train, val)]
+        return ClassCount(class_id, dataset.class_name(class_id), *found)
+
+    folds = [
+        FoldCount(
+            tuple(counted(c) for c in dataset.novel(fold)), len(dataset.index.without(dataset.novel(fold), train))
+        )
+        for fold in range(dataset.folds)
+    ]
+    return Census(dataset.name, len(train), len(val), tuple(folds), pairs, min_pixels)

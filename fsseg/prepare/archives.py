@@ -1,0 +1,52 @@
+"""The official archives, and no others: where they are, and how they are told from damaged ones."""
+
+from typing import NamedTuple
+
+from fsseg.protocol import Year
+
+
+class Archive(NamedTuple):
+    """A file of the authors' own server.
+
+    Attributes:
+        name: of the file.
+        url: of the file.
+        md5: of its content. A published checksum is what there is; it tells damage, not malice, so that extraction
+            trusts nothing either.
+        gigabytes: of its content, about.
+    """
+
+    name: str
+    url: str
+    md5: str
+    gigabytes: float
+
+
+VOC = Archive(
+    "VOCtrainval_11-May-2012.tar",
+    "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    "6cd6e144f989b92b3379bac3b3de84fd",
+    2.0,
+)
+SBD = Archive(
+    "benchmark.tgz",
+    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+    "82b4d87ceb2ed10f6038a1cba92111cb",
+    1.4,
+)
+
+_COCO = "http://images.cocodataset.org"
+COCO: dict[Year, tuple[Archive, ...]] = {
+    2017: (
+        Archive("annotations_trainval2017.zip", f"{_COCO}/annotations/annotations_trainval2017.zip",
+                "f4bbac642086de4f52a3fdda2de5fa2c", 0.25),
+        Archive("val2017.zip", f"{_COCO}/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", 0.8),
+        Archive("train2017.zip", f"{_COCO}/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", 19.3),
+    ),
+    2014: (
+        Archive("annotations_trainval2014.zip", f"{_COCO}/annotations/annotations_trainval2014.zip",
+                "0a379cfc70b0e71301e0f377548639bd", 0.25),
+        Archive("val2014.zip", f"{_COCO}/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", 6.6),
+        Archive("train2014.zip", f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", 13.5),
+    ),
+}  # fmt: skip

@@ -1,0 +1,141 @@
+"""Archives from a server or a folder: resumed where a transfer broke off, and checked before they are used."""
+
+import hashlib
+import http.client
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from fsseg.errors import FssegError
+from fsseg.prepare.archives import Archive
+from fsseg.prepare.told import Step, Told, disk
+
+_CHUNK = 1 << 20  # bytes
+_TIMEOUT = 60  # seconds without an answer
+_TRIES = 5  # that bring nothing new, before giving up
+
+
+def fetch(archive: Archive, folder: Path, told: Told, given: Path | None = None) -> Path:
+    """The archive, downloaded or found, with the right checksum.
+
+    Args:
+        archive: which.
+        folder: to download to; a file there is checked, one that broke off is gone on with.
+        told: tells how far it is.
+        given: folder where the archive lies already; nothing is downloaded then.
+
+    Raises:
+        FssegError: it is not there, cannot be reached, is damaged, or the disk is full. What was downloaded is kept,
+            unless its checksum is wrong.
+    """
+    if given is not None:
+        path = given / archive.name
+        if not path.is_file():
+            raise FssegError(f"{path} is missing. Download it from {archive.url}, or leave --archives out.")
+        _check(path, archive, told, f"Download it again from {archive.url}.")
+        return path
+    path = folder / archive.name
+    with disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        part = path.with_name(f"{path.name}.part")
+        _download(archive, part, told)
+        try:
+            _check(part, archive, told, "It was deleted; run the command again.")
+        except FssegError:
+            part.unlink()
+            raise
+        with disk(folder):
+            part.replace(path)
+    return path
+
+
+def check_space(archives: tuple[Archive, ...], folder: Path, unpacked: float) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        archives: still to be downloaded.
+        folder: to write to.
+        unpacked: gigabytes that they unpack to.
+
+    Raises:
+        FssegError: there is too little space.
+    """
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    needed = sum(archive.gigabytes for archive in archives) + unpacked
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < needed:
+        raise FssegError(
+            f"{folder} needs about {needed:.1f} GB, its disk has {free:.1f} GB free. Choose another --root."
+        )
+
+
+def _download(archive: Archive, part: Path, told: Told) -> None:
+    tries, size, total = 0, _size(part), None
+    while total is None or size < total:
+        before = size
+        try:
+            total = _transfer(archive, part, told)
+        except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            reason: object = error
+        except urllib.error.URLError as error:
+            raise FssegError(
+                f"{archive.url} cannot be reached ({_reason(error)}). Try again later, or get {archive.name} by other "
+                "means and give its folder: --archives DIR."
+            ) from error
+        else:
+            reason = "it ended early"
+        size = _size(part)
+        tries = 0 if size > before else tries + 1
+        if tries >= _TRIES:
+            raise FssegError(
+                f"{archive.url} breaks off at {size / 1e9:.2f} GB ({reason}). Run the command again: it goes on there."
+            )
+
+
+def _transfer(archive: Archive, part: Path, told: Told) -> int:
+    """Append what is missing; returns the size that the whole should have."""
+    size = _size(part)
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and size:
+            return size  # all is there; the checksum will tell
+        raise
+    with response:
+        resumed = response.status == http.client.PARTIAL_CONTENT
+        start = size if resumed else 0  # a server that knows no ranges sends all of it again
+        total = start + int(response.headers.get("Content-Length") or 0)
+        with disk(part.parent), part.open("ab" if resumed else "wb") as file, \
+                told.step(f"downloading {archive.name}", total, "GB") as step:  # fmt: skip
+            step.to(start)
+            _copy(response, file, step)
+    return total if response.headers.get("Content-Length") else _size(part)
+
+
+def _copy(source: http.client.HTTPResponse, file: object, step: Step) -> None:
+    while chunk := source.read(_CHUNK):
+        file.write(chunk)  # type: ignore[attr-defined]
+        step.add(len(chunk))
+
+
+def _check(path: Path, archive: Archive, told: Told, mend: str) -> None:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file, told.step(f"checking {archive.name}", path.stat().st_size, "GB") as step:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            step.add(len(chunk))
+    if digest.hexdigest() != archive.md5:
+        raise FssegError(
+            f"{path} has the checksum {digest.hexdigest()}, {archive.md5} is expected: it is damaged. {mend}"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _reason(error: urllib.error.URLError) -> str:
+    return f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else str(error.reason)

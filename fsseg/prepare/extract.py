@@ -1,0 +1,98 @@
+"""Members of an archive, one by one, trusting nothing: no path leads out of the target, no link is made."""
+
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from fsseg.errors import FssegError
+from fsseg.prepare.told import Told, disk
+
+_LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
+
+
+def members(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the members that are wanted, in the archive's order.
+
+    Args:
+        path: a tar file, compressed or not, or a zip file.
+        wanted: whether a member's name is.
+        told: tells how far it is.
+
+    Raises:
+        FssegError: no archive, a damaged one, a wanted member that is a link or too large, or one that leads out.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            yield from _of_zip(path, wanted, told)
+        else:
+            yield from _of_tar(path, wanted, told)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
+        raise FssegError(f"{path} is no archive, or a damaged one. Download it again.") from error
+
+
+def _of_tar(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as raw, told.step(f"unpacking {path.name}", path.stat().st_size, "GB") as step, \
+            tarfile.open(fileobj=raw, mode="r:*") as archive:  # fmt: skip
+        for member in archive:
+            step.to(raw.tell())
+            _check_path(path, member.name)
+            if not member.isdir() and wanted(member.name):
+                if not member.isfile():
+                    raise FssegError(f"{path}: {member.name} is a link or no file at all; refused.")
+                _check_size(path, member.name, member.size)
+                file = archive.extractfile(member)
+                yield member.name, file.read() if file else b""
+
+
+def _of_zip(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        listed = archive.infolist()
+        with told.step(f"unpacking {path.name}", len(listed), "files") as step:
+            for member in listed:
+                step.add(1)
+                _check_path(path, member.filename)
+                if not member.is_dir() and wanted(member.filename):
+                    mode = member.external_attr >> 16
+                    if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
+                        raise FssegError(f"{path}: {member.filename} is a link or no file at all; refused.")
+                    _check_size(path, member.filename, member.file_size)
+                    yield member.filename, archive.read(member)
+
+
+def _check_path(path: Path, name: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    drive = ":" in next(iter(parts.parts), "")
+    if parts.is_absolute() or drive or ".." in parts.parts or "\x00" in name:
+        raise FssegError(f"{path}: {name!r} leads out of the folder; refused. It is not the official archive.")
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    if size > _LARGEST:
+        raise FssegError(f"{path}: {name} unpacks to {size / 1e9:.1f} GB; refused. It is not the official archive.")
+
+
+def write(path: Path, content: bytes, member: bool = True) -> None:
+    """Write a file under its name only once it is whole; what is there already is left alone.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        member: of an archive, so that a file of the same name and size is it; else contents are compared.
+
+    Raises:
+        FssegError: it cannot be written.
+    """
+    if path.is_file() and path.stat().st_size == len(content) and (member or path.read_bytes() == content):
+        return
+    part = path.with_name(f".{path.name}.part")
+    with disk(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,141 @@
+"""PASCAL-5i's tree: VOC 2012 with SBD's masks, from the two official archives.
+
+An image's mask is VOC's where VOC has one (2,913 images, with void borders), SBD's elsewhere (without void). That makes
+12,031 masks; the 1,449 of VOC's val list are val, the other 10,582 are train ("trainaug"), as in all later work.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from scipy.io import loadmat
+
+from fsseg.data import Pascal
+from fsseg.errors import FssegError
+from fsseg.prepare.archives import SBD, VOC
+from fsseg.prepare.download import check_space, fetch
+from fsseg.prepare.extract import members, write
+from fsseg.prepare.state import State
+from fsseg.prepare.told import Told
+
+_UNPACKED = 2.2  # gigabytes
+_KEPT = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
+_MASKS = {"cls": "SegmentationClassAug", "inst": "SegmentationObjectAug"}  # SBD's folder to ours
+_OF_VOC = {"SegmentationClass": "SegmentationClassAug", "SegmentationObject": "SegmentationObjectAug"}
+
+
+def prepare(root: Path, told: Told, archives: Path | None = None) -> None:
+    """Make the tree below ``root``; whatever is there already is left alone.
+
+    Args:
+        root: folder to make ``VOCdevkit/VOC2012`` in, or a VOCdevkit.
+        told: tells how far it is.
+        archives: folder that holds the archives; they are downloaded to ``root/archives`` where it is not given.
+
+    Raises:
+        FssegError: an archive cannot be had or is damaged, or the disk is full; the next call goes on.
+    """
+    folder = devkit(root) / "VOC2012"
+    state = State(devkit(root))
+    missing = tuple(a for a in (VOC, SBD) if not state.has(a) and not (root / "archives" / a.name).is_file())
+    check_space(() if archives else missing, root, 0 if state.has(VOC) else _UNPACKED)
+    if not state.has(VOC):
+        path = fetch(VOC, root / "archives", told, archives)
+        for name, content in members(path, _is_kept, told):
+            write(folder / PurePosixPath(name).relative_to("VOCdevkit/VOC2012"), content)
+        _masks_of_voc(folder, told)
+        state.add(VOC)
+    if not state.has(SBD):
+        path = fetch(SBD, root / "archives", told, archives)
+        for name, content in members(path, _is_mat, told):
+            _mask_of_sbd(folder, PurePosixPath(name), content)
+        state.add(SBD)
+    _write_lists(folder)
+
+
+def devkit(root: Path) -> Path:
+    """The folder that holds VOC2012."""
+    return root if root.resolve().name == "VOCdevkit" else root / "VOCdevkit"
+
+
+def _is_kept(name: str) -> bool:
+    return any(name.startswith(f"VOCdevkit/VOC2012/{part}/") for part in _KEPT)
+
+
+def _is_mat(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix == ".mat" and path.parent.name in _MASKS and path.parent.parent.name == "dataset"
+
+
+def _masks_of_voc(folder: Path, told: Told) -> None:
+    """VOC's masks with their palettes taken off: codes that read colours find grey levels equal to the ids."""
+    for source, target in _OF_VOC.items():
+        paths = sorted((folder / source).glob("*.png"))
+        with told.step(f"masks of {source}", len(paths), "masks") as step:
+            for path in paths:
+                with PIL.Image.open(path) as picture:
+                    write(folder / target / path.name, _png(np.asarray(picture)))
+                step.add(1)
+
+
+def _mask_of_sbd(folder: Path, name: PurePosixPath, content: bytes) -> None:
+    kind = name.parent.name
+    path = folder / _MASKS[kind] / f"{name.stem}.png"
+    if path.is_file() or (folder / "SegmentationClass" / f"{name.stem}.png").is_file():
+        return  # VOC's own mask goes before
+    try:
+        found = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)[f"GT{kind}"].Segmentation
+        mask = np.atleast_2d(np.asarray(found)).astype(np.uint8)
+    except Exception as error:  # scipy raises nearly anything on a broken file
+        raise FssegError(f"{SBD.name}: {name} is no mask of SBD ({error}). Download the archive again.") from error
+    write(path, _png(mask))
+
+
+def _png(mask: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(mask).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write_lists(folder: Path) -> None:
+    """Lists of train and val images; written last, so that a tree without them is not whole."""
+    path = folder / "ImageSets" / "Segmentation" / "val.txt"
+    if not path.is_file():
+        raise FssegError(f"{path} is missing, so {VOC.name} was not the official one. Delete the tree and start again.")
+    val = path.read_text().split()
+    every = {path.stem for path in (folder / "SegmentationClassAug").glob("*.png")}
+    lists = {"train_aug": sorted(every - set(val)), "val": sorted(every & set(val))}
+    for name, names in lists.items():
+        write(
+            folder / "ImageSets" / "SegmentationAug" / f"{name}.txt",
+            "".join(f"{line}\n" for line in names).encode(),
+            member=False,
+        )
+
+
+def write_pairs(root: Path, dataset: Pascal) -> None:
+    """Lists of PASCAL-5i's (image, class) pairs by OSLSM's rule, as HSNet and PMMs read them: ``2007_000452__09``.
+
+    Args:
+        root: that the tree is below.
+        dataset: opened.
+    """
+    for split in ("train", "val"):
+        for fold in range(dataset.folds):
+            path = devkit(root) / "VOC2012/ImageSets/PASCAL-5i" / split / f"fold{fold}.txt"
+            lines = "".join(f"{line}\n" for line in pair_lines(dataset, split, fold))
+            write(path, lines.encode(), member=False)
+
+
+def pair_lines(dataset: Pascal, split: str, fold: int) -> Sequence[str]:
+    """Lines of one list, by name and class."""
+    numbers = dataset.numbers("train" if split == "train" else "val")
+    pairs = [
+        (dataset.image_name(int(i)), class_id)
+        for class_id in dataset.novel(fold)
+        for i in dataset.index.images(class_id, numbers, pairs="official")
+    ]
+    return [f"{name}__{class_id:02d}" for name, class_id in sorted(pairs)]
