@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Folds 1 to 3 of a VOCdevkit, 1 and 5 shots, before and after a short training.
+# Folds 1 to 3 of a VOCdevkit, 1 and 5 shots: before and after a short training, under every protocol, and with weak annotations.
 # benchmarks/photos.sh VOCDEVKIT SQUEEZENET_WEIGHTS OUT
 set -euo pipefail
 root=$1 weights=$2 out=$3
@@ -11,6 +11,9 @@ for fold in 1 2 3; do
       --model.method.encoder.weights "$weights")
     fsseg test "${options[@]}" --untrained --out "$run/untrained"
     fsseg fit "${options[@]}" --out "$run/trained" --trainer.max_steps "${steps[$shot]}"
-    fsseg test --ckpt_path "$run/trained/last.ckpt"
+    fsseg test --ckpt_path "$run/trained/last.ckpt" --protocols all --protocol.runs 3 --protocol.episodes 40
+    for annotation in scribble box; do
+      fsseg test --ckpt_path "$run/trained/last.ckpt" --data.support_annotation "$annotation" --out "$run/$annotation"
+    done
   done
 done

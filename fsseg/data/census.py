@@ -45,6 +45,7 @@ class Census(NamedTuple):
         train: images.
         val: images.
         folds: in order.
+        fold_words: how classes are cut into folds.
         pairs: the rule by which images count, see `Protocol`.
         min_pixels: the same.
     """
@@ -53,6 +54,7 @@ class Census(NamedTuple):
     train: int
     val: int
     folds: tuple[FoldCount, ...]
+    fold_words: str
     pairs: Pairs
     min_pixels: int
 
@@ -75,4 +77,4 @@ def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Censu
         )
         for fold in range(dataset.folds)
     ]
-    return Census(dataset.name, len(train), len(val), tuple(folds), pairs, min_pixels)
+    return Census(dataset.name, len(train), len(val), tuple(folds), dataset.fold_words, pairs, min_pixels)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a 
 Points = npt.NDArray[np.float64]  # x y x y ...
 
 _LARGEST = 2**15  # pixels of a side; pycocotools counts an image's pixels in 32 bits
+_MUCH = 2**24  # bytes; reading fewer takes less than a second, and is not announced
 _FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
 
 
@@ -89,7 +91,8 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open(encoding="utf-8") as file, status(f"reading {path.name}"):
+        long = path.stat().st_size > _MUCH
+        with path.open(encoding="utf-8") as file, status(f"reading {path.name}") if long else nullcontext():
             content = json.load(file)
     except OSError as error:
         raise FssegError(f"{path} cannot be read: {error.strerror}.") from error

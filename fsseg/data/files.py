@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zipfile import BadZipFile
@@ -18,7 +19,6 @@ from fsseg.errors import FssegError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
 
 T = TypeVar("T")
 
@@ -129,22 +129,28 @@ def cached(
 
 
 def tracked(items: Sequence[T], what: str) -> Iterable[T]:
-    """The items, with a progress bar on standard error where they are many."""
+    """The items, with a progress bar on standard error (a line, where that is not a terminal) if they are many."""
     if len(items) < _MANY:
+        return items
+    if not sys.stderr.isatty():
+        print(what, file=sys.stderr, flush=True)
         return items
     from rich.progress import track  # late, see `status`
 
     return track(items, what, console=_console(), transient=True)
 
 
-def status(what: str) -> "Status":
+def status(what: str) -> AbstractContextManager[object]:
     """Context that says on standard error what is being waited for.
 
     rich is imported late: it asks typing for Union[float, int], and typing then gives that, order and all, to whoever
     asks for Union[int, float]. Lightning does, and the command line would read --trainer.limit_test_batches 1 as 1.0,
     which means all.
     """
-    return _console().status(what)
+    if sys.stderr.isatty():
+        return _console().status(what)
+    print(what, file=sys.stderr, flush=True)
+    return nullcontext()
 
 
 def _console() -> "Console":
