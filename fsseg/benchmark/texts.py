@@ -151,7 +151,7 @@ def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
         *(f"| {' | '.join([*row, *[''] * (len(_HEADER) - len(row))])} |" for row in rows),
         "",
         *(f"- {outcome.name}: {outcome.table.tested.how}" for outcome in outcomes if outcome.table),
-        *(f"- note: {note}" for note in _notes(outcomes)),
+        *(f"- {note}" for note in _notes(outcomes)),
     ]
     return "\n".join(lines) + "\n"
 

@@ -157,13 +157,11 @@ def _training_notes(protocol: Protocol, card: dict[str, Any]) -> list[str]:
     if chosen == "novel_val":
         notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
     if chosen != protocol.selection:
-        notes.append(
-            f"protocol {protocol.name} tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}"
-        )
+        notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
     dropped = "drop" if yaml.safe_load(card["config"])["data"].get("drop_novel") else "keep"
     if dropped != protocol.base_images:
         did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
-        notes.append(f"the training {did} images that show a novel class; protocol {protocol.name} {does}")
+        notes.append(f"the training {did} images that show a novel class; the protocol {does}")
     return notes
 
 

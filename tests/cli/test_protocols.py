@@ -26,7 +26,7 @@ def test_every_row_and_the_table_carry_the_protocol_and_its_hash(fsseg, trained,
     assert f"hsnet#{digest}" in (tmp_path / "result/table.md").read_text()
     rows = list(csv.DictReader((tmp_path / "result/rows.csv").read_text().splitlines()))
     assert {row["protocol"] for row in rows} == {f"hsnet#{digest}"}
-    assert "note: protocol hsnet tests the best on the novel classes; this checkpoint is the last one" in ran.out
+    assert "note: the protocol tests the best on the novel classes; this checkpoint is the last one" in ran.out
 
 
 def test_one_checkpoint_under_all_protocols(fsseg, trained, tmp_path):
