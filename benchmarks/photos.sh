@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
-# Folds 1 to 3 of a VOCdevkit, 1 and 5 shots: before and after a short training, under every protocol, and with weak annotations.
-# benchmarks/photos.sh VOCDEVKIT SQUEEZENET_WEIGHTS OUT
+# Folds 1 to 3 of a VOCdevkit, 1 and 5 shots: before and after a short training; with 1 shot also under every protocol and with weak annotations.
+# benchmarks/photos.sh VOCDEVKIT SQUEEZENET_WEIGHTS OUT [FOLD...]
 set -euo pipefail
 root=$1 weights=$2 out=$3
+folds=("${@:4}")
+[ ${#folds[@]} -gt 0 ] || folds=(1 2 3)
 declare -A steps=([1]=60 [5]=30)
-for fold in 1 2 3; do
+for fold in "${folds[@]}"; do
   for shot in 1 5; do
     run=$out/fold$fold-${shot}shot
     options=(--config benchmarks/photos.yaml --data.root "$root" --data.fold "$fold" --data.shot "$shot"
       --model.method.encoder.weights "$weights")
     fsseg test "${options[@]}" --untrained --out "$run/untrained"
     fsseg fit "${options[@]}" --out "$run/trained" --trainer.max_steps "${steps[$shot]}"
-    fsseg test --ckpt_path "$run/trained/last.ckpt" --protocols all --protocol.runs 3 --protocol.episodes 40
+    checkpoint=$run/trained/last.ckpt
+    if [ "$shot" = 5 ]; then
+      fsseg test --ckpt_path "$checkpoint"
+      continue
+    fi
+    fsseg test --ckpt_path "$checkpoint" --protocols all --protocol.runs 3 --protocol.episodes 40
     for annotation in scribble box; do
-      fsseg test --ckpt_path "$run/trained/last.ckpt" --data.support_annotation "$annotation" --out "$run/$annotation"
+      fsseg test --ckpt_path "$checkpoint" --data.support_annotation "$annotation" --out "$run/$annotation"
     done
   done
 done

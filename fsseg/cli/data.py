@@ -190,7 +190,8 @@ def _info_text(dataset: Dataset, counted: Census) -> str:
     width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
     for number, fold in enumerate(counted.folds):
         share = 100 * fold.kept / counted.train
-        pairs = f"{fold.train:,} train and {fold.val:,} val pairs"
+        listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
+        pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
         lines += [
             "",
             f"fold {number}   novel classes: {pairs}; {fold.kept:,} train images ({share:.0f} %) show none of them",

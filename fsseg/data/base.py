@@ -5,9 +5,10 @@ that an episode is a handful of integers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -104,6 +105,7 @@ class Dataset(ABC):
         one_size: all images have one size, so that they fit into a batch as they are.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
         fold_words: how classes are cut into folds.
+        listed_pairs: val pairs of each fold in published lists, by their rule; of a whole data set only.
         note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
     """
 
@@ -116,6 +118,7 @@ class Dataset(ABC):
     weak: frozenset[int] = frozenset()
     fold_words: str = "blocks of equal size"
     note: str = ""
+    listed_pairs: Mapping[Pairs, tuple[int, ...]] = MappingProxyType({})
     index: Index
 
     @property

@@ -48,6 +48,7 @@ class Census(NamedTuple):
         fold_words: how classes are cut into folds.
         pairs: the rule by which images count, see `Protocol`.
         min_pixels: the same.
+        listed: val pairs of each fold in the published lists, by the same rule; None where there are none for this set.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Census(NamedTuple):
     fold_words: str
     pairs: Pairs
     min_pixels: int
+    listed: tuple[int, ...] | None = None
 
 
 def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Census:
@@ -77,4 +79,5 @@ def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Censu
         )
         for fold in range(dataset.folds)
     ]
-    return Census(dataset.name, len(train), len(val), tuple(folds), dataset.fold_words, pairs, min_pixels)
+    listed = dataset.listed_pairs.get(pairs) if min_pixels == 1 else None
+    return Census(dataset.name, len(train), len(val), tuple(folds), dataset.fold_words, pairs, min_pixels, listed)

@@ -14,7 +14,7 @@ from fsseg.data.boxes import Box, boxes_of
 from fsseg.data.files import cached, image_size, read_image, read_mask, tracked
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
-from fsseg.protocol import Split
+from fsseg.protocol import Pairs, Split
 
 _LISTS = {
     "train": (
@@ -28,6 +28,8 @@ _LISTS = {
 _OBJECTS = ("SegmentationObjectAug", "SegmentationObject")  # instance maps
 _COMPLETE: dict[Split, int] = {"train": 10_582, "val": 1_449}
 _FILES = {"photos": 17_125, "masks": 12_031}
+# Val pairs of the folds: HSNet's and PMMs' lists, and all that show the class.
+_LISTED: dict[Pairs, tuple[int, ...]] = {"official": (346, 451, 725, 346), "any": (440, 514, 804, 390)}
 
 
 class Pascal(Dataset):
@@ -72,6 +74,8 @@ class Pascal(Dataset):
         if incomplete:
             self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
+        else:
+            self.listed_pairs = _LISTED
 
     def counts(self) -> dict[str, Count]:
         """Photos, masks and lists, beside VOC's and SBD's."""

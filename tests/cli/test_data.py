@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from fsseg.cli.help import DATA_COMMANDS
-from fsseg.data import Coco, Shapes
+from fsseg.data import Coco, Shapes, pascal
 from tests.cli.conftest import TINY
 
 DATASETS = [
@@ -173,6 +173,16 @@ def test_info_says_fold_rule_and_size_filter(fsseg, fake_coco, fake_voc):
     voc = fsseg("data", "info", "pascal", "--root", str(fake_voc))
     assert "folds: blocks of five (OSLSM)    images count for a class by: OSLSM's size rule" in voc.out
     assert "by: any size" in fsseg("data", "info", "pascal", "--root", str(fake_voc), "--pairs", "any").out
+
+
+def test_info_gives_the_pairs_of_the_published_lists_beside_a_whole_set(fsseg, fake_voc, monkeypatch):
+    info = ("data", "info", "pascal", "--root", str(fake_voc))
+    assert "published lists" not in fsseg(*info).out, "it is a subset"
+    monkeypatch.setattr(pascal, "_COMPLETE", {"train": 60, "val": 60})
+    whole = fsseg(*info).out
+    assert re.findall(r"val pairs \((\d+) in the published lists\)", whole) == ["346", "451", "725", "346"]
+    assert "(440 in the published lists)" in fsseg(*info, "--pairs", "any").out
+    assert "published lists" not in fsseg(*info, "--min_pixels", "9").out
 
 
 # show and episodes
