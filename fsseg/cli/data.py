@@ -24,6 +24,7 @@ _KINDS: dict[str, type[Dataset]] = {
     "pascal": Pascal, "coco": Coco, "folder": Folder, "coco_json": CocoJson, "shapes": Shapes,
 }  # fmt: skip
 _SHOWN = 20  # problems that the terminal shows
+_WORKERS = 256  # processes, at most
 UNCLEAN = 1  # exit code of `verify`
 
 
@@ -83,6 +84,8 @@ def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
         parser.add_argument("--min_pixels", type=int, default=1)
         parser.add_argument("--out", type=Path | None, default=None)
     parser.add_class_arguments(kind, "dataset")
+    if "--root=" in options or ("--root", "") in zip(options, options[1:], strict=False):
+        raise FssegError("--root is empty: the data set's folder is needed.")  # as of an unset variable
     known = {option for action in parser._actions for option in action.option_strings}
     given = parser.parse_args([_nested(word, known) for word in options])
     if kind.needs_root and given.root is None:
@@ -101,22 +104,20 @@ def _prepare(dataset: Dataset, given: Any) -> int:
     start = time.monotonic()
     if given.archives is not None and not given.archives.is_dir():
         raise FssegError(f"--archives {given.archives}: no such folder.")
-    try:
-        dataset.open(given.root)
-    except FssegError as error:
-        if isinstance(dataset, Pascal):
-            pascal.prepare(given.root, Told(), given.archives)
-        elif isinstance(dataset, Coco):
-            coco.prepare(given.root, Told(), dataset.year, given.archives)
-        else:
-            raise error
-        dataset.open(given.root)
-        if isinstance(dataset, Pascal):
-            pascal.write_pairs(given.root, dataset)
+    made = pascal.Made(ours=False, changed=False)
+    if isinstance(dataset, Pascal):
+        made = pascal.prepare(given.root, Told(), given.archives)
+    elif isinstance(dataset, Coco):
+        made = made._replace(changed=coco.prepare(given.root, Told(), dataset.year, given.archives))
+    dataset.open(given.root)
+    if made.ours and isinstance(dataset, Pascal):
+        pascal.write_pairs(given.root, dataset)
     if dataset.index.cache is None and dataset.needs_root:
         raise FssegError(f"{cache_folder()} cannot be written, nothing was kept. Set XDG_CACHE_HOME to another folder.")
     train, val = (len(dataset.numbers(split)) for split in SPLITS)
-    state = f"prepared in {time.monotonic() - start:.1f} s" if dataset.index.fresh else "already prepared"
+    state = (
+        f"prepared in {time.monotonic() - start:.1f} s" if made.changed or dataset.index.fresh else "already prepared"
+    )
     print(f"{dataset.name}: {train:,} train and {val:,} val images, {len(dataset.class_names)} classes; {state}")
     if dataset.note:
         print(f"  note: {dataset.note}")
@@ -127,8 +128,8 @@ def _prepare(dataset: Dataset, given: Any) -> int:
 
 
 def _verify(dataset: Dataset, given: Any) -> int:
-    if given.workers < 0:
-        raise FssegError(f"--workers {given.workers}: at least 0 is needed.")
+    if not 0 <= given.workers <= _WORKERS:
+        raise FssegError(f"--workers {given.workers}: 0 to {_WORKERS} are possible.")
     dataset.locate(given.root)
     problems = verify(dataset, given.workers, Told())
     counts = dataset.counts()

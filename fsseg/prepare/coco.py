@@ -3,16 +3,16 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from fsseg.prepare.archives import COCO
+from fsseg.prepare.archives import COCO, Archive
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
 from fsseg.prepare.state import State
 from fsseg.prepare.told import Told
-from fsseg.protocol import Year
+from fsseg.protocol import SPLITS, Year
 
 
-def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) -> None:
-    """Make the tree below ``root``; whatever is there already is left alone.
+def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) -> bool:
+    """Make the tree below ``root``; whatever is there already is left alone, and so is a tree made by other means.
 
     Args:
         root: folder to make ``annotations``, ``trainYEAR`` and ``valYEAR`` in.
@@ -20,18 +20,33 @@ def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) ->
         year: release.
         archives: folder that holds the archives; they are downloaded to ``root/archives`` where it is not given.
 
+    Returns:
+        whether it made something.
+
     Raises:
         FssegError: an archive cannot be had or is damaged, or the disk is full; the next call goes on.
     """
     state = State(root)
-    wanted = tuple(archive for archive in COCO[year] if not state.has(archive))
-    missing = tuple(archive for archive in wanted if not (root / "archives" / archive.name).is_file())
-    check_space(() if archives else missing, root, sum(archive.gigabytes for archive in wanted))
-    for archive in wanted:
-        path = fetch(archive, root / "archives", told, archives)
-        for name, content in members(path, lambda name: _is_kept(name, year), told):
-            write(root / PurePosixPath(name), content)
-        state.add(archive)
+    given = [root / f"annotations/instances_{split}{year}.json" for split in SPLITS]
+    if not state.begun and all(path.is_file() for path in given):
+        return False
+    if all(state.has(archive) for archive in COCO[year]):
+        return False
+    with state.lock():
+        wanted = tuple(archive for archive in COCO[year] if not state.has(archive))
+        missing = tuple(archive for archive in wanted if not (root / "archives" / archive.name).is_file())
+        check_space(() if archives else missing, root, sum(archive.gigabytes for archive in wanted))
+        for archive in wanted:
+            told.say(state.lost(archive))
+            path = fetch(archive, root / "archives", told, archives)
+            for name, content in members(path, lambda name: _is_kept(name, year), told):
+                write(root / PurePosixPath(name), content)
+            state.add(archive, [_folder(archive)])
+    return True
+
+
+def _folder(archive: Archive) -> str:
+    return archive.name.partition(".")[0].partition("_")[0]  # annotations, train2017, ...
 
 
 def _is_kept(name: str, year: Year) -> bool:

@@ -3,9 +3,11 @@
 import hashlib
 import http.client
 import shutil
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
@@ -14,6 +16,11 @@ from fsseg.prepare.told import Step, Told, disk
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer
 _TRIES = 5  # that bring nothing new, before giving up
+_PAUSE = 0.5  # seconds, doubled with every such try
+
+
+class _BrokenError(Exception):
+    """A transfer broke off; the next one may go on with it."""
 
 
 def fetch(archive: Archive, folder: Path, told: Told, given: Path | None = None) -> Path:
@@ -38,7 +45,9 @@ def fetch(archive: Archive, folder: Path, told: Told, given: Path | None = None)
     path = folder / archive.name
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if not path.is_file():
+    if path.is_file():
+        _check(path, archive, told, "Delete it and run the command again.")
+    else:
         part = path.with_name(f"{path.name}.part")
         _download(archive, part, told)
         try:
@@ -77,8 +86,8 @@ def _download(archive: Archive, part: Path, told: Told) -> None:
         before = size
         try:
             total = _transfer(archive, part, told)
-        except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            reason: object = error
+        except _BrokenError as error:
+            reason = str(error)
         except urllib.error.URLError as error:
             raise FssegError(
                 f"{archive.url} cannot be reached ({_reason(error)}). Try again later, or get {archive.name} by other "
@@ -87,7 +96,11 @@ def _download(archive: Archive, part: Path, told: Told) -> None:
         else:
             reason = "it ended early"
         size = _size(part)
-        tries = 0 if size > before else tries + 1
+        if size == before:
+            tries += 1
+            time.sleep(_PAUSE * 2**tries)
+        else:
+            tries = 0
         if tries >= _TRIES:
             raise FssegError(
                 f"{archive.url} breaks off at {size / 1e9:.2f} GB ({reason}). Run the command again: it goes on there."
@@ -104,21 +117,38 @@ def _transfer(archive: Archive, part: Path, told: Told) -> int:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and size:
             return size  # all is there; the checksum will tell
         raise
+    except urllib.error.URLError:
+        raise
+    except (http.client.HTTPException, OSError) as error:
+        raise _BrokenError(_words(error)) from error
     with response:
         resumed = response.status == http.client.PARTIAL_CONTENT
         start = size if resumed else 0  # a server that knows no ranges sends all of it again
-        total = start + int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length") or ""
+        total = start + (int(length) if length.isdecimal() else 0)
         with disk(part.parent), part.open("ab" if resumed else "wb") as file, \
                 told.step(f"downloading {archive.name}", total, "GB") as step:  # fmt: skip
             step.to(start)
             _copy(response, file, step)
-    return total if response.headers.get("Content-Length") else _size(part)
+    return total if length.isdecimal() else _size(part)
 
 
-def _copy(source: http.client.HTTPResponse, file: object, step: Step) -> None:
-    while chunk := source.read(_CHUNK):
-        file.write(chunk)  # type: ignore[attr-defined]
+def _copy(source: http.client.HTTPResponse, file: BinaryIO, step: Step) -> None:
+    while chunk := _read(source):
+        file.write(chunk)
         step.add(len(chunk))
+
+
+def _read(source: http.client.HTTPResponse) -> bytes:
+    """The server's faults, told from those of the disk: both are OSErrors."""
+    try:
+        return source.read1(_CHUNK)  # what has come, and not a full chunk that may never be
+    except (http.client.HTTPException, OSError) as error:
+        raise _BrokenError(_words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _check(path: Path, archive: Archive, told: Told, mend: str) -> None:

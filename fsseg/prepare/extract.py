@@ -75,17 +75,18 @@ def _check_size(path: Path, name: str, size: int) -> None:
 
 
 def write(path: Path, content: bytes, member: bool = True) -> None:
-    """Write a file under its name only once it is whole; what is there already is left alone.
+    """Write a file under its name only once it is whole.
 
     Args:
         path: of the file.
         content: of the file.
-        member: of an archive, so that a file of the same name and size is it; else contents are compared.
+        member: of an archive: what is there already is left alone, unless it is empty, as after a power cut. Else a
+            file of other content is replaced.
 
     Raises:
         FssegError: it cannot be written.
     """
-    if path.is_file() and path.stat().st_size == len(content) and (member or path.read_bytes() == content):
+    if path.exists() and (path.stat().st_size > 0 if member else path.read_bytes() == content):
         return
     part = path.with_name(f".{path.name}.part")
     with disk(path.parent):

@@ -7,6 +7,7 @@ An image's mask is VOC's where VOC has one (2,913 images, with void borders), SB
 import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,19 @@ _MASKS = {"cls": "SegmentationClassAug", "inst": "SegmentationObjectAug"}  # SBD
 _OF_VOC = {"SegmentationClass": "SegmentationClassAug", "SegmentationObject": "SegmentationObjectAug"}
 
 
-def prepare(root: Path, told: Told, archives: Path | None = None) -> None:
+class Made(NamedTuple):
+    """What `prepare` did.
+
+    Attributes:
+        ours: the tree is one that it made; others are taken as they are.
+        changed: it made something.
+    """
+
+    ours: bool
+    changed: bool
+
+
+def prepare(root: Path, told: Told, archives: Path | None = None) -> Made:
     """Make the tree below ``root``; whatever is there already is left alone.
 
     Args:
@@ -40,25 +53,45 @@ def prepare(root: Path, told: Told, archives: Path | None = None) -> None:
     """
     folder = devkit(root) / "VOC2012"
     state = State(devkit(root))
-    missing = tuple(a for a in (VOC, SBD) if not state.has(a) and not (root / "archives" / a.name).is_file())
-    check_space(() if archives else missing, root, 0 if state.has(VOC) else _UNPACKED)
-    if not state.has(VOC):
-        path = fetch(VOC, root / "archives", told, archives)
-        for name, content in members(path, _is_kept, told):
-            write(folder / PurePosixPath(name).relative_to("VOCdevkit/VOC2012"), content)
-        _masks_of_voc(folder, told)
-        state.add(VOC)
-    if not state.has(SBD):
-        path = fetch(SBD, root / "archives", told, archives)
-        for name, content in members(path, _is_mat, told):
-            _mask_of_sbd(folder, PurePosixPath(name), content)
-        state.add(SBD)
-    _write_lists(folder)
+    if not state.begun and _is_tree(root):
+        return Made(ours=False, changed=False)
+    lists = [folder / "ImageSets/SegmentationAug" / f"{name}.txt" for name in ("train_aug", "val")]
+    if all(state.has(archive) for archive in (VOC, SBD)) and all(path.is_file() for path in lists):
+        return Made(ours=True, changed=False)
+    with state.lock():
+        missing = tuple(a for a in (VOC, SBD) if not state.has(a) and not (root / "archives" / a.name).is_file())
+        check_space(() if archives else missing, root, 0 if state.has(VOC) else _UNPACKED)
+        if not state.has(VOC):
+            told.say(state.lost(VOC))
+            path = fetch(VOC, root / "archives", told, archives)
+            for name, content in members(path, _is_kept, told):
+                write(folder / PurePosixPath(name).relative_to("VOCdevkit/VOC2012"), content)
+            state.add(VOC, [f"VOC2012/{part}" for part in _KEPT])
+        if not state.has(SBD):
+            told.say(state.lost(SBD))
+            _masks_of_voc(folder, told)
+        if not state.has(SBD):  # yet
+            path = fetch(SBD, root / "archives", told, archives)
+            for name, content in members(path, _is_mat, told):
+                _mask_of_sbd(folder, PurePosixPath(name), content)
+            state.add(SBD, [f"VOC2012/{part}" for part in _MASKS.values()])
+        _write_lists(folder)
+    return Made(ours=True, changed=True)
 
 
 def devkit(root: Path) -> Path:
     """The folder that holds VOC2012."""
-    return root if root.resolve().name == "VOCdevkit" else root / "VOCdevkit"
+    name = root.resolve().name
+    return root.parent if name == "VOC2012" else root if name == "VOCdevkit" else root / "VOCdevkit"
+
+
+def _is_tree(root: Path) -> bool:
+    """It has lists and masks, by whatever means."""
+    try:
+        Pascal().locate(root)
+    except FssegError:
+        return False
+    return True
 
 
 def _is_kept(name: str) -> bool:
@@ -73,12 +106,20 @@ def _is_mat(name: str) -> bool:
 def _masks_of_voc(folder: Path, told: Told) -> None:
     """VOC's masks with their palettes taken off: codes that read colours find grey levels equal to the ids."""
     for source, target in _OF_VOC.items():
-        paths = sorted((folder / source).glob("*.png"))
+        paths = sorted((folder / source).glob("[!.]*.png"))
         with told.step(f"masks of {source}", len(paths), "masks") as step:
             for path in paths:
-                with PIL.Image.open(path) as picture:
-                    write(folder / target / path.name, _png(np.asarray(picture)))
+                if not (folder / target / path.name).is_file():
+                    write(folder / target / path.name, _png(_of_voc(path)))
                 step.add(1)
+
+
+def _of_voc(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        with PIL.Image.open(path) as picture:
+            return np.asarray(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FssegError(f"{path} is no picture, or a broken one. Delete it and run the command again.") from error
 
 
 def _mask_of_sbd(folder: Path, name: PurePosixPath, content: bytes) -> None:
@@ -103,17 +144,16 @@ def _png(mask: npt.NDArray[np.uint8]) -> bytes:
 def _write_lists(folder: Path) -> None:
     """Lists of train and val images; written last, so that a tree without them is not whole."""
     path = folder / "ImageSets" / "Segmentation" / "val.txt"
-    if not path.is_file():
-        raise FssegError(f"{path} is missing, so {VOC.name} was not the official one. Delete the tree and start again.")
-    val = path.read_text().split()
-    every = {path.stem for path in (folder / "SegmentationClassAug").glob("*.png")}
+    try:
+        val = path.read_text().split()
+    except (OSError, ValueError) as error:
+        raise FssegError(f"{path} cannot be read: {error}. Delete {folder} and run the command again.") from error
+    every = {path.stem for path in (folder / "SegmentationClassAug").glob("[!.]*.png")}
     lists = {"train_aug": sorted(every - set(val)), "val": sorted(every & set(val))}
     for name, names in lists.items():
-        write(
-            folder / "ImageSets" / "SegmentationAug" / f"{name}.txt",
-            "".join(f"{line}\n" for line in names).encode(),
-            member=False,
-        )
+        target = folder / "ImageSets" / "SegmentationAug" / f"{name}.txt"
+        if not target.is_file():
+            write(target, "".join(f"{line}\n" for line in names).encode(), member=False)
 
 
 def write_pairs(root: Path, dataset: Pascal) -> None:

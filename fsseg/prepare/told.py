@@ -36,6 +36,11 @@ class Told:
         finally:
             step.end()
 
+    def say(self, what: str) -> None:
+        """A line, if there is something to say."""
+        if what:
+            print(f"note: {what}", file=sys.stderr, flush=True)
+
     def _bar(self) -> "Progress":
         from rich.console import Console  # late, see `fsseg.data.files.status`
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

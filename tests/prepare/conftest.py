@@ -3,8 +3,11 @@
 import hashlib
 import io
 import json
+import socket
+import struct
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +20,7 @@ import pytest
 from scipy.io import savemat
 
 from fsseg.data import Coco
-from fsseg.prepare import archives, coco, pascal
+from fsseg.prepare import archives, coco, download, pascal
 from fsseg.prepare.archives import Archive
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
 from tests.conftest import CATEGORY_IDS
@@ -143,6 +146,7 @@ class Server:
     Attributes:
         files: content by name.
         broken: a transfer ends after so many bytes; for so many requests (by name).
+        fault: how it ends: ``end``, a ``reset`` of the connection or ``silence``.
         ranges: whether ranges are known.
         asked: names and ranges of all requests.
         sent: bytes in all.
@@ -150,6 +154,7 @@ class Server:
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files, self.broken, self.ranges = dict(files), {}, True
+        self.fault = "end"
         self.asked: list[tuple[str, str | None]] = []
         self.sent = 0
         outer = self
@@ -178,16 +183,23 @@ class Server:
                 handler.send_error(416)
                 return
         handler.send_response(206 if start else 200)
-        handler.send_header("Content-Length", str(len(content) - start))
-        handler.end_headers()
         rest = content[start:]
-        if self.broken.get(name, (0, 0))[1] > 0:
+        breaks = self.broken.get(name, (0, 0))[1] > 0
+        handler.send_header("Content-Length", str(len(rest)))
+        handler.end_headers()
+        if breaks:
             length, times = self.broken[name]
             self.broken[name] = (length, times - 1)
             rest = rest[:length]
             handler.close_connection = True
         handler.wfile.write(rest)
         self.sent += len(rest)
+        if breaks and self.fault == "reset":
+            handler.wfile.flush()
+            linger = struct.pack("ii", 1, 0)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if breaks and self.fault == "silence":
+            time.sleep(1)
 
 
 @pytest.fixture
@@ -203,6 +215,7 @@ def server(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, no_cache
     for name in ("VOC", "SBD"):
         monkeypatch.setattr(pascal, name, turned(getattr(archives, name)))
     monkeypatch.setattr(pascal, "_UNPACKED", 0.001)
+    monkeypatch.setattr(download, "_PAUSE", 0.0)
     monkeypatch.setattr(coco, "COCO", {year: tuple(map(turned, every)) for year, every in archives.COCO.items()})
     yield made
     made.http.shutdown()

@@ -13,9 +13,11 @@ import PIL.Image
 import pytest
 import torchvision.datasets.sbd
 import torchvision.datasets.voc
+from filelock import FileLock
 
 from fsseg.data import Coco, Pascal
-from fsseg.prepare import archives, coco, pascal
+from fsseg.prepare import archives, coco, download, pascal
+from fsseg.prepare.extract import write
 from tests.prepare.conftest import SBD_NAMES, VOC_NAMES, Server, sbd_mask, tar, voc_mask, voc_members, zipped
 
 VOC, SBD = archives.VOC.name, archives.SBD.name
@@ -177,6 +179,109 @@ def test_a_server_that_cannot_be_reached(server: Server, prepare, monkeypatch: p
     assert "cannot be reached (" in prepare("pascal", "--root", "data").line
 
 
+@pytest.mark.parametrize("fault", ["reset", "silence"])
+def test_what_a_server_does_wrong_is_not_taken_for_the_disks_fault(
+    server: Server, prepare, monkeypatch, fault: str
+) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
+    server.broken, server.fault = {SBD: (1000, 2)}, fault
+    ran = prepare("pascal", "--root", "data")
+    assert ran.code == 0, ran.err
+    assert [asked for name, asked in server.asked if name == SBD] == [None, "bytes=1000-", "bytes=2000-"]
+    server.broken = {"val2017.zip": (0, 100)}
+    line = prepare("coco", "--root", "data").line
+    assert "val2017.zip breaks off at 0.00 GB (" in line
+    assert "cannot be written" not in line
+
+
+def test_an_archive_that_lies_in_the_folder_is_checked(server: Server, prepare, contents, tmp_path: Path) -> None:
+    (tmp_path / "data/archives").mkdir(parents=True)
+    path = tmp_path / "data/archives" / VOC
+    path.write_bytes(contents[VOC][: len(contents[VOC]) // 2])
+    ran = prepare("pascal", "--root", "data")
+    assert (ran.code, "it is damaged. Delete it and run the command again." in ran.line) == (2, True)
+    path.unlink()
+    assert prepare("pascal", "--root", "data").code == 0
+
+
+# Trees
+
+
+@pytest.mark.parametrize("name", ["JPEGImages/2008_000007.jpg", "SegmentationClassAug/2007_000003.png",
+                                  "SegmentationObjectAug/2008_000009.png", "ImageSets/PASCAL-5i/val/fold2.txt",
+                                  "ImageSets/SegmentationAug/val.txt", "ImageSets/Segmentation/val.txt"])  # fmt: skip
+def test_what_was_lost_is_made_again_and_nothing_else(server: Server, prepare, tmp_path: Path, name: str) -> None:
+    assert prepare("pascal", "--root", "data").code == 0
+    whole = tree(tmp_path / "data")
+    (tmp_path / "data/VOCdevkit/VOC2012" / name).unlink()
+    ran = prepare("pascal", "--root", "data")
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "data") == whole
+    shutil.rmtree(tmp_path / "data/VOCdevkit/VOC2012")
+    assert prepare("pascal", "--root", "data").code == 0
+    assert tree(tmp_path / "data") == whole
+
+
+def test_lost_photos_of_coco_are_unpacked_again(server: Server, prepare, tmp_path: Path) -> None:
+    assert prepare("coco", "--root", "data").code == 0
+    whole = tree(tmp_path / "data")
+    for path in ("val2017/000000000102.jpg", "annotations/instances_train2017.json"):
+        (tmp_path / "data" / path).unlink()
+        ran = prepare("coco", "--root", "data")
+        assert ran.code == 0, ran.err
+        assert "files\n" in ran.err
+        assert tree(tmp_path / "data") == whole
+
+
+def test_a_tree_made_by_other_means_is_left_as_it_is(server: Server, prepare, tmp_path: Path, fake_voc: Path) -> None:
+    assert prepare("pascal", "--root", str(fake_voc)).code == 0
+    mask = next(iter(sorted(fake_voc.rglob("SegmentationClassAug/*.png"))))
+    mask.unlink()
+    before = tree(fake_voc)
+    ran = prepare("pascal", "--root", str(fake_voc))
+    assert (ran.code, f"{mask} is missing" in ran.line) == (2, True), ran.err
+    assert tree(fake_voc) == before
+    assert server.asked == []
+
+
+def test_own_files_in_an_unfinished_tree_are_kept(server: Server, prepare, tmp_path: Path) -> None:
+    folder = tmp_path / "data/VOCdevkit/VOC2012"
+    own = {"JPEGImages/2007_000002.jpg": b"mine", "SegmentationClassAug/2007_000003.png": b"mine too"}
+    for name, content in own.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(content)
+    prepare("pascal", "--root", "data")
+    assert {name: (folder / name).read_bytes() for name in own} == own
+
+
+def test_two_at_once(server: Server, prepare, tmp_path: Path) -> None:
+    (tmp_path / "data/VOCdevkit").mkdir(parents=True)
+    with FileLock(tmp_path / "data/VOCdevkit/.fsseg-prepare.lock"):
+        ran = prepare("pascal", "--root", "data")
+    assert (ran.code, "data/VOCdevkit is being prepared by another `fsseg data prepare`" in ran.line) == (2, True)
+    assert prepare("pascal", "--root", "data").code == 0
+
+
+@pytest.mark.parametrize("stop", range(8))
+def test_lists_of_pairs_are_written_wherever_it_was_stopped(
+    server: Server, prepare, tmp_path: Path, monkeypatch, stop: int
+) -> None:
+    written = []
+
+    def stopping(path: Path, content: bytes, member: bool = True) -> None:
+        if "PASCAL-5i" in path.parts:
+            written.append(path)
+            if len(written) == stop + 1:
+                raise KeyboardInterrupt
+        write(path, content, member)
+
+    monkeypatch.setattr(pascal, "write", stopping)
+    assert prepare("pascal", "--root", "data").code == 130
+    monkeypatch.setattr(pascal, "write", write)
+    assert prepare("pascal", "--root", "data").code == 0
+    assert len(list((tmp_path / "data/VOCdevkit/VOC2012/ImageSets/PASCAL-5i").rglob("*.txt"))) == 8
+
+
 # Disks
 
 
@@ -279,7 +384,7 @@ def test_links_and_devices_are_refused(server: Server, prepare, monkeypatch, tmp
     ran = hostile(server, prepare, monkeypatch, buffer.getvalue())
     assert (ran.code, "2007_000000.jpg is a link or no file at all; refused." in ran.line) == (2, True)
     assert not [p for p in (tmp_path / "data").rglob("*") if p.is_symlink()]
-    assert not (tmp_path / "data/VOCdevkit").exists()
+    assert not (tmp_path / "data/VOCdevkit/VOC2012").exists()
 
 
 def test_a_zip_may_not_lead_out_nor_link(server: Server, prepare, monkeypatch, tmp_path: Path) -> None:
