@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
         parser.add_argument("--min_pixels", type=int, default=1)
         parser.add_argument("--out", type=Path | None, default=None)
     parser.add_class_arguments(kind, "dataset")
-    if "--root=" in options or ("--root", "") in zip(options, options[1:], strict=False):
+    if "--root=" in options or ("--root", "") in pairwise(options):
         raise FssegError("--root is empty: the data set's folder is needed.")  # as of an unset variable
     known = {option for action in parser._actions for option in action.option_strings}
     given = parser.parse_args([_nested(word, known) for word in options])
