@@ -6,8 +6,8 @@ protocols of five codes by name, each field with its source.
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
 
 from fsseg.errors import FssegError
 
@@ -30,6 +30,10 @@ Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
 
 _LEAST = {"min_pixels": 1, "size": 8, "runs": 1, "episodes": 1, "seed": 0}
+_SEEDS = 2**32  # that numpy's generators take
+# What decides which episodes are drawn; where they are given, none of these has a say.
+DRAWING = ("split", "pairs", "min_pixels", "draw", "runs", "episodes", "seed", "repeat_supports", "queries",
+           "absent_queries")  # fmt: skip
 _DRAWN = {
     "seeded": "episodes seeded by number",
     "panet": "drawn as PANet's code does",
@@ -79,7 +83,7 @@ class Protocol:
             false positives.
         selection: which checkpoint is tested: the ``last``, the best on base classes of the val images
             (``base_val``), or the best on the novel classes themselves (``novel_val``).
-        listed: digest of the episodes, where they are those of a file.
+        listed: digest of the episodes, where they are those of a file; see `of_list`.
 
     Raises:
         FssegError: a value is out of range, or two don't go together.
@@ -121,6 +125,8 @@ class Protocol:
             value = getattr(self, name)
             if not isinstance(value, str) and value < least:
                 raise FssegError(f"--protocol.{name} {value}: at least {least} is needed.")
+        if self.seed + self.runs > _SEEDS:
+            raise FssegError(f"--protocol.seed {self.seed}: below {_SEEDS - self.runs:,} is needed.")
         if not 0 <= self.absent_queries < 1:
             raise FssegError(f"--protocol.absent_queries {self.absent_queries}: a share from 0 to below 1 is needed.")
         self._check_draw()
@@ -128,18 +134,32 @@ class Protocol:
     def _check_draw(self) -> None:
         """A code's draw is that code's: what it cannot do is refused, not done otherwise."""
         wanted = [
-            ("repeat_supports", self.repeat_supports, ("seeded", "hsnet", "list")),
-            ("queries several", self.queries == "several", ("seeded", "list")),
-            ("absent_queries", self.absent_queries > 0, ("seeded", "list")),
+            ("repeat_supports", self.repeat_supports, ("seeded", "hsnet")),
+            ("queries several", self.queries == "several", ("seeded",)),
+            ("absent_queries", self.absent_queries > 0, ("seeded",)),
         ]
         for option, asked, draws in wanted:
             if asked and self.draw not in draws:
                 raise FssegError(f"--protocol.{option} goes with --protocol.draw {draws[0]}, not {self.draw}.")
         if self.masks != "exact" and self.crowds == "ignore":
             raise FssegError(f"--protocol.crowds ignore needs --protocol.masks exact, not {self.masks}.")
+        if self.resize == "pad" and self.evaluate_at == "resampled":
+            raise FssegError("--protocol.evaluate_at resampled goes with --protocol.resize stretch, not pad.")
         if self.size == "own" and (self.resize == "pad" or self.evaluate_at == "resampled"):
             option = "resize pad" if self.resize == "pad" else "evaluate_at resampled"
             raise FssegError(f"--protocol.{option} needs a --protocol.size in pixels, not own.")
+
+    def of_list(self, runs: int = 1, episodes: int = 1, digest: str = "") -> "Protocol":
+        """This protocol on the episodes of a file; what decides the drawing of others is at its defaults.
+
+        Args:
+            runs: of the file.
+            episodes: per run.
+            digest: of the episodes.
+        """
+        values: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in DRAWING}
+        values |= {"draw": "list", "runs": runs, "episodes": episodes, "listed": digest}
+        return replace(self, **values)
 
     @property
     def one_way(self) -> bool:
@@ -170,13 +190,16 @@ class Protocol:
         rule = pair_rule(self.pairs, self.min_pixels)
         last = self.seed + self.runs - 1
         seeds = f"seed {last}" if self.runs == 1 else f"seeds {self.seed}-{last}"
+        images = [f"{self.split} images", f"{counted} ({rule})" if rule else counted]
+        drawn = [_DRAWN[self.draw], seeds]
+        if self.draw == "list":
+            images, drawn = [], [f"{_DRAWN[self.draw]} [{self.listed}]", counted]
         parts = [
-            f"{self.split} images",
-            f"{counted} ({rule})" if rule else counted,
+            *images,
             *self._sizes(),
             *self._void(),
             f"{self.runs:,} x {self.episodes:,} episodes",
-            f"{_DRAWN[self.draw]} [{self.listed}]" if self.draw == "list" else f"{_DRAWN[self.draw]}, {seeds}",
+            *drawn,
             *(["supports may repeat"] if self.repeat_supports else []),
             f"absent classes {'counted' if self.absent == 'count' else 'dropped'}",
             *(["queries show several classes"] if self.queries == "several" else []),

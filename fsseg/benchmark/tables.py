@@ -75,6 +75,7 @@ class Tested:
         pairs: (image, class) pairs that episodes were drawn from.
         details: what else decides the number, e.g. precision, in words.
         notes: what a reader must know.
+        selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``; None for an untrained one.
     """
 
     setting: Setting
@@ -85,6 +86,7 @@ class Tested:
     pairs: int
     details: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    selection: str | None = None
 
     @property
     def how(self) -> str:

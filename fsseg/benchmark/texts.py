@@ -84,6 +84,7 @@ def as_json(table: Table) -> str:
         **tested.setting._asdict(),
         "fold": tested.fold,
         "checkpoint": tested.checkpoint,
+        "selection": tested.selection,
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "pairs": tested.pairs,
         "notes": list(tested.notes),
@@ -145,7 +146,12 @@ def side_by_side(outcomes: Sequence[Outcome]) -> str:
 def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint under several protocols, as Markdown."""
     rows = [_cells(outcome) for outcome in outcomes]
+    tables = [outcome.table for outcome in outcomes if outcome.table]
+    setting = tables[0].tested.setting if tables else None
+    head = [f"# {setting.method}, {setting.encoder}: {tables[0].tested.what}", "",
+            f"Checkpoint: {tables[0].tested.checkpoint}.", ""] if setting else []  # fmt: skip
     lines = [
+        *head,
         f"| {' | '.join(_HEADER)} |",
         "| --- | --- | ---: | --- | --- | --- | --- | --- | --- | --- |",
         *(f"| {' | '.join([*row, *[''] * (len(_HEADER) - len(row))])} |" for row in rows),
@@ -173,7 +179,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     size = {"own": "own"}.get(str(protocol.size), f"{protocol.size}{' padded' if protocol.resize == 'pad' else ''}")
     return (
         outcome.name,
-        protocol.split,
+        "of a file" if protocol.draw == "list" else protocol.split,
         f"{tested.pairs:,}",
         size,
         protocol.evaluate_at,

@@ -57,7 +57,15 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return {"prepare": _prepare, "verify": _verify, "info": _info}[command](dataset, given)
     except FssegError as error:
-        raise FssegError(str(error).replace("--data.root", "--root").replace("--data.dataset.", "--")) from error
+        raise FssegError(_own_options(str(error))) from error
+
+
+def _own_options(text: str) -> str:
+    """An error in the names that these commands have for options."""
+    text = text.replace("give --data.pairs any, or --protocol.pairs any in a test", "give --pairs any")
+    for known in ("--data.dataset.", "--protocol."):
+        text = text.replace(known, "--")
+    return text.replace("--data.root", "--root")
 
 
 def _kind(command: str, options: Sequence[str]) -> type[Dataset]:

@@ -9,7 +9,7 @@ from typing import Any
 from fsseg.cli import folders
 from fsseg.cli.libraries import building
 from fsseg.cli.parser import Parser, check_yaml
-from fsseg.cli.protocols import Asked, apply_to_dataset, settle
+from fsseg.cli.protocols import Asked, apply_to_dataset, refuse_drawing, settle
 from fsseg.data import EpisodeData
 from fsseg.data.episode_list import as_text
 from fsseg.data.episodes import Episodes
@@ -61,8 +61,10 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
     kind = folders.named_class(given.data.dataset.class_path)
     folders.check_root(given.data.root, kind)
     settled = settle(vars(given.protocol), flags, kind.family)
-    if command == "episodes" or given.stage == "test":
-        apply_to_dataset(settled.protocol, given.data.dataset, flags)
+    tested = command == "episodes" or given.stage == "test"
+    protocol = apply_to_dataset(settled.protocol, given.data.dataset, kind.family, flags, test=tested)
+    if given.data.episode_list:
+        refuse_drawing(flags)
     if given.data.seed is None:
         given.data.seed = given.seed_everything
     for name in _OTHERS:  # the parser would build whatever class they name
@@ -71,7 +73,7 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
         # `instantiate_classes` up to jsonargparse 4.48, deprecated since
         build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes
         data: EpisodeData = build(given).data
-    data.protocol = settled.protocol
+    data.protocol = protocol
     data.workers = 0
     return data
 
@@ -83,7 +85,7 @@ def _write_list(data: EpisodeData, given: Any) -> int:
     protocol = data.protocol
     runs = [[source.episode(Key(r, i)) for i in range(protocol.episodes)] for r in range(protocol.runs)]
     with _written(given.out):
-        folders.write_whole(given.out, as_text(data.dataset, runs))
+        folders.write_whole(given.out, as_text(data.dataset, runs, str(protocol)))
     setting = f"{data.dataset.name} fold {data.fold}, {data.way}-way {data.test_shot}-shot"
     print(f"{setting}: {protocol.in_words(data.pair_count)}")
     print(f"  episodes: {given.out}")

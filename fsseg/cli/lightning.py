@@ -17,7 +17,7 @@ from fsseg.cli.callbacks import KeptCheckpoints
 from fsseg.cli.libraries import building
 from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress
-from fsseg.cli.protocols import Asked, apply_to_dataset, settle
+from fsseg.cli.protocols import Asked, apply_to_dataset, refuse_drawing, settle
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
@@ -91,9 +91,11 @@ class Commands(LightningCLI):
         config = self.config[command]
         kind = folders.named_class(config.data.dataset.class_path)
         settled = settle(vars(config.protocol), self.flags, getattr(kind, "family", ""))
-        self.protocol = settled.protocol
-        if command == "test" and kind.family == "coco":
-            apply_to_dataset(self.protocol, config.data.dataset, self.flags)
+        if config.data.episode_list:
+            refuse_drawing(self.flags)
+        self.protocol = apply_to_dataset(
+            settled.protocol, config.data.dataset, kind.family, self.flags, test=command == "test"
+        )
         self._dump_config()
         self.own = {key: self.config_dump[key] for key in _OWN} | {"protocol": settled.asked}
         folders.check_root(config.data.root, kind)
@@ -113,6 +115,7 @@ class Commands(LightningCLI):
         self.experiment = _experiment(config)
         if command == "fit":
             self._before_fit(config)
+            self._check_base_images(config.data.drop_novel, settled.asked)
         if "verbose" in config:
             config.verbose = False  # Lightning's own result table
 
@@ -134,6 +137,19 @@ class Commands(LightningCLI):
         logger = config.trainer.logger
         if getattr(logger, "init_args", None) is not None and logger.init_args.get("save_dir") in (None, "."):
             logger.init_args.save_dir = str(self.folder)
+
+    def _check_base_images(self, dropped: bool, asked: dict[str, Any]) -> None:
+        """A training follows its own option, and says where the protocol would have it otherwise."""
+        wanted = self.protocol.base_images == "drop"
+        if wanted == dropped:
+            return
+        mend = f"--data.drop_novel {str(wanted).lower()}"
+        if "base_images" in asked:
+            raise FssegError(f"--protocol.base_images {self.protocol.base_images}: a training is told by {mend}.")
+        does = "leaves out" if wanted else "keeps"
+        print(
+            f"note: protocol {self.protocol.name} {does} images that show a novel class; {mend} would.", file=sys.stderr
+        )
 
     def _check_schedule(self, steps: int) -> None:
         """Refuse a training that outlasts its schedule, and say where a schedule outlasts the training by far."""

@@ -1,12 +1,12 @@
 """Options of the protocol: from what was asked for to a protocol, and to what it changes in a test."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any, get_type_hints
 
 from fsseg.benchmark.protocols import NAMES, protocol
 from fsseg.errors import FssegError
-from fsseg.protocol import Protocol
+from fsseg.protocol import DRAWING, Protocol
 
 _HINTS = get_type_hints(Protocol)
 # The same fields, each of them to be left out: what is not asked for is the named protocol's.
@@ -56,21 +56,28 @@ def settle(configured: Mapping[str, Any], flags: Collection[str], family: str) -
     return Settled(protocol(asked, family), asked)
 
 
-def apply_to_dataset(settled: Protocol, dataset: Any, flags: Collection[str]) -> None:
-    """Let a protocol choose COCO's release, folds and masks for a test.
+def apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Collection[str], test: bool) -> Protocol:
+    """Let a protocol choose COCO's release, folds and masks for a test; elsewhere the data set says what there is.
 
     Args:
         settled: the protocol.
         dataset: configuration of the data set, changed in place.
+        family: of the data set.
         flags: names of the flags given; one that says otherwise is not passed over.
+        test: it is about a test.
+
+    Returns:
+        the protocol, with what the data set decides.
 
     Raises:
-        FssegError: an option of the data set was given that the protocol decides.
+        FssegError: an option was given that another one decides.
     """
-    options = getattr(dataset, "init_args", None)
-    for name, option in _OF_COCO.items():
+    options = getattr(dataset, "init_args", None) or {}
+    if family != "coco":
+        return replace(settled, **{name: _own_value(name, options, flags) for name in _OF_COCO})
+    for name, option in _OF_COCO.items() if test else ():
         value = getattr(settled, name)
-        if options is None or option not in options or options[option] == value:
+        if option not in options or options[option] == value:
             continue
         if f"--data.dataset.{option}" in flags or f"--data.dataset.init_args.{option}" in flags:
             raise FssegError(
@@ -78,6 +85,30 @@ def apply_to_dataset(settled: Protocol, dataset: Any, flags: Collection[str]) ->
                 f"give --protocol.{name} {options[option]}."
             )
         options[option] = value
+    return settled
+
+
+def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) -> Any:
+    """What a data set other than COCO has for one of COCO's fields: its own option, or the plain value."""
+    option = _OF_COCO[name]
+    if f"--protocol.{name}" in flags:
+        mend = f"give --data.dataset.{option}" if option in options else "leave it out"
+        raise FssegError(f"--protocol.{name} is about COCO-20i; here, {mend}.")
+    return options[option] if option in options else Protocol.__dataclass_fields__[name].default
+
+
+def refuse_drawing(flags: Collection[str]) -> None:
+    """Refuse options that decide which episodes are drawn, where those of a file are tested.
+
+    Raises:
+        FssegError: there is one.
+    """
+    for name in DRAWING:
+        if f"--protocol.{name}" in flags:
+            raise FssegError(
+                f"--protocol.{name} decides which episodes are drawn; those of --data.episode_list are given. Leave "
+                "one out."
+            )
 
 
 def chosen(names: str) -> list[str]:
@@ -89,6 +120,8 @@ def chosen(names: str) -> list[str]:
     if names == "all":
         return list(NAMES)
     found = [name.strip() for name in names.split(",") if name.strip()]
+    if "all" in found:
+        raise FssegError("--protocols: `all` stands alone, or some protocols by name.")
     if wrong := [name for name in found if name not in NAMES]:
         raise FssegError(f"--protocols {wrong[0]}: `all`, or some of {', '.join(NAMES)}, separated by commas.")
     if not found:

@@ -19,10 +19,15 @@ from fsseg.encoders import Encoder
 from fsseg.episode import Batch, Episode
 from fsseg.metrics import Counts
 from fsseg.pictures import Panel, draw_episodes
-from fsseg.protocol import Protocol
 from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
+_SHORT = {
+    "last": "last",
+    "base_val": "best on base classes",
+    "novel_val": "best on novel classes",
+    "by hand": "chosen by hand",
+}
 _RULES = {
     "last": "the last one",
     "base_val": "the best on base classes",
@@ -86,7 +91,9 @@ class Report(Callback):
         runs = [
             [e for key, e in sorted(self.episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)
         ]
-        (self.folder / "episodes.json").write_text(as_list(self.dataset, [run for run in runs if run]))
+        (self.folder / "episodes.json").write_text(
+            as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
+        )
         draw_episodes(self.panels).save(self.folder / "episodes.png")
 
     def text(self, folder: Path) -> str:
@@ -135,7 +142,8 @@ def describe(
     name = method.name if card else f"{type(method).__name__}-init"
     annotation = data.test_support_annotation
     setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot, annotation)
-    origin = f"{ckpt_path} (step {card['step']:,})" if card else "untrained"
+    chosen = card.get("selection", "by hand") if card else None
+    origin = f"{ckpt_path} (step {card['step']:,}, {_SHORT[chosen]})" if card and chosen else "untrained"
     details = [
         *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
         *([f"{data.query} queries"] if data.query > 1 else []),
@@ -145,14 +153,14 @@ def describe(
     notes = [data.dataset.note] if data.dataset.note else []
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
-    notes += _training_notes(data.protocol, card) if card else []
+    notes += _training_notes(data, card) if card else []
     pairs = data.pair_count
-    return Tested(setting, data.fold, names, origin, data.protocol, pairs, tuple(details), tuple(notes))
+    return Tested(setting, data.fold, names, origin, data.protocol, pairs, tuple(details), tuple(notes), chosen)
 
 
-def _training_notes(protocol: Protocol, card: dict[str, Any]) -> list[str]:
+def _training_notes(data: EpisodeData, card: dict[str, Any]) -> list[str]:
     """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
-    notes = []
+    notes, protocol = [], data.protocol
     chosen = card.get("selection", "by hand")
     if chosen == "novel_val":
         notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
@@ -162,6 +170,8 @@ def _training_notes(protocol: Protocol, card: dict[str, Any]) -> list[str]:
     if dropped != protocol.base_images:
         did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
         notes.append(f"the training {did} images that show a novel class; the protocol {does}")
+    if protocol.split == "train" and dropped == "keep" and card["dataset"] == data.dataset.name:
+        notes.append("tested images are of the train split; those that show a base class too may have been trained on")
     return notes
 
 

@@ -236,6 +236,6 @@ def count_grid(mask: Mask, classes: int) -> npt.NDArray[np.int32]:
     """Pixel count of each class id on OSLSM's grid: every 32nd row and column, from the second on.
 
     The code pads by 15 and samples by nearest neighbour at half-way points, which an old image library rounds in its
-    own way; rounded up, as here, the rule gave the official lists on all photos that it was compared on (docs).
+    own way; rounded up, as here, it decided as the official lists do on all photos that it was compared on (docs).
     """
     return np.bincount(mask[1::_STRIDE, 1::_STRIDE].ravel(), minlength=256)[: classes + 1].astype(np.int32)

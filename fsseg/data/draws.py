@@ -10,6 +10,7 @@ from fsseg.data.official import hsnet_episodes, panet_episodes, pfenet_episodes,
 from fsseg.data.pairs import whole
 from fsseg.data.sampler import PLAIN, Images, Key, Numbers, Rules, draw_episode
 from fsseg.episode import Episode
+from fsseg.errors import FssegError
 from fsseg.protocol import Protocol
 
 Draw = Callable[[Key], Episode]
@@ -34,6 +35,9 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
         dataset: opened data set.
         images: image numbers of each novel class id, by the protocol's rule.
         sizes: way, shot, query.
+
+    Raises:
+        FssegError: a code's draw of images that may be supports only.
     """
     queries = whole(dataset, images)
     if protocol.draw == "seeded":
@@ -45,6 +49,11 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
             lacking=partial(_lacking, dataset, numbers=_whole_numbers(dataset, protocol)),
         )
         return seeded(images, sizes, protocol.seed, rules)
+    if weak := sum(map(len, images.values())) - sum(map(len, queries.values())):
+        raise FssegError(
+            f"--protocol.draw {protocol.draw} draws supports and queries from one list, but {weak} (image, class) "
+            "pairs have weak masks, which may be supports only. Give --protocol.draw seeded."
+        )
     seeds = range(protocol.seed, protocol.seed + protocol.runs)
     return listed([_as_code(protocol, dataset, queries, sizes, seed) for seed in seeds])
 

@@ -2,7 +2,7 @@
 
 The file is JSON::
 
-    {"format": "fsseg episodes 1", "dataset": "PASCAL-5i", "way": 1, "shot": 1, "query": 1,
+    {"format": "fsseg episodes 1", "dataset": "PASCAL-5i", "protocol": "fsseg#9dd814", "way": 1, "shot": 1, "query": 1,
      "runs": [[{"classes": ["bus"], "support": [["2007_000464"]], "query": ["2007_000663"], "query_way": [0]}, ...]]}
 
 A run is a list of episodes. ``query_way`` is the place in ``classes`` that each query was drawn for, -1 for none.
@@ -49,17 +49,19 @@ class EpisodeList(NamedTuple):
         return {c: np.array(sorted(images), dtype=np.int64) for c, images in found.items()}
 
 
-def as_text(dataset: Dataset, runs: Sequence[Sequence[Episode]]) -> str:
+def as_text(dataset: Dataset, runs: Sequence[Sequence[Episode]], protocol: str) -> str:
     """Episodes as the text of a file, one line each.
 
     Args:
         dataset: names images and classes.
         runs: lists of episodes of one way, shot and number of queries.
+        protocol: that they were drawn by, for the reader; nothing is read from it.
     """
     first = runs[0][0]
     head = {
         "format": FORMAT,
         "dataset": dataset.name,
+        "protocol": protocol,
         "way": len(first.classes),
         "shot": len(first.support[0]),
         "query": len(first.query),
@@ -89,10 +91,12 @@ def load(path: Path, dataset: Dataset, classes: Sequence[int], sizes: tuple[int,
 
     Raises:
         FssegError: no such file, no list of episodes, another way, shot or number of queries, an image or class that
-            the data set doesn't know, or an image that doesn't show its class.
+            the data set doesn't know, an image that doesn't show its class, or one that may not be a query.
     """
     content = _read(path)
     written = tuple(content.get(name) for name in ("way", "shot", "query"))
+    if not all(type(value) is int and value > 0 for value in written):
+        raise FssegError(f'{path}: "way", "shot" and "query" are needed, as whole numbers.')
     if written != sizes:
         way, shot, query = written
         raise FssegError(
@@ -112,7 +116,7 @@ def load(path: Path, dataset: Dataset, classes: Sequence[int], sizes: tuple[int,
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FssegError(f"--data.episode_list {path}: no such file.") from error
     except OSError as error:
@@ -143,7 +147,7 @@ class _Reader(NamedTuple):
         where = f"{self.where}, episode {place}"
         try:
             names = (item["classes"], *item["support"], item["query"])
-            ways = tuple(int(way) for way in item["query_way"])
+            ways = tuple(item["query_way"])
             sizes = (len(names[0]), {len(shots) for shots in item["support"]}, len(names[-1]), len(ways))
         except (KeyError, TypeError, ValueError) as error:
             raise FssegError(f"{where}: classes, support, query and query_way are needed, as lists.") from error
@@ -151,7 +155,7 @@ class _Reader(NamedTuple):
         if (
             sizes != (way, {shot}, query, query)
             or len(item["support"]) != way
-            or not set(ways) <= {NO_WAY, *range(way)}
+            or any(type(w) is not int or not (w == NO_WAY or 0 <= w < way) for w in ways)
         ):
             raise FssegError(f"{where} is no {way}-way {shot}-shot episode with {query} query.")
         classes = tuple(self._known(where, "novel class", self.ids, name) for name in names[0])
@@ -159,7 +163,7 @@ class _Reader(NamedTuple):
             raise FssegError(f"{where} names a class twice.")
         support = tuple(tuple(self._known(where, "image", self.numbers, n) for n in shots) for shots in item["support"])
         found = tuple(self._known(where, "image", self.numbers, name) for name in item["query"])
-        self._check_shown(where, classes, support, found, ways)
+        self._check_images(where, classes, support, found, ways)
         return Episode(classes, support, found, ways)
 
     def _known(self, where: str, what: str, known: dict[str, int], name: object) -> int:
@@ -167,10 +171,17 @@ class _Reader(NamedTuple):
             raise FssegError(f"{where}: {name} is no {what} of {self.dataset.name} here.")
         return known[name]
 
-    def _check_shown(
+    def _check_images(
         self, where: str, classes: Sequence[int], support: Sequence[Sequence[int]], query: Sequence[int],
         ways: Sequence[int],
     ) -> None:  # fmt: skip
+        shots = {number for shots in support for number in shots}
+        for number in query:
+            name = self.dataset.image_name(number)
+            if number in shots:
+                raise FssegError(f"{where}: image {name} is support and query; a query must be another one.")
+            if number in self.dataset.weak:
+                raise FssegError(f"{where}: the mask of image {name} is weak, so that it may be a support only.")
         pairs = [(number, c) for c, shots in zip(classes, support, strict=True) for number in shots]
         pairs += [(number, classes[way]) for number, way in zip(query, ways, strict=True) if way != NO_WAY]
         for number, class_id in pairs:

@@ -15,7 +15,7 @@ from fsseg.data.base import Dataset, Image, Mask
 from fsseg.data.sampler import Key
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
-from fsseg.episode import IGNORE, NO_WAY, Batch, Episode
+from fsseg.episode import BACKGROUND, IGNORE, NO_WAY, Batch, Episode
 from fsseg.errors import FssegError
 
 _MEAN_COLOUR = (124, 116, 104)  # of ImageNet, so that padding is about zero once the encoder has normalised it
@@ -93,9 +93,12 @@ class Episodes(TorchDataset[Batch]):
         """The mask as it is annotated: what a weak annotation leaves open is neither void nor background."""
         if number in self.dataset.weak:
             return mask
+        shown = self.view.void(mask, role)
         if own is None or role == "query" or self.annotator.annotation == "mask":
-            return self.view.void(mask, role)
-        return self.annotator(number, mask, classes, own, seed)
+            return shown
+        annotated = self.annotator(number, shown, classes, own, seed)
+        # A box is filled whatever is in it; void outside of it is what the view says.
+        return np.where((shown == IGNORE) & (annotated == BACKGROUND), np.uint8(IGNORE), annotated)
 
 
 def collate(episodes: Sequence[Batch]) -> Batch:

@@ -121,6 +121,8 @@ class EpisodeData(LightningDataModule):
         self._val: dict[int, Numbers] = {}
         self._test: dict[int, Numbers] = {}
         self._opened = False
+        if episode_list == "":
+            raise FssegError("--data.episode_list is empty: a file of episodes is needed, or null.")
         self._check_ranges()
         if not self.dataset.class_names:  # they are in its files
             self._open()
@@ -137,7 +139,7 @@ class EpisodeData(LightningDataModule):
         if protocol.size == "trained":
             protocol = replace(protocol, size=self.test_size or "own")
         if self.episode_list:
-            protocol = replace(protocol, draw="list")
+            protocol = protocol.of_list()
         elif protocol.draw == "list":
             raise FssegError("--protocol.draw list needs --data.episode_list FILE.")
         self._protocol = protocol
@@ -211,7 +213,7 @@ class EpisodeData(LightningDataModule):
         found = load(path, self.dataset, self.novel, (self.way, self.test_shot, self.query))
         self._runs = found.runs
         runs, episodes = len(found.runs), len(found.runs[0])
-        self._protocol = replace(self.protocol, runs=runs, episodes=episodes, listed=found.digest)
+        self._protocol = self.protocol.of_list(runs, episodes, found.digest)
         self._test = found.images(self.novel)
 
     @property
@@ -270,7 +272,8 @@ class EpisodeData(LightningDataModule):
         size = None if isinstance(protocol.size, str) else protocol.size
         view = View(size, protocol.resize, protocol.evaluate_at, protocol.support_void, protocol.void)
         annotator = Annotator(self.dataset, self.test_support_annotation, self.box_instance)
-        return Episodes(self.dataset, draw, view, Augmentation([]), self.seed, annotator)
+        # The protocol's seed: it decides the number, so that weak annotations must not hang on the experiment's.
+        return Episodes(self.dataset, draw, view, Augmentation([]), protocol.seed, annotator)
 
     def _seeded(self, images: dict[int, Numbers], shot: int) -> Draw:
         queries = whole(self.dataset, images)

@@ -164,7 +164,7 @@ def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
     rows = list(csv.DictReader((result / "rows.csv").read_text().splitlines()))
     assert len(rows) == 2 * 10 * 2  # runs, episodes, background and class
     table = json.loads((result / "table.json").read_text())
-    assert table["checkpoint"] == f"{trained} (step 4)"
+    assert table["checkpoint"] == f"{trained} (step 4, last)"
     assert f"{table['mean_iou']['mean']:.1f} +- {table['mean_iou']['std']:.1f}" in ran.out
     with Image.open(result / "episodes.png") as picture:
         assert min(picture.size) > 200

@@ -258,7 +258,7 @@ COCO = ("coco", "--root", "x")
         (("prepare", "pascal", "--root", ""), "--root is empty: the data set's folder is needed"),
         (("verify", "folder", "--root", "x"), "--root x has no folder images"),
         (("info", "coco_json", "--root", "x"), "annotations.json is missing: --annotations names the file"),
-        (("info", "shapes", "--pairs", "some"), "--protocol.pairs 'some'"),
+        (("info", "shapes", "--pairs", "some"), "--pairs 'some': one of"),
         (("info", "shapes", "--pairs", "official"), "pairs official is PASCAL-5i's rule"),
         (("info", "shapes", "--min_pixels", "0"), "min_pixels 0: at least 1 is needed"),
         (("info", "shapes", "--out", "no/where.png"), "--out no/where.png cannot be written"),

@@ -66,6 +66,14 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
     ("arguments", "expected"),
     [
         (["fit", "--protocols", "all"], "--protocols is for `test`"),
+        (["test", "--protocols", "all,panet"], "`all` stands alone"),
+        (["test", "--protocol.fold_rule", "contiguous"], "--protocol.fold_rule is about COCO-20i; here, leave it out"),
+        (["test", "--protocol.seed", "5000000000"], "--protocol.seed 5000000000: below 4,294,967,29"),
+        (
+            ["fit", "--config", "experiments/quickstart.yaml", "--protocol.base_images", "drop"],
+            "told by --data.drop_novel true",
+        ),
+        (["test", "--data.episode_list", ""], "--data.episode_list is empty"),
         (["test", "--protocols", "panet,pfnet"], "--protocols pfnet: `all`, or some of fsseg, panet, pmms"),
         (["test", "--protocols", ","], "--protocols: `all`, or some of"),
         (["test", "--protocols"], "--protocols needs a value."),
@@ -194,7 +202,13 @@ def test_the_episodes_of_a_test_are_saved_and_can_be_tested_again(fsseg, trained
     ]
     for first, second in zip(*rows, strict=True):
         assert first | {"protocol": ""} == second | {"protocol": ""}
-    assert (tmp_path / "first/episodes.json").read_bytes() == (tmp_path / "again/episodes.json").read_bytes()
+    lists = [json.loads((tmp_path / name / "episodes.json").read_text()) for name in ("first", "again")]
+    assert lists[0]["runs"] == lists[1]["runs"]
+    assert [f"fsseg#{json.loads((tmp_path / name / 'table.json').read_text())['protocol']['digest']}"
+            for name in ("first", "again")] == [found["protocol"] for found in lists]  # fmt: skip
+    for flag in ("split=train", "runs=1", "absent_queries=0.5", "draw=pmms", "min_pixels=9"):
+        ran = fsseg("test", *flags[:4], "--data.episode_list", "first/episodes.json", f"--protocol.{flag}")
+        assert (ran.code, "those of --data.episode_list are given. Leave one out" in ran.line) == (2, True), ran.line
     wrong = fsseg("test", "--ckpt_path", str(trained), "--data.episode_list", "first/episodes.json")
     assert wrong.code == 2
     assert "has 2-way 1-shot episodes with 1 query; 1-way 1-shot with 1 is asked for" in wrong.line

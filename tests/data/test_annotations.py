@@ -221,3 +221,36 @@ def test_supports_are_annotated_and_queries_are_not(shapes: Shapes, annotation: 
     again.setup("fit")
     pairs = zip(weak.train_dataloader(), again.train_dataloader(), strict=True)
     assert all((a.support_mask == b.support_mask).all() for a, b in pairs)
+
+
+@pytest.mark.parametrize("policy", ["ignore", "background"])
+@pytest.mark.parametrize("annotation", ["box", "scribble"])
+def test_void_outside_of_a_weak_annotation_is_what_the_view_says(annotation: str, policy: str) -> None:
+    class Voids(Shapes):
+        def mask(self, number: int) -> np.ndarray:
+            mask = super().mask(number).copy()
+            mask[:24] = np.where(mask[:24] == 0, 255, mask[:24])
+            return mask
+
+    def labels(kind: str, void: str) -> np.ndarray:
+        options = {"size": 48, "val_episodes": 0, "workers": 0, "test_support_annotation": kind}
+        data = EpisodeData(Voids(48, 40, 40), **options, protocol=Protocol(runs=1, episodes=8, support_void=void))
+        data.setup("test")
+        return np.stack([batch.support_mask.numpy() for batch in data.test_dataloader()])
+
+    void = labels("mask", "ignore") == 255
+    annotated = labels(annotation, policy)
+    assert (annotated[void] == 0).any() == (policy == "background")
+    assert (annotated == 0).any()
+    assert (annotated == 1).any()
+
+
+def test_the_seed_of_a_test_is_the_protocols() -> None:
+    def masks(seed: int, protocol: int) -> list[bytes]:
+        options = {"size": 48, "workers": 0, "seed": seed, "test_support_annotation": "scribble"}
+        data = EpisodeData(Shapes(48, 40, 40), **options, protocol=Protocol(runs=1, episodes=6, seed=protocol))
+        data.setup("test")
+        return [batch.support_mask.numpy().tobytes() for batch in data.test_dataloader()]
+
+    assert masks(0, 5) == masks(7, 5)
+    assert masks(0, 5) != masks(0, 6)

@@ -142,6 +142,17 @@ def test_scribbles_boxes_and_points_are_weak_and_their_images_are_supports_only(
         assert (supports[name] == 255).any(), "what nobody marked is no background, whatever void is"
 
 
+@pytest.mark.parametrize("draw", ["panet", "pmms", "pfenet", "hsnet"])
+def test_a_codes_draw_has_no_place_for_images_that_are_supports_only(own_maps: Path, draw: str) -> None:
+    for path in list((own_maps / "masks").glob("*.png"))[:20]:
+        path.rename(path.with_suffix(".scribble.png"))
+    data = EpisodeData(Folder(), root=str(own_maps), size=32, workers=0, missing_classes="skip",
+                       protocol=Protocol(draw=draw, runs=1, episodes=4))  # fmt: skip
+    data.setup("test")
+    with pytest.raises(FssegError, match=rf"--protocol.draw {draw} .* have weak masks, .* Give --protocol.draw seeded"):
+        data.test_dataloader()
+
+
 def test_images_lie_as_they_were_held(own_maps: Path) -> None:
     photo = PIL.Image.new("RGB", (40, 20), (200, 10, 10))
     exif = photo.getexif()
