@@ -18,6 +18,8 @@ from fsseg.episode import BACKGROUND, IGNORE
 # Okabe and Ito's colours, told apart by colour-blind people too; one per way.
 COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
 _SIDE, _GAP, _ARROW, _TEXT = 192, 8, 36, 20  # pixels of a tile, between tiles, before the query, of a line of text
+_DARK = (40, 40, 60)  # scribbles of the background
+_OPEN = 0.6  # share of a support that is open; more than that, it is scribbled on
 _SHOTS = 5  # supports shown per way
 _WIDE = 800  # pixels; narrower episodes stand two in a row
 
@@ -35,6 +37,7 @@ class Panel(NamedTuple):
         prediction: predicted episode labels, at the size of the mask; None where there is none.
         names: class name of each way.
         iou: IoU of each way on this query, in percent; NaN where neither mask nor prediction show it.
+        query: name of the query.
     """
 
     support_image: UInt8[Tensor, "N K 3 Hs Ws"]
@@ -44,6 +47,7 @@ class Panel(NamedTuple):
     prediction: Tensor | None
     names: tuple[str, ...]
     iou: tuple[float, ...]
+    query: str = ""
 
 
 def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
@@ -56,7 +60,11 @@ def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
     sheet = PIL.Image.new("RGB", (columns * width, len(rows) * height + _TEXT + _GAP), "white")
     draw = PIL.ImageDraw.Draw(sheet)
     filled = ", prediction filled" if any(panel.prediction is not None for panel in panels) else ""
-    legend = f"support: mask outlined   query: truth outlined{filled}   pale: ignored"
+    weak = any(_is_weak(mask) for panel in panels for mask in panel.support_mask.flatten(0, 1))
+    support = (
+        "support: scribbles, of the class in its colour, of the background dark" if weak else "support: mask outlined"
+    )
+    legend = f"{support}   query: truth outlined{filled}   pale: ignored"
     draw.text((_GAP, _GAP // 2), legend, fill=(70, 70, 70), font=_font(12))
     for r, row in enumerate(rows):
         for c, tile in enumerate(row):
@@ -75,7 +83,8 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
         for k in range(shown):
             mask = panel.support_mask[n, k]
             own = mask.where((mask == n + 1) | (mask == IGNORE), 0)
-            row.paste(_tile(panel.support_image[n, k], own, own * 0), (left, 0))
+            draw_support = _scribbled if _is_weak(mask) else _tile
+            row.paste(draw_support(panel.support_image[n, k], own, own * 0), (left, 0))
             if k == 0:
                 more = f", {shown} of {shot} shown" if shot > shown else ""
                 _caption(draw, left, f"support: {panel.names[n]}{more}", COLOURS[n % len(COLOURS)])
@@ -86,18 +95,39 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
     draw.polygon([(tip, middle), (tip - 9, middle - 6), (tip - 9, middle + 6)], fill=(90, 90, 90))
     left += _ARROW
     row.paste(_tile(panel.query_image, panel.query_mask, panel.query_mask * 0), (left, 0))
-    _caption(draw, left, "query: truth", (70, 70, 70))
+    _caption(draw, left, _short(draw, f"query {panel.query}".rstrip(), ": truth", _SIDE), (70, 70, 70))
     if panel.prediction is None:
         return row
     left += _SIDE + _GAP
     row.paste(_tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
     for n, (name, iou) in enumerate(zip(panel.names, panel.iou, strict=True)):
         value = f"  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}"
-        short = name
-        while len(short) > 2 and draw.textlength(short + value, font=_font(13)) > _SIDE // way - 18:
-            short = short[:-2] + "."
-        _caption(draw, left + n * (_SIDE // way), short + value, COLOURS[n % len(COLOURS)])
+        text = _short(draw, name, value, _SIDE // way)
+        _caption(draw, left + n * (_SIDE // way), text, COLOURS[n % len(COLOURS)])
     return row
+
+
+def _short(draw: PIL.ImageDraw.ImageDraw, name: str, value: str, width: int) -> str:
+    """A name and what is said of it, the name cut to what fits."""
+    while len(name) > 2 and draw.textlength(name + value, font=_font(13)) > width - 18:
+        name = name[:-2] + "."
+    return name + value
+
+
+def _is_weak(mask: Tensor) -> bool:
+    """Lines and points on a support that is otherwise open."""
+    return bool((mask == IGNORE).float().mean() > _OPEN)
+
+
+def _scribbled(image: Tensor, labels: Tensor, _: Tensor) -> PIL.Image.Image:
+    """An image with the lines and points that mark it, as a square; what they leave open is as it is."""
+    pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
+    for label in torch.unique(labels[labels != IGNORE]).tolist():
+        marked = F.adaptive_max_pool2d((labels == label).float()[None, None], (_SIDE, _SIDE))
+        line, rim = (F.max_pool2d(marked, side, 1, side // 2)[0, 0].cpu().numpy() > 0 for side in (3, 5))
+        pixels[rim] = (255, 255, 255)
+        pixels[line] = _DARK if label == BACKGROUND else _colour(int(label))
+    return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:

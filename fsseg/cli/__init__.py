@@ -5,7 +5,16 @@ import sys
 from collections.abc import Sequence
 
 from fsseg import __version__
-from fsseg.cli.help import COMMANDS, DATA_COMMANDS, command_help, data_help, did_you_mean, find_experiment, overview
+from fsseg.cli.help import (
+    COMMANDS,
+    DATA_COMMANDS,
+    check_data_command,
+    command_help,
+    data_help,
+    did_you_mean,
+    find_experiment,
+    overview,
+)
 from fsseg.errors import INTERRUPTED, USAGE, FssegError
 
 
@@ -54,6 +63,7 @@ def _run_data(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(data_help())
         return 0
+    check_data_command(arguments[0])
     from fsseg.cli.data import run
 
     return run(_arrange(arguments))

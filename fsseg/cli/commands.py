@@ -129,6 +129,10 @@ class Runs(Commands):
 
     def _fit(self) -> None:
         self.datamodule.setup("fit")  # whatever it refuses, it refuses before a file is written
+        if left := self.datamodule.unvalidated:
+            names = ", ".join(self.datamodule.dataset.class_name(c) for c in left)
+            what = f"of {names}" if len(left) < len(self.datamodule.validated) else "at all"
+            print(f"note: no validation {what}: too few val images.", file=sys.stderr)
         leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
         with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
             if leader and not fast:

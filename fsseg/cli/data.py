@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fsseg.benchmark.protocols import protocol
-from fsseg.cli.help import DATA_COMMANDS, did_you_mean
+from fsseg.cli.help import did_you_mean
 from fsseg.cli.libraries import building, quieten
 from fsseg.cli.parser import Parser
 from fsseg.data import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
 from fsseg.data.census import Census, census
 from fsseg.data.files import cache_folder
+from fsseg.data.own import OwnDataset
 from fsseg.errors import FssegError
 from fsseg.prepare import coco, pascal
 from fsseg.prepare.told import Told
@@ -44,9 +45,6 @@ def run(arguments: Sequence[str]) -> int:
         from fsseg.cli.episodes import run as run_episodes
 
         return run_episodes(command, options)
-    if command not in ("prepare", "verify", "info"):
-        known = [name.removeprefix("data ") for name in DATA_COMMANDS]
-        raise FssegError(f"no command 'data {command}'.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
     kind = _kind(command, options)
     try:
         given = _parse(command, kind, options[1:])
@@ -73,6 +71,7 @@ def _kind(command: str, options: Sequence[str]) -> type[Dataset]:
     name = options[0] if options and not options[0].startswith("-") else None
     if name is None:
         raise FssegError(f"data {command} needs a data set: fsseg data {command} {'|'.join(_KINDS)} --root DIR.")
+    name = {kind.__name__: known for known, kind in _KINDS.items()}.get(name, name)
     if name not in _KINDS:
         raise FssegError(
             f"data {command}: no data set {name!r}.{did_you_mean(name, _KINDS)} One of {', '.join(_KINDS)}."
@@ -141,16 +140,22 @@ def _verify(dataset: Dataset, given: Any) -> int:
         raise FssegError(f"--workers {given.workers}: 0 to {_WORKERS} are possible.")
     dataset.locate(given.root)
     problems = verify(dataset, given.workers, Told())
+    if not problems and isinstance(dataset, OwnDataset):  # what its masks show together: COCO's and VOC's are known
+        try:
+            dataset.open(given.root)
+        except FssegError as error:
+            problems = [Problem("", _own_options(str(error)))]
     counts = dataset.counts()
     every = sum(len(dataset.numbers(split)) for split in SPLITS)
-    print(f"{dataset.name}: {f'{len(problems):,} of {every:,} images have problems' if problems else 'clean'}")
+    wrong = f"{len(problems):,} of {every:,} images have problems" if all(p.image for p in problems) else "not clean"
+    print(f"{dataset.name}: {wrong if problems else 'clean'}")
     for what, (found, official) in counts.items():
         beside = "" if official is None else "  as it should be" if found == official else f"  of {official:,}"
         print(f"  {what:16}{found:9,}{beside}")
     if dataset.note:
         print(f"  note: {dataset.note}")
     for problem in problems[:_SHOWN]:
-        print(f"  {problem.image}: {problem.problem}")
+        print(f"  {problem.image}: {problem.problem}" if problem.image else f"  {problem.problem}")
     if len(problems) > _SHOWN:
         print(f"  and {len(problems) - _SHOWN:,} more; all of them in --report FILE")
     if given.report is not None:
@@ -199,7 +204,7 @@ def _info_text(dataset: Dataset, counted: Census) -> str:
     ]
     width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
     for number, fold in enumerate(counted.folds):
-        share = 100 * fold.kept / counted.train
+        share = 100 * fold.kept / max(counted.train, 1)
         listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
         pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
         lines += [

@@ -35,6 +35,8 @@ def run(command: str, options: Sequence[str]) -> int:
         if before == "--config":
             check_yaml(word)
     given = parser.parse_args(list(options))
+    if command == "show" and "--data.missing_classes" not in flags:
+        given.data.missing_classes = "skip"  # whoever looks at data need not have enough of each class
     data = _data(command, parser, given, flags)
     if command == "episodes":
         return _write_list(data, given)
@@ -128,6 +130,7 @@ def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
                 None,
                 tuple(data.dataset.class_name(c) for c in batch.classes[b].tolist()),
                 (),
+                data.dataset.image_name(int(batch.query_id[b, 0])),
             )
 
 

@@ -152,3 +152,14 @@ def _wrapped(words: list[str], width: int) -> list[str]:
             lines.append(" ")
         lines[-1] += f" {word} "
     return lines
+
+
+def check_data_command(command: str) -> None:
+    """Refuse a word after ``fsseg data`` that is no command, before anything large is imported.
+
+    Raises:
+        FssegError: it is none.
+    """
+    known = [name.removeprefix("data ") for name in DATA_COMMANDS]
+    if command not in known:
+        raise FssegError(f"no command 'data {command}'.{did_you_mean(command, known)} Commands: {', '.join(known)}.")

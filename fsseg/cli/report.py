@@ -124,6 +124,7 @@ class Report(Callback):
             outputs.prediction[b, 0, :height, :width].cpu(),
             tuple(self.dataset.class_name(c) for c in batch.classes[b].tolist()),
             _percent(outputs.counts, b),
+            self.dataset.image_name(int(batch.query_id[b, 0])),
         )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pycocotools import mask as rle
 
 from fsseg.data.files import status
+from fsseg.data.own import check_names
 from fsseg.data.regions import Code, read_runs
 from fsseg.errors import FssegError
 
@@ -19,6 +20,7 @@ Points = npt.NDArray[np.float64]  # x y x y ...
 
 _LARGEST = 2**15  # pixels of a side; pycocotools counts an image's pixels in 32 bits
 _MUCH = 2**24  # bytes; reading fewer takes less than a second, and is not announced
+_LONGEST = 255  # letters of a file's name, about
 _FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
 
 
@@ -75,15 +77,14 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
     images = _images(path, content["images"])
     for item in content["annotations"]:
         try:
-            number, image, category = int(item["id"]), item["image_id"], item["category_id"]
+            number, image, category = int(item["id"]), int(item["image_id"]), int(item["category_id"])
             crowd, segmentation = bool(item.get("iscrowd", 0)), item["segmentation"]
-            known = image in images, category in class_ids
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FssegError(
                 f"{path} has an annotation without id, image, category or segmentation: {item!s:.80}."
             ) from error
-        if not all(known):
-            what = f"of category {category}" if known[0] else f"of image {image}"
+        if image not in images or category not in class_ids:
+            what = f"of category {category}" if image in images else f"of image {image}"
             raise FssegError(f"{path}: annotation {number} is {what}, which the file does not list. Replace the file.")
         images[image].annotations.append(Annotation(number, class_ids[category], crowd, segmentation))
     return AnnotationFile([images[number] for number in sorted(images)], found)
@@ -92,7 +93,7 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
 def _read(path: Path) -> dict[str, Any]:
     try:
         long = path.stat().st_size > _MUCH
-        with path.open(encoding="utf-8") as file, status(f"reading {path.name}") if long else nullcontext():
+        with path.open(encoding="utf-8-sig") as file, status(f"reading {path.name}") if long else nullcontext():
             content = json.load(file)
     except OSError as error:
         raise FssegError(f"{path} cannot be read: {error.strerror}.") from error
@@ -110,8 +111,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _categories(path: Path, categories: list[Any]) -> dict[int, str]:
     """Names by category id."""
     try:
-        names = {int(category["id"]): str(category["name"]) for category in categories}
-    except (KeyError, TypeError, ValueError) as error:
+        names = {int(category["id"]): category["name"] for category in categories}
+        check_names([*names.values()], str(path))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FssegError(f"{path} has a category without id or name.") from error
     if len(set(names.values())) < len(categories):
         raise FssegError(f"{path} has two categories of one id or name; each once.")
@@ -132,9 +134,13 @@ def _images(path: Path, listed: list[Any]) -> dict[int, AnnotatedImage]:
     for item in listed:
         try:
             number = int(item["id"])
-            image = AnnotatedImage(str(item["file_name"]), int(item["height"]), int(item["width"]), [])
-        except (KeyError, TypeError, ValueError) as error:
-            raise FssegError(f"{path} has an image without id, file name or size: {item!s:.80}.") from error
+            image = AnnotatedImage(item["file_name"], int(item["height"]), int(item["width"]), [])
+            if not isinstance(image.name, str) or not Path(image.name).name:
+                raise ValueError
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FssegError(f"{path} has an image without id, file name or size: {str(item)!a:.80}.") from error
+        if not image.name.isprintable() or len(image.name) > _LONGEST:
+            raise FssegError(f"{path}: {image.name!a:.60} is no name of a file. Mend it.")
         if not 1 <= min(image.height, image.width) <= max(image.height, image.width) <= _LARGEST:
             raise FssegError(f"{path}: image {image.name} is {image.width}x{image.height} pixels. Replace the file.")
         if number in images or image.name in names:
@@ -167,23 +173,34 @@ def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points
     if isinstance(segmentation, Mapping):
         return []
     if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("no polygon and no run-length encoding")
-    found = [np.array(polygon, dtype=np.float64) for polygon in segmentation]
+        raise ValueError("no polygon and no run-length encoding; a box alone is no mask")
+    try:
+        found = [np.array(polygon, dtype=np.float64) for polygon in segmentation]
+    except OverflowError as error:
+        raise ValueError("a polygon far outside the image") from error
     for points in found:
-        # pycocotools takes four numbers as a box; so does annToMask.
-        if points.ndim != 1 or len(points) < 4 or len(points) % 2:
-            raise ValueError("a polygon without pairs of coordinates")
+        if points.ndim != 1 or len(points) < 6 or len(points) % 2:
+            raise ValueError("a polygon without three pairs of coordinates")
         if not np.abs(points).max() <= _FAR * max(height, width):
             raise ValueError("a polygon far outside the image")
     return found
 
 
+def _whole(counts: Sequence[Any]) -> list[int]:
+    try:
+        return [int(run) for run in counts]
+    except (TypeError, OverflowError) as error:
+        raise ValueError("a run-length encoding of other things than numbers") from error
+
+
 def _checked(encoded: Mapping[str, Any], height: int, width: int) -> Code:
     """A run-length encoding that covers the image exactly; pycocotools would read beyond the end of any other."""
+    if not isinstance(encoded.get("size", ()), list | tuple):
+        raise ValueError("a run-length encoding without size")
     if list(encoded.get("size", ())) != [height, width]:
         raise ValueError(f"a run-length encoding of another size than the image's {height}x{width}")
     counts = encoded.get("counts") or ()
-    runs = read_runs(counts.encode()).tolist() if isinstance(counts, str) else [int(run) for run in counts]
+    runs = read_runs(counts.encode()).tolist() if isinstance(counts, str) else _whole(counts)
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise ValueError("a run-length encoding that does not cover the image")
     if isinstance(counts, str):

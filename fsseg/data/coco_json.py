@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from fsseg.data.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
-from fsseg.data.files import cache_folder, fingerprint
+from fsseg.data.files import cache_folder, fingerprint, image_size, tracked
 from fsseg.data.own import Folds, OwnDataset, check_share, is_val
-from fsseg.data.region_dataset import RegionDataset, check_images, pack_splits, uncollected
+from fsseg.data.region_dataset import RegionDataset, check_images, other_size, pack_splits, uncollected
 from fsseg.data.regions import Regions, load, store
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, Masks, OtherWays, Split
@@ -16,13 +16,15 @@ _FORMAT = 1  # of the cache
 class CocoJson(RegionDataset, OwnDataset):
     """Images of a folder, and an annotation file in COCO's format with any categories.
 
+    Images are turned upright by their EXIF tags, as labelling programs show them.
+
     Args:
         annotations: file in the data's folder (--data.root).
         val_annotations: file of the val split; without it, ``val_share`` of the images are val, chosen by their names.
         images: folder of the images, in the data's folder; the data's folder itself if it has none of that name.
         val_images: folder of the val split's images; ``images`` where it is not given.
         folds: number of folds to make, or the names of each fold's novel classes; up to four where it is not given.
-        val_share: of the images, where one file has all.
+        val_share: of the images, where one file has all; 1 for testing only.
         masks: see `Coco`.
         crowds: see `Coco`.
         other_ways: see `Coco`.
@@ -33,6 +35,7 @@ class CocoJson(RegionDataset, OwnDataset):
 
     name = "COCO-JSON"
     option = "CocoJson"
+    upright = True  # labelling programs show photos so
 
     def __init__(
         self,
@@ -84,11 +87,18 @@ class CocoJson(RegionDataset, OwnDataset):
     def _find(self, root: Path | None) -> None:
         if root is None:
             raise FssegError("CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
+        if not self.annotations:
+            raise FssegError("--data.dataset.annotations is empty: the file of annotations is needed.")
         self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
         named: dict[Split, str] = {"train": self.images, "val": self.val_images}
         self._folders = {split: _folder(root, name) for split, name in named.items()}
         self.name = root.resolve().name
-        self.note = f"masks {self.masks}, not the exact ones" if self.masks != "exact" else ""
+        said = {
+            f"masks {self.masks}, not the exact ones": self.masks != "exact",
+            "crowds ignored": self.crowds == "ignore",
+            "other ways of an episode as background": self.other_ways == "background",
+        }
+        self.note = ", ".join(note for note, is_so in said.items() if is_so)
 
     @uncollected()
     def _read(self) -> list[AnnotationFile]:
@@ -100,6 +110,10 @@ class CocoJson(RegionDataset, OwnDataset):
         annotated = self._split(read)
         for split, images in annotated.items():
             check_images(images, self._folders[split], self._files[-1 if split == "val" else 0])
+            for image in tracked(images, f"sizes of {len(images):,} {split} images"):
+                size = image_size(self._folders[split] / image.name, self.upright)
+                if size != (image.height, image.width):
+                    raise other_size(image, size, self.upright)
         return pack_splits(annotated, self.masks, self.crowds, read[0].class_names)
 
     def _split(self, read: list[AnnotationFile]) -> dict[Split, list[AnnotatedImage]]:
@@ -114,7 +128,7 @@ class CocoJson(RegionDataset, OwnDataset):
             "train": [image for image in images if not is_val(image.name, self.val_share)],
             "val": [image for image in images if is_val(image.name, self.val_share)],
         }
-        if not all(split.values()):
+        if not split["val"] or (not split["train"] and self.val_share < 1):
             raise FssegError(
                 f"{self._files[0].name} has {len(images)} images, too few for a train and a val split. Give "
                 "--data.dataset.val_annotations FILE, or another --data.dataset.val_share."
@@ -125,7 +139,8 @@ class CocoJson(RegionDataset, OwnDataset):
 def _found(root: Path, name: str) -> Path:
     path = root / name
     if not path.is_file():
-        others = sorted(p.name for p in root.glob("*.json"))[:3] if root.is_dir() else []
+        found = [*root.glob("*.json"), *root.glob("annotations/*.json")] if root.is_dir() else []
+        others = sorted(str(p.relative_to(root)) for p in found)[:3]
         hint = f" There are: {', '.join(others)}." if others else ""
         raise FssegError(f"{path} is missing: --data.dataset.annotations names the file of annotations.{hint}")
     return path.resolve()

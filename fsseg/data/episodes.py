@@ -8,11 +8,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from fsseg.data.annotations import Annotator
 from fsseg.data.base import Dataset, Image, Mask
-from fsseg.data.sampler import Key
+from fsseg.data.sampler import EpisodeOrder, Key
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
 from fsseg.episode import BACKGROUND, IGNORE, NO_WAY, Batch, Episode
@@ -131,3 +132,24 @@ def start_worker(worker: int) -> None:
     except ImportError:
         return
     cv2.setNumThreads(0)
+
+
+def loader(source: Episodes, order: EpisodeOrder, batch_size: int, workers: int) -> DataLoader[Batch]:
+    """Batches of episodes.
+
+    Args:
+        source: loads an episode.
+        order: of their keys.
+        batch_size: episodes per batch.
+        workers: processes; 0 loads in this one.
+    """
+    return DataLoader(
+        source,
+        batch_size=batch_size,
+        sampler=order,  # type: ignore[arg-type]
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=start_worker if workers else None,
+        collate_fn=collate,
+    )

@@ -71,7 +71,7 @@ def read_binary(path: Path) -> npt.NDArray[np.bool_]:
         FssegError: the file is missing, truncated or no image.
     """
     with _opened(path, "mask") as picture:
-        pixels = np.asarray(picture.convert("RGB") if picture.mode in ("RGBA", "CMYK") else picture)
+        pixels = np.asarray(picture.convert("RGB") if picture.mode in ("RGBA", "LA", "PA", "CMYK") else picture)
         region: npt.NDArray[np.bool_] = np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0)
         return region
 
@@ -84,7 +84,10 @@ def read_mask(path: Path) -> Mask:
     """
     with _opened(path, "mask") as picture:
         if picture.mode not in ("P", "L"):
-            raise FssegError(f"mask {path} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG.")
+            raise FssegError(
+                f"mask {path} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG. "
+                "Convert it, or give each class a folder of masks: masks/CLASS/NAME.png."
+            )
         return np.asarray(picture)
 
 

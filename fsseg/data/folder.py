@@ -7,10 +7,11 @@
     masks/NAME.scribble.png     scribbles: the same, 255 where nothing is said
     masks/NAME.json             polygons, boxes, lines or points, see `fsseg.data.marks`
     classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}; maybe folds: 2 or [[cat], [dog, ...]]
-    train.txt, val.txt          maybe: names of the images of each split
+    train.txt, val.txt          maybe: names of the images of a split, or of both; of one, the rest is the other
     instances/NAME.png          maybe: instance numbers, for boxes
 
-or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, any pixel that is not 0.
+or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, any pixel that is not 0;
+``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json`` too.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from fsseg.data.files import cached, image_size, read_binary, read_image, read_m
 from fsseg.data.folder_files import SCRIBBLE, find
 from fsseg.data.marks import read_marks
 from fsseg.data.own import Folds, OwnDataset, check_share, is_val
-from fsseg.episode import IGNORE
+from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 from fsseg.protocol import Split
 
@@ -36,7 +37,7 @@ class Folder(OwnDataset):
     Args:
         folds: number of folds to make, or the names of each fold's novel classes; classes.yaml may say it too. Up to
             four where nobody does. One fold makes all classes novel: for testing, not for training.
-        val_share: of the images, chosen by their names, where there is no val.txt.
+        val_share: of the images, chosen by their names, where there is no list; 1 for testing only.
 
     Raises:
         FssegError: an argument is out of range.
@@ -60,6 +61,7 @@ class Folder(OwnDataset):
         found = cached("folder", masks, self._scan, self.class_names, self._names)
         self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
         self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
+        self._note_shown()
 
     def locate(self, root: Path | None) -> None:
         """Find images and masks.
@@ -85,7 +87,7 @@ class Folder(OwnDataset):
             return self._files.splits
         val = [name for name in names if is_val(name, self.val_share)]
         train = [name for name in names if name not in set(val)]
-        if not train or not val:
+        if not val or (not train and self.val_share < 1):
             raise FssegError(
                 f"{self._files.root} has {len(names)} images with masks, too few for a train and a val split. Write "
                 "their names into train.txt and val.txt, or give another --data.dataset.val_share."
@@ -93,9 +95,11 @@ class Folder(OwnDataset):
         return train, val
 
     def check(self, number: int) -> None:
-        """Read an image and its masks."""
+        """Read an image, its masks, and its instance map, if it has one."""
         self.image(number)
         self._count(number)
+        if self._instances(number).is_file():
+            self.boxes(number, 1)
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split."""
@@ -113,10 +117,10 @@ class Folder(OwnDataset):
         """An image's label map; where classes overlap, the smaller over the larger."""
         paths = self._files.masks[self._names[number]]
         if self._files.per_class:
-            regions = self._regions(number)
-            mask = np.zeros(next(iter(regions.values())).shape, dtype=np.uint8)
-            for class_id in sorted(regions, key=lambda c: -int(regions[c].sum())):
-                mask[regions[class_id]] = class_id
+            maps = self._maps(number)
+            mask = np.where(np.all([found == IGNORE for found in maps.values()], axis=0), np.uint8(IGNORE), np.uint8(0))
+            for class_id in sorted(maps, key=lambda c: -int((maps[c] == 1).sum())):
+                mask[maps[class_id] == 1] = class_id
             return mask
         if paths[0].suffix == ".json":
             return read_marks(paths[0], self._ids).paint(*image_size(self._image_path(number), upright=True))
@@ -126,16 +130,21 @@ class Folder(OwnDataset):
         """An image's mask in episode labels; the own way's region is whole where classes overlap."""
         if not self._files.per_class:
             return super().episode_mask(number, classes, own)
-        regions = self._regions(number, classes)
-        mask = np.zeros(image_size(self._image_path(number), upright=True), dtype=np.uint8)
+        maps = self._maps(number, classes)
+        whole = np.zeros(image_size(self._image_path(number), upright=True), dtype=np.uint8)
+        mask = (
+            np.where(maps[classes[own]] == IGNORE, np.uint8(IGNORE), whole)
+            if own is not None and classes[own] in maps
+            else whole
+        )
         for way in sorted(range(len(classes)), key=lambda way: way == own):
-            if classes[way] in regions:
-                mask[regions[classes[way]]] = way + 1
+            if classes[way] in maps:
+                mask[maps[classes[way]] == 1] = way + 1
         return mask
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
         """Boxes of instances, from instances/ where the image has a map there."""
-        path = self._files.root / "instances" / f"{self._names[number]}.png"
+        path = self._instances(number)
         if not path.is_file():
             return super().boxes(number, class_id)
         region, instances = self.episode_mask(number, (class_id,)) == 1, read_mask(path)
@@ -143,16 +152,39 @@ class Folder(OwnDataset):
             raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
         return boxes_of(instances, region)
 
+    def _instances(self, number: int) -> Path:
+        return self._files.root / "instances" / f"{self._names[number]}.png"
+
+    def _note_shown(self) -> None:
+        """Say of weak masks and of classes that no mask shows; refuse masks that show none."""
+        absent = [self.class_name(c) for c in self.class_ids if not self.index.pixels[:, c].any()]
+        if len(absent) == len(self.class_names):
+            raise FssegError(
+                f"no mask of {self._files.root} shows a class: in label maps 0 is background, 255 not labelled. White "
+                f"masks of one class go into its folder: masks/{absent[0]}/NAME.png, without classes.yaml."
+            )
+        more = [f"{len(self.weak):,} images have weak masks; they are supports only"] if self.weak else []
+        more += [f"no mask shows {', '.join(absent)}"] if absent else []
+        self.note = "; ".join(filter(None, [self._files.note, *more]))
+
     def _image_path(self, number: int) -> Path:
         return self._files.images[self._names[number]]
 
-    def _regions(self, number: int, classes: Sequence[int] | None = None) -> dict[int, npt.NDArray[np.bool_]]:
-        """Region of each class that an image has a mask of."""
+    def _maps(self, number: int, classes: Sequence[int] | None = None) -> dict[int, Mask]:
+        """Of each class that an image has a mask of: 1 where it is, 0 where it is not, 255 where nothing is said."""
         found = {}
         for path in self._files.masks[self._names[number]]:
             class_id = self._ids[path.parent.name]
-            if classes is None or class_id in classes:
-                found[class_id] = read_binary(path)
+            if classes is not None and class_id not in classes:
+                continue
+            if path.suffix == ".json":
+                marks = read_marks(path, {path.parent.name: 1})
+                found[class_id] = marks.paint(*image_size(self._image_path(number), upright=True))
+            elif path.name.endswith(SCRIBBLE):
+                mask = read_mask(path)
+                found[class_id] = np.where(mask == IGNORE, mask, mask != BACKGROUND).astype(np.uint8)
+            else:
+                found[class_id] = read_binary(path).astype(np.uint8)
         return found
 
     def _known(self, mask: Mask, path: Path) -> Mask:
@@ -174,11 +206,11 @@ class Folder(OwnDataset):
         size = image_size(self._image_path(number), upright=True)
         counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
         if self._files.per_class:
-            regions = self._regions(number)
-            for class_id, region in regions.items():
-                self._check_size(number, region.shape, size)
-                counts[class_id] = region.sum()
-            counts[0] = np.prod(size) - np.any(list(regions.values()), axis=0).sum()
+            maps = self._maps(number)
+            for class_id, found in maps.items():
+                self._check_size(number, found.shape, size)
+                counts[class_id] = (found == 1).sum()
+            counts[0] = np.all([found == BACKGROUND for found in maps.values()], axis=0).sum()
             return counts
         mask = self.mask(number)
         self._check_size(number, mask.shape, size)
@@ -193,7 +225,6 @@ class Folder(OwnDataset):
             )
 
     def _is_weak(self, number: int) -> bool:
-        path = self._files.masks[self._names[number]][0]
-        if path.suffix == ".json":
-            return read_marks(path, self._ids).weak
-        return path.name.endswith(SCRIBBLE)
+        paths = self._files.masks[self._names[number]]
+        marked = [read_marks(path, self._ids).weak for path in paths if path.suffix == ".json"]
+        return any(marked) or any(path.name.endswith(SCRIBBLE) for path in paths)

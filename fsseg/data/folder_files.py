@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from fsseg.data.own import Folds
+from fsseg.data.own import Folds, check_names
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 
@@ -61,24 +61,39 @@ def find(root: Path) -> Files:
     """
     for name in ("images", "masks"):
         if not (root / name).is_dir():
-            raise FssegError(f"--data.root {root} has no folder {name}: images/ and masks/ are needed there.")
+            other = (
+                " It has annotations.json: its data set is coco_json (CocoJson)."
+                * (root / "annotations.json").is_file()
+            )
+            raise FssegError(f"--data.root {root} has no folder {name}: images/ and masks/ are needed there.{other}")
     images = _by_name([path for path in _files(root / "images") if path.suffix.lower() in _IMAGES])
     folders = sorted(path for path in (root / "masks").iterdir() if path.is_dir() and not path.name.startswith("."))
     masks = _masks(root, folders)
     if alien := sorted(set(masks) - set(images)):
-        raise FssegError(f"mask {masks[alien[0]][0]} has no image {alien[0]} in {root / 'images'}. Put it there.")
+        raise FssegError(
+            f"mask {masks[alien[0]][0]} has no image {alien[0]} in {root / 'images'}; of {len(masks):,} masks, "
+            f"{len(alien):,} have none. A mask is called like its image, but for the ending."
+        )
     if not masks:
-        raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.")
-    ids, names, folds, source = _classes(root, [folder.name for folder in folders])
+        others = sorted({path.suffix for path in _files(root / "masks")})
+        there = f" There are files of {', '.join(others)}; a lossy format changes ids." if others else ""
+        raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.{there}")
+    marked = all(path.suffix == ".json" for paths in masks.values() for path in paths)
+    ids, names, folds, source = _classes(root, [folder.name for folder in folders], marked)
     bare = sorted(set(images) - set(masks))
-    note = f"{len(bare)} images without a mask are left out: {', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}"
+    counted = f"{len(bare):,} images without a mask are" if len(bare) > 1 else "1 image without a mask is"
+    note = f"{counted} left out: {', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}"
     kept = {name: images[name] for name in masks}
     splits = _splits(root, set(masks))
     return Files(root, kept, masks, bool(folders), ids, names, folds, splits, source, note if bare else "")
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    for path in found:
+        if not path.name.isprintable():
+            raise FssegError(f"{folder} holds a file whose name cannot be printed: {path.name!a}. Rename it.")
+    return found
 
 
 def _by_name(paths: list[Path]) -> dict[str, Path]:
@@ -95,19 +110,27 @@ def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
     if folders and single:
         raise FssegError(f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}; only one kind.")
     found: dict[str, list[Path]] = {}
+    of_image: dict[str, Path] = {}
     for path in single:
-        name = path.name.removesuffix(SCRIBBLE) if path.name.endswith(SCRIBBLE) else path.stem
-        if name in found:
-            raise FssegError(f"{found[name][0]} and {path.name} are masks of one image; keep one.")
-        found[name] = [path]
+        _add(found, path, of_image)
     for folder in folders:
+        of_image = {}
         for path in _files(folder):
-            if path.suffix.lower() == ".png":
-                found.setdefault(path.stem, []).append(path)
+            if path.suffix.lower() in _MASKS:
+                _add(found, path, of_image)
     return found
 
 
-def _classes(root: Path, folders: list[str]) -> tuple[list[int], list[str], Folds | None, Path]:
+def _add(found: dict[str, list[Path]], path: Path, of_image: dict[str, Path]) -> None:
+    """Note a mask by its image's name; of one kind or class each image has one."""
+    name = path.name.removesuffix(SCRIBBLE) if path.name.endswith(SCRIBBLE) else path.stem
+    if name in of_image:
+        raise FssegError(f"{of_image[name]} and {path.name} are masks of one image; keep one.")
+    of_image[name] = path
+    found.setdefault(name, []).append(path)
+
+
+def _classes(root: Path, folders: list[str], marked: bool) -> tuple[list[int], list[str], Folds | None, Path]:
     path = root / "classes.yaml"
     content = _yaml(path) if path.is_file() else {}
     folds = content.get("folds")
@@ -115,7 +138,8 @@ def _classes(root: Path, folders: list[str]) -> tuple[list[int], list[str], Fold
         raise FssegError(f"{path}: folds {folds!r}: a number, or lists of class names such as [[cat, dog], [fish]].")
     listed = content.get("classes")
     if folders:
-        names = [str(name) for name in listed] if isinstance(listed, list) else folders
+        names = listed if isinstance(listed, list) else folders
+        check_names(names, str(path))
         if sorted(names) != sorted(folders):
             raise FssegError(f"{path} lists {', '.join(names)}; the folders of masks are {', '.join(folders)}.")
         return list(range(1, len(names) + 1)), names, folds, path if listed else root / "masks"
@@ -123,12 +147,14 @@ def _classes(root: Path, folders: list[str]) -> tuple[list[int], list[str], Fold
         listed = dict(enumerate(listed, 1))
     if not isinstance(listed, dict) or not listed:
         raise FssegError(
-            f"{path} is needed for masks of class ids, such as: classes: [cat, dog] or {{1: cat, 2: dog}}."
+            f"{path} is needed, {'the names that may be marked' if marked else 'for masks of class ids'}, such as: "
+            "classes: [cat, dog] or {1: cat, 2: dog}."
         )
-    if not all(isinstance(value, int) and 0 < value < IGNORE for value in listed):
-        raise FssegError(f"{path}: ids of classes are whole numbers from 1 to 254, not {', '.join(map(str, listed))}.")
+    if wrong := [value for value in listed if type(value) is not int or not 0 < value < IGNORE]:
+        raise FssegError(f"{path}: ids of classes are whole numbers from 1 to 254, not {wrong[0]!r}.")
     ids = sorted(listed)
-    names = [str(listed[value]) for value in ids]
+    names = [listed[value] for value in ids]
+    check_names(names, str(path))
     if len(set(names)) < len(names):
         raise FssegError(f"{path} names a class twice: {', '.join(names)}.")
     return ids, names, folds, path
@@ -157,16 +183,22 @@ def _splits(root: Path, known: set[str]) -> tuple[list[str], list[str]] | None:
     there = [path for path in paths if path.is_file()]
     if not there:
         return None
-    if len(there) == 1:
-        raise FssegError(f"{there[0]} needs the other list beside it: train.txt and val.txt.")
-    lists = []
-    for path in paths:
-        names = [Path(line.strip()).stem for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        if alien := [name for name in names if name not in known]:
-            raise FssegError(f"{path} lists {alien[0]}, which has no image with a mask. Take it out, or add its mask.")
-        if not names or len(set(names)) < len(names):
-            raise FssegError(f"{path} is empty, or lists an image twice.")
-        lists.append(names)
+    listed = {path.stem: _listed(path, known) for path in there}
+    # One list alone: all others are of the other split.
+    rest = sorted(known - {name for names in listed.values() for name in names})
+    lists = [listed.get(name, rest) for name in ("train", "val")]
     if both := sorted(set(lists[0]) & set(lists[1])):
         raise FssegError(f"{both[0]} stands in train.txt and in val.txt; keep them apart.")
     return lists[0], lists[1]
+
+
+def _listed(path: Path, known: set[str]) -> list[str]:
+    """Names of a list, with or without ending; the train list may be empty, for testing only."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    names = [line if line in known else Path(line).stem for line in lines]
+    if alien := [name for name in names if name not in known]:
+        raise FssegError(f"{path} lists {alien[0]}, which has no image with a mask. Take it out, or add its mask.")
+    if (not names and path.name == "val.txt") or len(set(names)) < len(names):
+        raise FssegError(f"{path} is empty, or lists an image twice.")
+    return names

@@ -37,6 +37,7 @@ _ORDER = ("box", "polygon", "circle", "line", "point")  # the later is painted o
 _AREAS = ("box", "polygon", "circle")
 _WEAK = ("box", "line", "point")
 _BACKGROUNDS, _IGNORES = ("background", "_background_"), ("ignore", "__ignore__")
+_FAR = 1e5  # sides of the image; beyond, PIL's integers overflow
 _BRUSH = 0.012  # width of lines and points, in longer sides of the image
 
 
@@ -52,15 +53,31 @@ class Marks(NamedTuple):
     """What a person marked on an image.
 
     Attributes:
+        path: of the file.
         marks: in the file's order.
         weak: it is no whole mask.
+        size: ``(height, width)`` of the image that was marked, where the file says it.
     """
 
+    path: Path
     marks: list[Mark]
     weak: bool
+    size: tuple[int, int] | None = None
 
     def paint(self, height: int, width: int) -> Mask:
-        """The mask: class ids, 0 background, 255 where nothing is said."""
+        """The mask: class ids, 0 background, 255 where nothing is said.
+
+        Raises:
+            FssegError: the marks are of an image of another size, or one lies outside of it.
+        """
+        if self.size not in (None, (height, width)):
+            marked = f"{self.size[1]}x{self.size[0]}" if self.size else ""
+            raise FssegError(
+                f"mask {self.path} was marked on a {marked} image, its image is {width}x{height}. Replace one."
+            )
+        for mark in self.marks:
+            if not _reaches(mark, height, width):
+                raise FssegError(f"mask {self.path}: a {mark.kind} lies outside the {width}x{height} image. Mend it.")
         areas = any(mark.kind in _AREAS for mark in self.marks)
         picture = PIL.Image.new("L", (width, height), BACKGROUND if areas else IGNORE)
         draw = PIL.ImageDraw.Draw(picture)
@@ -82,7 +99,7 @@ def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
             points.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FssegError(f"mask {path} is missing. Put it there, or take its image away.") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -90,7 +107,26 @@ def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
     marks = [_mark(path, item, ids) for item in _items(path, content)]
     if not marks:
         raise FssegError(f"mask {path} marks nothing: shapes, boxes or points are needed.")
-    return Marks(marks, any(mark.kind in _WEAK for mark in marks))
+    return Marks(path, marks, any(mark.kind in _WEAK for mark in marks), _size(content))
+
+
+def _size(content: Mapping[str, Any]) -> tuple[int, int] | None:
+    """What labelme writes of the image."""
+    size = content.get("imageHeight"), content.get("imageWidth")
+    return (size[0], size[1]) if isinstance(size[0], int) and isinstance(size[1], int) else None
+
+
+def _reaches(mark: Mark, height: int, width: int) -> bool:
+    """Whether the box around a mark meets the image, and is not thousands of times as large."""
+    reach = 0.0
+    if mark.kind == "circle":
+        reach = hypot(*(a - b for a, b in zip(*mark.points[:2], strict=True)))
+    places = mark.points[:1] if mark.kind == "circle" else mark.points
+    for values, side in zip(zip(*places, strict=True), (width, height), strict=True):
+        low, high = min(values) - reach, max(values) + reach
+        if high < 0 or low > side or high - low > _FAR * side:
+            return False
+    return True
 
 
 def _items(path: Path, content: Any) -> list[dict[str, Any]]:
@@ -124,7 +160,7 @@ def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
         raise FssegError(f"mask {path}: {name!r} is no class. Classes: {', '.join(ids)}; or background, ignore.")
     try:
         points = [(float(x), float(y)) for x, y in item["points"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FssegError(f"mask {path}: a {shape} of {name} has no list of points [x, y].") from error
     if len(points) < _LEAST[kind] or not all(isfinite(value) for point in points for value in point):
         raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more, of finite numbers.")

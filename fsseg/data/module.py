@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -13,7 +12,7 @@ from fsseg.data.annotations import Annotation, Annotator, BoxInstance
 from fsseg.data.base import Dataset
 from fsseg.data.draws import Draw, drawn, listed, seeded
 from fsseg.data.episode_list import Runs, load
-from fsseg.data.episodes import Episodes, collate, start_worker
+from fsseg.data.episodes import Episodes, loader
 from fsseg.data.pairs import Need, class_images, whole
 from fsseg.data.sampler import PLAIN, EpisodeOrder, Numbers, Rules
 from fsseg.data.transforms import Augmentation
@@ -190,7 +189,8 @@ class EpisodeData(LightningDataModule):
         """
         self._open()
         if stage == "fit" and not self.base:
-            raise FssegError(f"fold {self.fold} of {self.dataset.name} has no base class to train on: make more folds.")
+            mend = "make more folds" if len(self.dataset.class_names) > 1 else "one class can be tested only"
+            raise FssegError(f"fold {self.fold} of {self.dataset.name} has no base class to train on: {mend}.")
         if stage == "fit":
             numbers: Any = self.dataset.numbers("train")
             if self.drop_novel:
@@ -199,7 +199,7 @@ class EpisodeData(LightningDataModule):
             self._augmentation = Augmentation(self.augment)
         if stage in ("fit", "validate"):
             numbers = self.dataset.numbers("val")
-            self._val = self._images(self.validated, numbers, "val", "skip") if self.val_episodes else {}
+            self._val = self._images(self.validated, numbers, "val", "leave") if self.val_episodes else {}
         if stage == "test" and self.episode_list:
             self._read_list(Path(self.episode_list))
         elif stage == "test":
@@ -232,11 +232,18 @@ class EpisodeData(LightningDataModule):
         return self.novel if self.protocol.selection == "novel_val" else self.base
 
     @property
+    def unvalidated(self) -> tuple[int, ...]:
+        """Class ids that validation leaves out, since too few val images show them."""
+        return tuple(c for c in self.validated if c not in self._val) if self.val_episodes else ()
+
+    @property
     def pair_count(self) -> int:
         """(Image, class) pairs that test episodes are drawn from."""
         return sum(len(found) for found in self._test.values())
 
-    def _images(self, classes: tuple[int, ...], numbers: Any, role: str, missing: Missing) -> dict[int, Numbers]:
+    def _images(
+        self, classes: tuple[int, ...], numbers: Any, role: str, missing: Missing | Literal["leave"]
+    ) -> dict[int, Numbers]:
         """Image numbers of each class, by the rule for training and validation or by the protocol's."""
         rule = (self.protocol.pairs, self.protocol.min_pixels) if role == "test" else (self.pairs, self.min_pixels)
         split = {"train": "train", "val": "val"}.get(role, self.protocol.split)
@@ -250,21 +257,22 @@ class EpisodeData(LightningDataModule):
         draw = self._seeded(self._train, self.shot)
         annotator = Annotator(self.dataset, self.support_annotation, self.box_instance)
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator)
-        return self._loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size)
+        return loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size, self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes on val images, the same in every epoch, shown as in the test."""
         if not self._val:
             return []
         source = self._tested(self._seeded(self._val, self.test_shot))
-        return self._loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size)
+        return loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size, self.workers)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes, run after run."""
         sizes = (self.way, self.test_shot, self.query)
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
-        return self._loader(source, EpisodeOrder(self.protocol.runs, self.protocol.episodes), self.test_batch_size)
+        order = EpisodeOrder(self.protocol.runs, self.protocol.episodes)
+        return loader(source, order, self.test_batch_size, self.workers)
 
     def _tested(self, draw: Draw) -> Episodes:
         """Validation and test episodes, never augmented."""
@@ -287,15 +295,3 @@ class EpisodeData(LightningDataModule):
         batches: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
         processes: int = self.trainer.world_size
         return batches * self.batch_size * processes
-
-    def _loader(self, source: Episodes, order: EpisodeOrder, batch_size: int) -> DataLoader[Batch]:
-        return DataLoader(
-            source,
-            batch_size=batch_size,
-            sampler=order,  # type: ignore[arg-type]
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=start_worker if self.workers else None,
-            collate_fn=collate,
-        )

@@ -38,6 +38,7 @@ class OwnDataset(Dataset):
         """
         if not 1 <= len(names) <= _MOST:
             raise FssegError(f"{where} has {len(names)} classes; 1 to {_MOST} are possible.")
+        check_names(names, where)
         self.class_names = tuple(names)
         self._folds = made_folds(self.class_names, folds, where)
         self.folds = len(self._folds)
@@ -81,10 +82,25 @@ def is_val(name: str, share: float) -> bool:
 
 
 def check_share(share: float) -> None:
-    """Refuse a share that leaves no image to one of the splits.
+    """Refuse what is no share of the images for the val split; all of them may be, for testing only.
 
     Raises:
-        FssegError: it is not between 0 and 1.
+        FssegError: it is not above 0, or above 1.
     """
-    if not 0 < share < 1:
-        raise FssegError(f"val_share {share}: a share between 0 and 1 is needed.")
+    if not 0 < share <= 1:
+        raise FssegError(f"val_share {share}: a share above 0 and up to 1 is needed.")
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuse names of classes that cannot be printed, or mean something else.
+
+    Raises:
+        FssegError: there is one.
+    """
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise FssegError(
+                f"{where}: {name!r} is no name of a class: text on one line is needed, in quotes if need be."
+            )
+        if name == "background":
+            raise FssegError(f"{where}: background is no class, it is what shows none. Leave it out.")

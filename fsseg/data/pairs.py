@@ -38,7 +38,7 @@ def class_images(
     pairs: Pairs,
     min_pixels: int,
     need: Need,
-    missing: Literal["error", "skip"],
+    missing: Literal["error", "skip", "leave"],
 ) -> dict[int, Numbers]:
     """Image numbers of each class id.
 
@@ -49,7 +49,8 @@ def class_images(
         pairs: the rule by which an image counts for a class, see `Protocol`.
         min_pixels: that an image must show of the class.
         need: what episodes need.
-        missing: a class with too few images is an ``error``, or one to ``skip``.
+        missing: a class with too few images is an ``error``, or one to ``skip`` if there are others enough, or
+            anyway (``leave``: there may be none).
 
     Raises:
         FssegError: too few images, or too few classes with enough.
@@ -62,6 +63,8 @@ def class_images(
         if len(found) < need.shot + need.query or len(queries[c]) < need.query
     }
     enough = {c: found for c, found in images.items() if c not in few}
+    if missing == "leave" and len(enough) < need.way:
+        return {}
     if (few and missing == "error") or len(enough) < need.way:
         raise FssegError(_too_few(dataset, need, few, pair_rule(pairs, min_pixels), can_skip=len(enough) >= need.way))
     return enough

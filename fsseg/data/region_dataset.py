@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fsseg.data.base import Dataset, Image, Mask
 from fsseg.data.boxes import Box
@@ -21,6 +21,7 @@ class RegionDataset(Dataset):
     """Answers from regions; `open` sets ``_regions`` and ``_folders``, where the images of each split lie."""
 
     other_ways: OtherWays = "labelled"
+    upright: ClassVar[bool] = False  # images are turned by their EXIF tags; COCO's own are not
     _regions: Regions
     _folders: dict[Split, Path]
     _located: tuple[AnnotatedImage, ...] = ()  # of `locate`, train split first
@@ -41,7 +42,7 @@ class RegionDataset(Dataset):
     def image(self, number: int) -> Image:
         """An image, RGB, also if the file is grey."""
         split: Split = "train" if number in self.numbers("train") else "val"
-        return read_image(self._folders[split] / self._file_name(number))
+        return read_image(self._folders[split] / self._file_name(number), self.upright)
 
     def _file_name(self, number: int) -> str:
         return self._located[number].name if self._located else self._regions.name(number)
@@ -59,10 +60,7 @@ class RegionDataset(Dataset):
         """
         annotated, shape = self._located[number], self.image(number).shape
         if shape[:2] != (annotated.height, annotated.width):
-            raise FssegError(
-                f"image {annotated.name} is {shape[1]}x{shape[0]}, its annotations are of {annotated.width}x"
-                f"{annotated.height}. Replace one."
-            )
+            raise other_size(annotated, (shape[0], shape[1]), self.upright)
         find_regions(annotated, "exact", "include")
 
     def mask(self, number: int) -> Mask:
@@ -143,10 +141,23 @@ def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) 
         if not (folder / image.name).is_file():
             missing.append(image.name)
     if missing:
+        mend = "Put them there."
+        if (folder.parent / missing[0]).is_file():
+            mend = "The names begin with a folder: give --data.dataset.images . (a dot)."
         raise FssegError(
             f"image {folder / missing[0]} is missing, one of {len(missing):,} that are, of {len(annotated):,} in "
-            f"{file.name}. Put them there."
+            f"{file.name}. {mend}"
         )
+
+
+def other_size(annotated: AnnotatedImage, shape: tuple[int, int], upright: bool) -> FssegError:
+    """An image is not as large as its annotations say."""
+    lying = upright and shape == (annotated.width, annotated.height)
+    why = "The image is turned upright by its EXIF tag; annotate it so, or take the tag off" if lying else "Replace one"
+    return FssegError(
+        f"image {annotated.name} is {shape[1]}x{shape[0]}, its annotations are of {annotated.width}x"
+        f"{annotated.height}. {why}."
+    )
 
 
 def _stem(name: str) -> str:

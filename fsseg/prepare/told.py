@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LINES = 10  # of a step without a terminal
+_FEW = 100  # images or files; fewer take less than a second
 _GIGA = 1e9
 
 
@@ -70,7 +71,7 @@ class Step:
         self.done = done
         if self.bar:
             self.bar.update(self._task, completed=done, told=self._told())
-        elif (tenths := int(done * _LINES // self.total)) > self._tenths:
+        elif (self.unit == "GB" or self.total >= _FEW) and (tenths := int(done * _LINES // self.total)) > self._tenths:
             self._tenths = tenths
             print(f"{self.what}: {self._told()}", file=sys.stderr, flush=True)
 

@@ -122,3 +122,88 @@ def test_a_file_cannot_name_images_outside_its_folder(tmp_path: Path) -> None:
         content["images"][0]["file_name"] = name
         path.write_text(json.dumps(content))
         refused(tmp_path, f"names the image {name}, which leads out of")
+
+
+def oriented(path: Path, orientation: int) -> None:
+    with PIL.Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(path, exif=exif)
+
+
+def test_images_lie_as_labelling_programs_show_them(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    pixels = np.zeros((20, 30, 3), dtype=np.uint8)
+    pixels[:5] = 200
+    for orientation, shape in ((3, (20, 30)), (6, (30, 20))):
+        PIL.Image.fromarray(pixels).save(tmp_path / "images/day1/img0.png")
+        oriented(tmp_path / "images/day1/img0.png", orientation)
+        content = json.loads(path.read_text())
+        content["images"][0] |= {"height": shape[0], "width": shape[1]}
+        path.write_text(json.dumps(content))
+        dataset = opened(tmp_path)
+        place = [dataset.image_name(i) for s in ("train", "val") for i in dataset.numbers(s)].index("day1/img0")
+        image = dataset.image(place)
+        assert image.shape[:2] == shape == dataset.mask(place).shape
+        bright = image[-5:] if orientation == 3 else image[:, -5:]
+        assert (bright > 100).all()
+    content["images"][0] |= {"height": 20, "width": 30}
+    path.write_text(json.dumps(content))
+    refused(tmp_path, "img0.png is 20x30, its annotations are of 30x20. The image is turned upright by its EXIF tag")
+
+
+@pytest.mark.parametrize("name", ["", ".", "a\0b.png", "two\nlines.png", "\ud800.png", "x" * 5000, None])
+def test_what_is_no_name_of_a_file(tmp_path: Path, name: str | None) -> None:
+    path = write(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = name
+    path.write_text(json.dumps(content))
+    with pytest.raises(FssegError, match=r"is no name of a file|has an image without id, file name or size") as error:
+        opened(tmp_path)
+    assert str(error.value).isprintable()
+
+
+INFINITY = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "words"),
+    [
+        ("images", {"id": INFINITY}, "has an image without id"),
+        ("images", {"height": INFINITY}, "has an image without id"),
+        ("annotations", {"id": INFINITY}, "has an annotation without id"),
+        ("annotations", {"image_id": INFINITY}, "has an annotation without id"),
+        ("categories", {"id": INFINITY}, "has a category without id or name"),
+        ("categories", {"name": None}, "None is no name of a class"),
+        ("categories", {"name": "\ud800"}, "is no name of a class"),
+        ("annotations", {"segmentation": [[10**400, 1, 2, 2, 3, 3]]}, "malformed segmentation: a polygon far outside"),
+        ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "a polygon without three pairs of coordinates"),
+        ("annotations", {"segmentation": [], "bbox": [1, 1, 5, 5]}, "a box alone is no mask"),
+        ("annotations", {"segmentation": {"size": [20, 30], "counts": [INFINITY]}}, "of other things than numbers"),
+        ("annotations", {"segmentation": {"size": 3, "counts": [600]}}, "a run-length encoding without size"),
+    ],
+)  # fmt: skip
+def test_what_no_program_writes_is_named(tmp_path: Path, part: str, changes: dict[str, Any], words: str) -> None:
+    path = write(tmp_path)
+    content = json.loads(path.read_text())
+    content[part][0] |= changes
+    path.write_text(json.dumps(content))
+    refused(tmp_path, words)
+
+
+def test_ids_may_be_text_and_hints_are_given(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation |= {"image_id": str(annotation["image_id"]), "category_id": str(annotation["category_id"])}
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert len(opened(tmp_path, val_share=1).numbers("val")) == 12
+    refused(tmp_path, "annotations is empty", annotations="")
+    for image in content["images"]:
+        image["file_name"] = f"images/{image['file_name']}"
+    path.write_text(json.dumps(content))
+    refused(tmp_path, "The names begin with a folder: give --data.dataset.images .")
+    assert opened(tmp_path, images=".").image(0).shape == (20, 30, 3)
+    (tmp_path / "annotations").mkdir()
+    path.rename(tmp_path / "annotations/instances_default.json")
+    refused(tmp_path, "There are: annotations/instances_default.json")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import PIL.Image
 import pytest
 
 from fsseg.data import EpisodeData, Folder
+from fsseg.data.files import read_binary
 from fsseg.data.own import is_val, made_folds
 from fsseg.errors import FssegError
 from fsseg.protocol import Protocol
@@ -79,7 +81,7 @@ def test_val_images_are_chosen_by_name_or_by_lists(own_maps: Path) -> None:
     assert {opened(own_maps).image_name(i) for i in opened(own_maps).numbers("val")} == val, (
         "others stay where they are"
     )
-    assert opened(own_maps).note == f"1 images without a mask are left out: {gone}"
+    assert opened(own_maps).note == f"1 image without a mask is left out: {gone}"
     (own_maps / "train.txt").write_text("photo01\nphoto02.jpg\n\n")
     (own_maps / "val.txt").write_text("photo03\n")
     listed = opened(own_maps)
@@ -103,7 +105,7 @@ def test_the_index_is_kept_until_a_mask_changes(own_maps: Path, no_cache: Path) 
 
 
 def mark(root: Path, name: str, content: object) -> None:
-    (root / "masks" / f"{name}.png").unlink()
+    (root / "masks" / f"{name}.png").unlink(missing_ok=True)
     (root / "masks" / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
 
 
@@ -214,7 +216,7 @@ def test_no_folder(tmp_path: Path, own_maps: Path) -> None:
         ("classes: [cat]\nclases: 3", ["nothing else"]),
         ("classes: {0: cat}", ["whole numbers from 1 to 254, not 0"]),
         ("classes: {255: cat}", ["not 255"]),
-        ("classes: {one: cat}", ["not one"]),
+        ("classes: {one: cat}", ["not 'one'"]),
         ("classes: [cat, cat]", ["names a class twice"]),
         ("classes: [cat, dog, fish]", ["holds the ids [4", "which classes.yaml does not list"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: 6", ["6 folds of 5 classes; 1 to 5 are possible"]),
@@ -268,9 +270,9 @@ def test_photos_of_16_bits_are_refused_by_name(own_maps: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "val", "words"),
     [
-        ("photo01", None, ["needs the other list beside it"]),
         ("photo01", "photo99", ["val.txt lists photo99, which has no image with a mask"]),
         ("photo01", "", ["val.txt is empty, or lists an image twice"]),
+        ("photo99", None, ["train.txt lists photo99, which has no image with a mask"]),
         ("photo01\nphoto01", "photo02", ["train.txt is empty, or lists an image twice"]),
         ("photo01", "photo01\nphoto02", ["photo01 stands in train.txt and in val.txt"]),
     ],
@@ -322,7 +324,7 @@ def test_broken_marks(own_maps: Path, content: object, words: list[str]) -> None
 
 
 def test_a_share_must_leave_both_splits_something() -> None:
-    for share in (0.0, 1.0, -1.0):
+    for share in (0.0, 1.1, -1.0):
         with pytest.raises(FssegError, match="val_share"):
             Folder(val_share=share)
 
@@ -332,3 +334,138 @@ def test_made_folds_are_blocks_of_nearly_equal_size() -> None:
     assert made_folds(names, 3, "x") == ((1, 2, 3), (4, 5), (6, 7))
     assert [len(fold) for fold in made_folds(names, None, "x")] == [2, 2, 2, 1]
     assert made_folds(names[:2], None, "x") == ((1,), (2,))
+
+
+# Testing only
+
+
+@pytest.mark.parametrize("how", ["share", "val.txt", "train.txt"])
+def test_all_images_may_be_for_testing(own_maps: Path, how: str) -> None:
+    names = [f"photo{i:02d}" for i in range(30)]
+    if how == "val.txt":
+        (own_maps / how).write_text("\n".join(names))
+    if how == "train.txt":
+        (own_maps / how).write_text("")
+    dataset = Folder(folds=1, val_share=1.0 if how == "share" else 0.3)
+    data = EpisodeData(dataset, root=str(own_maps), size=24, workers=0, protocol=Protocol(runs=1, episodes=3))
+    data.setup("test")
+    assert (len(dataset.numbers("train")), len(dataset.numbers("val"))) == (0, 30)
+    assert len(list(data.test_dataloader())) == 3
+
+
+def test_one_list_leaves_the_rest_to_the_other_split(own_maps: Path) -> None:
+    (own_maps / "val.txt").write_text("\ufeffphoto03.png\nphoto07\n", encoding="utf-8")
+    dataset = opened(own_maps)
+    assert [dataset.image_name(i) for i in dataset.numbers("val")] == ["photo03", "photo07"]
+    assert len(dataset.numbers("train")) == 28
+
+
+def test_names_may_have_dots(own_maps: Path) -> None:
+    for folder in ("images", "masks"):
+        (path,) = (own_maps / folder).glob("photo03.*")
+        path.rename(path.with_name(f"photo.03.v2{path.suffix}"))
+    (own_maps / "val.txt").write_text("photo.03.v2\nphoto04.png\n")
+    dataset = opened(own_maps)
+    assert [dataset.image_name(i) for i in dataset.numbers("val")] == ["photo.03.v2", "photo04"]
+
+
+def test_training_goes_without_validation_where_val_images_are_few(own_maps: Path) -> None:
+    (own_maps / "val.txt").write_text("photo03\n")
+    data = EpisodeData(Folder(), root=str(own_maps), size=24, workers=0, val_episodes=4)
+    data.setup("fit")
+    assert data.unvalidated == data.base
+    assert data.val_dataloader() == []
+    assert len(next(iter(data.train_dataloader())).classes) == 1
+
+
+# Weak masks in folders of classes
+
+
+def test_scribbles_and_marks_go_into_folders_of_classes_too(own_classes: Path) -> None:
+    dataset = opened(own_classes)
+    name = dataset.image_name(0)
+    first, second = dataset.class_names[:2]
+    height, width = dataset.image(0).shape[:2]
+    for path in (own_classes / "masks").rglob(f"{name}.png"):
+        path.unlink()
+    scribble = np.full((height, width), 255, dtype=np.uint8)
+    scribble[3], scribble[9] = 7, 0
+    PIL.Image.fromarray(scribble).save(own_classes / "masks" / first / f"{name}.scribble.png")
+    box = {"boxes": [{"class": second, "box": [2, 2, 8, 6]}]}
+    (own_classes / "masks" / second / f"{name}.json").write_text(json.dumps(box))
+    dataset = opened(own_classes)
+    place = number(dataset, name)
+    assert dataset.weak == {place}
+    assert "1 images have weak masks; they are supports only" in dataset.note
+    assert dataset.index.pixels[place, 1] == width
+    assert dataset.index.pixels[place, 2] == 24
+    scribbled = dataset.episode_mask(place, (1, 2), own=0)
+    assert (scribbled[3] == 1).all()
+    assert (scribbled[4:6, 2:8] == 2).all(), "the other way's box lies where the scribble says nothing"
+    assert (scribbled[9] == 0).all()
+    assert (scribbled[12:] == 255).all()
+    boxed = dataset.episode_mask(place, (1, 2), own=1)
+    assert (boxed[2:6, 2:8] == 2).all()
+    assert (boxed[12:] == 0).all()
+    (own_classes / "masks" / first / f"{name}.json").write_text(json.dumps(box))
+    refused(own_classes, f"{name}.json and {name}.scribble.png are masks of one image; keep one")
+
+
+# What was seen too late, or not at all
+
+
+def test_white_masks_are_said_to_show_nothing(own_maps: Path) -> None:
+    for path in (own_maps / "masks").glob("*.png"):
+        mask = np.asarray(PIL.Image.open(path))
+        PIL.Image.fromarray(np.where(mask > 0, np.uint8(255), np.uint8(0))).save(path)
+    refused(own_maps, "no mask of", "shows a class", "White masks of one class go into its folder: masks/")
+
+
+def test_a_class_that_no_mask_shows_is_noted(own_maps: Path) -> None:
+    (own_maps / "classes.yaml").write_text("classes: [cat, dog, fish, newt, bird, unicorn]")
+    assert opened(own_maps).note == "no mask shows unicorn"
+
+
+@pytest.mark.parametrize("names", ["['', cat]", '["two\\nlines", cat]', "[yes, cat]", "[null, cat]", "[[a], cat]",
+                                   "[background, cat]", '["\\e[31mred", cat]', "{true: cat}"])  # fmt: skip
+def test_doubtful_names_of_classes_are_refused(own_maps: Path, names: str) -> None:
+    (own_maps / "classes.yaml").write_text(f"classes: {names}")
+    with pytest.raises(FssegError, match=r"is no name of a class|background is no class|ids of classes") as error:
+        opened(own_maps)
+    assert str(error.value).isprintable()
+
+
+def test_names_of_files_that_cannot_be_printed_are_refused(own_maps: Path) -> None:
+    for name in (b"bad\xff.png", b"two\nlines.png"):
+        path = os.path.join(os.fsencode(own_maps), b"images", name)
+        with open(path, "wb"):
+            refused(own_maps, "holds a file whose name cannot be printed", "Rename it")
+        os.unlink(path)
+
+
+def test_verify_reads_instance_maps(own_maps: Path) -> None:
+    (own_maps / "instances").mkdir()
+    PIL.Image.fromarray(np.zeros((3, 3), dtype=np.uint8)).save(own_maps / "instances" / "photo03.png")
+    dataset = Folder()
+    dataset.locate(own_maps)
+    with pytest.raises(FssegError, match=r"photo03.png and the mask of photo03 differ in size"):
+        dataset.check(number(dataset, "photo03"))
+
+
+def test_grey_masks_with_alpha_are_read_by_their_grey(tmp_path: Path) -> None:
+    pixels = np.zeros((6, 8, 2), dtype=np.uint8)
+    pixels[..., 1] = 255
+    pixels[2, 3, 0] = 200
+    PIL.Image.fromarray(pixels, "LA").save(tmp_path / "mask.png")
+    assert read_binary(tmp_path / "mask.png").sum() == 1
+
+
+def test_marks_of_another_size_or_outside_of_the_image_are_refused(own_maps: Path) -> None:
+    shape = {"label": "cat", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}
+    mark(own_maps, "photo02", {"shapes": [shape], "imageHeight": 300, "imageWidth": 400})
+    refused(own_maps, "photo02.json was marked on a 400x300 image, its image is")
+    for box in ([-100, -100, -50, -50], [900, 900, 950, 950], [-3e9, -3e9, 3e9, 3e9]):
+        mark(own_maps, "photo02", {"boxes": [{"class": "cat", "box": box}]})
+        refused(own_maps, "photo02.json: a box lies outside the")
+    mark(own_maps, "photo02", {"points": [{"class": "cat", "point": [10**400, 1]}]})
+    refused(own_maps, "has no list of points")
