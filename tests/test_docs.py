@@ -28,7 +28,7 @@ def blocks(language: str) -> list:
 
 def commands() -> list[str]:
     """Lines of shell blocks, and commands between backticks in tables."""
-    lines = [line for block in blocks("sh") for line in block.values[0].splitlines()]
+    lines = [line for block in blocks("sh") for line in block.values[0].replace("\\\n", " ").splitlines()]
     lines += [code for page in PAGES for code in re.findall(r"\| `(fsseg [^`]+)`", page.read_text())]
     return sorted({line.split("#")[0].strip() for line in lines if line.startswith("fsseg ")})
 
