@@ -5,7 +5,7 @@ set -euo pipefail
 root=$1 weights=$2 out=$3
 folds=("${@:4}")
 [ ${#folds[@]} -gt 0 ] || folds=(1 2 3)
-declare -A steps=([1]=60 [5]=30)
+declare -A steps=([1]=60 [5]=30) pairs=([1]=120 [2]=162 [3]=68)
 for fold in "${folds[@]}"; do
   for shot in 1 5; do
     run=$out/fold$fold-${shot}shot
@@ -18,7 +18,10 @@ for fold in "${folds[@]}"; do
       fsseg test --ckpt_path "$checkpoint"
       continue
     fi
-    fsseg test --ckpt_path "$checkpoint" --protocols all --protocol.runs 3 --protocol.episodes 40
+    fsseg test --ckpt_path "$checkpoint" --protocols fsseg,panet --protocol.runs 3 --protocol.episodes 40 --out "$run/drawn"
+    # Codes that walk their list take it once: fewer episodes would test its beginning only.
+    fsseg test --ckpt_path "$checkpoint" --protocols pmms,pfenet,hsnet --protocol.runs 1 --protocol.episodes "${pairs[$fold]}" \
+      --out "$run/walked"
     for annotation in scribble box; do
       fsseg test --ckpt_path "$checkpoint" --data.support_annotation "$annotation" --out "$run/$annotation"
     done

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice, pairwise
+from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def _show(data: EpisodeData, given: Any) -> int:
         raise FssegError(f"--count {given.count}: at least 1 is needed.")
     data.setup("test" if given.stage == "test" else "fit")
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[given.stage]()
-    panels = list(islice(_panels(data, loader), given.count))
+    panels = list(islice(_panels(data, loader), given.count * data.query))  # one for each query
     if not panels:
         raise FssegError(
             f"--stage {given.stage} has no episodes: --data.val_episodes is 0, or no class has enough images."
@@ -120,17 +120,17 @@ def _show(data: EpisodeData, given: Any) -> int:
 def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
     batch: Batch
     for batch in batches:
-        for b in range(len(batch.run)):
-            height, width = batch.query_size[b, 0].tolist()
+        for b, q in product(range(len(batch.run)), range(data.query)):
+            height, width = batch.query_size[b, q].tolist()
             yield Panel(
                 batch.support_image[b],
                 batch.support_mask[b],
-                batch.query_image[b, 0],
-                batch.query_mask[b, 0, :height, :width],
+                batch.query_image[b, q],
+                batch.query_mask[b, q, :height, :width],
                 None,
                 tuple(data.dataset.class_name(c) for c in batch.classes[b].tolist()),
                 (),
-                data.dataset.image_name(int(batch.query_id[b, 0])),
+                data.dataset.image_name(int(batch.query_id[b, q])),
             )
 
 

@@ -45,8 +45,8 @@ def explain(message: str, options: Iterable[str]) -> str:
     text = " ".join(message.split())
     text = re.sub(r'^Parser key "?(.+?)"?: ', r"--\1: ", text)
     text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("a int.", "an int.")
-    if found := re.search(r"^(--\S+): Does not validate .* Subtypes: \[(.*)\] Errors: .*Given value: (.*)$", text):
-        return f"{found[1]} {found[3]}: {_kinds(found[2])} is needed."
+    if found := re.search(r"^(--\S+): Does not validate .* Subtypes: \[(.*)\] Errors: .*Given value: ?(.*)$", text):
+        return f"{found[1]} {found[3] or repr('')}: {_kinds(found[2])} is needed."
     if found := re.search(r"^(--\S+): Expected a (\S*Literal\[.*?\])\. Got value: (.*)$", text):
         return f"{found[1]} {found[3]}: {_kinds(found[2])} is needed."
     if found := re.search(r"unrecognized arguments: (\S+)", text):

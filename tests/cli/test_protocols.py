@@ -82,6 +82,10 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
             ["test", "--protocol.name", "voc"],
             "--protocol.name voc: one of fsseg, panet, pmms, pfenet, hsnet is needed.",
         ),
+        (
+            ["test", "--protocol.split="],
+            "--protocol.split '': one of train, val is needed.",
+        ),
         (["test", "--protocol.runs", "many"], "--protocol.runs many: a whole number is needed."),
         (["test", "--protocol.size", "big"], "--protocol.size big: a whole number or one of trained, own is needed."),
         (["test", "--protocol.episode", "3"], "no option --protocol.episode. Did you mean --protocol.episodes?"),
