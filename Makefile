@@ -23,7 +23,7 @@ quickstart: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 
-fast: install  ## without the tests that start processes
+fast: install  ## without the tests that start processes or take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST) -m "not slow"
 
 lint: install

@@ -74,6 +74,7 @@ def test_command_parses(command, tmp_path, monkeypatch):
     assert main([*arguments, "--print_config"]) == 0
 
 
+@pytest.mark.slow
 def test_the_walk_through_own_images_works(tmp_path, monkeypatch, capsys):
     """The page's own words, with a smaller training."""
     monkeypatch.chdir(tmp_path)

@@ -55,6 +55,7 @@ def test_experiment_states_what_to_expect_and_parses(fsseg, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(experiments()) - {"quickstart"}))
+@pytest.mark.slow
 def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     small = [flag for flag in TINY if "encoder" not in flag]
     small += [] if name.startswith("panet") else ["--model.method.channels=16"]
@@ -122,6 +123,7 @@ def _small(name: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resumes_exactly(fsseg, tmp_path):
     """With a crop that often loses the object; without dropout, whose random state is not kept."""
     options = [
@@ -141,6 +143,7 @@ def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resu
     assert rates[0] == rates[1] == pytest.approx([3.5e-4 * f * (1 - 7 / 200_001) ** 0.9 for f in (1, 2, 10, 20)])
 
 
+@pytest.mark.slow
 def test_shots_and_ways_of_a_test_are_those_asked_for(fsseg, tmp_path):
     options = [*_small("rpmm_voc_5shot"), "--data.augment", "[]", "--trainer.max_steps=1"]
     assert fsseg("fit", *options, "--out", "run").code == 0
@@ -170,6 +173,7 @@ def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
         assert min(picture.size) > 200
 
 
+@pytest.mark.slow
 def test_configuration_beside_a_checkpoint_survives_tests(fsseg, trained):
     before = (trained.parent / "config.yaml").read_bytes()
     folders = [fsseg("test", "--ckpt_path", str(trained)).out for _ in range(2)]
@@ -213,6 +217,7 @@ def test_validate_measures_base_classes(fsseg, trained):
     assert "mean-IoU" in ran.out
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_an_uninterrupted_one(fsseg, tmp_path):
     """Stopped in the middle of an epoch (4 batches): episodes, optimiser and schedule go on where they were."""
     assert fsseg("fit", *QUICKSTART, "--trainer.max_steps", "7", "--out", "whole").code == 0
@@ -224,6 +229,7 @@ def test_resumed_training_equals_an_uninterrupted_one(fsseg, tmp_path):
         assert torch.equal(tensor, parts["state_dict"][name]), name
 
 
+@pytest.mark.slow
 def test_encoder_is_called_by_where_its_training_began(fsseg, tmp_path):
     voc = ("--config", "experiments/panet_voc_1shot.yaml", "--data.dataset", "Shapes", "--data.dataset.val", "40")
     tiny = ("--data.size", "16", "--data.augment", "[]", "--data.val_episodes", "0", "--data.workers", "0",
@@ -235,6 +241,7 @@ def test_encoder_is_called_by_where_its_training_began(fsseg, tmp_path):
     assert "VGG16 (random start)" in ran.out
 
 
+@pytest.mark.slow
 def test_partial_test_is_said_to_be_one(fsseg, trained):
     ran = fsseg("test", "--ckpt_path", str(trained), "--trainer.limit_test_batches", "1", "--out", "part")
     assert "note: only" in ran.out
@@ -243,6 +250,7 @@ def test_partial_test_is_said_to_be_one(fsseg, trained):
     assert "2 of 5 classes have queries; the mean is over these" in ran.out
 
 
+@pytest.mark.slow
 def test_resume_goes_on_in_the_same_folder(fsseg, tmp_path):
     assert fsseg("fit", *QUICKSTART, "--out", "run").code == 0
     ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", "--trainer.max_steps", "6")
@@ -251,6 +259,7 @@ def test_resume_goes_on_in_the_same_folder(fsseg, tmp_path):
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["trainer"]["max_steps"] == 6
 
 
+@pytest.mark.slow
 def test_runs_never_share_a_folder(fsseg, tmp_path):
     for _ in range(2):
         assert fsseg("fit", *QUICKSTART, "--trainer.max_steps", "1").code == 0
@@ -258,6 +267,7 @@ def test_runs_never_share_a_folder(fsseg, tmp_path):
     assert "already holds a run" in fsseg("fit", *QUICKSTART, "--out", "runs/quickstart/fold0").line
 
 
+@pytest.mark.slow
 def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained):
     dataset = Shapes(size=32, train=200, val=120)
     dataset.open(None)

@@ -208,6 +208,7 @@ def test_show_shows_weak_supports_of_own_images(fsseg, own_maps, tmp_path):
     assert (tmp_path / "s.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_episodes_that_are_written_are_those_of_a_test(fsseg, trained, tmp_path):
     flags = ("--data.way", "2", "--protocol.name", "panet", "--protocol.episodes", "7", "--protocol.runs", "2")
     assert fsseg("test", "--ckpt_path", str(trained), *flags, "--out", "tested").code == 0
@@ -234,6 +235,19 @@ def test_help_names_commands_and_options(fsseg, arguments):
 COCO = ("coco", "--root", "x")
 
 
+FEW = ("shapes", "--train", "60", "--val", "60", "--size", "32")
+SOME = (
+    "--data.dataset",
+    "Shapes",
+    "--data.dataset.train",
+    "60",
+    "--data.dataset.val",
+    "60",
+    "--data.dataset.size",
+    "32",
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -258,11 +272,11 @@ COCO = ("coco", "--root", "x")
         (("prepare", "pascal", "--root", ""), "--root is empty: the data set's folder is needed"),
         (("verify", "folder", "--root", "x"), "--root x has no folder images"),
         (("info", "coco_json", "--root", "x"), "annotations.json is missing: --annotations names the file"),
-        (("info", "shapes", "--pairs", "some"), "--pairs 'some': one of"),
-        (("info", "shapes", "--pairs", "official"), "pairs official is PASCAL-5i's rule"),
-        (("info", "shapes", "--min_pixels", "0"), "min_pixels 0: at least 1 is needed"),
-        (("info", "shapes", "--out", "no/where.png"), "--out no/where.png cannot be written"),
-        (("info", "shapes", "--out", "info.doc"), "--out info.doc cannot be written: Format 'doc' is not supported"),
+        (("info", *FEW, "--pairs", "some"), "--pairs 'some': one of"),
+        (("info", *FEW, "--pairs", "official"), "pairs official is PASCAL-5i's rule"),
+        (("info", *FEW, "--min_pixels", "0"), "min_pixels 0: at least 1 is needed"),
+        (("info", *FEW, "--out", "no/where.png"), "--out no/where.png cannot be written"),
+        (("info", *FEW, "--out", "info.doc"), "--out info.doc cannot be written: Format 'doc' is not supported"),
         (("prepare", "shapes", "--size", "3"), "Shapes: size is 3"),
         (("show",), "data show needs --config FILE or --data.dataset NAME."),
         (("show", "--config", "nope.yaml"), "--config nope.yaml: no such file."),
@@ -271,10 +285,10 @@ COCO = ("coco", "--root", "x")
         (("show", "--data.dataset", "Shapes", "--data.foldd", "1"), "no option --data.foldd. Did you mean --data.fo"),
         (("show", "--data.dataset", "Shapes", "--stage", "fit"), "--stage fit: one of train, val, test is needed."),
         (("show", "--data.dataset", "Shapes", "--count", "0"), "--count 0: at least 1 is needed."),
-        (("show", "--data.dataset", "Shapes", "--stage", "val", "--data.val_episodes", "0"), "--stage val has no"),
-        (("show", "--data.dataset", "Shapes", "--out", "no/where.png"), "--out no/where.png cannot be written"),
-        (("show", "--data.dataset", "Shapes", "--out", "sheet.doc"), "--out sheet.doc cannot be written"),
-        (("episodes", "--data.dataset", "Shapes", "--out", "no/where.json"), "--out no/where.json cannot be written"),
+        (("show", *SOME, "--stage", "val", "--data.val_episodes", "0"), "--stage val has no"),
+        (("show", *SOME, "--out", "no/where.png"), "--out no/where.png cannot be written"),
+        (("show", *SOME, "--out", "sheet.doc"), "--out sheet.doc cannot be written"),
+        (("episodes", *SOME, "--out", "no/where.json"), "--out no/where.json cannot be written"),
     ],
 )  # fmt: skip
 def test_one_line_and_exit_code_2(fsseg, tmp_path, arguments, expected):

@@ -172,6 +172,7 @@ def test_checkpoint_never_replaces_what_is_asked(fsseg, trained, command, flags,
     assert (ran.code, expected in ran.line) == (2, True), ran.line
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit(fsseg, tmp_path):
     torch.save({"alien.weight": torch.zeros(1)}, tmp_path / "w.pth")
     (tmp_path / "t.pth").write_text("text")
@@ -206,6 +207,7 @@ def _size(path):
         return picture.size
 
 
+@pytest.mark.slow
 def test_broken_voc_trees(fsseg, fake_voc):
     small = ("--data.root", str(fake_voc), "--data.size", "32", "--trainer.max_steps", "1", "--data.val_episodes", "0",
              "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
@@ -277,6 +279,7 @@ TINY_COCO = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_other_fold_rule_is_refused(fsseg, fake_coco):
     root = ("--data.root", str(fake_coco))
     assert fsseg("fit", *TINY_COCO, *root, "--data.dataset.fold_rule=contiguous", "--out", "run").code == 0
@@ -287,6 +290,7 @@ def test_a_checkpoint_of_the_other_fold_rule_is_refused(fsseg, fake_coco):
         assert "contiguous" in ran.line
 
 
+@pytest.mark.slow
 def test_a_broken_photo_in_the_middle_of_a_training_costs_no_step(fsseg, fake_coco, tmp_path):
     """The steps before it are kept, and go on once the photo is replaced."""
     whole = {path: path.read_bytes() for path in sorted((fake_coco / "train2017").iterdir())[::4]}

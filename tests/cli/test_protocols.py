@@ -29,6 +29,7 @@ def test_every_row_and_the_table_carry_the_protocol_and_its_hash(fsseg, trained,
     assert "note: the protocol tests the best on the novel classes; this checkpoint is the last one" in ran.out
 
 
+@pytest.mark.slow
 def test_one_checkpoint_under_all_protocols(fsseg, trained, tmp_path):
     ran = fsseg("test", "--ckpt_path", str(trained), "--protocols", "all", *QUICK, "--out", "all")
     assert ran.code == 0, ran.err
@@ -47,6 +48,7 @@ def test_one_checkpoint_under_all_protocols(fsseg, trained, tmp_path):
     assert (tmp_path / "alone/rows.csv").read_bytes() == (tmp_path / "all/pmms/rows.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, trained, tmp_path):
     small = ("--protocol.runs=1", "--protocol.episodes=4", "--protocol.size=32")
     ran = fsseg("test", "--ckpt_path", str(trained), "--protocols", "panet,pfenet", *small, "--out", "two")
@@ -121,6 +123,7 @@ COCO = ("--config", "experiments/rpmm_coco_5shot.yaml", "--model.method.encoder"
         "--data.test_size=32", "--data.test_shot=1", "--data.missing_classes=skip")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_protocol_chooses_cocos_folds_and_masks_in_a_test(fsseg, fake_coco):
     root = ("--data.root", str(fake_coco))
     assert fsseg("fit", *COCO, *root, "--out", "run").code == 0
@@ -141,6 +144,7 @@ def test_a_protocol_chooses_cocos_folds_and_masks_in_a_test(fsseg, fake_coco):
 
 
 @pytest.mark.parametrize("rule", ["base_val", "novel_val"])
+@pytest.mark.slow
 def test_a_checkpoint_says_by_which_rule_it_was_chosen(fsseg, tmp_path, rule):
     every = ("--protocol.selection", rule, "--trainer.max_steps", "12", "--checkpoint.every_n_train_steps", "8")
     ran = fsseg("fit", *QUICKSTART, *every, "--data.val_episodes", "6", "--out", "run")
@@ -167,6 +171,7 @@ def test_a_checkpoint_says_by_which_rule_it_was_chosen(fsseg, tmp_path, rule):
     assert f"{'base' if rule == 'base_val' else 'novel'} classes, val images" in validated.out
 
 
+@pytest.mark.slow
 def test_a_resumed_training_remembers_the_best(fsseg, tmp_path):
     every = ("--protocol.selection", "base_val", "--data.val_episodes", "4")
     assert fsseg("fit", *QUICKSTART, *every, "--trainer.max_steps", "8", "--out", "run").code == 0
@@ -195,6 +200,7 @@ def test_absent_queries_are_reported_apart(fsseg, trained, tmp_path):
     assert counted == 2 * (40 - len(absent) // 3)
 
 
+@pytest.mark.slow
 def test_the_episodes_of_a_test_are_saved_and_can_be_tested_again(fsseg, trained, tmp_path):
     flags = ("--ckpt_path", str(trained), "--data.way", "2", "--protocol.absent_queries", "0.3")
     assert fsseg("test", *flags, "--out", "first").code == 0

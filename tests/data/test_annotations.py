@@ -199,6 +199,7 @@ def test_boxes_of_coco_are_its_objects_and_no_crowds(fake_coco: Path) -> None:
 
 
 @pytest.mark.parametrize("annotation", ["scribble", "box"])
+@pytest.mark.slow
 def test_supports_are_annotated_and_queries_are_not(shapes: Shapes, annotation: str) -> None:
     options = {"size": 48, "episodes": 6, "val_episodes": 4, "workers": 0, "augment": [], "way": 2}
     tested = Protocol(runs=1, episodes=6)

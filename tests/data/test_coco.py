@@ -60,6 +60,7 @@ def test_masks_and_index_equal_pycocotools(fake_coco: Path) -> None:
     assert_exact(opened(fake_coco), fake_coco)
 
 
+@pytest.mark.slow
 def test_masks_and_index_equal_pycocotools_on_photos() -> None:
     root = SHARED / "data" / "coco2017_mini"
     if not root.is_dir():

@@ -92,6 +92,7 @@ def test_a_broken_image_is_named_by_workers_too(fake_voc: Path) -> None:
         list(data.train_dataloader())
 
 
+@pytest.mark.slow
 def test_every_epoch_has_new_episodes() -> None:
     data = module()
     loader = data.train_dataloader()

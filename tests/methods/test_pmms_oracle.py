@@ -251,6 +251,7 @@ def test_rates_of_all_parameters_over_the_whole_training(oracle_folder: Path) ->
             assert [ours[name] for name in sorted(group)] == pytest.approx([rate] * len(group), rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_training_steps(oracle: Oracle, oracle_folder: Path) -> None:
     stored = oracle("pmms_train_steps")
     method = whole(oracle_folder, "pmms_train_steps", stored).train()

@@ -180,6 +180,7 @@ def test_a_server_that_cannot_be_reached(server: Server, prepare, monkeypatch: p
 
 
 @pytest.mark.parametrize("fault", ["reset", "silence"])
+@pytest.mark.slow
 def test_what_a_server_does_wrong_is_not_taken_for_the_disks_fault(
     server: Server, prepare, monkeypatch, fault: str
 ) -> None:
@@ -210,6 +211,7 @@ def test_an_archive_that_lies_in_the_folder_is_checked(server: Server, prepare, 
 @pytest.mark.parametrize("name", ["JPEGImages/2008_000007.jpg", "SegmentationClassAug/2007_000003.png",
                                   "SegmentationObjectAug/2008_000009.png", "ImageSets/PASCAL-5i/val/fold2.txt",
                                   "ImageSets/SegmentationAug/val.txt", "ImageSets/Segmentation/val.txt"])  # fmt: skip
+@pytest.mark.slow
 def test_what_was_lost_is_made_again_and_nothing_else(server: Server, prepare, tmp_path: Path, name: str) -> None:
     assert prepare("pascal", "--root", "data").code == 0
     whole = tree(tmp_path / "data")
@@ -263,6 +265,7 @@ def test_two_at_once(server: Server, prepare, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", range(8))
+@pytest.mark.slow
 def test_lists_of_pairs_are_written_wherever_it_was_stopped(
     server: Server, prepare, tmp_path: Path, monkeypatch, stop: int
 ) -> None:
@@ -327,6 +330,7 @@ def test_a_disk_that_is_full_while_unpacking(server: Server, prepare, tmp_path: 
 
 
 @pytest.mark.parametrize("stop", [3, 40, 70, 95])
+@pytest.mark.slow
 def test_it_goes_on_wherever_it_was_stopped(server: Server, prepare, tmp_path: Path, monkeypatch, stop: int) -> None:
     assert prepare("pascal", "--root", "whole").code == 0
     written = 0
