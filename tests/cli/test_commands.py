@@ -190,6 +190,7 @@ def test_configuration_inside_a_checkpoint_serves_where_the_file_is_gone(fsseg, 
     assert ran.code == 0, ran.err
 
 
+@pytest.mark.slow
 def test_inference_options_and_shots_may_differ_from_training(fsseg, trained):
     ran = fsseg(
         "test", "--ckpt_path", str(trained), "--model.method.scale", "10", "--data.shot", "2", "--out", "result"

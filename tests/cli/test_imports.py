@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import fsseg.data, inspect
 from lightning import Trainer
@@ -10,6 +12,7 @@ print(inspect.signature(Trainer.__init__).parameters["limit_test_batches"].annot
 """
 
 
+@pytest.mark.slow
 def test_a_number_of_batches_stays_a_number_of_batches_after_the_data_sets_are_imported() -> None:
     """With rich imported before Lightning it would be a share: 1 batch becomes 1.0, all of them."""
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", CODE], capture_output=True, text=True, check=True)

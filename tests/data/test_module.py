@@ -107,6 +107,7 @@ def test_every_epoch_has_new_episodes() -> None:
     assert same(first + second, longer)
 
 
+@pytest.mark.slow
 def test_validation_is_the_same_in_every_epoch() -> None:
     loader = module().val_dataloader()
     assert same(list(loader), loader)
