@@ -1,6 +1,6 @@
 """Episodes and predictions as pictures; the only file that draws."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, Batch
 
 # Okabe and Ito's colours, told apart by colour-blind people too; one per way.
 COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
@@ -48,6 +48,39 @@ class Panel(NamedTuple):
     names: tuple[str, ...]
     iou: tuple[float, ...]
     query: str = ""
+
+
+def panel_of(
+    batch: Batch,
+    b: int,
+    q: int,
+    class_name: Callable[[int], str],
+    image_name: Callable[[int], str],
+    prediction: Tensor | None = None,
+    iou: tuple[float, ...] = (),
+) -> Panel:
+    """An episode of a batch and one of its queries, what it was padded with cut off.
+
+    Args:
+        batch: episodes.
+        b: place of the episode.
+        q: place of its query.
+        class_name: of a class id.
+        image_name: of an image number.
+        prediction: predicted labels of all queries of the batch.
+        iou: see `Panel`.
+    """
+    height, width = batch.query_size[b, q].tolist()
+    return Panel(
+        batch.support_image[b].cpu(),
+        batch.support_mask[b].cpu(),
+        batch.query_image[b, q].cpu(),
+        batch.query_mask[b, q, :height, :width].cpu(),
+        None if prediction is None else prediction[b, q, :height, :width].cpu(),
+        tuple(class_name(c) for c in batch.classes[b].tolist()),
+        iou,
+        image_name(int(batch.query_id[b, q])),
+    )
 
 
 def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fsseg.benchmark.tables import Score, Table, number
+from fsseg.benchmark.tables import Score, Table, Tested, number
 from fsseg.protocol import Protocol
 
 _BAR = 20  # characters of a full bar
@@ -59,12 +59,9 @@ def _below(table: Table) -> list[str]:
 
 def as_markdown(table: Table) -> str:
     """The table as Markdown."""
-    tested, setting = table.tested, table.tested.setting
+    tested = table.tested
     lines = [
-        f"# {setting.method}, {setting.encoder}: {tested.what}",
-        "",
-        f"Checkpoint: {tested.checkpoint}. Protocol {tested.protocol}: {tested.how}.",
-        "",
+        *_title(tested, f" Protocol {tested.protocol}: {tested.how}."),
         "| class | IoU | +- | queries |",
         "| --- | ---: | ---: | ---: |",
     ]
@@ -75,6 +72,12 @@ def as_markdown(table: Table) -> str:
         lines.append(f"| **{metric}** | {scores} | {table.published_line(metric)} |")
     said = [f"{line[0].upper()}{line[1:]}." for line in _below(table)] + [f"Note: {note}." for note in tested.notes]
     return "\n".join([*lines, "", "  \n".join(said)]) + "\n"
+
+
+def _title(tested: Tested, more: str = "") -> list[str]:
+    """What was tested, as the head of a page."""
+    setting = tested.setting
+    return [f"# {setting.method}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.checkpoint}.{more}", ""]
 
 
 def as_json(table: Table) -> str:
@@ -146,12 +149,9 @@ def side_by_side(outcomes: Sequence[Outcome]) -> str:
 def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint under several protocols, as Markdown."""
     rows = [_cells(outcome) for outcome in outcomes]
-    tables = [outcome.table for outcome in outcomes if outcome.table]
-    setting = tables[0].tested.setting if tables else None
-    head = [f"# {setting.method}, {setting.encoder}: {tables[0].tested.what}", "",
-            f"Checkpoint: {tables[0].tested.checkpoint}.", ""] if setting else []  # fmt: skip
+    tested = [outcome.table.tested for outcome in outcomes if outcome.table]
     lines = [
-        *head,
+        *(_title(tested[0]) if tested else []),
         f"| {' | '.join(_HEADER)} |",
         "| --- | --- | ---: | --- | --- | --- | --- | --- | --- | --- |",
         *(f"| {' | '.join([*row, *[''] * (len(_HEADER) - len(row))])} |" for row in rows),

@@ -3,8 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fsseg.cli.help import did_you_mean
 from fsseg.cli.libraries import building, quieten
 from fsseg.cli.parser import Parser
 from fsseg.data import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+from fsseg.data.base import Count
 from fsseg.data.census import Census, census
 from fsseg.data.files import cache_folder
 from fsseg.data.own import OwnDataset
@@ -81,7 +81,7 @@ def _kind(command: str, options: Sequence[str]) -> type[Dataset]:
 
 def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
     parser = Parser(allow_abbrev=False)
-    parser.add_argument("--root", type=Path | None, default=os.environ.get("FSSEG_DATA_ROOT") or None)
+    parser.add_argument("--root", type=str | None, default=os.environ.get("FSSEG_DATA_ROOT") or None)
     if command == "prepare":
         parser.add_argument("--archives", type=Path | None, default=None)
     if command == "verify":
@@ -92,10 +92,11 @@ def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
         parser.add_argument("--min_pixels", type=int, default=1)
         parser.add_argument("--out", type=Path | None, default=None)
     parser.add_class_arguments(kind, "dataset")
-    if "--root=" in options or ("--root", "") in pairwise(options):
-        raise FssegError("--root is empty: the data set's folder is needed.")  # as of an unset variable
     known = {option for action in parser._actions for option in action.option_strings}
     given = parser.parse_args([_nested(word, known) for word in options])
+    if given.root == "":  # as of an unset variable
+        raise FssegError("--root is empty: the data set's folder is needed.")
+    given.root = Path(given.root) if given.root else None
     if kind.needs_root and given.root is None:
         raise FssegError(f"data {command} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
     return given
@@ -159,16 +160,16 @@ def _verify(dataset: Dataset, given: Any) -> int:
     if len(problems) > _SHOWN:
         print(f"  and {len(problems) - _SHOWN:,} more; all of them in --report FILE")
     if given.report is not None:
-        _write_report(given.report, dataset, problems)
+        _write_report(given.report, dataset, counts, problems)
         print(f"  report: {given.report}")
     return UNCLEAN if problems else 0
 
 
-def _write_report(path: Path, dataset: Dataset, problems: Sequence[Problem]) -> None:
+def _write_report(path: Path, dataset: Dataset, counts: Mapping[str, Count], problems: Sequence[Problem]) -> None:
     content = {
         "dataset": dataset.name,
         "clean": not problems,
-        "counts": {what: count._asdict() for what, count in dataset.counts().items()},
+        "counts": {what: count._asdict() for what, count in counts.items()},
         "note": dataset.note,
         "problems": [problem._asdict() for problem in problems],
     }
@@ -179,9 +180,9 @@ def _write_report(path: Path, dataset: Dataset, problems: Sequence[Problem]) -> 
 
 
 def _info(dataset: Dataset, given: Any) -> int:
-    dataset.open(given.root)
     # The rule of our protocol where nobody asks for another one; `protocol` checks what is asked for.
     rule = protocol({"pairs": given.pairs, "min_pixels": given.min_pixels}, dataset.family)
+    dataset.open(given.root)
     counted = census(dataset, rule.pairs, rule.min_pixels)
     print(_info_text(dataset, counted))
     if given.out is not None:
@@ -204,12 +205,12 @@ def _info_text(dataset: Dataset, counted: Census) -> str:
     ]
     width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
     for number, fold in enumerate(counted.folds):
-        share = 100 * fold.kept / max(counted.train, 1)
         listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
+        kept = f"{fold.kept:,} train images ({counted.kept_percent(fold):.0f} %)"
         pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
         lines += [
             "",
-            f"fold {number}   novel classes: {pairs}; {fold.kept:,} train images ({share:.0f} %) show none of them",
+            f"fold {number}   novel classes: {pairs}; {kept} show none of them",
             f"  {'':{width}}train      val",
             *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
         ]

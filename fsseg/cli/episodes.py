@@ -9,14 +9,14 @@ from typing import Any
 from fsseg.cli import folders
 from fsseg.cli.libraries import building
 from fsseg.cli.parser import Parser, check_yaml
-from fsseg.cli.protocols import Asked, apply_to_dataset, refuse_drawing, settle
+from fsseg.cli.protocols import Asked, settle_for
 from fsseg.data import EpisodeData
 from fsseg.data.episode_list import as_text
 from fsseg.data.episodes import Episodes
 from fsseg.data.sampler import Key
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
-from fsseg.pictures import Panel, draw_episodes
+from fsseg.pictures import Panel, draw_episodes, panel_of
 
 _OTHERS = ("model", "trainer", "checkpoint")  # what a configuration says of other things
 
@@ -62,11 +62,8 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
     """The data module of the configuration, as `fit` or `test` would have it."""
     kind = folders.named_class(given.data.dataset.class_path)
     folders.check_root(given.data.root, kind)
-    settled = settle(vars(given.protocol), flags, kind.family)
-    tested = command == "episodes" or given.stage == "test"
-    protocol = apply_to_dataset(settled.protocol, given.data.dataset, kind.family, flags, test=tested)
-    if given.data.episode_list:
-        refuse_drawing(flags)
+    test = command == "episodes" or given.stage == "test"
+    settled = settle_for(kind.family, given.data, vars(given.protocol), flags, test)
     if given.data.seed is None:
         given.data.seed = given.seed_everything
     for name in _OTHERS:  # the parser would build whatever class they name
@@ -75,7 +72,7 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
         # `instantiate_classes` up to jsonargparse 4.48, deprecated since
         build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes
         data: EpisodeData = build(given).data
-    data.protocol = protocol
+    data.protocol = settled.protocol
     data.workers = 0
     return data
 
@@ -121,17 +118,7 @@ def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
     batch: Batch
     for batch in batches:
         for b, q in product(range(len(batch.run)), range(data.query)):
-            height, width = batch.query_size[b, q].tolist()
-            yield Panel(
-                batch.support_image[b],
-                batch.support_mask[b],
-                batch.query_image[b, q],
-                batch.query_mask[b, q, :height, :width],
-                None,
-                tuple(data.dataset.class_name(c) for c in batch.classes[b].tolist()),
-                (),
-                data.dataset.image_name(int(batch.query_id[b, q])),
-            )
+            yield panel_of(batch, b, q, data.dataset.class_name, data.dataset.image_name)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from fsseg.cli.callbacks import KeptCheckpoints
 from fsseg.cli.libraries import building
 from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress
-from fsseg.cli.protocols import Asked, apply_to_dataset, refuse_drawing, settle
+from fsseg.cli.protocols import Asked, settle_for
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
@@ -90,12 +90,8 @@ class Commands(LightningCLI):
         command = str(self.subcommand)
         config = self.config[command]
         kind = folders.named_class(config.data.dataset.class_path)
-        settled = settle(vars(config.protocol), self.flags, getattr(kind, "family", ""))
-        if config.data.episode_list:
-            refuse_drawing(self.flags)
-        self.protocol = apply_to_dataset(
-            settled.protocol, config.data.dataset, kind.family, self.flags, test=command == "test"
-        )
+        settled = settle_for(kind.family, config.data, vars(config.protocol), self.flags, test=command == "test")
+        self.protocol = settled.protocol
         self._dump_config()
         self.own = {key: self.config_dump[key] for key in _OWN} | {"protocol": settled.asked}
         folders.check_root(config.data.root, kind)

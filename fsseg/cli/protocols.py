@@ -56,7 +56,26 @@ def settle(configured: Mapping[str, Any], flags: Collection[str], family: str) -
     return Settled(protocol(asked, family), asked)
 
 
-def apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Collection[str], test: bool) -> Protocol:
+def settle_for(family: str, data: Any, configured: Mapping[str, Any], flags: Collection[str], test: bool) -> Settled:
+    """The protocol of files and flags, and of the data that it is for.
+
+    Args:
+        family: of the data set.
+        data: configuration of the data; its data set is changed in place, see `_apply_to_dataset`.
+        configured: see `settle`.
+        flags: names of the flags given.
+        test: it is about a test.
+
+    Raises:
+        FssegError: see `protocol`; an option was given that another one decides.
+    """
+    found = settle(configured, flags, family)
+    if data.episode_list:
+        _refuse_drawing(flags)
+    return replace(found, protocol=_apply_to_dataset(found.protocol, data.dataset, family, flags, test))
+
+
+def _apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Collection[str], test: bool) -> Protocol:
     """Let a protocol choose COCO's release, folds and masks for a test; elsewhere the data set says what there is.
 
     Args:
@@ -97,7 +116,7 @@ def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) ->
     return options[option] if option in options else Protocol.__dataclass_fields__[name].default
 
 
-def refuse_drawing(flags: Collection[str]) -> None:
+def _refuse_drawing(flags: Collection[str]) -> None:
     """Refuse options that decide which episodes are drawn, where those of a file are tested.
 
     Raises:

@@ -18,7 +18,7 @@ from fsseg.data.episode_list import as_text as as_list
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch, Episode
 from fsseg.metrics import Counts
-from fsseg.pictures import Panel, draw_episodes
+from fsseg.pictures import Panel, draw_episodes, panel_of
 from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
@@ -115,17 +115,8 @@ class Report(Callback):
         return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
 
     def _panel(self, batch: Batch, outputs: TestOutput, b: int) -> Panel:
-        height, width = batch.query_size[b, 0].tolist()
-        return Panel(
-            batch.support_image[b].cpu(),
-            batch.support_mask[b].cpu(),
-            batch.query_image[b, 0].cpu(),
-            batch.query_mask[b, 0, :height, :width].cpu(),
-            outputs.prediction[b, 0, :height, :width].cpu(),
-            tuple(self.dataset.class_name(c) for c in batch.classes[b].tolist()),
-            _percent(outputs.counts, b),
-            self.dataset.image_name(int(batch.query_id[b, 0])),
-        )
+        names = self.dataset.class_name, self.dataset.image_name
+        return panel_of(batch, b, 0, *names, outputs.prediction, _percent(outputs.counts, b))
 
 
 def _percent(counts: Counts, b: int) -> tuple[float, ...]:
@@ -154,15 +145,14 @@ def describe(
     notes = [data.dataset.note] if data.dataset.note else []
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
-    notes += _training_notes(data, card) if card else []
+    notes += _training_notes(data, card, chosen) if card and chosen else []
     pairs = data.pair_count
     return Tested(setting, data.fold, names, origin, data.protocol, pairs, tuple(details), tuple(notes), chosen)
 
 
-def _training_notes(data: EpisodeData, card: dict[str, Any]) -> list[str]:
+def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> list[str]:
     """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
     notes, protocol = [], data.protocol
-    chosen = card.get("selection", "by hand")
     if chosen == "novel_val":
         notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
     if chosen != protocol.selection:

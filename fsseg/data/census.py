@@ -60,6 +60,10 @@ class Census(NamedTuple):
     min_pixels: int
     listed: tuple[int, ...] | None = None
 
+    def kept_percent(self, fold: FoldCount) -> float:
+        """Share of the train images that show no novel class of a fold, in percent; 0 of none."""
+        return 100 * fold.kept / max(self.train, 1)
+
 
 def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Census:
     """Count an opened data set's images.

@@ -10,7 +10,7 @@ from fsseg.data.regions import Regions, load, store
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, Masks, OtherWays, Split
 
-_FORMAT = 1  # of the cache
+_FORMAT = 2  # of the cache; raise it when what is checked or stored changes
 
 
 class CocoJson(RegionDataset, OwnDataset):

@@ -175,10 +175,10 @@ class _Reader(NamedTuple):
         self, where: str, classes: Sequence[int], support: Sequence[Sequence[int]], query: Sequence[int],
         ways: Sequence[int],
     ) -> None:  # fmt: skip
-        shots = {number for shots in support for number in shots}
+        supports = {number for shots in support for number in shots}
         for number in query:
             name = self.dataset.image_name(number)
-            if number in shots:
+            if number in supports:
                 raise FssegError(f"{where}: image {name} is support and query; a query must be another one.")
             if number in self.dataset.weak:
                 raise FssegError(f"{where}: the mask of image {name} is weak, so that it may be a support only.")

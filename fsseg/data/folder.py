@@ -131,12 +131,9 @@ class Folder(OwnDataset):
         if not self._files.per_class:
             return super().episode_mask(number, classes, own)
         maps = self._maps(number, classes)
-        whole = np.zeros(image_size(self._image_path(number), upright=True), dtype=np.uint8)
-        mask = (
-            np.where(maps[classes[own]] == IGNORE, np.uint8(IGNORE), whole)
-            if own is not None and classes[own] in maps
-            else whole
-        )
+        mask = np.zeros(image_size(self._image_path(number), upright=True), dtype=np.uint8)
+        if own is not None and classes[own] in maps:
+            mask[maps[classes[own]] == IGNORE] = IGNORE
         for way in sorted(range(len(classes)), key=lambda way: way == own):
             if classes[way] in maps:
                 mask[maps[classes[way]] == 1] = way + 1

@@ -70,10 +70,10 @@ class Marks(NamedTuple):
         Raises:
             FssegError: the marks are of an image of another size, or one lies outside of it.
         """
-        if self.size not in (None, (height, width)):
-            marked = f"{self.size[1]}x{self.size[0]}" if self.size else ""
+        if self.size is not None and self.size != (height, width):
             raise FssegError(
-                f"mask {self.path} was marked on a {marked} image, its image is {width}x{height}. Replace one."
+                f"mask {self.path} was marked on a {self.size[1]}x{self.size[0]} image, its image is {width}x{height}. "
+                "Replace one."
             )
         for mark in self.marks:
             if not _reaches(mark, height, width):

@@ -33,9 +33,8 @@ def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) ->
     if all(state.has(archive) for archive in COCO[year]):
         return False
     with state.lock():
-        wanted = tuple(archive for archive in COCO[year] if not state.has(archive))
-        missing = tuple(archive for archive in wanted if not (root / "archives" / archive.name).is_file())
-        check_space(() if archives else missing, root, sum(archive.gigabytes for archive in wanted))
+        wanted = [archive for archive in COCO[year] if not state.has(archive)]
+        check_space(wanted, root, sum(archive.gigabytes for archive in wanted), archives)
         for archive in wanted:
             told.say(state.lost(archive))
             path = fetch(archive, root / "archives", told, archives)

@@ -6,6 +6,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,24 +61,24 @@ def fetch(archive: Archive, folder: Path, told: Told, given: Path | None = None)
     return path
 
 
-def check_space(archives: tuple[Archive, ...], folder: Path, unpacked: float) -> None:
+def check_space(archives: Iterable[Archive], root: Path, unpacked: float, given: Path | None) -> None:
     """Refuse to begin what the disk cannot hold.
 
     Args:
-        archives: still to be downloaded.
-        folder: to write to.
+        archives: to be unpacked.
+        root: to write to; archives in ``root/archives`` are not downloaded.
         unpacked: gigabytes that they unpack to.
+        given: folder where the archives lie already; nothing is downloaded then.
 
     Raises:
         FssegError: there is too little space.
     """
-    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    needed = sum(archive.gigabytes for archive in archives) + unpacked
+    missing = [a for a in archives if given is None and not (root / "archives" / a.name).is_file()]
+    existing = next(path for path in (root, *root.resolve().parents) if path.exists())
+    needed = sum(archive.gigabytes for archive in missing) + unpacked
     free = shutil.disk_usage(existing).free / 1e9
     if free < needed:
-        raise FssegError(
-            f"{folder} needs about {needed:.1f} GB, its disk has {free:.1f} GB free. Choose another --root."
-        )
+        raise FssegError(f"{root} needs about {needed:.1f} GB, its disk has {free:.1f} GB free. Choose another --root.")
 
 
 def _download(archive: Archive, part: Path, told: Told) -> None:

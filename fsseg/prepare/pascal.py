@@ -59,15 +59,15 @@ def prepare(root: Path, told: Told, archives: Path | None = None) -> Made:
     if all(state.has(archive) for archive in (VOC, SBD)) and all(path.is_file() for path in lists):
         return Made(ours=True, changed=False)
     with state.lock():
-        missing = tuple(a for a in (VOC, SBD) if not state.has(a) and not (root / "archives" / a.name).is_file())
-        check_space(() if archives else missing, root, 0 if state.has(VOC) else _UNPACKED)
-        if not state.has(VOC):
+        wanted = [archive for archive in (VOC, SBD) if not state.has(archive)]
+        check_space(wanted, root, _UNPACKED if VOC in wanted else 0, archives)
+        if VOC in wanted:
             told.say(state.lost(VOC))
             path = fetch(VOC, root / "archives", told, archives)
             for name, content in members(path, _is_kept, told):
                 write(folder / PurePosixPath(name).relative_to("VOCdevkit/VOC2012"), content)
             state.add(VOC, [f"VOC2012/{part}" for part in _KEPT])
-        if not state.has(SBD):
+        if SBD in wanted:
             told.say(state.lost(SBD))
             _masks_of_voc(folder, told)
         if not state.has(SBD):  # yet

@@ -158,6 +158,14 @@ def test_info_counts_images_of_classes_folds_and_splits(fsseg, tmp_path):
         assert len(picture.convert("RGB").getcolors(10**6)) > 20
 
 
+def test_info_of_images_that_are_all_for_testing(fsseg, own_maps, tmp_path):
+    ran = fsseg("data", "info", "folder", "--root", str(own_maps), "--val_share", "1", "--out", "info.png")
+    assert ran.code == 0, ran.err
+    assert "0 train and 30 val images" in ran.out
+    assert "0 train images (0 %) show none of them" in ran.out
+    assert (tmp_path / "info.png").is_file()
+
+
 def test_info_says_fold_rule_and_size_filter(fsseg, fake_coco, fake_voc):
     root = ("--root", str(fake_coco))
     plain = fsseg("data", "info", "coco", *root)
