@@ -54,6 +54,7 @@ class Task(LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr = head_lr, bias_lr
         self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
+        self._random: dict[str, Tensor] = {}  # state of the generators that a resumed training goes on with
 
     def setup(self, stage: str) -> None:
         """Make the metrics, whose size is the data set's and the protocol's."""
@@ -68,6 +69,14 @@ class Task(LightningModule):
         """Logits ``B Q 1+N H W``."""
         logits: Tensor = self.method(batch)
         return logits
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Go on with the random numbers, e.g. of dropout, that an uninterrupted training would have drawn."""
+        if state := self._random:
+            torch.set_rng_state(state["cpu"].cpu())
+            if "cuda" in state and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+            self._random = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on a batch of episodes."""
@@ -162,8 +171,15 @@ class Task(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the card into the checkpoint, so that a test can refuse what does not fit."""
+        """Put the card into the checkpoint, so that a test can refuse what does not fit, and the generators' state."""
         checkpoint["fsseg"] = self.card
+        checkpoint["random"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the generators' state for the first step."""
+        self._random = checkpoint.get("random", {})
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""

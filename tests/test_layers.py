@@ -25,6 +25,7 @@ ALLOWED = {
     "task": ("methods.base", "metrics", "losses", "optim", "episode"),
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data"),
     "pictures": ("episode",),
+    "jobs": ("jobs",),
     "charts": ("data", "protocol"),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
@@ -40,6 +41,7 @@ ALLOWED = {
         "pictures",
         "prepare",
         "charts",
+        "jobs",
         "protocol",
         "task",
     ),

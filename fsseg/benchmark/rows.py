@@ -1,11 +1,12 @@
 """Rows: one line per run, episode, query and class. Every number of every table is a sum over rows."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fsseg.episode import BACKGROUND, NO_WAY, Batch, Episode
+from fsseg.errors import FssegError
 from fsseg.metrics import Counts
 
 
@@ -37,6 +38,9 @@ class Row(NamedTuple):
     support: str
     query: str
     protocol: str = ""
+
+
+_FIELDS = list(Row._fields)
 
 
 def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
@@ -71,15 +75,32 @@ def batch_episodes(batch: Batch) -> dict[tuple[int, int], Episode]:
     return found
 
 
-def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Write rows as CSV."""
+def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None = None) -> None:
+    """Write rows as CSV.
+
+    Args:
+        rows: to write.
+        path: the file.
+        common: columns whose value all rows share, so that files of several tests can be read as one.
+    """
+    names, values = (list(common), list(common.values())) if common else ([], [])
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        writer.writerows(rows)
+        writer.writerow([*Row._fields, *names])
+        writer.writerows([*row, *values] for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows that `write_rows` wrote."""
-    with path.open(newline="") as file:
-        return [Row(*map(int, line[:8]), *line[8:]) for line in list(csv.reader(file))[1:]]  # type: ignore[arg-type]
+    """Read rows that `write_rows` wrote; columns that all of them share are left out.
+
+    Raises:
+        FssegError: no rows of ours.
+    """
+    try:
+        with path.open(newline="") as file:
+            header, *lines = csv.reader(file)
+        if header[: len(_FIELDS)] != _FIELDS:
+            raise ValueError
+        return [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
+    except (OSError, ValueError, TypeError) as error:
+        raise FssegError(f"{path} holds no rows of `fsseg test`, or not all of them; test again.") from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,8 @@ class Tested:
         details: what else decides the number, e.g. precision, in words.
         notes: what a reader must know.
         selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``; None for an untrained one.
+        seed: of the training (--seed_everything).
+        trained_shot: shots of the training's episodes; None for an untrained one.
     """
 
     setting: Setting
@@ -87,6 +89,13 @@ class Tested:
     details: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     selection: str | None = None
+    seed: int = 0
+    trained_shot: int | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What every row of this test has in common, as columns of its CSV."""
+        return {**self.setting._asdict(), "fold": self.fold, "seed": self.seed, "trained_shot": self.trained_shot}
 
     @property
     def how(self) -> str:

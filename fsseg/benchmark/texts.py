@@ -86,6 +86,8 @@ def as_json(table: Table) -> str:
     content = {
         **tested.setting._asdict(),
         "fold": tested.fold,
+        "seed": tested.seed,
+        "trained_shot": tested.trained_shot,
         "checkpoint": tested.checkpoint,
         "selection": tested.selection,
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},

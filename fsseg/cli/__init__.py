@@ -3,11 +3,13 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from fsseg import __version__
 from fsseg.cli.help import (
     COMMANDS,
     DATA_COMMANDS,
+    OTHERS,
     check_data_command,
     command_help,
     data_help,
@@ -54,6 +56,9 @@ def _dispatch(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(command_help(command))
         return 0
+    if command in OTHERS:
+        code: int = import_module(f"fsseg.cli.{command}").run(arguments[1:])
+        return code
     from fsseg.cli.commands import run
 
     return run(_arrange(arguments))

@@ -100,6 +100,15 @@ def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: f
             )
 
 
+def first_difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
+    """The first option, by name, that two configurations have otherwise, with both values; None if there is none."""
+    one, other = dict(_flat(before)), dict(_flat(now))
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) != other.get(key):
+            return key.replace(".init_args", ""), one.get(key), other.get(key)
+    return None
+
+
 def _flat(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of a nested configuration by dotted key; lists are leaves."""
     for key, value in config.items():

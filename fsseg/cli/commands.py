@@ -17,6 +17,7 @@ from fsseg.cli.lightning import Commands
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.report import Report, describe
+from fsseg.cli.resume import finishing, left_to_do
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.task import read_card
 
@@ -33,6 +34,21 @@ def run(arguments: list[str]) -> int:
     arguments, protocols = _without(arguments, "--protocols")
     if protocols is not None and arguments[0] != "test":
         raise FssegError("--protocols is for `test`; fit and validate take one --protocol.name.")
+    if "--resume" in arguments:
+        more = left_to_do(arguments[0], _value(arguments, "--out"), _value(arguments, "--ckpt_path"))
+        if more is None:
+            return 0
+        arguments += more
+    arguments = _configured(arguments)
+    for path in [word for before, word in pairwise(arguments) if before == "--config"]:
+        check_yaml(path)
+    if protocols is not None:
+        return _under_each(arguments, chosen(protocols))
+    return _run(arguments).code
+
+
+def _configured(arguments: list[str]) -> list[str]:
+    """Arguments with the configuration of the checkpoint where there is no other, and a test's options as a test's."""
     ckpt_path = _value(arguments, "--ckpt_path")
     flags = {word.partition("=")[0] for word in arguments}
     if ckpt_path is not None and "--config" not in flags:
@@ -46,11 +62,7 @@ def run(arguments: list[str]) -> int:
             value = _value(arguments, option)
             if value is not None and tested not in flags:
                 arguments.append(f"{tested}={value}")
-    for path in [word for before, word in pairwise(arguments) if before == "--config"]:
-        check_yaml(path)
-    if protocols is not None:
-        return _under_each(arguments, chosen(protocols))
-    return _run(arguments).code
+    return arguments
 
 
 def _run(arguments: list[str], alone: bool = True) -> "Runs":
@@ -139,13 +151,16 @@ class Runs(Commands):
                 folders.make(self.folder)
                 folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
             try:
-                super()._run_subcommand("fit")
+                with finishing(self.folder, self.trainer, lambda: not self.last.interrupted):
+                    if not self.at_end:
+                        super()._run_subcommand("fit")
             except SystemExit:  # Lightning's, after a Ctrl-C
                 if not (self.last.interrupted and self.last.path.is_file()):
                     raise
         if leader and self.last.path.is_file():
+            step = self.card["step"] if self.card and self.at_end else self.trainer.global_step
             done, following = ("stopped at", "fit") if self.last.interrupted else ("trained to", "test")
-            print(f"\n{done} step {self.trainer.global_step:,}: {self.last.path}")
+            print(f"\n{done} step {step:,}: {self.last.path}")
             print(f"next: fsseg {following} --ckpt_path {self.last.path}")
             if self.last.best_path.is_file():
                 print(f"best on {_CHOSEN[self.protocol.selection]}: {self.last.best_path}")
@@ -161,7 +176,14 @@ class Runs(Commands):
             raise FssegError("no base class has enough val images for validation episodes. Lower --data.shot.")
         if not self.trainer.is_global_zero:
             return
-        tested = describe(self.model, data, self._get(self.config, "ckpt_path"), self.card, self.trainer.precision)
+        tested = describe(
+            self.model,
+            data,
+            self._get(self.config, "ckpt_path"),
+            self.card,
+            self._get(self.config, "seed_everything"),
+            self.trainer.precision,
+        )
         print(f"{tested.setting.method}  {tested.setting.encoder}  {tested.checkpoint}")
         classes = "novel" if data.validated == data.novel else "base"
         print(f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.val_episodes} episodes")
@@ -175,7 +197,9 @@ class Runs(Commands):
         folder = folders.empty(Path(config.out)) if config.out else folders.fresh(self._result_path(config))
         with folders.result_folder(folder) as part:
             self.datamodule.setup("test")
-            tested = describe(self.model, self.datamodule, config.ckpt_path, self.card, self.trainer.precision)
+            tested = describe(
+                self.model, self.datamodule, config.ckpt_path, self.card, config.seed_everything, self.trainer.precision
+            )
             report = Report(tested, self.datamodule.dataset, part)
             self.trainer.callbacks.append(report)
             super()._run_subcommand("test")

@@ -11,6 +11,41 @@ COMMANDS = {
     "fit": "train a method",
     "validate": "a checkpoint on base classes",
     "test": "benchmark a checkpoint on novel classes",
+    "benchmark": "all folds, shots and seeds of an experiment",
+    "table": "tables like the papers', from tests",
+    "compare": "two tests, paired over the same episodes",
+}
+# Commands that are no experiments: module `fsseg.cli.<command>`, with options of its own.
+OTHERS: dict[str, dict[str, str]] = {
+    "benchmark": {
+        "--config FILE": "experiment; several are merged",
+        "--folds 0 1 2 3": "folds (default: all)",
+        "--shots 1 5": "shots of the tests (default: the experiment's)",
+        "--seeds 0 1 2": "seeds of the trainings (default: 0)",
+        "--train_shot same|K": "trainings for each of the shots, or all with K (default: the experiment's way)",
+        "--annotations A ...": "what supports of the tests are annotated with: mask scribble box",
+        "--untrained": "test networks as they start",
+        "--out DIR": "folder of it all; the same command goes on where it was (default: runs/EXPERIMENT)",
+        "--dry-run": "say what would run, and what is done",
+        "--workers N": "jobs at a time on this machine; GPUs are dealt out to them",
+        "--threads N": "CPU threads of a job; a benchmark keeps the number it began with",
+        "--engine local|ray|slurm": "here, on a Ray cluster (--address, --gpus, --retries), or a script for sbatch",
+        "--OPTION VALUE": "any option of `fsseg fit`, for all trainings: --data.root DIR, --protocol.episodes 200 ...",
+    },
+    "table": {
+        "RUNS ...": "folders with tests in them: of a benchmark, of runs",
+        "--like PAPER-tableN": "panet-table1 .. 6, pmms-table1 .. 6: that table, our numbers beside the published ones",
+        "--later": "with methods published later",
+        "--format F": "text (default), markdown, latex, csv, html or json",
+        "--classes": "a line for each class",
+        "--out FILE": "write it there; the ending says the format",
+        "--picture FILE": "draw IoU per class, and IoU against object size",
+    },
+    "compare": {
+        "A B": "two folders of tests on the same episodes",
+        "--out DIR": "the episodes where they differ most, as pictures, and the numbers as JSON",
+        "--count N": "episodes that are drawn (6)",
+    },
 }
 
 DATA_COMMANDS = {
@@ -25,6 +60,9 @@ _EXAMPLES = {
     "fit": "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR",
     "validate": "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
     "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
+    "benchmark": "fsseg benchmark --config experiments/panet_shapes_1shot.yaml --shots 1 5 --seeds 0 1 2",
+    "table": "fsseg table runs/panet_shapes_1shot --like panet-table1",
+    "compare": "fsseg compare runs/a/fold0/test runs/b/fold0/test",
     "data prepare": "fsseg data prepare pascal --root DIR",
     "data verify": "fsseg data verify coco --root DIR --report report.json",
     "data info": "fsseg data info folder --root DIR --out info.png",
@@ -36,6 +74,7 @@ _OPTIONS = {
     "--config FILE": "experiment; several are merged, flags win over files",
     "--ckpt_path FILE": "checkpoint; its configuration is used where --config is not given",
     "--out DIR": "where results go (default: below runs/, or beside the checkpoint)",
+    "--resume": "go on in --out where a stopped command was, or begin there; nothing where it is done",
     "--data.root DIR": "folder of the data set, or set FSSEG_DATA_ROOT",
     "--data.fold 0 .. 3": "which classes are novel",
     "--data.way N": "classes per episode",
@@ -84,6 +123,8 @@ def overview() -> str:
 
 def command_help(command: str) -> str:
     """The page of a command: the options that people use; all others are one flag away."""
+    if command in OTHERS:
+        return f"fsseg {command}  {COMMANDS[command]}\n\n  {_EXAMPLES[command]}\n\n{_table(OTHERS[command])}"
     lines = _table({**_OPTIONS, **_ONLY.get(command, {})})
     return (
         f"fsseg {command}  {COMMANDS[command]}\n\n  {_EXAMPLES[command]}\n\n{lines}\n\n"

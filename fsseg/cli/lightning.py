@@ -39,6 +39,7 @@ class Commands(LightningCLI):
         self.card: dict[str, Any] | None = None  # of the checkpoint that was asked for
         self.flags = {word.partition("=")[0] for word in arguments}
         self.code = 0
+        self.at_end = False  # a training that was stopped between its last step and saying that it is finished
         super().__init__(
             Task,
             EpisodeData,
@@ -67,6 +68,7 @@ class Commands(LightningCLI):
         """Options besides those of model, data and trainer."""
         parser.add_argument("--out", type=str | None, default=None, help="Folder of the run, or of the results.")
         parser.add_argument("--untrained", action="store_true", help="Test without a checkpoint.")
+        parser.add_argument("--resume", action="store_true", help="Go on in --out where it was, or begin there.")
         parser.add_class_arguments(Asked, "protocol")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
@@ -122,7 +124,8 @@ class Commands(LightningCLI):
         self._check_schedule(limits.max_steps)
         if self.card is not None:
             checkpoint.refuse_other_training(config.ckpt_path, self.card, self.own)
-            if 0 < limits.max_steps <= self.card["step"]:
+            self.at_end = config.resume and self.card["step"] == limits.max_steps
+            if 0 < limits.max_steps <= self.card["step"] and not self.at_end:
                 raise FssegError(
                     f"{config.ckpt_path} is at step {self.card['step']:,}; --trainer.max_steps {limits.max_steps:,} "
                     "asks for no more. Give a larger one."

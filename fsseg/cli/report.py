@@ -85,7 +85,7 @@ class Report(Callback):
             self.tested = replace(self.tested, notes=(*self.tested.notes, note))
         rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
         self.table = make_table(self.tested, rows)
-        write_rows(rows, self.folder / "rows.csv")
+        write_rows(rows, self.folder / "rows.csv", self.tested.columns)
         (self.folder / "table.md").write_text(as_markdown(self.table))
         (self.folder / "table.json").write_text(as_json(self.table))
         runs = [
@@ -126,9 +126,14 @@ def _percent(counts: Counts, b: int) -> tuple[float, ...]:
 
 
 def describe(
-    model: Task, data: EpisodeData, ckpt_path: str | None, card: dict[str, Any] | None, precision: str
+    model: Task,
+    data: EpisodeData,
+    ckpt_path: str | None,
+    card: dict[str, Any] | None,
+    seed: int,
+    precision: str,
 ) -> Tested:
-    """What is about to be tested; without a card the method as it starts."""
+    """What is about to be tested; without a card the method as it starts, from the seed."""
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
     name = method.name if card else f"{type(method).__name__}-init"
@@ -146,8 +151,20 @@ def describe(
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     notes += _training_notes(data, card, chosen) if card and chosen else []
-    pairs = data.pair_count
-    return Tested(setting, data.fold, names, origin, data.protocol, pairs, tuple(details), tuple(notes), chosen)
+    trained = yaml.safe_load(card["config"]) if card else None
+    return Tested(
+        setting,
+        data.fold,
+        names,
+        origin,
+        data.protocol,
+        data.pair_count,
+        tuple(details),
+        tuple(notes),
+        chosen,
+        int(trained["seed_everything"] if trained else seed),
+        trained["data"]["shot"] if trained else None,
+    )
 
 
 def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> list[str]:

@@ -150,6 +150,7 @@ def loader(source: Episodes, order: EpisodeOrder, batch_size: int, workers: int)
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or it would draw from the one that dropout draws from, once per epoch
         worker_init_fn=start_worker if workers else None,
         collate_fn=collate,
     )

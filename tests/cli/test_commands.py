@@ -125,11 +125,9 @@ def _small(name: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resumes_exactly(fsseg, tmp_path):
-    """With a crop that often loses the object; without dropout, whose random state is not kept."""
+    """With a crop that often loses the object, and with dropout."""
     options = [
         *_small("pmm_voc_1shot"),
-        "--model.method.dropout",
-        "0",
         "--data.augment",
         "[{class_path: fsseg.data.crop.OldRandomResizedCrop, init_args: {scale: [0.01, 0.05]}}]",
     ]

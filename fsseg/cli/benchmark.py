@@ -1,0 +1,209 @@
+"""`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+import yaml
+
+from fsseg.cli import folders
+from fsseg.cli.checkpoint import first_difference
+from fsseg.cli.help import find_experiment
+from fsseg.cli.libraries import plain_errors, quieten
+from fsseg.cli.lightning import Commands
+from fsseg.cli.options import Options
+from fsseg.cli.parser import check_yaml
+from fsseg.data.annotations import Annotation
+from fsseg.errors import FssegError
+from fsseg.jobs.job import Outcome
+from fsseg.jobs.local import run_local
+from fsseg.jobs.plan import Plan, plan_text
+from fsseg.jobs.ray import run_ray
+from fsseg.jobs.slurm import slurm_script
+
+FAILED = 1  # exit code where a job failed
+_SETTINGS = "benchmark.yaml"  # of the folder: the experiment that it is of
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Plan, and run what is left of the plan; returns the exit code.
+
+    Raises:
+        FssegError: an option is wrong, or the folder holds another benchmark.
+    """
+    quieten()
+    given, rest = _options().parse_known_args(list(arguments))
+    experiment = _experiment(given.config, rest)
+    plan = _plan(given, rest, experiment)
+    settings = _settings(plan, experiment.own, given.threads or _threads(given.workers))
+    if given.engine != "slurm":
+        print(plan_text(plan, experiment.experiment), flush=True)
+    if given.dry_run:
+        return 0
+    folders.make(plan.out)
+    folders.write_whole(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+    if given.engine == "slurm":
+        (plan.out / "logs").mkdir(exist_ok=True)
+        left = [job for job in plan.jobs() if not job.done.is_file()]
+        print(slurm_script(plan.jobs(), plan.out, experiment.experiment) if left else "# nothing is left to do")
+        return 0
+    return _finish(plan, _run(plan, given, settings["threads"]))
+
+
+def _options() -> Options:
+    options = Options("benchmark")
+    options.add_argument("--config", action="append", default=[])
+    options.add_argument("--folds", nargs="+", type=int, default=None)
+    options.add_argument("--shots", nargs="+", type=int, default=None)
+    options.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options.add_argument("--train_shot", default=None)
+    options.add_argument("--annotations", nargs="+", choices=get_args(Annotation), default=[])
+    options.add_argument("--untrained", action="store_true")
+    options.add_argument("--out", type=Path, default=None)
+    options.add_argument("--dry-run", action="store_true")
+    options.add_argument("--engine", choices=("local", "ray", "slurm"), default="local")
+    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--threads", type=int, default=None)
+    options.add_argument("--address", default=None)
+    options.add_argument("--gpus", type=float, default=None)
+    options.add_argument("--retries", type=int, default=2)
+    return options
+
+
+class _Checked(Commands):
+    """An experiment, read and checked as `fsseg fit` does, and not begun."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+    def _set_seed(self) -> None:
+        """Leave the generators alone."""
+
+
+def _experiment(configs: Sequence[str], rest: Sequence[str]) -> _Checked:
+    if not configs:
+        raise FssegError("benchmark needs --config FILE, e.g. --config experiments/panet_shapes_1shot.yaml.")
+    for option, instead in {"--data.fold": "--folds", "--data.shot": "--shots", "--data.test_shot": "--shots",
+                            "--seed_everything": "--seeds", "--ckpt_path": "nothing", "--resume": "nothing",
+                            "--data.test_support_annotation": "--annotations"}.items():  # fmt: skip
+        if any(word.partition("=")[0] == option for word in rest):
+            raise FssegError(f"benchmark: {option} is the benchmark's to say; give {instead} instead.")
+    if rest and not rest[0].startswith("-"):
+        raise FssegError(f"benchmark: {rest[0]!r} belongs to no option.")
+    files = [find_experiment(path) for path in configs]
+    for path in files:
+        check_yaml(path)
+    try:
+        with plain_errors():
+            return _Checked(["fit", *(word for path in files for word in ("--config", path)), *rest])
+    finally:
+        folders.forget()
+
+
+def _plan(given: Any, rest: Sequence[str], experiment: _Checked) -> Plan:
+    data = experiment.own["data"]
+    for name in ("workers", "threads"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            raise FssegError(f"benchmark: --{name} {getattr(given, name)}: at least 1 is needed.")
+    for name, least in (("folds", 0), ("shots", 1), ("seeds", 0)):
+        values = getattr(given, name) or []
+        if len(set(values)) < len(values) or min(values, default=least) < least:
+            raise FssegError(f"benchmark: --{name}: whole numbers from {least} on, each once, are needed.")
+    shots = given.shots or [data["test_shot"] or data["shot"]]
+    arguments = [word for path in given.config for word in ("--config", str(Path(find_experiment(path)).resolve()))]
+    return Plan(
+        arguments=(*arguments, *rest),
+        out=given.out or Path("runs") / experiment.experiment,
+        folds=tuple(_all_folds(data) if given.folds is None else given.folds),
+        shots=tuple(shots),
+        seeds=tuple(given.seeds),
+        train_shot=_train_shot(given.train_shot, data),
+        annotations=tuple(given.annotations),
+        untrained=given.untrained,
+        checkpoint="last.ckpt" if experiment.protocol.selection == "last" else "best.ckpt",
+    )
+
+
+def _train_shot(asked: str | None, data: dict[str, Any]) -> int | None:
+    """Shots of all trainings, or None for those of each test; the experiment's own way where nothing is asked for."""
+    if asked == "same" or (asked is None and data["test_shot"] is None):
+        return None
+    if asked is None:
+        return int(data["shot"])
+    if not asked.isdecimal() or int(asked) < 1:
+        raise FssegError(f"benchmark: --train_shot {asked}: `same` (as the tests'), or a number from 1 on, is needed.")
+    return int(asked)
+
+
+def _all_folds(data: dict[str, Any]) -> Sequence[int]:
+    kind = folders.named_class(data["dataset"]["class_path"])
+    asked = (data["dataset"].get("init_args") or {}).get("folds")
+    found = asked if asked is not None else getattr(kind, "folds", None)
+    if not isinstance(found, int):
+        raise FssegError(
+            f"benchmark: --folds is needed, e.g. --folds 0 1: {kind.__name__} has as many as its files say."
+        )
+    return range(found)
+
+
+def _threads(workers: int) -> int:
+    """Of each job: the user's, or a share of the cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // workers)
+
+
+def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
+    """What a benchmark is of: noted in its folder, so that no other one is mixed with it.
+
+    Sums round by the number of threads, so that a benchmark keeps the one it began with.
+
+    Raises:
+        FssegError: the folder holds another benchmark.
+    """
+    path = plan.out / _SETTINGS
+    experiment = yaml.safe_load(yaml.safe_dump(own))
+    experiment.pop("seed_everything")
+    for name in ("fold", "shot", "test_shot", "test_support_annotation"):
+        experiment["data"].pop(name)
+    now = {"train_shot": plan.train_shot, "untrained": plan.untrained, "experiment": experiment}
+    if path.is_file():
+        before = yaml.safe_load(path.read_text())
+        threads = before.pop("threads")
+        if difference := first_difference(before, now):
+            option, was, asked = difference
+            raise FssegError(
+                f"--out {plan.out} holds a benchmark with --{option.removeprefix('experiment.')} {was}; {asked} is "
+                "asked for. Choose another --out."
+            )
+    return {"threads": threads, **now}
+
+
+def _run(plan: Plan, given: Any, threads: int) -> list[Outcome]:
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if given.engine == "ray":
+        return run_ray(plan.jobs(), plan.out, threads, tell, given.address, given.gpus, given.retries)
+    return run_local(plan.jobs(), plan.out, given.workers, threads, tell, torch.cuda.device_count())
+
+
+def _finish(plan: Plan, outcomes: Sequence[Outcome]) -> int:
+    from fsseg.cli.table import write_tables
+
+    if any(outcome.state in ("done", "before") and "/test" in outcome.job.name for outcome in outcomes):
+        print(f"\n{write_tables([plan.out], plan.out)}")
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    left = [outcome for outcome in outcomes if outcome.state == "left"]
+    if not failed:
+        return 0
+    print(f"\n{len(failed)} of {len(outcomes)} jobs failed, {len(left)} were not started:")
+    for outcome in failed:
+        print(f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}")
+    print("The same command tries them again, and leaves alone what is done.")
+    return FAILED

@@ -1,0 +1,93 @@
+"""``--resume``: a command that can be started again until it has done its work, as runners and clusters do."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsseg.cli import folders
+from fsseg.errors import FssegError
+
+FINISHED = "run.json"  # of a training that reached its end
+_PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
+
+
+def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str] | None:
+    """What ``--resume`` adds to a command; None where its work is done.
+
+    Args:
+        command: ``fit`` or ``test``.
+        out: its ``--out``.
+        ckpt_path: its ``--ckpt_path``.
+
+    Raises:
+        FssegError: nothing says where the work would be.
+    """
+    if command == "validate":
+        raise FssegError("--resume is for `fit` and `test`.")
+    if out is None:
+        raise FssegError(f"--resume needs --out DIR, the folder where the {command} may have been before.")
+    folder = Path(out)
+    if command == "test":
+        if not (folder / "table.json").is_file():
+            return []
+        print(f"already tested: {folder / 'table.md'}")
+        return None
+    if ckpt_path is not None:
+        raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
+    if (folder / FINISHED).is_file():
+        print(f"already trained: {folder / 'last.ckpt'}")
+        return None
+    if (folder / "last.ckpt").is_file():
+        return [f"--ckpt_path={folder / 'last.ckpt'}"]
+    if "LOCAL_RANK" not in os.environ and (folder / "config.yaml").is_file():
+        _begin_anew(folder)
+    return []
+
+
+def _begin_anew(folder: Path) -> None:
+    """Take away what a training left that was stopped before its first checkpoint."""
+    (folder / "config.yaml").unlink()
+    shutil.rmtree(folder / "logs", ignore_errors=True)
+
+
+@contextmanager
+def finishing(folder: Path, trainer: Any, ended: Any) -> Iterator[None]:
+    """Write that a training is finished, where it is, and what it ran on.
+
+    Args:
+        folder: of the run.
+        trainer: Lightning's.
+        ended: whether the training reached its end, asked afterwards.
+    """
+    begun, step = time.time(), trainer.global_step
+    yield
+    if trainer.is_global_zero and not trainer.fast_dev_run and ended():
+        seconds = round(time.time() - begun, 1)
+        done = {"steps": trainer.global_step, "seconds": seconds, "resumed_at": step, **environment(trainer)}
+        folders.write_whole(folder / FINISHED, json.dumps(done, indent=2) + "\n")
+
+
+def environment(trainer: Any) -> dict[str, Any]:
+    """What a command ran on: versions, device, processes, threads, precision."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "command": " ".join(["fsseg", *sys.argv[1:]]),
+        "device": f"{device.type} ({name})",
+        "processes": trainer.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": str(trainer.precision),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+    }

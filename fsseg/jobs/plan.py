@@ -1,0 +1,114 @@
+"""The plan of a benchmark: which trainings and tests a cross-validation is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from fsseg.jobs.job import Job
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, or one untrained network, and its tests."""
+
+    fold: int
+    shot: int
+    seed: int
+    folder: Path
+    fit: Job | None
+    tests: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Folds, shots and seeds of one experiment.
+
+    Attributes:
+        arguments: configuration files and options of the experiment.
+        out: folder of everything.
+        folds: tested one by one.
+        shots: of the tests.
+        seeds: of the trainings.
+        train_shot: shots of every training, each tested at all ``shots`` (PMMs trains on one); None: each of ``shots``
+            has trainings of its own (PANet).
+        annotations: of the tests' supports; empty: as the experiment has it.
+        untrained: test networks as they start.
+        checkpoint: the file of a run that is tested.
+    """
+
+    arguments: tuple[str, ...]
+    out: Path
+    folds: tuple[int, ...]
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    train_shot: int | None = None
+    annotations: tuple[str, ...] = ()
+    untrained: bool = False
+    checkpoint: str = "last.ckpt"
+
+    def trainings(self) -> list[Training]:
+        """In the order of work: seed by seed, so that a first table is there early."""
+        shots = self.shots if self.train_shot is None else (self.train_shot,)
+        return [self._training(f, k, s) for s, k, f in product(self.seeds, shots, self.folds)]
+
+    def jobs(self) -> list[Job]:
+        """All jobs; each training before its tests."""
+        return [
+            job for training in self.trainings() for job in ([training.fit] if training.fit else []) + [*training.tests]
+        ]
+
+    def _training(self, fold: int, shot: int, seed: int) -> Training:
+        name = f"fold{fold}-{shot}shot-seed{seed}" if self.train_shot is None else f"fold{fold}-seed{seed}"
+        folder = self.out / name
+        common = (*self.arguments, f"--data.fold={fold}", f"--data.shot={shot}", f"--seed_everything={seed}")
+        fit = None
+        if not self.untrained:
+            arguments = ("fit", *common, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
+            fit = Job(f"{name}/fit", arguments, folder / "run.json")
+        tested = (shot,) if self.train_shot is None else self.shots
+        tests = [self._test(name, folder, common, k, a) for k, a in product(tested, self.annotations or ("",))]
+        return Training(fold, shot, seed, folder, fit, tuple(tests))
+
+    def _test(self, name: str, folder: Path, common: Sequence[str], shot: int, annotation: str) -> Job:
+        what = "-".join(["test", f"{shot}shot", *([annotation] if annotation else [])])
+        origin = (*common, "--untrained") if self.untrained else (f"--ckpt_path={folder / self.checkpoint}",)
+        options = [f"--data.test_shot={shot}"]
+        options += [f"--data.test_support_annotation={annotation}"] if annotation else []
+        arguments = ("test", *origin, *options, f"--out={folder / what}", "--resume")
+        return Job(
+            f"{name}/{what}", arguments, folder / what / "table.json", () if self.untrained else (f"{name}/fit",)
+        )
+
+
+def plan_text(plan: Plan, name: str) -> str:
+    """What will run, and what is done, for a terminal."""
+    trainings = plan.trainings()
+    jobs = plan.jobs()
+    done = sum(job.done.is_file() for job in jobs)
+    sizes = " x ".join(
+        f"{len(values)} {what}{'s' if len(values) > 1 else ''}"
+        for what, values in (("fold", plan.folds), ("shot", plan.shots), ("seed", plan.seeds))
+    )
+    tests = sum(len(training.tests) for training in trainings)
+    work = f"{tests} tests" if plan.untrained else f"{len(trainings)} trainings, {tests} tests"
+    lines = [f"{name}, {sizes}: {work} into {plan.out}; {done} of {len(jobs)} done", ""]
+    columns = ["fold", "shot", "seed", "training", "tests"]
+    cells = [columns, *(_cells(training) for training in trainings)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines += ["  " + "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join(lines)
+
+
+def _cells(training: Training) -> list[str]:
+    tests = ", ".join(
+        f"{job.done.parent.name.removeprefix('test-')} {'done' if job.done.is_file() else 'to do'}"
+        for job in training.tests
+    )
+    if training.fit is None:
+        state = "none"
+    elif training.fit.done.is_file():
+        state = "done"
+    else:
+        state = "started" if (training.folder / "last.ckpt").is_file() else "to do"
+    return [str(training.fold), str(training.shot), str(training.seed), state, tests]

@@ -1,0 +1,107 @@
+"""Jobs as tasks of a Ray cluster, which places them, and starts those again whose machine is lost."""
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsseg.errors import FssegError
+from fsseg.jobs.job import Job, Outcome, last_line
+from fsseg.jobs.local import alone, duration
+
+
+def run_ray(
+    jobs: Sequence[Job],
+    folder: Path,
+    threads: int,
+    tell: Callable[[str], None],
+    address: str | None = None,
+    gpus: float | None = None,
+    retries: int = 2,
+) -> list[Outcome]:
+    """Run jobs as Ray tasks; one that must wait takes those before it as arguments, so that Ray keeps the order.
+
+    Args:
+        jobs: what is to be done; one whose file is there is done.
+        folder: of all jobs, on a file system that all nodes see.
+        threads: CPU cores of each task.
+        tell: where ends are said, a line each.
+        address: of the cluster, such as ``auto``; a cluster of this machine where there is none.
+        gpus: of each task; where it is not given, one if the cluster has any.
+        retries: how often Ray starts a task again that died with its machine or worker process.
+
+    Returns:
+        what became of each, in the order of ``jobs``.
+
+    Raises:
+        FssegError: no Ray, or no cluster at the address.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise FssegError("--engine ray needs Ray: pip install 'fsseg[ray]'.") from error
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    started = not ray.is_initialized()
+    with alone(folder, tell):
+        try:
+            if started:
+                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, ValueError) as error:
+            raise FssegError(f"--address {address}: no Ray cluster answers there: {error}") from error
+        if gpus is None:
+            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            gpus = 1.0 if resources.get("GPU") else 0.0
+        task = ray.remote(_run).options(num_cpus=threads, num_gpus=gpus, max_retries=retries)
+        try:
+            return _collect(ray, task, jobs, folder.resolve(), threads, tell)
+        finally:
+            if started:
+                ray.shutdown()
+
+
+def _collect(
+    ray: Any, task: Any, jobs: Sequence[Job], folder: Path, threads: int, tell: Callable[[str], None]
+) -> list[Outcome]:
+    """Hand all jobs over, then tell as they end."""
+    references: dict[str, Any] = {}
+    for job in jobs:
+        before = [references[name] for name in job.after]
+        references[job.name] = task.remote(job, folder, threads, os.getcwd(), *before)
+    names = {reference: name for name, reference in references.items()}
+    outcomes: dict[str, Outcome] = {}
+    waiting = list(names)
+    while waiting:
+        (ended,), waiting = ray.wait(waiting, num_returns=1)
+        name = names[ended]
+        job = next(job for job in jobs if job.name == name)
+        try:
+            outcome = Outcome(*ray.get(ended))
+        except ray.exceptions.RayError as error:  # its machine was lost more often than it may be tried
+            outcome = Outcome(job, "failed", 0, job.log(folder), " ".join(str(error).split())[:200])
+        outcomes[name] = outcome
+        if outcome.state != "before":
+            told = f": {outcome.said}" if outcome.said else f" in {duration(outcome.seconds)}"
+            tell(f"[{len(outcomes)}/{len(jobs)}] {name}: {outcome.state}{told}")
+    return [outcomes[job.name] for job in jobs]
+
+
+def _run(job: Job, folder: Path, threads: int, where: str, *before: Outcome) -> Outcome:
+    """One job, on whichever machine Ray has chosen; GPUs are those that Ray has made visible."""
+    log = job.log(folder)
+    if job.done.is_file():
+        return Outcome(job, "before", 0, log)
+    if any(outcome[1] in ("failed", "left") for outcome in before):
+        return Outcome(job, "left", 0, log, f"not started: {', '.join(job.after)} failed")
+    begun = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with log.open("ab") as file:
+        code = subprocess.run(
+            job.command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=where, check=False
+        ).returncode
+    seconds = time.monotonic() - begun
+    if code == 0 and job.done.is_file():
+        return Outcome(job, "done", seconds, log)
+    return Outcome(job, "failed", seconds, log, last_line(log) if code >= 0 else f"killed by signal {-code}")
