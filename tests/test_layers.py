@@ -25,7 +25,8 @@ ALLOWED = {
     "task": ("methods.base", "metrics", "losses", "optim", "episode"),
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data"),
     "pictures": ("episode",),
-    "charts": ("data", "protocol"),
+    "heatmaps": ("episode", "pictures"),
+    "charts": ("benchmark", "data", "episode", "protocol"),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
         "",
@@ -38,6 +39,7 @@ ALLOWED = {
         "methods",
         "metrics",
         "pictures",
+        "heatmaps",
         "prepare",
         "charts",
         "protocol",
