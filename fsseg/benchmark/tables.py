@@ -76,6 +76,7 @@ class Tested:
         details: what else decides the number, e.g. precision, in words.
         notes: what a reader must know.
         selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``; None for an untrained one.
+        ckpt_path: the whole path of the checkpoint's file; None where there was none.
     """
 
     setting: Setting
@@ -87,6 +88,7 @@ class Tested:
     details: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     selection: str | None = None
+    ckpt_path: str | None = None
 
     @property
     def how(self) -> str:

@@ -87,6 +87,7 @@ def as_json(table: Table) -> str:
         **tested.setting._asdict(),
         "fold": tested.fold,
         "checkpoint": tested.checkpoint,
+        "ckpt_path": tested.ckpt_path,
         "selection": tested.selection,
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "pairs": tested.pairs,

@@ -3,17 +3,20 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from fsseg import __version__
 from fsseg.cli.help import (
     COMMANDS,
     DATA_COMMANDS,
+    PICTURE_COMMANDS,
     check_data_command,
     command_help,
     data_help,
     did_you_mean,
     find_experiment,
     overview,
+    picture_help,
 )
 from fsseg.errors import INTERRUPTED, USAGE, FssegError
 
@@ -48,8 +51,10 @@ def _dispatch(arguments: list[str]) -> int:
     command = arguments[0]
     if command == "data":
         return _run_data(arguments[1:])
+    if command in PICTURE_COMMANDS:
+        return _run_picture(command, arguments[1:])
     if command not in COMMANDS:
-        known = [*COMMANDS, *DATA_COMMANDS]
+        known = [*COMMANDS, *PICTURE_COMMANDS, *DATA_COMMANDS]
         raise FssegError(f"no command {command!r}.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
     if {"-h", "--help"} & set(arguments):
         print(command_help(command))
@@ -57,6 +62,15 @@ def _dispatch(arguments: list[str]) -> int:
     from fsseg.cli.commands import run
 
     return run(_arrange(arguments))
+
+
+def _run_picture(command: str, arguments: list[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(picture_help(command))
+        return 0
+    module = import_module(f"fsseg.cli.{command}")
+    code: int = module.run(arguments)
+    return code
 
 
 def _run_data(arguments: list[str]) -> int:

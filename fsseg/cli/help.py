@@ -21,10 +21,19 @@ DATA_COMMANDS = {
     "data episodes": "write a test's episodes to a file",
 }
 
+PICTURE_COMMANDS = {
+    "look": "pictures of a finished test",
+    "distance": "how far supports and queries lie apart",
+    "curves": "training curves of several runs",
+}
+
 _EXAMPLES = {
     "fit": "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR",
     "validate": "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
     "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
+    "look": "fsseg look runs/quickstart/fold0/test",
+    "distance": "fsseg distance runs/quickstart/fold0/test",
+    "curves": "fsseg curves runs/with_par runs/without_par --out curves.png",
     "data prepare": "fsseg data prepare pascal --root DIR",
     "data verify": "fsseg data verify coco --root DIR --report report.json",
     "data info": "fsseg data info folder --root DIR --out info.png",
@@ -70,10 +79,28 @@ _DATA_OPTIONS = {
     "--stage train|val|test": "show: which episodes; --count N: how many (6)",
 }
 
+_TEST_FOLDER = {
+    "TEST_FOLDER": "that `fsseg test` wrote; its checkpoint and data are needed too",
+    "--data.root DIR": "folder of the data set, where it has moved",
+}
+_PICTURE_OPTIONS = {
+    "look": {
+        **_TEST_FOLDER,
+        "--count N": "best, median and worst episodes, each so many (3)",
+        "--out DIR": "where pictures go (default: look/ in the test's folder)",
+    },
+    "distance": _TEST_FOLDER,
+    "curves": {
+        "RUN ...": "folders of `fsseg fit`, with Lightning's logs in them",
+        "--out FILE": "picture to write (curves.png)",
+        "--metric NAME ...": "what to draw (train/segmentation where all runs have it, else train/loss; val/mean_iou)",
+    },
+}
+
 
 def overview() -> str:
     """The first page."""
-    every = {**COMMANDS, **DATA_COMMANDS}
+    every = {**COMMANDS, **PICTURE_COMMANDS, **DATA_COMMANDS}
     commands = "\n".join(f"  {name:14}{what:42}{_EXAMPLES[name]}" for name, what in every.items())
     names = "\n".join(_wrapped(sorted(experiments()), width=100))
     return (
@@ -88,6 +115,13 @@ def command_help(command: str) -> str:
     return (
         f"fsseg {command}  {COMMANDS[command]}\n\n  {_EXAMPLES[command]}\n\n{lines}\n\n"
         f"all options: fsseg {command} --help-all    those of a method: fsseg {command} --model.method.help PANet"
+    )
+
+
+def picture_help(command: str) -> str:
+    """The page of a command that draws or measures what is finished."""
+    return (
+        f"fsseg {command}  {PICTURE_COMMANDS[command]}\n\n  {_EXAMPLES[command]}\n\n{_table(_PICTURE_OPTIONS[command])}"
     )
 
 
