@@ -26,7 +26,8 @@ ALLOWED = {
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data"),
     "pictures": ("episode",),
     "jobs": ("jobs",),
-    "charts": ("data", "protocol"),
+    "heatmaps": ("episode", "pictures"),
+    "charts": ("benchmark", "data", "episode", "protocol"),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
         "",
@@ -39,6 +40,7 @@ ALLOWED = {
         "methods",
         "metrics",
         "pictures",
+        "heatmaps",
         "prepare",
         "charts",
         "jobs",

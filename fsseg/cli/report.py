@@ -19,8 +19,7 @@ from fsseg.data import Dataset, EpisodeData
 from fsseg.data.episode_list import as_text as as_list
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch, Episode
-from fsseg.metrics import Counts
-from fsseg.pictures import Panel, draw_episodes, panel_of
+from fsseg.pictures import Panel, draw_episodes, panel_of, percent
 from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
@@ -118,13 +117,9 @@ class Report(Callback):
 
     def _panel(self, batch: Batch, outputs: TestOutput, b: int) -> Panel:
         names = self.dataset.class_name, self.dataset.image_name
-        return panel_of(batch, b, 0, *names, outputs.prediction, _percent(outputs.counts, b))
-
-
-def _percent(counts: Counts, b: int) -> tuple[float, ...]:
-    """IoU of each way on the first query of an episode."""
-    pairs = zip(counts.intersection[b, 0, 1:].tolist(), counts.union[b, 0, 1:].tolist(), strict=True)
-    return tuple(100 * above / below if below else float("nan") for above, below in pairs)
+        return panel_of(
+            batch, b, 0, *names, outputs.prediction, percent(outputs.counts.intersection, outputs.counts.union, b, 0)
+        )
 
 
 def describe(
@@ -168,6 +163,7 @@ def describe(
         trained["data"]["shot"] if trained else None,
         recipe(trained) if trained else "",
         data.dataset.folds,
+        str(Path(ckpt_path).resolve()) if ckpt_path and card else None,
     )
 
 

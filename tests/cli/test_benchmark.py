@@ -65,7 +65,7 @@ def test_a_script_for_slurm(fsseg, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("benchmark",), "needs --config FILE"),
+        (("benchmark", "--folds", "0"), "needs --config FILE"),
         ((*BENCHMARK, "--data.fold", "1"), "--data.fold is the benchmark's to say; give --folds"),
         ((*BENCHMARK, "--seed_everything=3"), "give --seeds"),
         ((*BENCHMARK, "--folds", "0", "0"), "each once"),
@@ -77,7 +77,7 @@ def test_a_script_for_slurm(fsseg, tmp_path):
         ((*BENCHMARK, "--annotations", "lines"), "--annotations: invalid choice"),
         ((*BENCHMARK, "--model.method.scal", "3"), "Did you mean scale"),
         ((*BENCHMARK, "--data.dataset", "Pascal", "--data.root", "none"), "--data.root none: no such folder"),
-        (("table",), "missing: runs"),
+        (("table", "--later"), "missing: runs"),
         (("table", "none"), "none: no such folder"),
         (("table", "."), "holds no finished test"),
         (("table", ".", "--like", "panet-table7"), "--like: invalid choice"),
