@@ -14,6 +14,8 @@ from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side
 from fsseg.cli import checkpoint, folders
 from fsseg.cli.libraries import plain_errors, quieten
 from fsseg.cli.lightning import Commands
+from fsseg.cli.logged import LoggedTest
+from fsseg.cli.loggers import closing
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.report import Report, describe
@@ -151,7 +153,7 @@ class Runs(Commands):
                 folders.make(self.folder)
                 folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
             try:
-                with finishing(self.folder, self.trainer, lambda: not self.last.interrupted):
+                with finishing(self.folder, self.trainer, lambda: not self.last.interrupted), closing(self.trainer):
                     if not self.at_end:
                         super()._run_subcommand("fit")
             except SystemExit:  # Lightning's, after a Ctrl-C
@@ -201,8 +203,11 @@ class Runs(Commands):
                 self.model, self.datamodule, config.ckpt_path, self.card, config.seed_everything, self.trainer.precision
             )
             report = Report(tested, self.datamodule.dataset, part)
-            self.trainer.callbacks.append(report)
-            super()._run_subcommand("test")
+            key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
+            logged = LoggedTest(report, self.own, self.run_folder(config), step, key)
+            self.trainer.callbacks += [report, logged]
+            with closing(self.trainer):
+                super()._run_subcommand("test")
             if self.trainer.is_global_zero:
                 if report.table is None:
                     raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
@@ -214,4 +219,4 @@ class Runs(Commands):
     def _result_path(self, config: Any) -> Path:
         if config.ckpt_path:
             return Path(config.ckpt_path).parent / "test"
-        return Path("runs") / self.experiment / f"fold{config.data.fold}" / "test-untrained"
+        return self.run_folder(config) / "test-untrained"

@@ -64,7 +64,7 @@ class Report(Callback):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
                 self._shown.update(classes)
-                self.panels.append(self._panel(batch, outputs, b))
+                self.panels.append(panel(self.dataset, batch, outputs, b))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write."""
@@ -114,9 +114,11 @@ class Report(Callback):
         query = self.dataset.image_name(int(row.query))
         return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
 
-    def _panel(self, batch: Batch, outputs: TestOutput, b: int) -> Panel:
-        names = self.dataset.class_name, self.dataset.image_name
-        return panel_of(batch, b, 0, *names, outputs.prediction, _percent(outputs.counts, b))
+
+def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
+    """Episode ``b`` of a batch with what was predicted, to be drawn."""
+    names = dataset.class_name, dataset.image_name
+    return panel_of(batch, b, 0, *names, outputs.prediction, _percent(outputs.counts, b))
 
 
 def _percent(counts: Counts, b: int) -> tuple[float, ...]:
