@@ -26,6 +26,7 @@ ALLOWED = {
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data"),
     "pictures": ("episode",),
     "jobs": ("jobs",),
+    "sweep": (),
     "charts": ("data", "protocol"),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
@@ -43,6 +44,7 @@ ALLOWED = {
         "charts",
         "jobs",
         "protocol",
+        "sweep",
         "task",
     ),
 }

@@ -15,7 +15,7 @@ from fsseg.cli import checkpoint, folders
 from fsseg.cli.libraries import plain_errors, quieten
 from fsseg.cli.lightning import Commands
 from fsseg.cli.logged import LoggedTest
-from fsseg.cli.loggers import closing
+from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.report import Report, describe
@@ -153,9 +153,10 @@ class Runs(Commands):
                 folders.make(self.folder)
                 folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
             try:
-                with finishing(self.folder, self.trainer, lambda: not self.last.interrupted), closing(self.trainer):
+                with finishing(self.folder, self.trainer, lambda: not self.last.interrupted):
                     if not self.at_end:
-                        super()._run_subcommand("fit")
+                        with opened(self.trainer, self.folder):
+                            super()._run_subcommand("fit")
             except SystemExit:  # Lightning's, after a Ctrl-C
                 if not (self.last.interrupted and self.last.path.is_file()):
                     raise
@@ -204,9 +205,8 @@ class Runs(Commands):
             )
             report = Report(tested, self.datamodule.dataset, part)
             key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
-            logged = LoggedTest(report, self.own, self.run_folder(config), step, key)
-            self.trainer.callbacks += [report, logged]
-            with closing(self.trainer):
+            self.trainer.callbacks += [report, LoggedTest(report, self.own, step, key)]
+            with opened(self.trainer, self.run_folder(config)):
                 super()._run_subcommand("test")
             if self.trainer.is_global_zero:
                 if report.table is None:

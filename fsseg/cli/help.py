@@ -13,6 +13,7 @@ COMMANDS = {
     "test": "benchmark a checkpoint on novel classes",
     "benchmark": "all folds, shots and seeds of an experiment",
     "table": "tables like the papers', from tests",
+    "sweep": "many trainings of one experiment, compared",
     "compare": "two tests, paired over the same episodes",
 }
 # Commands that are no experiments: module `fsseg.cli.<command>`, with options of its own.
@@ -41,6 +42,16 @@ OTHERS: dict[str, dict[str, str]] = {
         "--out FILE": "write it there; the ending says the format",
         "--picture FILE": "draw IoU per class, and IoU against object size",
     },
+    "sweep": {
+        "FILE": "a sweep of W&B's form, e.g. experiments/sweeps/quickstart.yaml (grid or random)",
+        "--local": "run it here; without a server, wandb sweep and wandb agent need one",
+        "--count N": "points (default: the file's run_cap, or the whole grid)",
+        "--seed N": "of random points (default: 0)",
+        "--out DIR": "folder of it all; the same command goes on where it was (default: runs/sweeps/NAME)",
+        "--workers N": "trainings at a time; GPUs are dealt out to them",
+        "--dry-run": "say what would run, and what is done",
+        "--OPTION VALUE": "any option of `fsseg fit`, for all points: --data.root DIR, --trainer.max_steps 20 ...",
+    },
     "compare": {
         "A B": "two folders of tests on the same episodes",
         "--out DIR": "the episodes where they differ most, as pictures, and the numbers as JSON",
@@ -62,6 +73,7 @@ _EXAMPLES = {
     "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
     "benchmark": "fsseg benchmark --config experiments/panet_shapes_1shot.yaml --shots 1 5 --seeds 0 1 2",
     "table": "fsseg table runs/panet_shapes_1shot --like panet-table1",
+    "sweep": "fsseg sweep experiments/sweeps/quickstart.yaml --local",
     "compare": "fsseg compare runs/a/fold0/test runs/b/fold0/test",
     "data prepare": "fsseg data prepare pascal --root DIR",
     "data verify": "fsseg data verify coco --root DIR --report report.json",

@@ -10,7 +10,6 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from fsseg.benchmark.tables import Table
 from fsseg.benchmark.texts import as_markdown
-from fsseg.cli.loggers import open_all
 from fsseg.cli.report import Report, panel
 from fsseg.episode import Batch
 from fsseg.pictures import Panel, draw_episodes
@@ -35,10 +34,7 @@ class LoggedFit(Callback):
         self.panels: list[Panel] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the loggers before the first step, and give them the configuration."""
-        if trainer.fast_dev_run or not trainer.is_global_zero:
-            return
-        open_all(trainer, self.folder)
+        """Give the loggers the configuration."""
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config)
 
@@ -87,17 +83,12 @@ class LoggedTest(Callback):
     Args:
         report: of the test; comes before this callback.
         config: of the test.
-        folder: of the training that is tested.
         step: of the checkpoint.
         key: that everything is logged under.
     """
 
-    def __init__(self, report: Report, config: dict[str, Any], folder: Path, step: int, key: str) -> None:
-        self.report, self.config, self.folder, self.step, self.key = report, config, folder, step, key
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the loggers before the first episode."""
-        open_all(trainer, self.folder)
+    def __init__(self, report: Report, config: dict[str, Any], step: int, key: str) -> None:
+        self.report, self.config, self.step, self.key = report, config, step, key
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what the report has made."""

@@ -64,12 +64,33 @@ def with_csv(given: Any, folder: Path) -> list[Logger] | bool:
     return asked if any(isinstance(each, CSVLogger) for each in asked) else [*asked, CSVLogger(folder, name="logs")]
 
 
-def open_all(trainer: Trainer, folder: Path) -> None:
-    """Start a W&B run before any work is done, say where it is, and remember it in the run's folder.
+@contextmanager
+def opened(trainer: Trainer, folder: Path) -> Iterator[None]:
+    """A W&B run around a command: begun before Lightning would, and ended, failed or not.
+
+    So its refusal is one line, and another command in this process gets a run of its own.
+
+    Args:
+        trainer: Lightning's.
+        folder: of the run; remembers which W&B run it is.
 
     Raises:
         FssegError: W&B refuses.
     """
+    failed = True
+    try:
+        _open(trainer, folder)
+        yield
+        failed = False
+    finally:
+        for logger in trainer.loggers:
+            # The property `experiment` would start a run where there is none.
+            if isinstance(logger, WandbLogger) and logger._experiment is not None and trainer.is_global_zero:
+                logger.experiment.finish(exit_code=int(failed))
+
+
+def _open(trainer: Trainer, folder: Path) -> None:
+    """Start a W&B run, say where it is, and remember it."""
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if isinstance(logger, WandbLogger):
             import wandb
@@ -84,20 +105,6 @@ def open_all(trainer: Trainer, folder: Path) -> None:
             known = {"id": run.id, "project": run.project, "entity": run.entity}
             folders.write_whole(folder / _RUN, json.dumps(known, indent=2) + "\n")
             print(f"W&B: {run.url or f'wandb sync {Path(run.dir).parent}'}", file=sys.stderr)
-
-
-@contextmanager
-def closing(trainer: Trainer) -> Iterator[None]:
-    """End W&B's run, failed or not, so that another command in this process gets one of its own."""
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        for logger in trainer.loggers:
-            # The property `experiment` would start a run where there is none.
-            if isinstance(logger, WandbLogger) and logger._experiment is not None and trainer.is_global_zero:
-                logger.experiment.finish(exit_code=int(failed))
 
 
 def _entries(trainer: Any) -> list[Any]:

@@ -94,6 +94,7 @@ def test_checkpoints_are_artifacts_where_asked_for(fsseg, runs):
     assert all(artifact.type == "model" and artifact.name == f"model-{run.id}" for artifact, _ in run.artifacts)
 
 
+@pytest.mark.slow
 def test_a_test_and_a_resumed_training_go_on_with_the_trainings_run(fsseg, runs, tmp_path):
     fsseg("fit", *QUICKSTART, *WANDB, "--out", "run")
     ran = fsseg("test", "--ckpt_path", "run/last.ckpt")
@@ -120,6 +121,7 @@ def test_a_test_and_a_resumed_training_go_on_with_the_trainings_run(fsseg, runs,
     assert runs[2].options["id"] == first.id
 
 
+@pytest.mark.slow
 def test_another_project_and_an_unknown_training_get_a_new_run(fsseg, runs, tmp_path):
     fsseg("fit", *QUICKSTART, *WANDB, "--out", "run")
     assert fsseg("test", "--ckpt_path", "run/last.ckpt", "--trainer.logger.project", "other").code == 0
@@ -131,11 +133,19 @@ def test_another_project_and_an_unknown_training_get_a_new_run(fsseg, runs, tmp_
     assert runs[3].options["dir"] == "runs/quickstart/fold0"
 
 
+@pytest.mark.slow
 def test_each_protocol_is_logged_under_its_name(fsseg, runs):
     fsseg("fit", *QUICKSTART, *WANDB, "--out", "run")
-    ran = fsseg("test", "--ckpt_path", "run/last.ckpt", "--protocols", "fsseg,panet")
+    ran = fsseg(
+        "test",
+        "--ckpt_path",
+        "run/last.ckpt",
+        "--protocols",
+        "fsseg,hsnet",
+        *("--protocol.runs=1", "--protocol.episodes=4"),
+    )
     assert ran.code == 0, ran.err
-    for run, name in zip(runs[1:], ("fsseg", "panet"), strict=True):
+    for run, name in zip(runs[1:], ("fsseg", "hsnet"), strict=True):
         assert len(run.values(f"test/{name}/mean_iou")) == 1
 
 
@@ -158,13 +168,14 @@ def test_a_training_without_loggers_logs_nothing(fsseg, runs, tmp_path):
 def test_csv_keeps_pictures_beside_its_numbers(trained):
     folder = trained.parent / "logs/version_0"
     last = read_csv(folder / "metrics.csv")[-1]
-    assert {"lr", "train/loss", "val/mean_iou", "val/binary_iou"} <= last.keys()
+    assert {"step", "val/mean_iou", "val/binary_iou"} <= last.keys()
     assert any(key.startswith("val/iou/") and float(value) > 0 for key, value in last.items())
     with PIL.Image.open(folder / "pictures/val-episodes-step000004.png") as picture:
         assert picture.width > 400
     assert yaml.safe_load((folder / "hparams.yaml").read_text())["data"]["fold"] == 0
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_same(fsseg, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -209,7 +220,7 @@ def test_what_wandb_refuses_is_one_line_and_leaves_no_run(fsseg, monkeypatch, tm
 
 
 def test_a_failed_training_ends_its_run_as_failed(fsseg, runs):
-    ran = fsseg("fit", *QUICKSTART, *WANDB, "--out", "run", "--model.optimizer.lr", "1e30")
+    ran = fsseg("fit", *QUICKSTART, *WANDB, "--out", "run", "--model.lr_scheduler.max_lr", "1e30")
     assert ran.code == 2
     assert runs[0].ends == [1]
 
@@ -245,7 +256,7 @@ def test_a_run_offline_leaves_pictures_and_the_table(tmp_path, monkeypatch):
     run_id = json.loads((tmp_path / "run/wandb.json").read_text())["id"]
     assert len(list(tmp_path.glob(f"run/wandb/offline-run-*-{run_id}/run-{run_id}.wandb"))) == 2
     pictures = [path.parent.name for path in tmp_path.glob("run/wandb/*/files/media/images/*/episodes_*.png")]
-    assert sorted(pictures) == ["test", "val"]
+    assert set(pictures) == {"test", "val"}
     [table] = tmp_path.glob("run/wandb/*/files/media/table/test/table_*.table.json")
     written = json.loads((tmp_path / "run/test/table.json").read_text())
     assert json.loads(table.read_text())["data"][-2][1] == written["mean_iou"]["mean"]
