@@ -25,20 +25,28 @@ class Published(NamedTuple):
     protocol: str
 
 
-def published(setting: Setting, metric: str, fold: int | None) -> Published | None:
-    """The published number of one fold, or of the mean over folds (None); the two are never mixed."""
-    return _numbers().get((setting, metric, "mean" if fold is None else str(fold)))
+def published(setting: Setting, metric: str, fold: int | None, table: str = "") -> Published | None:
+    """The published number of one fold, or of the mean over folds (None); the two are never mixed.
+
+    Args:
+        setting: what it is of.
+        metric: ``mean-IoU`` or ``binary-IoU``.
+        fold: or None.
+        table: such as ``PMMs table 1``, where papers' tables disagree; the first of all otherwise.
+    """
+    found = _numbers().get((setting, metric, "mean" if fold is None else str(fold)), [])
+    own = [number for number in found if table and number.source.startswith(table)]
+    return next(iter([*own, *found]), None)
 
 
 @cache
-def _numbers() -> dict[tuple[Setting, str, str], Published]:
+def _numbers() -> dict[tuple[Setting, str, str], list[Published]]:
     text = files("fsseg.benchmark").joinpath("published.csv").read_text()
-    return {
-        (_setting(line), line["metric"], line["fold"]): Published(
-            float(line["value"]), line["source"], line["protocol"]
-        )
-        for line in csv.DictReader(text.splitlines())
-    }
+    numbers: dict[tuple[Setting, str, str], list[Published]] = {}
+    for line in csv.DictReader(text.splitlines()):
+        found = Published(float(line["value"]), line["source"], line["protocol"])
+        numbers.setdefault((_setting(line), line["metric"], line["fold"]), []).append(found)
+    return numbers
 
 
 def _setting(line: dict[str, str]) -> Setting:

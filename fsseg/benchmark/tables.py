@@ -78,6 +78,8 @@ class Tested:
         selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``; None for an untrained one.
         seed: of the training (--seed_everything).
         trained_shot: shots of the training's episodes; None for an untrained one.
+        training: digest of the recipe: method, optimiser, schedule, data and steps, without fold, shots and seed.
+        folds: of the data set, all of which a mean over folds needs.
     """
 
     setting: Setting
@@ -91,11 +93,14 @@ class Tested:
     selection: str | None = None
     seed: int = 0
     trained_shot: int | None = None
+    training: str = ""
+    folds: int = 4
 
     @property
     def columns(self) -> dict[str, Any]:
         """What every row of this test has in common, as columns of its CSV."""
-        return {**self.setting._asdict(), "fold": self.fold, "seed": self.seed, "trained_shot": self.trained_shot}
+        own = {name: getattr(self, name) for name in ("fold", "seed", "trained_shot", "training")}
+        return {**self.setting._asdict(), **own}
 
     @property
     def how(self) -> str:

@@ -86,12 +86,15 @@ def as_json(table: Table) -> str:
     content = {
         **tested.setting._asdict(),
         "fold": tested.fold,
+        "folds": tested.folds,
         "seed": tested.seed,
         "trained_shot": tested.trained_shot,
+        "training": tested.training,
         "checkpoint": tested.checkpoint,
         "selection": tested.selection,
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "pairs": tested.pairs,
+        "details": list(tested.details),
         "notes": list(tested.notes),
         "classes": [
             {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
@@ -108,18 +111,19 @@ def as_json(table: Table) -> str:
             for metric in ("mean-IoU", "binary-IoU")
         },
     }
-    return json.dumps(_without_nan(content), indent=2) + "\n"
+    return json.dumps(without_nan(content), indent=2) + "\n"
 
 
 def _dict(score: Score | None) -> dict[str, float] | None:
     return score and score._asdict()
 
 
-def _without_nan(value: object) -> object:
+def without_nan(value: Any) -> Any:
+    """The same with None in place of NaN, as JSON knows none."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value
 
 

@@ -1,5 +1,7 @@
 """Collects a test's rows and pictures, and writes what a person reads."""
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -166,7 +168,23 @@ def describe(
         chosen,
         int(trained["seed_everything"] if trained else seed),
         trained["data"]["shot"] if trained else None,
+        recipe(trained) if trained else "",
+        data.dataset.folds,
     )
+
+
+# Trainings that differ in these alone are of one recipe.
+_NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
+              "episode_list", "test_size", "test_batch_size"}  # fmt: skip
+_STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
+
+
+def recipe(config: dict[str, Any]) -> str:
+    """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
+    data = {name: value for name, value in config["data"].items() if name not in _NO_RECIPE}
+    steps = {name: config["trainer"].get(name) for name in _STEPS}
+    text = json.dumps([config["model"], data, steps], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> list[str]:

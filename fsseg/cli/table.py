@@ -1,9 +1,92 @@
-"""`fsseg table`: tables from tests."""
+"""`fsseg table`: one honest table from many tests, in the shape of the papers' tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsseg.benchmark.formats import ENDINGS, FORMATS
+from fsseg.benchmark.grids import Grid, make_class_grid, make_grid
+from fsseg.benchmark.papers import LAYOUTS, own_layout
+from fsseg.benchmark.results import Result, find_results
+from fsseg.cli import folders
+from fsseg.cli.options import Options
+from fsseg.errors import FssegError
 
-def write_tables(folders: Sequence[Path], out: Path) -> str:
-    """Tables of all tests below some folders."""
-    return ""
+_WRITTEN = ("md", "csv", "json")  # what a benchmark leaves
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print a table, or write it; returns the exit code.
+
+    Raises:
+        FssegError: an option is wrong, or a folder holds no tests.
+    """
+    options = Options("table")
+    options.add_argument("runs", nargs="+", type=Path)
+    options.add_argument("--like", choices=sorted(LAYOUTS), default=None)
+    options.add_argument("--later", action="store_true")
+    options.add_argument("--format", choices=tuple(FORMATS), default=None)
+    options.add_argument("--intervals", action="store_true")
+    options.add_argument("--classes", action="store_true")
+    options.add_argument("--out", type=Path, default=None)
+    options.add_argument("--picture", type=Path, default=None)
+    given = options.parse_intermixed_args(list(arguments))
+    form = given.format or (ENDINGS.get(given.out.suffix) if given.out else "text")
+    if form is None:
+        raise FssegError(f"--out {given.out}: an ending of {', '.join(ENDINGS)} is needed, or --format.")
+    if given.later and not given.like:
+        raise FssegError("--later adds methods to a paper's table: give --like, e.g. --like pmms-table4.")
+    if given.classes and given.like:
+        raise FssegError("--classes and --like are two tables: give one of them.")
+    results = find_results(given.runs)
+    intervals = given.intervals or form in ("csv", "json")
+    grids = [make_class_grid(results)] if given.classes else make_grids(results, given.like, intervals, given.later)
+    text = _joined([FORMATS[form](grid, given.intervals) for grid in grids], form)
+    if given.out is None:
+        print(text, end="")
+    else:
+        folders.make(given.out.parent)
+        folders.write_whole(given.out, text)
+        print(f"table {given.out}")
+    return 0
+
+
+def make_grids(results: Sequence[Result], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
+    """A paper's table, or one table of our own per number of ways.
+
+    Raises:
+        FssegError: no result belongs into the paper's table.
+    """
+    if like is not None:
+        grid = make_grid(LAYOUTS[like], results, intervals, later)
+        return [grid]
+    grids = []
+    for way in sorted({result.tested.setting.way for result in results}):
+        found = [result for result in results if result.tested.setting.way == way]
+        layout = own_layout([result.tested.setting for result in found], max(result.tested.folds for result in found))
+        grids.append(make_grid(layout, found, intervals))
+    return grids
+
+
+def _joined(texts: Sequence[str], form: str) -> str:
+    if len(texts) == 1:
+        return texts[0]
+    if form == "json":
+        return "[\n" + ",\n".join(text.rstrip() for text in texts) + "\n]\n"
+    if form == "csv":
+        return texts[0] + "".join(text.partition("\n")[2] for text in texts[1:])
+    return "\n".join(texts)
+
+
+def write_tables(runs: Sequence[Path], out: Path) -> str:
+    """Write the table of some tests in several forms, and return it for the terminal.
+
+    Raises:
+        FssegError: a folder holds no tests.
+    """
+    results = find_results(runs)
+    grids = make_grids(results, None, intervals=True)
+    for ending in _WRITTEN:
+        form = ENDINGS[f".{ending}"]
+        folders.write_whole(out / f"table.{ending}", _joined([FORMATS[form](grid, False) for grid in grids], form))
+    text = _joined([FORMATS["text"](grid, False) for grid in grids], "text")
+    return f"{text}\n  table     {out}/table.md  table.csv  table.json"

@@ -1,0 +1,284 @@
+"""Tables of many tests: the cells of a layout, ours beside the published ones."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fsseg.benchmark.intervals import interval, replicates
+from fsseg.benchmark.papers import AXES, Column, Layout, Line
+from fsseg.benchmark.published import Published, published
+from fsseg.benchmark.results import Result, Series, series
+from fsseg.benchmark.tables import Score
+
+Kind = Literal["published", "ours", "difference"]
+
+
+class Cell(NamedTuple):
+    """A number, in percent.
+
+    Attributes:
+        value: mean over seeds, or the published number, or the difference of the two.
+        seed_std: standard deviation over seeds (of the population, as everywhere here); NaN with one seed.
+        run_std: mean over seeds of the standard deviation over a test's runs; NaN with one run.
+        low: lower end of the bootstrap interval over episodes, see `fsseg.benchmark.intervals`.
+        high: its upper end.
+        seeds: those that it is over.
+        episodes: of all tests that it is over.
+        source: of a published number.
+        protocol: that it was made with.
+    """
+
+    value: float
+    seed_std: float = np.nan
+    run_std: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    seeds: tuple[int, ...] = ()
+    episodes: int = 0
+    source: str = ""
+    protocol: str = ""
+
+
+class GridLine(NamedTuple):
+    """A line of the table as it is shown.
+
+    Attributes:
+        line: of the layout.
+        kind: published numbers, ours, or what ours are above the published ones.
+        label: of what these numbers are.
+        cells: a cell per column; None where there is no number.
+        of: results behind them.
+    """
+
+    line: Line
+    kind: Kind
+    label: str
+    cells: tuple[Cell | None, ...]
+    of: Series | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: a layout, its lines with their numbers, and what a reader must know."""
+
+    layout: Layout
+    lines: tuple[GridLine, ...]
+    notes: tuple[str, ...]
+
+
+def make_grid(layout: Layout, results: Sequence[Result], intervals: bool = True, later: bool = False) -> Grid:
+    """Fill a layout from rows and from published numbers.
+
+    Args:
+        layout: of a paper's table, or of our own.
+        results: all that may go into it.
+        intervals: also make the bootstrap intervals (a second for some ten thousand episodes).
+        later: with the methods published later.
+
+    Raises:
+        FssegError: two results are of the same cell.
+    """
+    found = series(_relevant(layout, results))
+    lines, used = [], []
+    for line in layout.lines:
+        own = [of for of in found if _matches(layout, line, of)]
+        lines += _published_line(layout, line)
+        for of in own:
+            ours = _our_line(layout, line, of, intervals)
+            if any(ours.cells):
+                used.append(of)
+                lines += [ours, *_difference_line(layout, line, ours)]
+        if line.ours and layout.source and not any(of in used for of in own):
+            lines.append(GridLine(line, "ours", "not run", (None,) * len(layout.columns)))
+    for line in layout.later if later else ():
+        lines += _published_line(layout, line, "published later")
+    return Grid(layout, tuple(lines), tuple(_notes(layout, lines, used)))
+
+
+def _relevant(layout: Layout, results: Iterable[Result]) -> list[Result]:
+    """Results that some cell could show."""
+    wanted = {(column.way, column.shot) for column in layout.columns}
+    weak = {line.annotation for line in layout.lines}
+    settings = [(result, result.tested.setting) for result in results]
+    return [result for result, s in settings if (s.way, s.shot) in wanted and s.annotation in weak]
+
+
+def _matches(layout: Layout, line: Line, of: Series) -> bool:
+    """Whether results are of a line: of its method, whatever else they are trained and tested on."""
+    if not layout.source:  # a table of our own
+        return (of.setting.method, of.setting.encoder, of.setting.dataset) == (line.method, line.encoder, line.dataset)
+    departures = of.results[0].departures
+    axes = {name for name in departures if name.startswith(AXES) or name == "attention"}
+    wanted = {line.departure} if line.departure else set()
+    return of.results[0].method == line.method.partition(" (")[0] and axes == wanted
+
+
+def _published(layout: Layout, line: Line, column: Column) -> Published | None:
+    if layout.means_only and column.fold is not None:
+        return None
+    return published(layout.setting(line, column), column.metric, column.fold, layout.source)
+
+
+def _published_line(layout: Layout, line: Line, what: str = "published") -> list[GridLine]:
+    cells = []
+    for column in layout.columns:
+        number = _published(layout, line, column)
+        cells.append(Cell(number.value, source=number.source, protocol=number.protocol) if number else None)
+    if layout.source or any(cells):
+        return [GridLine(line, "published", f"{what}, {line.encoder}", tuple(cells))]
+    return []
+
+
+def _our_line(layout: Layout, line: Line, of: Series, intervals: bool) -> GridLine:
+    setting = of.setting
+    departures = of.results[0].departures - {line.departure}
+    departs = sorted(departures) if layout.source else []
+    label = ", ".join([*departs, setting.encoder, setting.dataset, *([of.trained] if of.trained else [])])
+    cells = tuple(_cell(of, column, line.annotation, intervals) for column in layout.columns)
+    return GridLine(line, "ours", f"ours, {label}", cells, of)
+
+
+def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell | None:
+    """A fold's number, or the mean over all folds of the seeds that have them all."""
+    found = [
+        result
+        for result in of.results
+        if (result.tested.setting.shot, result.tested.setting.annotation) == (column.shot, annotation)
+    ]
+    folds = range(found[0].tested.folds) if found and column.fold is None else [column.fold]
+    by_seed: dict[int, dict[int, Result]] = {}
+    for result in found:
+        by_seed.setdefault(result.tested.seed, {})[result.tested.fold] = result
+    whole = {seed: each for seed, each in sorted(by_seed.items()) if all(fold in each for fold in folds)}
+    if not whole:
+        return None
+    chosen = {seed: [each[fold] for fold in folds if fold is not None] for seed, each in whole.items()}
+    scores = {seed: [_score(result, column.metric) for result in each] for seed, each in chosen.items()}
+    per_seed = [float(np.mean([score.mean for score in each])) for each in scores.values()]
+    spread = float(np.mean([score.std for each in scores.values() for score in each]))
+    low, high = np.nan, np.nan
+    if intervals:
+        parts = zip(*chosen.values(), strict=True)  # fold by fold, the results of all seeds
+        per_fold = [replicates(part, column.metric, seed=number) for number, part in enumerate(parts)]
+        low, high = interval(np.mean(per_fold, axis=0))
+    return Cell(
+        float(np.mean(per_seed)),
+        float(np.std(per_seed)) if len(per_seed) > 1 else np.nan,
+        spread,
+        low,
+        high,
+        tuple(chosen),
+        sum(len({row[:2] for row in result.rows}) for each in chosen.values() for result in each),
+        protocol=of.protocol,
+    )
+
+
+def _score(result: Result, metric: str) -> Score:
+    return result.table.mean_iou if metric == "mean-IoU" else result.table.binary_iou
+
+
+def _difference_line(layout: Layout, line: Line, ours: GridLine) -> list[GridLine]:
+    """What ours are above the published numbers: only of the same encoder, data set and setting."""
+    if ours.of is None or not _comparable(layout, line, ours.of):
+        return []
+    cells: list[Cell | None] = []
+    for column, cell in zip(layout.columns, ours.cells, strict=True):
+        number = _published(layout, line, column)
+        if cell is None or number is None:
+            cells.append(None)
+        else:
+            cells.append(cell._replace(value=cell.value - number.value, low=np.nan, high=np.nan))
+    return [GridLine(line, "difference", "ours - published", tuple(cells), ours.of)] if any(cells) else []
+
+
+def _comparable(layout: Layout, line: Line, of: Series) -> bool:
+    same = (of.setting.encoder, of.setting.dataset) == (line.encoder, line.dataset or layout.dataset)
+    return same and not (of.results[0].departures - {line.departure})
+
+
+def make_class_grid(results: Sequence[Result]) -> Grid:
+    """A line for each class, a column for each method, shot and annotation; the spread is over seeds.
+
+    Raises:
+        FssegError: two results are of the same cell.
+    """
+    found = series(results)
+    columns, parts = [], []
+    for of in found:
+        for shot, annotation in sorted({(r.tested.setting.shot, r.tested.setting.annotation) for r in of.results}):
+            label = [of.setting.method, annotation if annotation != "mask" else "", of.trained]
+            columns.append(Column(shot, way=of.setting.way, name=", ".join(filter(None, label))))
+            parts.append((of, shot, annotation))
+    order = sorted(range(len(columns)), key=lambda place: columns[place].shot)
+    columns, parts = [columns[place] for place in order], [parts[place] for place in order]
+    names = {
+        (result.tested.fold, class_id, name) for result in results for class_id, name in result.tested.classes.items()
+    }
+    lines = [
+        GridLine(Line(name, ""), "ours", f"fold {fold}", tuple(_class_cell(*part, fold, class_id) for part in parts))
+        for fold, class_id, name in sorted(names)
+    ]
+    datasets = ", ".join(sorted({of.setting.dataset for of in found}))
+    layout = Layout("", f"IoU per class, {datasets}", "", "", tuple(line.line for line in lines), tuple(columns))
+    return Grid(layout, tuple(lines), tuple(_notes(layout, lines, found)))
+
+
+def _class_cell(of: Series, shot: int, annotation: str, fold: int, class_id: int) -> Cell | None:
+    found = {
+        result.tested.seed: next(line for line in result.table.classes if line.class_id == class_id)
+        for result in of.results
+        if (result.tested.setting.shot, result.tested.setting.annotation, result.tested.fold)
+        == (shot, annotation, fold)
+    }
+    values = [line.iou.mean for line in found.values() if not np.isnan(line.iou.mean)]
+    if not values:
+        return None
+    spread = float(np.mean([line.iou.std for line in found.values()]))
+    queries = sum(line.queries for line in found.values())
+    std = float(np.std(values)) if len(values) > 1 else np.nan
+    return Cell(float(np.mean(values)), std, spread, seeds=tuple(sorted(found)), episodes=queries, protocol=of.protocol)
+
+
+def _notes(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:
+    """Under the table: another data set, protocols, missing cells, the notes of the tests."""
+    notes = []
+    if layout.source and (
+        other := sorted({of.setting.dataset for of in used} - {layout.dataset, *(x.dataset for x in layout.lines)})
+    ):
+        names = " and ".join(other)
+        are = "is another data set" if len(other) == 1 else "are other data sets"
+        notes.append(
+            f"{names} {are} than the paper's {layout.dataset}: published and own numbers of this table are not "
+            "comparable, and no difference is taken"
+        )
+    elif layout.source and any(not _comparable(layout, line.line, line.of) for line in lines if line.of):
+        notes.append("no difference is taken where encoder, data set or setting are not the published number's")
+    for protocol in sorted({of.protocol for of in used}):
+        tested = [r.tested for of in used if of.protocol == protocol for r in of.results]
+        how = dict.fromkeys(", ".join([t.protocol.in_words(), *t.details]) for t in tested)
+        notes += [f"ours: protocol {protocol}: {words}" for words in how]
+    for of in used:
+        if any(line.kind == "difference" and line.of is of for line in lines):
+            theirs = sorted({c.protocol for x in lines if x.kind == "published" for c in x.cells if c} - {"unknown"})
+            if theirs and of.protocol.partition("#")[0] not in theirs:
+                notes.append(f"published under protocol {', '.join(theirs)}, ours under {of.protocol}")
+    notes += sorted({note for of in used for result in of.results for note in result.tested.notes})
+    sources = sorted({c.source for x in lines if x.kind == "published" for c in x.cells if c} - {layout.source})
+    if sources:
+        notes.append(f"published in {'; '.join([*([layout.source] if layout.source else []), *sources])}")
+    return list(dict.fromkeys([*notes, *_seed_notes(lines)]))
+
+
+def _seed_notes(lines: Sequence[GridLine]) -> list[str]:
+    cells = [cell for line in lines if line.kind == "ours" for cell in line.cells if cell]
+    notes = []
+    if any(len(cell.seeds) > 1 for cell in cells):
+        seeds = sorted({seed for cell in cells for seed in cell.seeds})
+        notes.append(f"+-: standard deviation over trainings of seeds {', '.join(map(str, seeds))}")
+    if any(len(cell.seeds) == 1 for cell in cells):
+        notes.append("without +-: one seed, whose spread is unknown")
+    if any(cell is None for line in lines for cell in line.cells):
+        notes.append("-: not published, or not run; a mean of ours needs all folds")
+    return notes

@@ -1,0 +1,185 @@
+"""Results of tests, read back from their folders: rows, and what they are of."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from fsseg.benchmark.published import Setting
+from fsseg.benchmark.rows import Row, read_rows
+from fsseg.benchmark.tables import Table, Tested, make_table
+from fsseg.errors import FssegError
+from fsseg.protocol import Protocol
+
+_PROTOCOL = {field.name for field in fields(Protocol)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished test.
+
+    Attributes:
+        folder: that holds ``rows.csv`` and ``table.json``.
+        tested: what was tested. Of the numbers in ``table.json`` none is read; they all come from the rows.
+    """
+
+    folder: Path
+    tested: Tested
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Counts per run, episode, query and class."""
+        return read_rows(self.folder / "rows.csv")
+
+    @cached_property
+    def table(self) -> Table:
+        """The rows summed up."""
+        return make_table(self.tested, self.rows)
+
+    @property
+    def departures(self) -> frozenset[str]:
+        """What the method departs in from its paper's setting, as its name says in parentheses."""
+        _, _, inside = self.tested.setting.method.partition(" (")
+        return frozenset(inside.removesuffix(")").split(", ")) if inside else frozenset()
+
+    @property
+    def method(self) -> str:
+        """The method's name without its departures."""
+        return self.tested.setting.method.partition(" (")[0]
+
+
+def find_results(folders: Iterable[Path]) -> list[Result]:
+    """All finished tests below some folders, each once, in the order of their paths.
+
+    Raises:
+        FssegError: a folder is not there, holds no test, or one that cannot be read.
+    """
+    found: dict[Path, Result] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise FssegError(f"{folder}: no such folder. Give folders that hold tests (rows.csv beside table.json).")
+        tables = [path for path in sorted(folder.rglob("table.json")) if (path.parent / "rows.csv").is_file()]
+        if not tables:
+            raise FssegError(f"{folder} holds no finished test (rows.csv beside table.json): run `fsseg test` first.")
+        for path in tables:
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # being written
+            if path.resolve() not in found and not hidden:
+                found[path.resolve()] = read_result(path.parent)
+    return list(found.values())
+
+
+def read_result(folder: Path) -> Result:
+    """The test of one folder.
+
+    Raises:
+        FssegError: it cannot be read.
+    """
+    try:
+        content = json.loads((folder / "table.json").read_text())
+        setting = Setting(*(content[name] for name in Setting._fields))
+        protocol = Protocol(**{name: value for name, value in content["protocol"].items() if name in _PROTOCOL})
+        tested = Tested(
+            setting,
+            content["fold"],
+            {c["class_id"]: c["name"] for c in content["classes"]},
+            content["checkpoint"],
+            protocol,
+            content["pairs"],
+            tuple(content["details"]),
+            tuple(content["notes"]),
+            content["selection"],
+            content["seed"],
+            content["trained_shot"],
+            content["training"],
+            content["folds"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FssegError(f"{folder / 'table.json'} is not of this version of fsseg, or broken; test again.") from error
+    return Result(folder, tested)
+
+
+class Series(NamedTuple):
+    """Results that differ in fold, shots, annotation and seed only: one line of a table.
+
+    Attributes:
+        setting: method, encoder, data set and way; shot and annotation are those of the first result.
+        protocol: name and digest.
+        trained: how trainings differ from ``k shots trained, k shots tested``, in words; empty where they don't.
+        results: all of them.
+    """
+
+    setting: Setting
+    protocol: str
+    trained: str
+    results: tuple[Result, ...]
+
+
+def series(results: Sequence[Result]) -> list[Series]:
+    """Results by what they are of.
+
+    Results of one line, shot and annotation must be of one training recipe, as its digest says; where there are
+    several, each recipe has a line of its own.
+
+    Raises:
+        FssegError: two of them are of the same fold, shots, annotation and seed.
+    """
+    groups: dict[tuple[object, ...], list[Result]] = {}
+    for result in results:
+        tested = result.tested
+        key = (*tested.setting._replace(shot=0, annotation=""), str(tested.protocol), tested.selection)
+        groups.setdefault(key, []).append(result)
+    found = [part for group in groups.values() for part in _by_recipe(group)]
+    for line in found:
+        _refuse_doubles(line)
+    return found
+
+
+def _by_recipe(group: list[Result]) -> list[Series]:
+    """Split where one shot and annotation has several recipes."""
+    recipes: dict[tuple[object, ...], set[str]] = {}
+    for result in group:
+        tested = result.tested
+        cell = (tested.setting.shot, tested.setting.annotation, tested.trained_shot)
+        recipes.setdefault(cell, set()).add(tested.training)
+    if all(len(found) == 1 for found in recipes.values()):
+        return _by_training_shots(group, "")
+    digests = sorted({result.tested.training for result in group})
+    parts = [[result for result in group if result.tested.training == digest] for digest in digests]
+    return [
+        line for part, digest in zip(parts, digests, strict=True) for line in _by_training_shots(part, f"#{digest}")
+    ]
+
+
+def _by_training_shots(group: list[Result], recipe: str) -> list[Series]:
+    """Trained with the shots that are tested, and trained with another number of them."""
+    other = sorted({r.tested.trained_shot for r in group if r.tested.trained_shot not in (None, r.tested.setting.shot)})
+    lines, used = [], set()
+    for shot in other:
+        part = [result for result in group if result.tested.trained_shot == shot]
+        used |= {id(result) for result in part}
+        words = ", ".join([*([f"recipe {recipe}"] if recipe else []), f"trained with {shot}-shot"])
+        lines.append(_line(part, words))
+    same = [r for r in group if r.tested.trained_shot in (None, r.tested.setting.shot)]
+    if any(id(result) not in used for result in same):
+        lines.insert(0, _line(same, f"recipe {recipe}" if recipe else ""))
+    return lines
+
+
+def _line(results: list[Result], trained: str) -> Series:
+    tested = results[0].tested
+    return Series(tested.setting, str(tested.protocol), trained, tuple(results))
+
+
+def _refuse_doubles(line: Series) -> None:
+    seen: dict[tuple[object, ...], Result] = {}
+    for result in line.results:
+        tested = result.tested
+        key = (tested.fold, tested.setting.shot, tested.setting.annotation, tested.seed, tested.trained_shot)
+        if key in seen:
+            raise FssegError(
+                f"{seen[key].folder} and {result.folder} are of the same method, fold, shots, seed and protocol "
+                f"{tested.protocol}: give only one of them."
+            )
+        seen[key] = result
