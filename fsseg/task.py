@@ -17,7 +17,7 @@ from fsseg.optim import grouped
 
 
 class TestOutput(NamedTuple):
-    """What a test step gives to callbacks.
+    """What a validation or test step gives to callbacks.
 
     Attributes:
         prediction: ``B Q H W`` episode labels.
@@ -53,6 +53,7 @@ class Task(LightningModule):
         self.method = method
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr = head_lr, bias_lr
+        self._factor = 1.0  # of the first group of parameters
         self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
         self._random: dict[str, Tensor] = {}  # state of the generators that a resumed training goes on with
 
@@ -100,9 +101,9 @@ class Task(LightningModule):
         numbers = [*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()]
         return ", ".join(name(number) for number in dict.fromkeys(numbers))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of validation episodes."""
-        self._measure(batch, self.val_iou, self.val_binary)
+    def validation_step(self, batch: Batch, batch_idx: int) -> TestOutput:
+        """Segment a batch of validation episodes and count."""
+        return self._measure(batch, self.val_iou, self.val_binary)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics of base classes."""
@@ -111,7 +112,7 @@ class Task(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count."""
         output = self._measure(batch, self.test_iou, self.test_binary)
-        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
+        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
         return output
 
     def _measure(self, batch: Batch, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
@@ -126,8 +127,14 @@ class Task(LightningModule):
         return TestOutput(prediction, counts)
 
     def _log_and_reset(self, stage: str, mean: ClassIoU, binary: BinaryIoU) -> None:
-        self.log(f"{stage}/mean_iou", mean.compute().mean.float(), prog_bar=stage == "val")
-        self.log(f"{stage}/binary_iou", binary.compute().mean.float())
+        """What a test has measured is logged with its table, at the checkpoint's step (`fsseg.cli.logged`)."""
+        found, logged = mean.compute(), stage == "val"
+        self.log(f"{stage}/mean_iou", found.mean.float(), prog_bar=logged, logger=logged)
+        self.log(f"{stage}/binary_iou", binary.compute().mean.float(), logger=logged)
+        name = self.trainer.datamodule.dataset.class_name  # type: ignore[attr-defined]
+        for class_id, iou in zip(mean.classes, found.per_class.nanmean(dim=0), strict=True):
+            if not iou.isnan():  # of a class that no episode drew
+                self.log(f"{stage}/iou/{name(class_id)}", iou.float(), logger=logged)
         mean.reset()
         binary.reset()
 
@@ -162,6 +169,7 @@ class Task(LightningModule):
             schedule = self.lr_scheduler(optimizer)
         except (TypeError, ValueError) as error:
             raise FssegError(f"--model.optimizer or --model.lr_scheduler: {error}") from error
+        self._factor = factors[0]
         rates = [group["lr"] / factor for group, factor in zip(optimizer.param_groups, factors, strict=True)]
         if max(rates) - min(rates) > 1e-6 * max(rates):
             raise FssegError(
@@ -169,6 +177,11 @@ class Task(LightningModule):
                 f" {self.head_lr:g} and bias_lr {self.bias_lr:g}. Set them to 1, or take another schedule."
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def learning_rate(self) -> float:
+        """What ``--model.optimizer.lr`` has become at this step: the rate of parameters whose factor is 1."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"]) / self._factor
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into the checkpoint, so that a test can refuse what does not fit, and the generators' state."""

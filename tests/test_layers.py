@@ -28,6 +28,7 @@ ALLOWED = {
     "jobs": ("jobs",),
     "heatmaps": ("episode", "pictures"),
     "charts": ("benchmark", "data", "episode", "protocol"),
+    "sweep": (),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
         "",
@@ -45,6 +46,7 @@ ALLOWED = {
         "charts",
         "jobs",
         "protocol",
+        "sweep",
         "task",
     ),
 }

@@ -61,7 +61,7 @@ def _dispatch(arguments: list[str]) -> int:
         return code
     from fsseg.cli.commands import run
 
-    return run(_arrange(arguments))
+    return run(arrange(arguments))
 
 
 def _run_data(arguments: list[str]) -> int:
@@ -71,10 +71,10 @@ def _run_data(arguments: list[str]) -> int:
     check_data_command(arguments[0])
     from fsseg.cli.data import run
 
-    return run(_arrange(arguments))
+    return run(arrange(arguments))
 
 
-def _arrange(arguments: list[str]) -> list[str]:
+def arrange(arguments: list[str]) -> list[str]:
     """Configuration files first, since a file read after a flag would silently win over it."""
     command, *rest = ["--help" if a == "--help-all" else a for a in arguments]
     files, flags, position = [], [], 0

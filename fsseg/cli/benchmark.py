@@ -1,6 +1,5 @@
 """`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +9,15 @@ import torch
 import yaml
 
 from fsseg.cli import folders
+from fsseg.cli.checked import Checked, checked
 from fsseg.cli.checkpoint import first_difference
 from fsseg.cli.help import find_experiment
-from fsseg.cli.libraries import plain_errors, quieten
-from fsseg.cli.lightning import Commands
+from fsseg.cli.libraries import quieten
 from fsseg.cli.options import Options
-from fsseg.cli.parser import check_yaml
 from fsseg.data.annotations import Annotation
 from fsseg.errors import FssegError
 from fsseg.jobs.job import Outcome
-from fsseg.jobs.local import run_local
+from fsseg.jobs.local import run_local, share_of_cores
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
@@ -38,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     given, rest = _options().parse_known_args(list(arguments))
     experiment = _experiment(given.config, rest)
     plan = _plan(given, rest, experiment)
-    settings = _settings(plan, experiment.own, given.threads or _threads(given.workers))
+    settings = _settings(plan, experiment.own, given.threads or share_of_cores(given.workers))
     if given.engine != "slurm":
         print(plan_text(plan, experiment.experiment), flush=True)
     if given.dry_run:
@@ -73,20 +71,7 @@ def _options() -> Options:
     return options
 
 
-class _Checked(Commands):
-    """An experiment, read and checked as `fsseg fit` does, and not begun."""
-
-    def instantiate_classes(self) -> None:
-        """Build nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run nothing."""
-
-    def _set_seed(self) -> None:
-        """Leave the generators alone."""
-
-
-def _experiment(configs: Sequence[str], rest: Sequence[str]) -> _Checked:
+def _experiment(configs: Sequence[str], rest: Sequence[str]) -> Checked:
     if not configs:
         raise FssegError("benchmark needs --config FILE, e.g. --config experiments/panet_shapes_1shot.yaml.")
     for option, instead in {"--data.fold": "--folds", "--data.shot": "--shots", "--data.test_shot": "--shots",
@@ -97,16 +82,10 @@ def _experiment(configs: Sequence[str], rest: Sequence[str]) -> _Checked:
     if rest and not rest[0].startswith("-"):
         raise FssegError(f"benchmark: {rest[0]!r} belongs to no option.")
     files = [find_experiment(path) for path in configs]
-    for path in files:
-        check_yaml(path)
-    try:
-        with plain_errors():
-            return _Checked(["fit", *(word for path in files for word in ("--config", path)), *rest])
-    finally:
-        folders.forget()
+    return checked(["fit", *(word for path in files for word in ("--config", path)), *rest])
 
 
-def _plan(given: Any, rest: Sequence[str], experiment: _Checked) -> Plan:
+def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
     data = experiment.own["data"]
     for name in ("workers", "threads"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
@@ -150,12 +129,6 @@ def _all_folds(data: dict[str, Any]) -> Sequence[int]:
             f"benchmark: --folds is needed, e.g. --folds 0 1: {kind.__name__} has as many as its files say."
         )
     return range(found)
-
-
-def _threads(workers: int) -> int:
-    """Of each job: the user's, or a share of the cores."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // workers)
 
 
 def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side
 from fsseg.cli import checkpoint, folders
 from fsseg.cli.libraries import plain_errors, quieten
 from fsseg.cli.lightning import Commands
+from fsseg.cli.logged import LoggedTest
+from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
-from fsseg.cli.report import Report, describe
 from fsseg.cli.resume import finishing, left_to_do
+from fsseg.cli.tested import Report, describe
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.task import read_card
 
@@ -154,7 +156,8 @@ class Runs(Commands):
             try:
                 with finishing(self.folder, self.trainer, resumed, lambda: not self.last.interrupted):
                     if not self.at_end:
-                        super()._run_subcommand("fit")
+                        with opened(self.trainer, self.folder):
+                            super()._run_subcommand("fit")
             except SystemExit:  # Lightning's, after a Ctrl-C
                 if not (self.last.interrupted and self.last.path.is_file()):
                     raise
@@ -202,8 +205,10 @@ class Runs(Commands):
                 self.model, self.datamodule, config.ckpt_path, self.card, config.seed_everything, self.trainer.precision
             )
             report = Report(tested, self.datamodule.dataset, part)
-            self.trainer.callbacks.append(report)
-            super()._run_subcommand("test")
+            key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
+            self.trainer.callbacks += [report, LoggedTest(report, self.own, step, key)]
+            with opened(self.trainer, self.run_folder(config)):
+                super()._run_subcommand("test")
             if self.trainer.is_global_zero:
                 if report.table is None:
                     raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
@@ -215,4 +220,4 @@ class Runs(Commands):
     def _result_path(self, config: Any) -> Path:
         if config.ckpt_path:
             return Path(config.ckpt_path).parent / "test"
-        return Path("runs") / self.experiment / f"fold{config.data.fold}" / "test-untrained"
+        return self.run_folder(config) / "test-untrained"

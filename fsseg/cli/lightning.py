@@ -9,12 +9,12 @@ import yaml
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
 
 import fsseg
-from fsseg.cli import checkpoint, folders
+from fsseg.cli import checkpoint, folders, loggers
 from fsseg.cli.callbacks import KeptCheckpoints
 from fsseg.cli.libraries import building
+from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress
 from fsseg.cli.protocols import Asked, settle_for
@@ -114,6 +114,9 @@ class Commands(LightningCLI):
         if command == "fit":
             self._before_fit(config)
             self._check_base_images(config.data.drop_novel, settled.asked)
+        else:
+            loggers.without_files(config.trainer, command)
+            loggers.prepare(config.trainer, self.run_folder(config), self._run_name(config))
         if "verbose" in config:
             config.verbose = False  # Lightning's own result table
 
@@ -133,9 +136,17 @@ class Commands(LightningCLI):
         self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(self.folder)
-        logger = config.trainer.logger
-        if getattr(logger, "init_args", None) is not None and logger.init_args.get("save_dir") in (None, "."):
-            logger.init_args.save_dir = str(self.folder)
+        loggers.prepare(config.trainer, self.folder, self._run_name(config))
+
+    def run_folder(self, config: Any) -> Path:
+        """Folder of the training that is tested; for an untrained method the one that its results are in."""
+        if config.ckpt_path:
+            return Path(config.ckpt_path).parent
+        return Path(config.out).parent if config.out else Path("runs") / self.experiment / f"fold{config.data.fold}"
+
+    def _run_name(self, config: Any) -> str:
+        """For people who look at many runs."""
+        return f"{self.experiment} fold{config.data.fold}"
 
     def _check_base_images(self, dropped: bool, asked: dict[str, Any]) -> None:
         """A training follows its own option, and says where the protocol would have it otherwise."""
@@ -200,11 +211,11 @@ class Commands(LightningCLI):
             self.last = KeptCheckpoints(self.folder, min(every, _LAST_EVERY), self.protocol.selection)
             own.append(self.last)
             kwargs["default_root_dir"] = self.folder
-            if config.logger is None or config.logger is True:
-                kwargs["logger"] = CSVLogger(self.folder, name="logs")
+            kwargs["logger"] = loggers.with_csv(config.logger, self.folder)
+            if kwargs["logger"]:
+                own.append(LoggedFit(self.own, self.folder))
             callbacks = [self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys]
         else:
-            kwargs["logger"] = False  # results go to files of their own
             kwargs["enable_checkpointing"] = False
             callbacks = []
         trainer_config = {**config, **kwargs}
@@ -215,6 +226,7 @@ class Commands(LightningCLI):
 def _experiment(config: Any) -> str:
     """Name of a run: its configuration file's, or its method's."""
     files = [str(path) for path in config.config or [] if path is not None]
-    stems = [Path(path).stem for path in files if Path(path).is_file()]
+    shown = [Path(path) for path in files if Path(path).is_file()]
+    stems = [path.stem for path in shown if path.parent.name != "loggers"]  # where numbers go is no part of the name
     names = [stem for stem in stems if stem != "config"]
     return "+".join(names) if names else config.model.method.class_path.rpartition(".")[2].lower()

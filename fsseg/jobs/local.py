@@ -174,6 +174,12 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def share_of_cores(workers: int) -> int:
+    """CPU threads of each of several jobs: what OMP_NUM_THREADS says, or a share of the cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // workers)
+
+
 def duration(seconds: float) -> str:
     """Such as 0:07 or 1:02:03."""
     minutes, left = divmod(round(seconds), 60)

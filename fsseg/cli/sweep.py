@@ -1,0 +1,230 @@
+"""`fsseg sweep`: the points of a W&B sweep file as trainings on this machine, and a table of them."""
+
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from fsseg.cli import arrange, folders
+from fsseg.cli.checked import checked
+from fsseg.cli.help import did_you_mean, experiment_folder, find_experiment
+from fsseg.cli.libraries import quieten
+from fsseg.cli.options import Options
+from fsseg.cli.resume import FINISHED
+from fsseg.errors import FssegError
+from fsseg.jobs.job import Job, Outcome
+from fsseg.jobs.local import run_local, share_of_cores
+from fsseg.sweep import Point, Sweep, read_sweep
+
+FAILED = 1  # exit code where a point failed
+_OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
+_SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
+
+
+class Result(NamedTuple):
+    """A point and what came of it.
+
+    Attributes:
+        number: from 1 on; its folder's name.
+        point: value by option.
+        state: done, or failed.
+        last: the metric's last value; None where there is none.
+        best: its best value.
+    """
+
+    number: int
+    point: Point
+    state: str
+    last: float | None
+    best: float | None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run what is left of a sweep; returns the exit code.
+
+    Raises:
+        FssegError: an option or the file is wrong, or the folder holds another sweep.
+    """
+    quieten()
+    options = _options()
+    given, rest = options.parse_known_args(list(arguments))
+    _check(options, given, rest)
+    path = _find(given.file)
+    if not given.local:
+        raise FssegError(f"a sweep by W&B's server starts with: wandb sweep {path}. Here it runs with --local.")
+    sweep = read_sweep(path)
+    points = sweep.points(given.count, given.seed)
+    if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):
+        raise FssegError(f"sweep: {swept[0]} is what the sweep varies; leave it out, or take it out of the file.")
+    words = _with_csv(rest)
+    checked(arrange([*sweep.arguments(points[0]), *words]))  # what all would refuse, before any of them runs
+    out = given.out or Path("runs/sweeps") / path.stem
+    settings = _settings(out, sweep, given.seed, rest)
+    for key in sweep.left_out:
+        print(f"note: {key} is for W&B's server; every point runs to its end here.", file=sys.stderr)
+    jobs = [_job(sweep, point, words, out / str(number)) for number, point in enumerate(points, 1)]
+    print(
+        f"{path.stem}: {len(jobs)} points, {sum(job.done.is_file() for job in jobs)} of them done, in {out}", flush=True
+    )
+    if given.dry_run:
+        for job, point in zip(jobs, points, strict=True):
+            print(f"  {job.name:>3}  {'done' if job.done.is_file() else 'left'}  {_words(point)}")
+        return 0
+    folders.make(out)
+    folders.write_whole(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+    outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), _tell, torch.cuda.device_count())
+    return _finish(sweep, points, outcomes, out)
+
+
+def _options() -> Options:
+    options = Options("sweep")
+    options.add_argument("file", metavar="FILE")
+    options.add_argument("--local", action="store_true")
+    options.add_argument("--count", type=int, default=None)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--out", type=Path, default=None)
+    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--dry-run", action="store_true")
+    return options
+
+
+def _find(file: str) -> Path:
+    """A sweep file; ``experiments/sweeps/NAME.yaml`` is found from any working folder."""
+    try:
+        return Path(find_experiment(file))
+    except FssegError as error:
+        folder = experiment_folder()
+        known = sorted(path.stem for path in (folder / "sweeps").glob("*.yaml")) if folder else []
+        guess = did_you_mean(Path(file).stem, known)
+        raise FssegError(f"sweep {file}: no such file.{guess} Sweeps: {', '.join(known)}.") from error
+
+
+def _check(options: Options, given: Any, rest: Sequence[str]) -> None:
+    """Refuse wrong options of the command's own, and those that each point has for itself."""
+    for name, least in (("count", 1), ("workers", 1), ("seed", 0)):
+        if getattr(given, name) is not None and getattr(given, name) < least:
+            raise FssegError(f"sweep: --{name} {getattr(given, name)}: a number from {least} on is needed.")
+    if rest and not rest[0].startswith("-"):
+        raise FssegError(f"sweep: {rest[0]!r} belongs to no option.")
+    own = [option for action in options._actions for option in action.option_strings]
+    for name in [word.partition("=")[0] for word in rest]:
+        if name in ("--ckpt_path", "--resume"):
+            raise FssegError(f"sweep: {name} is each point's own; leave it out.")
+        if name.startswith("--") and "." not in name and name not in _OF_FIT and did_you_mean(name, own):
+            options.refuse(name)
+
+
+def _with_csv(rest: Sequence[str]) -> list[str]:
+    """Options of all points: CSV alone, whatever the file has for `wandb agent`, where no other logger is asked for."""
+    asked = any(word.partition("=")[0].startswith("--trainer.logger") for word in rest)
+    return [*rest] if asked else ["--trainer.logger=true", *rest]
+
+
+def _settings(out: Path, sweep: Sweep, seed: int, rest: Sequence[str]) -> dict[str, Any]:
+    """What a sweep is of: noted in its folder, so that no other one is mixed with it.
+
+    Raises:
+        FssegError: the folder holds another sweep.
+    """
+    now = {
+        "method": sweep.method,
+        "metric": sweep.metric,
+        "goal": sweep.goal,
+        "parameters": sweep.parameters,
+        "command": list(sweep.command),
+        "options": list(rest),
+        **({"seed": seed} if sweep.method == "random" else {}),
+    }
+    path = out / _SETTINGS
+    before = yaml.safe_load(path.read_text()) if path.is_file() else now
+    if differing := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
+        raise FssegError(f"--out {out} holds another sweep: its {differing[0]} differs. Choose another --out.")
+    return now
+
+
+def _job(sweep: Sweep, point: Point, words: Sequence[str], folder: Path) -> Job:
+    arguments = (*sweep.arguments(point), *words, "--out", str(folder), "--resume")
+    return Job(folder.name, arguments, folder / FINISHED)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _finish(sweep: Sweep, points: Sequence[Point], outcomes: Sequence[Outcome], out: Path) -> int:
+    """Write and show what came of all points."""
+    results = []
+    for number, (point, outcome) in enumerate(zip(points, outcomes, strict=True), 1):
+        state = "failed" if outcome.state == "failed" else "done"
+        values = logged(out / str(number), sweep.metric) if state == "done" else []
+        best = (max if sweep.goal == "maximize" else min)(values, default=None)
+        results.append(Result(number, point, state, values[-1] if values else None, best))
+    ranked = rank(results, sweep.goal)
+    _write(out, sweep, ranked)
+    print(f"\n{_table(sweep, ranked)}\n\n  results  {out / 'results.json'}  {out / 'results.csv'}")
+    if ranked[0].last is not None:
+        print(f"  best     point {ranked[0].number}: {out / str(ranked[0].number) / 'last.ckpt'}")
+        arguments = outcomes[ranked[0].number - 1].job.arguments[:-3]  # without --out and --resume
+        print(f"           {shlex.join(['fsseg', *arguments])}")
+    if any(result.state == "done" and result.last is None for result in results):
+        print(
+            f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes training episodes."
+        )
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        print(f"\n{len(failed)} of {len(outcomes)} points failed:")
+        for outcome in failed:
+            print(f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}")
+        print("The same command tries them again, and leaves alone what is done.")
+    return FAILED if failed else 0
+
+
+def logged(folder: Path, metric: str) -> list[float]:
+    """Values of a metric in the order of the training, over all that it was resumed."""
+    found = []
+    versions = folder.glob("logs/version_*/metrics.csv")
+    for path in sorted(versions, key=lambda path: int(path.parent.name.removeprefix("version_"))):
+        with path.open(newline="") as file:
+            found += [float(row[metric]) for row in csv.DictReader(file) if row.get(metric)]
+    return found
+
+
+def rank(results: Sequence[Result], goal: str) -> list[Result]:
+    """Best first, by the last value, which is that of last.ckpt; those without one at the end."""
+    sign = -1 if goal == "maximize" else 1
+    return sorted(results, key=lambda r: (r.last is None, sign * (r.last or 0), r.number))
+
+
+def _write(out: Path, sweep: Sweep, ranked: Sequence[Result]) -> None:
+    content = {"metric": sweep.metric, "goal": sweep.goal, "points": [result._asdict() for result in ranked]}
+    folders.write_whole(out / "results.json", json.dumps(content, indent=2) + "\n")
+    with (out / "results.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["point", "state", "last", "best", *sweep.parameters])
+        for r in ranked:
+            writer.writerow([r.number, r.state, r.last, r.best, *(r.point[name] for name in sweep.parameters)])
+
+
+def _table(sweep: Sweep, ranked: Sequence[Result]) -> str:
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4g}"
+
+    names = [name.rpartition(".")[2] for name in sweep.parameters]
+    names = names if len(set(names)) == len(names) else list(sweep.parameters)
+    lines = [["point", "last", "best", *names]]
+    for r in ranked:
+        shown = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in r.point.values()]
+        lines.append([str(r.number), "failed" if r.state == "failed" else number(r.last), number(r.best), *shown])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["  " + "  ".join(f"{c:>{w}}" for c, w in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join([f"{sweep.metric} ({sweep.goal}), ranked by its last value", *rows])
+
+
+def _words(point: Point) -> str:
+    return "  ".join(f"{name}={value}" for name, value in point.items())
