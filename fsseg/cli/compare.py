@@ -1,6 +1,7 @@
 """`fsseg compare`: two tests, paired over the same episodes."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from fsseg.benchmark.results import find_results
 from fsseg.benchmark.texts import without_nan
 from fsseg.cli import folders
 from fsseg.cli.options import Options
+from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
+from fsseg.pictures import Panel, draw_sections
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -22,6 +25,7 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument("tests", nargs=2, type=Path)
     options.add_argument("--out", type=Path, default=None)
     options.add_argument("--count", type=int, default=6)
+    options.add_argument("--data.root", dest="root", default=None)
     given = options.parse_intermixed_args(list(arguments))
     if given.count < 0:
         raise FssegError(f"compare: --count {given.count}: a number from 0 on is needed.")
@@ -36,8 +40,31 @@ def run(arguments: Sequence[str]) -> int:
         with folders.result_folder(out) as part:
             (part / "compare.txt").write_text(f"{text}\n")
             (part / "compare.json").write_text(as_json(comparison, given.tests))
+            drawn = _draw(comparison, part, given.count, given.root)
         print(f"\n  numbers   {out}/compare.json")
+        print(f"  pictures  {out}/differences.png" if drawn is None else f"  no pictures: {drawn}")
     return 0
+
+
+def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) -> str | None:
+    """The episodes that differ most, A's prediction beside B's; returns why, where they cannot be drawn."""
+    replays: dict[Path, Replay] = {}
+    sections: list[tuple[str, list[Panel]]] = []
+    try:
+        for pair in comparison.episodes[:count]:
+            print(f"drawing episode {len(sections) + 1} of {count}", file=sys.stderr, flush=True)
+            for result in pair.results:
+                if result.folder not in replays:
+                    replays[result.folder] = Replay(result.folder, root)
+            panels = [replays[result.folder].panel(pair.run, pair.episode) for result in pair.results]
+            values = f"A {pair.first:.0f}, B {pair.second:.0f}"
+            sections.append((f"fold {pair.fold}, run {pair.run}, episode {pair.episode}: {values}", panels))
+    except FssegError as error:
+        return str(error)
+    if not sections:
+        return "--count 0"
+    draw_sections(sections, columns=2).save(folder / "differences.png")
+    return None
 
 
 def as_json(comparison: Comparison, tests: Sequence[Path]) -> str:

@@ -13,14 +13,15 @@ from typing import Any
 from jinja2 import Environment
 
 from fsseg.benchmark.formats import as_html_part
+from fsseg.benchmark.intervals import METRICS, interval, replicates
 from fsseg.benchmark.results import Result, find_results
-from fsseg.benchmark.tables import ClassScore, number
+from fsseg.benchmark.tables import number
 from fsseg.charts import Curve, draw_class_iou, draw_curves, draw_size_iou
 from fsseg.cli import curves, folders, look
 from fsseg.cli.options import Options
 from fsseg.cli.replay import Replay
 from fsseg.cli.resume import FINISHED
-from fsseg.cli.table import make_grids
+from fsseg.cli.table import class_lines, make_grids
 from fsseg.errors import FssegError
 
 _SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
@@ -57,17 +58,17 @@ def make_page(run: Path, results: Sequence[Result], root: str | None, quick: boo
         root: folder of the data set, where it has moved.
         quick: draw only what rows and logs give; no method is built.
     """
-    tested = results[0].tested
+    tested, several = results[0].tested, len(results) > 1
     with tempfile.TemporaryDirectory() as made:
         trainings = _trainings(run)
         drawn, caption = _draw_curves(trainings, Path(made))
         pictures, notes = _pictures(results, Path(made), root, quick)
-        template = Environment(autoescape=True).from_string(files("fsseg.cli").joinpath("page.html").read_text())
+        template = Environment(autoescape=True).from_string(files("fsseg.cli").joinpath("report.html").read_text())
         return template.render(
             title=f"{tested.setting.method}, {tested.setting.encoder}: {tested.setting.dataset}",
-            what=f"{len(results)} test{'s' if len(results) > 1 else ''} in {run.name}, made by fsseg",
+            what=f"{len(results)} test{'s' if several else ''} in {run.name}, made by fsseg",
             sections=[name for name in _SECTIONS if drawn or name != "training"],
-            tables=[as_html_part(grid, intervals=True) for grid in make_grids(results, None, intervals=True)],
+            tables=[as_html_part(grid) for grid in make_grids(results, None, intervals=False)] if several else [],
             tests=[_test(run, result) for result in results] if len(results) <= 4 else [],
             curves=drawn,
             curves_caption=caption,
@@ -109,13 +110,10 @@ def _pictures(
 ) -> tuple[list[dict[str, str]], list[str]]:
     """Charts from rows, then episodes: drawn anew where method and data are there, those of the test otherwise."""
     found, notes = [], []
-    lines: dict[str, list[ClassScore]] = {}
-    for result in results:
-        shots = f"{result.tested.setting.shot}-shot {result.tested.setting.annotation}"
-        lines.setdefault(shots, []).extend(result.table.classes)
-    if len({result.tested.seed for result in results}) == 1:
-        draw_class_iou(lines, made / "classes.png")
-        found.append(_picture(made / "classes.png", "IoU of each class; whiskers: standard deviation over runs"))
+    draw_class_iou(class_lines(results), made / "classes.png")
+    seed = min(result.tested.seed for result in results)
+    caption = f"IoU of each class, seed {seed}; whiskers: standard deviation over runs"
+    found.append(_picture(made / "classes.png", caption))
     draw_size_iou([row for result in results for row in result.rows], made / "sizes.png")
     found.append(_picture(made / "sizes.png", "IoU against the size of the object, a point per query, and pooled"))
     for result in results[:_LOOKED_AT]:
@@ -142,8 +140,11 @@ def _test(run: Path, result: Result) -> dict[str, Any]:
          "percent": 0 if line.iou.mean != line.iou.mean else round(line.iou.mean)}
         for line in table.classes
     ]  # fmt: skip
-    notes = [table.published_line(metric) for metric in ("mean-IoU", "binary-IoU")]
-    said = [f"{metric}: {line}" for metric, line in zip(("mean-IoU", "binary-IoU"), notes, strict=True)]
+    said = []
+    for metric in METRICS:
+        low, high = interval(replicates([result], metric))
+        spread = f"95 % bootstrap interval over episodes {low:.1f} to {high:.1f}"
+        said.append(f"{metric}: {spread}; {table.published_line(metric)}")
     return {
         "name": str(result.folder.relative_to(run)) if result.folder != run else run.name,
         "what": f"{result.tested.what}, {result.tested.checkpoint}",

@@ -6,7 +6,9 @@ from pathlib import Path
 from fsseg.benchmark.formats import ENDINGS, FORMATS
 from fsseg.benchmark.grids import Grid, make_class_grid, make_grid
 from fsseg.benchmark.papers import LAYOUTS, own_layout
-from fsseg.benchmark.results import Result, find_results
+from fsseg.benchmark.results import Result, find_results, series
+from fsseg.benchmark.tables import ClassScore
+from fsseg.charts import draw_class_iou, draw_size_iou
 from fsseg.cli import folders
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
@@ -46,8 +48,40 @@ def run(arguments: Sequence[str]) -> int:
     else:
         folders.make(given.out.parent)
         folders.write_whole(given.out, text)
-        print(f"table {given.out}")
+        print(f"  table     {given.out}")
+    if given.picture:
+        _draw(results, given.picture)
     return 0
+
+
+def _draw(results: Sequence[Result], path: Path) -> None:
+    """IoU per class, a colour for each method and number of shots, and beside it IoU against object size.
+
+    Raises:
+        FssegError: it cannot be written.
+    """
+    sizes = path.with_name(f"{path.stem}_sizes{path.suffix}")
+    try:
+        folders.make(path.parent)
+        draw_class_iou(class_lines(results), path)
+        draw_size_iou([row for result in results for row in result.rows], sizes)
+    except (OSError, ValueError) as error:
+        raise FssegError(f"--picture {path} cannot be written: {error}.") from error
+    print(f"  pictures  {path}  {sizes}")
+
+
+def class_lines(results: Sequence[Result]) -> dict[str, list[ClassScore]]:
+    """IoU of the classes by method, shots and annotation; of the first seed, so that whiskers are over runs."""
+    lines: dict[str, list[ClassScore]] = {}
+    for of in series(results):
+        first = min(result.tested.seed for result in of.results)
+        for result in of.results:
+            setting = result.tested.setting
+            weak = "" if setting.annotation == "mask" else f", {setting.annotation}"
+            if result.tested.seed == first:
+                name = f"{setting.method}, {setting.shot}-shot{weak}"
+                lines.setdefault(name, []).extend(result.table.classes)
+    return lines
 
 
 def make_grids(results: Sequence[Result], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
