@@ -66,7 +66,11 @@ def test_yaml_block_is_yaml(text):
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in commands() if not any(words in c for words in ("--ckpt_path", "--model.method.help", "fsseg data"))],
+    [
+        c
+        for c in commands()
+        if not any(words in c for words in ("--ckpt_path", "--model.method.help", "fsseg data", "fsseg sweep"))
+    ],
 )
 def test_command_parses(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -109,6 +113,15 @@ def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
     assert re.search(
         "is no VOCdevkit|no such folder|is missing|has no folder|is no tree of COCO|cannot be reached", said
     ), said
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("fsseg sweep")])
+def test_sweep_command_parses(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = [word for word in shlex.split(command)[1:] if word != "--dry-run"]
+    code, said = main([*arguments, "--dry-run"]), capsys.readouterr().err
+    assert code == (2 if "DIR" in command else 0), said
+    assert code == 0 or "--data.root DIR: no such folder" in said
 
 
 def test_links_lead_somewhere():
