@@ -12,7 +12,7 @@ cross() { fsseg benchmark --workers "$workers" "${@:2}" --out "$out/$1"; }
 cross panet "${panet[@]}" --shots 1 5 --seeds 0 1
 cross panet "${panet[@]}" --shots 1 5 --annotations scribble box
 cross panet_init "${panet[@]}" --shots 1 5 --untrained
-cross panet_without_par "${panet[@]}" --model.method.align false --shots 1 5 --seeds 0 1
+cross panet_without_par "${panet[@]}" --model.method.align false --shots 1 5
 cross panet_2way "${panet[@]}" --data.way 2 --data.batch_size 4 --shots 1 5
 cross sgone "${panet[@]}" --model.method SGOne --shots 1 5 --train_shot 1
 heads() { # name, base experiment, other files and options

@@ -1,4 +1,4 @@
-"""Episodes and predictions as pictures; the only file that draws."""
+"""Episodes and predictions as pictures."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from fsseg.episode import BACKGROUND, IGNORE, Batch
 
 # Okabe and Ito's colours, told apart by colour-blind people too; one per way.
 COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
-_SIDE, _GAP, _ARROW, _TEXT = 192, 8, 36, 20  # pixels of a tile, between tiles, before the query, of a line of text
+SIDE, GAP, TEXT = 192, 8, 20  # pixels of a tile, between tiles, of a line of text
+_ARROW, _HEAD = 36, 28  # pixels before the query, of a heading
 _DARK = (40, 40, 60)  # scribbles of the background
 _OPEN = 0.6  # share of a support that is open; more than that, it is scribbled on
 _SHOTS = 5  # supports shown per way
@@ -83,66 +84,107 @@ def panel_of(
     )
 
 
+def percent(intersection: Tensor, union: Tensor, b: int, q: int) -> tuple[float, ...]:
+    """IoU of each way on a query, in percent.
+
+    Args:
+        intersection: pixel counts ``B Q L``, background first.
+        union: likewise.
+        b: place of the episode.
+        q: place of its query.
+    """
+    pairs = zip(intersection[b, q, 1:].tolist(), union[b, q, 1:].tolist(), strict=True)
+    return tuple(100 * above / below if below else float("nan") for above, below in pairs)
+
+
 def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
     """A sheet of episodes: supports with masks, the query with its truth, the query in grey with the prediction."""
-    tiles = [_draw_episode(panel) for panel in panels]
-    width = max(tile.width for tile in tiles) + 3 * _GAP
-    columns = 2 if width < _WIDE and len(tiles) > 1 else 1
-    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    height = tiles[0].height + _GAP
-    sheet = PIL.Image.new("RGB", (columns * width, len(rows) * height + _TEXT + _GAP), "white")
-    draw = PIL.ImageDraw.Draw(sheet)
+    return draw_sections([("", panels)], columns=2)
+
+
+def draw_sections(sections: Sequence[tuple[str, Sequence[Panel]]], columns: int = 3) -> PIL.Image.Image:
+    """A sheet of episodes in sections.
+
+    Args:
+        sections: heading and episodes of each; no heading where it is empty.
+        columns: episodes in a row, where they are narrow.
+    """
+    panels = [panel for _, section in sections for panel in section]
     filled = ", prediction filled" if any(panel.prediction is not None for panel in panels) else ""
     weak = any(_is_weak(mask) for panel in panels for mask in panel.support_mask.flatten(0, 1))
     support = (
         "support: scribbles, of the class in its colour, of the background dark" if weak else "support: mask outlined"
     )
     legend = f"{support}   query: truth outlined{filled}   pale: ignored"
-    draw.text((_GAP, _GAP // 2), legend, fill=(70, 70, 70), font=_font(12))
-    for r, row in enumerate(rows):
-        for c, tile in enumerate(row):
-            sheet.paste(tile, (_GAP + c * width, _TEXT + _GAP + r * height))
-    return sheet
+    return sheet(
+        [(heading, [_draw_episode(panel) for panel in section]) for heading, section in sections], legend, columns
+    )
+
+
+def sheet(sections: Sequence[tuple[str, Sequence[PIL.Image.Image]]], legend: str, columns: int) -> PIL.Image.Image:
+    """Drawings of one size per section, below each other where they are wide.
+
+    Args:
+        sections: heading and drawings of each; no heading where it is empty.
+        legend: what stands above all.
+        columns: drawings in a row, where they are narrow.
+    """
+    every = [drawing for _, drawings in sections for drawing in drawings]
+    width = max(drawing.width for drawing in every) + 3 * GAP
+    columns = min(columns, max(len(drawings) for _, drawings in sections)) if width < _WIDE else 1
+    heights = [-(-len(d) // columns) * (max(x.height for x in d) + GAP) + bool(h) * _HEAD for h, d in sections]
+    picture = PIL.Image.new("RGB", (columns * width, sum(heights) + TEXT + GAP), "white")
+    draw, top = PIL.ImageDraw.Draw(picture), TEXT + GAP
+    draw.text((GAP, GAP // 2), legend, fill=(70, 70, 70), font=font(12))
+    for (heading, drawings), height in zip(sections, heights, strict=True):
+        if heading:
+            draw.text((GAP, top), heading, fill=(20, 20, 20), font=font(16))
+        for i, drawing in enumerate(drawings):
+            row, column = divmod(i, columns)
+            place = (GAP + column * width, top + bool(heading) * _HEAD + row * (drawing.height + GAP))
+            picture.paste(drawing, place)
+        top += height
+    return picture
 
 
 def _draw_episode(panel: Panel) -> PIL.Image.Image:
     way, shot = panel.support_mask.shape[:2]
     shown = min(shot, _SHOTS)
     queries = 1 if panel.prediction is None else 2
-    width = way * shown * (_SIDE + _GAP) + _ARROW + queries * (_SIDE + _GAP)
-    row = PIL.Image.new("RGB", (width, _SIDE + 2 * _TEXT), "white")
+    width = way * shown * (SIDE + GAP) + _ARROW + queries * (SIDE + GAP)
+    row = PIL.Image.new("RGB", (width, SIDE + 2 * TEXT), "white")
     draw, left = PIL.ImageDraw.Draw(row), 0
     for n in range(way):
         for k in range(shown):
             mask = panel.support_mask[n, k]
             own = mask.where((mask == n + 1) | (mask == IGNORE), 0)
-            draw_support = _scribbled if _is_weak(mask) else _tile
+            draw_support = _scribbled if _is_weak(mask) else tile
             row.paste(draw_support(panel.support_image[n, k], own, own * 0), (left, 0))
             if k == 0:
                 more = f", {shown} of {shot} shown" if shot > shown else ""
-                _caption(draw, left, f"support: {panel.names[n]}{more}", COLOURS[n % len(COLOURS)])
-            left += _SIDE + _GAP
-    middle = _SIDE // 2
-    draw.line((left, middle, left + _ARROW - _GAP - 6, middle), fill=(90, 90, 90), width=3)
-    tip = left + _ARROW - _GAP
+                caption(draw, left, f"support: {panel.names[n]}{more}", COLOURS[n % len(COLOURS)])
+            left += SIDE + GAP
+    middle = SIDE // 2
+    draw.line((left, middle, left + _ARROW - GAP - 6, middle), fill=(90, 90, 90), width=3)
+    tip = left + _ARROW - GAP
     draw.polygon([(tip, middle), (tip - 9, middle - 6), (tip - 9, middle + 6)], fill=(90, 90, 90))
     left += _ARROW
-    row.paste(_tile(panel.query_image, panel.query_mask, panel.query_mask * 0), (left, 0))
-    _caption(draw, left, _short(draw, f"query {panel.query}".rstrip(), ": truth", _SIDE), (70, 70, 70))
+    row.paste(tile(panel.query_image, panel.query_mask, panel.query_mask * 0), (left, 0))
+    caption(draw, left, short(draw, f"query {panel.query}".rstrip(), ": truth", SIDE), (70, 70, 70))
     if panel.prediction is None:
         return row
-    left += _SIDE + _GAP
-    row.paste(_tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
+    left += SIDE + GAP
+    row.paste(tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
     for n, (name, iou) in enumerate(zip(panel.names, panel.iou, strict=True)):
         value = f"  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}"
-        text = _short(draw, name, value, _SIDE // way)
-        _caption(draw, left + n * (_SIDE // way), text, COLOURS[n % len(COLOURS)])
+        text = short(draw, name, value, SIDE // way)
+        caption(draw, left + n * (SIDE // way), text, COLOURS[n % len(COLOURS)])
     return row
 
 
-def _short(draw: PIL.ImageDraw.ImageDraw, name: str, value: str, width: int) -> str:
+def short(draw: PIL.ImageDraw.ImageDraw, name: str, value: str, width: int) -> str:
     """A name and what is said of it, the name cut to what fits."""
-    while len(name) > 2 and draw.textlength(name + value, font=_font(13)) > width - 18:
+    while len(name) > 2 and draw.textlength(name + value, font=font(13)) > width - 18:
         name = name[:-2] + "."
     return name + value
 
@@ -156,14 +198,14 @@ def _scribbled(image: Tensor, labels: Tensor, _: Tensor) -> PIL.Image.Image:
     """An image with the lines and points that mark it, as a square; what they leave open is as it is."""
     pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
     for label in torch.unique(labels[labels != IGNORE]).tolist():
-        marked = F.adaptive_max_pool2d((labels == label).float()[None, None], (_SIDE, _SIDE))
+        marked = F.adaptive_max_pool2d((labels == label).float()[None, None], (SIDE, SIDE))
         line, rim = (F.max_pool2d(marked, side, 1, side // 2)[0, 0].cpu().numpy() > 0 for side in (3, 5))
         pixels[rim] = (255, 255, 255)
         pixels[line] = _DARK if label == BACKGROUND else _colour(int(label))
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
+def tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
     """An image with one label map outlined and another one filled, as a square."""
     pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
     outline = _resize(outlined[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
@@ -176,7 +218,7 @@ def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
     ignored = outline == IGNORE
     pixels[ignored] = 0.4 * pixels[ignored] + 0.6 * 255
     for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]).tolist():
-        edge, around = _edges(outline == label)
+        edge, around = edges(outline == label)
         pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any picture
         pixels[edge] = _colour(int(label))
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
@@ -184,10 +226,10 @@ def _tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
 
 def _resize(image: Tensor, mode: str) -> Tensor:
     antialias = mode == "bilinear"
-    return F.interpolate(image, size=(_SIDE, _SIDE), mode=mode, antialias=antialias)
+    return F.interpolate(image, size=(SIDE, SIDE), mode=mode, antialias=antialias)
 
 
-def _edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """The inner edge of a region, two pixels wide, and one pixel around the region."""
     inside = torch.from_numpy(region)[None, None].float()
     eroded = -F.max_pool2d(-inside, 5, stride=1, padding=2)
@@ -199,10 +241,12 @@ def _colour(label: int) -> tuple[int, int, int]:
     return COLOURS[(label - 1) % len(COLOURS)]
 
 
-def _caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, colour: tuple[int, int, int]) -> None:
-    draw.rectangle((left, _SIDE + 5, left + 9, _SIDE + 14), fill=colour)
-    draw.text((left + 14, _SIDE + 2), text, fill=(40, 40, 40), font=_font(13))
+def caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, colour: tuple[int, int, int], top: int = 0) -> None:
+    """A text below a tile, behind a square of a colour."""
+    draw.rectangle((left, top + SIDE + 5, left + 9, top + SIDE + 14), fill=colour)
+    draw.text((left + 14, top + SIDE + 2), text, fill=(40, 40, 40), font=font(13))
 
 
-def _font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+def font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    """The font of all pictures."""
     return PIL.ImageFont.load_default(size)

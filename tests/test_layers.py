@@ -27,7 +27,8 @@ ALLOWED = {
     "pictures": ("episode",),
     "jobs": ("jobs",),
     "sweep": (),
-    "charts": ("data", "protocol"),
+    "heatmaps": ("episode", "pictures"),
+    "charts": ("benchmark", "data", "episode", "protocol"),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
         "",
@@ -40,6 +41,7 @@ ALLOWED = {
         "methods",
         "metrics",
         "pictures",
+        "heatmaps",
         "prepare",
         "charts",
         "jobs",

@@ -137,7 +137,7 @@ ul { color: #555; max-width: 70em }
 </body></html>
 """
 _TABLE = """<h2>{{ title }}</h2>
-<table><thead>
+<table class="grid"><thead>
 <tr><th></th><th></th>
 {%- for name, count in groups %}<th colspan="{{ count }}" style="text-align:center">{{ name }}</th>{% endfor %}</tr>
 <tr><th>method</th><th></th>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>

@@ -85,12 +85,11 @@ def make_grid(layout: Layout, results: Sequence[Result], intervals: bool = True,
     for line in layout.lines:
         own = [of for of in found if _matches(layout, line, of)]
         lines += _published_line(layout, line)
-        for of in own:
-            ours = _our_line(layout, line, of, intervals)
-            if any(ours.cells):
-                used.append(of)
-                lines += [ours, *_difference_line(layout, line, ours)]
-        if line.ours and layout.source and not any(of in used for of in own):
+        shown = [ours for of in own if any((ours := _our_line(layout, line, of, intervals)).cells)]
+        for ours in shown:
+            lines += [ours, *_difference_line(layout, line, ours)]
+        used += [ours.of for ours in shown if ours.of]
+        if line.ours and layout.source and not shown:
             lines.append(GridLine(line, "ours", "not run", (None,) * len(layout.columns)))
     for line in layout.later if later else ():
         lines += _published_line(layout, line, "published later")

@@ -97,9 +97,9 @@ def read_rows(path: Path) -> list[Row]:
         FssegError: no rows of ours.
     """
     try:
-        with path.open(newline="") as file:
-            header, *lines = csv.reader(file)
-        if header[: len(_FIELDS)] != _FIELDS:
+        text = path.read_text()
+        header, *lines = csv.reader(text.splitlines())
+        if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
             raise ValueError
         return [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError) as error:

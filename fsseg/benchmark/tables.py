@@ -80,6 +80,7 @@ class Tested:
         trained_shot: shots of the training's episodes; None for an untrained one.
         training: digest of the recipe: method, optimiser, schedule, data and steps, without fold, shots and seed.
         folds: of the data set, all of which a mean over folds needs.
+        ckpt_path: the whole path of the checkpoint's file; None where there was none.
     """
 
     setting: Setting
@@ -95,6 +96,7 @@ class Tested:
     trained_shot: int | None = None
     training: str = ""
     folds: int = 4
+    ckpt_path: str | None = None
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def as_json(table: Table) -> str:
         "trained_shot": tested.trained_shot,
         "training": tested.training,
         "checkpoint": tested.checkpoint,
+        "ckpt_path": tested.ckpt_path,
         "selection": tested.selection,
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "pairs": tested.pairs,

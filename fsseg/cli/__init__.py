@@ -53,7 +53,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in COMMANDS:
         known = [*COMMANDS, *DATA_COMMANDS]
         raise FssegError(f"no command {command!r}.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
-    if {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(arguments) or (command in OTHERS and len(arguments) == 1):
         print(command_help(command))
         return 0
     if command in OTHERS:

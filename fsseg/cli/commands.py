@@ -147,13 +147,14 @@ class Runs(Commands):
             names = ", ".join(self.datamodule.dataset.class_name(c) for c in left)
             what = f"of {names}" if len(left) < len(self.datamodule.validated) else "at all"
             print(f"note: no validation {what}: too few val images.", file=sys.stderr)
+        resumed = self.card["step"] if self.card else 0
         leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
         with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
             if leader and not fast:
                 folders.make(self.folder)
                 folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
             try:
-                with finishing(self.folder, self.trainer, lambda: not self.last.interrupted):
+                with finishing(self.folder, self.trainer, resumed, lambda: not self.last.interrupted):
                     if not self.at_end:
                         with opened(self.trainer.loggers, self.trainer, self.folder):
                             super()._run_subcommand("fit")
@@ -161,7 +162,7 @@ class Runs(Commands):
                 if not (self.last.interrupted and self.last.path.is_file()):
                     raise
         if leader and self.last.path.is_file():
-            step = self.card["step"] if self.card and self.at_end else self.trainer.global_step
+            step = max(resumed, self.trainer.global_step)
             done, following = ("stopped at", "fit") if self.last.interrupted else ("trained to", "test")
             print(f"\n{done} step {step:,}: {self.last.path}")
             print(f"next: fsseg {following} --ckpt_path {self.last.path}")

@@ -11,10 +11,18 @@ COMMANDS = {
     "fit": "train a method",
     "validate": "a checkpoint on base classes",
     "test": "benchmark a checkpoint on novel classes",
-    "benchmark": "all folds, shots and seeds of an experiment",
-    "table": "tables like the papers', from tests",
-    "sweep": "many trainings of one experiment, compared",
-    "compare": "two tests, paired over the same episodes",
+    "benchmark": "all folds, shots and seeds",
+    "table": "tables like the papers'",
+    "sweep": "many trainings, compared",
+    "compare": "two tests on the same episodes",
+    "report": "one page with all of a run",
+    "look": "pictures of a finished test",
+    "curves": "training curves of several runs",
+    "distance": "how far supports and queries lie apart",
+}
+_TEST_FOLDER = {
+    "TEST_FOLDER": "that `fsseg test` wrote; its checkpoint and data are needed too",
+    "--data.root DIR": "folder of the data set, where it has moved",
 }
 # Commands that are no experiments: module `fsseg.cli.<command>`, with options of its own.
 OTHERS: dict[str, dict[str, str]] = {
@@ -57,6 +65,23 @@ OTHERS: dict[str, dict[str, str]] = {
         "--out DIR": "the episodes where they differ most, as pictures, and the numbers as JSON",
         "--count N": "episodes that are drawn (6)",
     },
+    "report": {
+        "RUN": "folder of a training, a test or a benchmark",
+        "--out FILE": "page to write (RUN/report.html)",
+        "--quick": "without building methods again: charts of rows and logs, episodes as the test drew them",
+        "--data.root DIR": "folder of the data set, where it has moved",
+    },
+    "look": {
+        **_TEST_FOLDER,
+        "--count N": "best, median and worst episodes, each so many (3)",
+        "--out DIR": "where pictures go (default: look/ in the test's folder)",
+    },
+    "distance": _TEST_FOLDER,
+    "curves": {
+        "RUN ...": "folders of `fsseg fit`, with Lightning's logs in them",
+        "--out FILE": "picture to write (curves.png)",
+        "--metric NAME ...": "what to draw (train/segmentation where all runs have it, else train/loss; val/mean_iou)",
+    },
 }
 
 DATA_COMMANDS = {
@@ -71,10 +96,14 @@ _EXAMPLES = {
     "fit": "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR",
     "validate": "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
     "test": "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt",
-    "benchmark": "fsseg benchmark --config experiments/panet_shapes_1shot.yaml --shots 1 5 --seeds 0 1 2",
+    "benchmark": "fsseg benchmark --config experiments/panet_shapes_1shot.yaml --shots 1 5",
     "table": "fsseg table runs/panet_shapes_1shot --like panet-table1",
     "sweep": "fsseg sweep experiments/sweeps/quickstart.yaml --local",
     "compare": "fsseg compare runs/a/fold0/test runs/b/fold0/test",
+    "report": "fsseg report runs/quickstart/fold0",
+    "look": "fsseg look runs/quickstart/fold0/test",
+    "distance": "fsseg distance runs/quickstart/fold0/test",
+    "curves": "fsseg curves runs/with_par runs/without_par --out curves.png",
     "data prepare": "fsseg data prepare pascal --root DIR",
     "data verify": "fsseg data verify coco --root DIR --report report.json",
     "data info": "fsseg data info folder --root DIR --out info.png",

@@ -19,8 +19,7 @@ from fsseg.data import Dataset, EpisodeData
 from fsseg.data.episode_list import as_text as as_list
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch, Episode
-from fsseg.metrics import Counts
-from fsseg.pictures import Panel, draw_episodes, panel_of
+from fsseg.pictures import Panel, draw_episodes, panel_of, percent
 from fsseg.task import Task, TestOutput
 
 _PICTURES, _PER_CLASS = 10, 2
@@ -119,14 +118,8 @@ class Report(Callback):
 
 def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
     """Episode ``b`` of a batch with what was predicted, to be drawn."""
-    names = dataset.class_name, dataset.image_name
-    return panel_of(batch, b, 0, *names, outputs.prediction, _percent(outputs.counts, b))
-
-
-def _percent(counts: Counts, b: int) -> tuple[float, ...]:
-    """IoU of each way on the first query of an episode."""
-    pairs = zip(counts.intersection[b, 0, 1:].tolist(), counts.union[b, 0, 1:].tolist(), strict=True)
-    return tuple(100 * above / below if below else float("nan") for above, below in pairs)
+    iou = percent(outputs.counts.intersection, outputs.counts.union, b, 0)
+    return panel_of(batch, b, 0, dataset.class_name, dataset.image_name, outputs.prediction, iou)
 
 
 def describe(
@@ -170,6 +163,7 @@ def describe(
         trained["data"]["shot"] if trained else None,
         recipe(trained) if trained else "",
         data.dataset.folds,
+        str(Path(ckpt_path).resolve()) if ckpt_path and card else None,
     )
 
 

@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -61,19 +61,20 @@ def _begin_anew(folder: Path) -> None:
 
 
 @contextmanager
-def finishing(folder: Path, trainer: Any, ended: Any) -> Iterator[None]:
+def finishing(folder: Path, trainer: Any, step: int, ended: Callable[[], bool]) -> Iterator[None]:
     """Write that a training is finished, where it is, and what it ran on.
 
     Args:
         folder: of the run.
         trainer: Lightning's.
+        step: where it goes on.
         ended: whether the training reached its end, asked afterwards.
     """
-    begun, step = time.time(), trainer.global_step
+    begun = time.time()
     yield
     if trainer.is_global_zero and not trainer.fast_dev_run and ended():
         seconds = round(time.time() - begun, 1)
-        done = {"steps": trainer.global_step, "seconds": seconds, "resumed_at": step, **environment(trainer)}
+        done = {"steps": max(trainer.global_step, step), "seconds": seconds, "resumed_at": step, **environment(trainer)}
         folders.write_whole(folder / FINISHED, json.dumps(done, indent=2) + "\n")
 
 

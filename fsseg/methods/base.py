@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import cross_entropy, upsample
+from fsseg.ops.em import PrototypeMixture, Prototypes
 from fsseg.ops.ways import merge_ways
 
 
@@ -18,6 +19,21 @@ class Features(NamedTuple):
 
     support: Float[Tensor, "B N K C hs ws"]
     query: Float[Tensor, "B Q C h w"]
+
+
+class Look(NamedTuple):
+    """What a method's prototypes see, way by way, for pictures. ``D`` prototypes: those of the way, then of background.
+
+    Attributes:
+        probability: of each prototype on the queries; over all of a softmax they are 1.
+        region: the prototype that each cell of a support belongs to, among those of its side; -1 where the cell is on
+            neither side, e.g. ignored.
+        foreground: how many of the ``D`` are the way's.
+    """
+
+    probability: Float[Tensor, "B N Q D h w"]
+    region: Int[Tensor, "B N K hs ws"]
+    foreground: int
 
 
 class Method(nn.Module, ABC):
@@ -91,6 +107,10 @@ class Method(nn.Module, ABC):
             for q, (h, w) in enumerate(queries):
                 canvas[b, q, :, :h, :w] = upsample(logits[b, q].float(), (h, w), self.align_corners)
         return canvas
+
+    def look(self, batch: Batch) -> Look | None:
+        """What the prototypes see, for pictures; None for a method that has no prototypes to show."""
+        return None
 
     def at_pixels(self, logits: Float[Tensor, "*b L h w"], batch: Batch) -> Float[Tensor, "*b L H W"]:
         """Logits, in float32, at the resolution of the query masks."""
@@ -178,13 +198,36 @@ class BinaryMethod(Method):
 
     def _run(self, support_feature: Tensor, support_mask: Tensor, query_feature: Tensor) -> list[Tensor]:
         """Logits ``BNQ 2 u v`` of each stage."""
-        way, queries = support_mask.shape[1], query_feature.shape[1]
-        foreground = support_mask == _labels(way, support_mask).view(-1, 1, 1, 1)
-        background = ~foreground & (support_mask != IGNORE)
-        masks = (mask.flatten(0, 1).float() for mask in (foreground, background))
-        learnt = self.learn(support_feature.flatten(0, 1), *masks)
-        query = query_feature.unsqueeze(1).expand(-1, way, -1, -1, -1, -1).flatten(0, 2)
-        return self.stages(tuple(part.repeat_interleave(queries, 0) for part in learnt), query)
+        learnt = self.learn(support_feature.flatten(0, 1), *_sides(support_mask))
+        each = tuple(part.repeat_interleave(query_feature.shape[1], 0) for part in learnt)
+        return self.stages(each, _per_way(query_feature, support_mask.shape[1]))
+
+    def _look(self, batch: Batch, mixture: PrototypeMixture) -> Look:
+        """`look` of a method where the last that `learn` gives are the prototypes of a mixture."""
+        support, query = self.features(batch)
+        foreground, background = _sides(batch.support_mask)
+        cells = support.flatten(0, 1)
+        prototypes = Prototypes(*self.learn(cells, foreground, background)[-2:])
+        region = mixture.regions(cells, foreground, background, prototypes)
+        (episodes, way), queries = support.shape[:2], query.shape[1]
+        each = Prototypes(*(means.repeat_interleave(queries, 0) for means in prototypes))
+        probability = mixture.component_probability(_per_way(query, way), each)
+        return Look(
+            probability.unflatten(0, (episodes, way, queries)),
+            region.unflatten(0, (episodes, way)),
+            prototypes.foreground.shape[1],
+        )
+
+
+def _sides(support_mask: Integer[Tensor, "B N K H W"]) -> tuple[Float[Tensor, "M K H W"], Float[Tensor, "M K H W"]]:
+    """Pixels of each run's foreground, and of its background."""
+    foreground = support_mask == _labels(support_mask.shape[1], support_mask).view(-1, 1, 1, 1)
+    background = ~foreground & (support_mask != IGNORE)
+    return foreground.flatten(0, 1).float(), background.flatten(0, 1).float()
+
+
+def _per_way(query_feature: Float[Tensor, "B Q C h w"], way: int) -> Float[Tensor, "BNQ C h w"]:
+    return query_feature.unsqueeze(1).expand(-1, way, -1, -1, -1, -1).flatten(0, 2)
 
 
 def _labels(way: int, like: Tensor) -> Integer[Tensor, " N"]:

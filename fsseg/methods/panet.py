@@ -21,8 +21,8 @@ from torch import Tensor
 from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Method
-from fsseg.ops.pooling import masked_average_pool
+from fsseg.methods.base import Look, Method
+from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
 
@@ -34,6 +34,18 @@ class SupportRegions(NamedTuple):
 
     foreground: Float[Tensor, "B N K H W"]
     background: Float[Tensor, "B N K H W"]
+
+
+class Distance(NamedTuple):
+    """Euclidean distance between a way's prototype of the supports and that of the query (section 4.3).
+
+    Attributes:
+        predicted: with the query pooled under its own prediction; NaN where that lacks the way.
+        true: with the query pooled under its mask; NaN where that lacks the way.
+    """
+
+    predicted: Float[Tensor, "B N"]
+    true: Float[Tensor, "B N"]
 
 
 class PANet(Method):
@@ -120,10 +132,7 @@ class PANet(Method):
     ) -> Float[Tensor, ""]:
         """Segment the supports by the prototypes of the predicted query (section 3.4, eq. 5 to 7)."""
         way, shot = support_feature.shape[1:3]
-        labels = torch.arange(1 + way, device=logits.device)
-        predicted = (logits.argmax(2, keepdim=True) == labels.view(-1, 1, 1)).float()  # B Q L h w
-        cells = predicted.sum((1, 3, 4))  # B L
-        query_prototypes = torch.einsum("bqchw,bqlhw->blc", query_feature, predicted) / (cells.unsqueeze(-1) + EPS)
+        query_prototypes, cells = self.query_prototypes(query_feature, logits)
         background = query_prototypes[:, :1].expand(-1, way, -1)
         pairs = torch.stack([background, query_prototypes[:, 1:]], dim=2)  # B N 2 C
         support_logits = self.scale * cosine_similarity(support_feature, pairs.unsqueeze(2))
@@ -134,3 +143,49 @@ class PANet(Method):
         losses = cross_entropy_per_image(upsample(support_logits, (height, width)), target)  # B N K
         present = (cells[:, 1:] > 0).unsqueeze(-1)
         return losses.where(present, 0).sum((1, 2)).mean() / (way * shot)
+
+    def query_prototypes(
+        self, query_feature: Float[Tensor, "B Q C h w"], logits: Float[Tensor, "B Q L h w"]
+    ) -> tuple[Float[Tensor, "B L C"], Float[Tensor, "B L"]]:
+        """Prototypes of the queries under their own prediction, at feature resolution (section 3.4), and its cells."""
+        labels = torch.arange(logits.shape[2], device=logits.device)
+        predicted = (logits.argmax(2, keepdim=True) == labels.view(-1, 1, 1)).float()  # B Q L h w
+        cells = predicted.sum((1, 3, 4))
+        return torch.einsum("bqchw,bqlhw->blc", query_feature, predicted) / (cells.unsqueeze(-1) + EPS), cells
+
+    def look(self, batch: Batch) -> Look:
+        """What each way's prototype sees, and the background's; each side of a support's mask is one region."""
+        support, query = self.features(batch)
+        sides = self.regions(batch.support_mask)
+        probability = self.segment(support, batch.support_mask, query).softmax(2)  # B Q L h w
+        pairs = [torch.stack([probability[:, :, n], probability[:, :, 0]], 2) for n in range(1, probability.shape[2])]
+        cells = (support.shape[-2], support.shape[-1])
+        inside, outside = (adjoint_weights(side, cells) for side in sides)
+        region = (inside <= outside).long().masked_fill(inside + outside == 0, -1)
+        return Look(torch.stack(pairs, 1), region, 1)
+
+    def distance(self, batch: Batch) -> Distance:
+        """How far supports and queries lie apart, which PAR is to lessen (section 4.3)."""
+        support, query = self.features(batch)
+        with full_precision(query):
+            support, query = support.float(), query.float()
+            own = self.prototypes(support, self.regions(batch.support_mask))[:, 1:]
+            predicted, cells = self.query_prototypes(query, self.segment(support, batch.support_mask, query))
+            true, pixels = self._true_prototypes(query, batch)
+        found = [(predicted[:, 1:], cells[:, 1:]), (true, pixels)]
+        return Distance(*((own - other).norm(dim=-1).where(area > 0, torch.nan) for other, area in found))
+
+    def _true_prototypes(
+        self, query_feature: Float[Tensor, "B Q C h w"], batch: Batch
+    ) -> tuple[Float[Tensor, "B N C"], Float[Tensor, "B N"]]:
+        """Prototypes of the queries under their masks, pooled as supports are, and the ways' pixels."""
+        ways = torch.arange(1, batch.classes.shape[1] + 1, device=batch.query_mask.device).view(-1, 1, 1)
+        cells = (query_feature.shape[-2], query_feature.shape[-1])
+        total = query_feature.new_zeros(*batch.classes.shape, query_feature.shape[2])
+        pixels = query_feature.new_zeros(*batch.classes.shape)
+        for b, queries in enumerate(batch.query_size.tolist()):
+            for q, (height, width) in enumerate(queries):  # without what fills masks up to the largest
+                mask = (batch.query_mask[b, q, :height, :width] == ways).float()  # N H W
+                total[b] += torch.einsum("chw,nhw->nc", query_feature[b, q], adjoint_weights(mask, cells))
+                pixels[b] += mask.sum((-2, -1))
+        return total / (pixels.unsqueeze(-1) + EPS), pixels

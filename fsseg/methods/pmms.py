@@ -21,7 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fsseg.encoders import Encoder
-from fsseg.methods.base import BinaryMethod, named
+from fsseg.episode import Batch
+from fsseg.methods.base import BinaryMethod, Look, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
 from fsseg.ops.matching import DenseComparison
@@ -93,3 +94,7 @@ class PMMs(BinaryMethod):
         matched = torch.stack(self.match(query_feature, prototypes.foreground.to(dtype))).sum(0)
         history = self.mixture.probability(query_feature, prototypes).to(dtype) if self.p_conv else None
         return [self.decoder(self.refine(matched), history)]
+
+    def look(self, batch: Batch) -> Look:
+        """What the prototypes of the mixture see (figure 6), with P-Conv and without."""
+        return self._look(batch, self.mixture)

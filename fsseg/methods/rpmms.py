@@ -25,8 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
+from fsseg.episode import Batch
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, named
+from fsseg.methods.base import BinaryMethod, Look, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
 from fsseg.ops.matching import DenseComparison
@@ -121,3 +122,7 @@ class RPMMs(BinaryMethod):
         if self.answer == "last" or (self.answer == "code" and shot == 1):
             return stages[-1]
         return torch.stack([stage.float().softmax(1) for stage in stages]).mean(0)
+
+    def look(self, batch: Batch) -> Look:
+        """What the prototypes of the last stage's mixture see."""
+        return self._look(batch, cast(PrototypeMixture, self.mixtures[-1]))

@@ -9,7 +9,7 @@ others' dies: its mean becomes the zero vector, and stays. Mixing weights are no
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from fsseg.errors import FssegError
@@ -120,13 +120,51 @@ class PrototypeMixture(nn.Module):
         if self.kernel == "vmf":
             sample = sample * weight.unsqueeze(-1)  # the weight enters the exponent too, as in the code
             for _ in range(self.rounds):
-                responsibility = (self.kappa * sample @ means.mT).softmax(-1)
-                means = _unit(_weighted_means(sample, responsibility))
+                means = _unit(_weighted_means(sample, self._kernel(sample, means).softmax(-1)))
             return means
         for _ in range(self.rounds):
-            kernel = 2 * sample @ means.mT - means.square().sum(-1).unsqueeze(-2)  # -||s - mu||^2 + ||s||^2
-            means = _weighted_means(sample, kernel.softmax(-1) * weight.unsqueeze(-1))
+            means = _weighted_means(sample, self._kernel(sample, means).softmax(-1) * weight.unsqueeze(-1))
         return means
+
+    def regions(
+        self,
+        feature: Float[Tensor, "M K C h w"],
+        foreground: Float[Tensor, "M K H W"],
+        background: Float[Tensor, "M K H W"],
+        prototypes: Prototypes,
+    ) -> Int[Tensor, "M K h w"]:
+        """The component that each support cell belongs to, of the mixture on its side of the mask, for pictures.
+
+        Args:
+            feature: of the supports.
+            foreground: weight of each pixel for the class, 0..1.
+            background: weight of each pixel for the background.
+            prototypes: see `forward`.
+
+        Returns:
+            Place among the components, those of the foreground first; -1 where less than half of a cell is on either
+            side. A foreground that half fills no cell keeps the cells that it fills most.
+        """
+        with full_precision(feature), torch.no_grad():
+            cells = (feature.shape[-2], feature.shape[-1])
+            inside, outside = mask_at_cells(foreground, cells), mask_at_cells(background, cells)
+            sample = feature.float().movedim(2, -1)  # M K h w C
+            if self.normalise_samples:
+                sample = _unit(sample)
+            region = torch.full_like(inside, -1, dtype=torch.long)
+            least = inside.flatten(1).amax(1).clamp(max=0.5).view(-1, 1, 1, 1)
+            first = 0
+            for means, chosen in zip(prototypes, (inside >= least, (outside >= 0.5) & (inside < least)), strict=True):
+                nearest = first + self._kernel(sample, means.view(len(means), 1, 1, *means.shape[1:])).argmax(-1)
+                region = nearest.where(chosen & (inside + outside > 0), region)
+                first += means.shape[1]
+            return region
+
+    def _kernel(self, sample: Float[Tensor, "*b n C"], means: Float[Tensor, "*#b P C"]) -> Float[Tensor, "*b n P"]:
+        """Logarithm of the kernel, up to what all components share."""
+        if self.kernel == "vmf":
+            return self.kappa * sample @ means.mT
+        return 2 * sample @ means.mT - means.square().sum(-1).unsqueeze(-2)  # -||s - mu||^2 + ||s||^2
 
     def component_probability(
         self, feature: Float[Tensor, "M C h w"], prototypes: Prototypes

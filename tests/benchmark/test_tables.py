@@ -184,21 +184,27 @@ def test_published_rows_are_well_formed() -> None:
         assert 0 < float(line["value"]) < 100
         assert line["annotation"] in ("mask", "scribble", "box")
         assert line["protocol"] in ("unknown", *PRESETS)
-    names = ("method", "encoder", "dataset", "way", "shot", "annotation", "metric", "fold")
+    # Where tables disagree, each says which it is.
+    names = ("method", "encoder", "dataset", "way", "shot", "annotation", "metric", "fold", "source")
     keys = [tuple(line[k] for k in names) for line in LINES]
     assert len(set(keys)) == len(keys)
+
+
+# Means that are not those of the folds beside them, as their sources print them: 60.8 for 60.725, 34.0 for 33.9.
+PRINTED_OTHERWISE = {("PFENet", "ResNet50", "PASCAL-5i", "1", "1"), ("RePRI", "ResNet50", "COCO-20i", "1", "1")}
 
 
 def test_published_folds_agree_with_their_mean() -> None:
     numbers: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for line in LINES:
         key = tuple(line[k] for k in ("method", "encoder", "dataset", "way", "shot", "annotation", "metric"))
-        numbers[key][line["fold"]] = float(line["value"])
+        numbers[key].setdefault(line["fold"], float(line["value"]))
     for key, by_fold in numbers.items():
         folds = [value for fold, value in by_fold.items() if fold != "mean"]
         if folds and "mean" in by_fold:
             assert len(folds) == 4
-            assert sum(folds) / 4 == pytest.approx(by_fold["mean"], abs=0.06), key
+            off = 0.11 if key[:5] in PRINTED_OTHERWISE else 0.06
+            assert sum(folds) / 4 == pytest.approx(by_fold["mean"], abs=off), key
 
 
 def test_a_fold_is_never_answered_with_a_mean() -> None:

@@ -53,3 +53,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["fit", *QUICKSTART, "--out", str(out)]) == 0
         patch.delenv("FSSEG_RUN_FOLDER", raising=False)
     return out / "last.ckpt"
+
+
+@pytest.fixture(scope="session")
+def finished_test(trained: Path) -> Path:
+    """Folder of a test of two runs of ten episodes."""
+    out = trained.parent / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FSSEG_RUN_FOLDER", raising=False)
+        assert main(["test", "--ckpt_path", str(trained), "--out", str(out)]) == 0
+    return out

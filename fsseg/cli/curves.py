@@ -1,0 +1,121 @@
+"""`fsseg curves`: training curves of several runs in one chart, from the CSV files of Lightning's logger."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fsseg.charts import Curve, draw_curves
+from fsseg.cli.help import did_you_mean
+from fsseg.cli.parser import Parser
+from fsseg.errors import FssegError
+
+Logged = dict[str, dict[int, float]]  # by metric and step
+_PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"
+_OTHERS = ("epoch", "step")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``curves``; returns the exit code.
+
+    Raises:
+        FssegError: an option is wrong, a folder has no logs, or none has the metric.
+    """
+    parser = Parser(allow_abbrev=False)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"))
+    parser.add_argument("--metric", type=str, nargs="+", default=None)
+    given = parser.parse_args(list(arguments))
+    logged = [read_logs(folder) for folder in given.runs]
+    metrics = choose(logged, given.metric)
+    names = distinct(given.runs)
+    charts = {
+        metric: [Curve(n, sorted(log[metric].items())) for n, log in zip(names, logged, strict=True) if metric in log]
+        for metric in metrics
+    }
+    part = given.out.with_name(f".{given.out.stem}.part{given.out.suffix}")
+    try:
+        draw_curves(charts, part)
+        part.replace(given.out)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise FssegError(f"--out {given.out} cannot be written: {reason}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"  curves    {given.out}    {', '.join(metrics)} of {', '.join(names)}")
+    return 0
+
+
+def read_logs(folder: Path) -> Logged:
+    """What a run has logged, by metric and step.
+
+    A resumed training logs into a version of its own. What the version before it logged from its first step on was
+    trained anew, and is left out.
+
+    Raises:
+        FssegError: no logs.
+    """
+    files = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    if not files:
+        raise FssegError(
+            f"{folder} has no logs/version_0/metrics.csv: the folder of a `fsseg fit` with the CSVLogger is needed."
+        )
+    logged: Logged = {}
+    for file in files:
+        rows = _rows(file)
+        first = min((int(row["step"]) for row in rows), default=None)
+        if first is not None:
+            logged = {name: {s: v for s, v in values.items() if s < first} for name, values in logged.items()}
+        for row in rows:
+            for name, value in row.items():
+                if value and name not in _OTHERS:
+                    logged.setdefault(name, {})[int(row["step"])] = float(value)
+    return logged
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """Rows of a log but for a last one that was cut off in the middle."""
+    with file.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
+    if rows and "step" not in rows[0]:
+        raise FssegError(f"{file} has no column `step`: it is no log of Lightning's CSVLogger.")
+    return [row for row in rows if row["step"]]
+
+
+def choose(logged: Sequence[Logged], asked: Sequence[str] | None) -> list[str]:
+    """Metrics to draw: what is asked for, else the segmentation loss where all runs have it, and the validation.
+
+    The total loss holds the regularisation, and two runs with and without it cannot be compared by it (PANet figure 5).
+
+    Raises:
+        FssegError: no run has one that is asked for.
+    """
+    known = sorted({name for log in logged for name in log})
+    for name in asked or ():
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise FssegError(f"--metric {name}: no run has logged it.{hint} Logged: {', '.join(known) or 'nothing'}.")
+    if asked:
+        return list(dict.fromkeys(asked))
+    loss = _PREFERRED if all(_PREFERRED in log for log in logged) else _FALLBACK
+    found = [name for name in (loss, _VAL) if name in known]
+    if not found:
+        raise FssegError(f"no run has logged {loss} or {_VAL}. Logged: {', '.join(known) or 'nothing'}.")
+    return found
+
+
+def distinct(folders: Iterable[Path]) -> list[str]:
+    """Short names that tell folders apart: the parts of their paths that differ.
+
+    Raises:
+        FssegError: one folder is there twice.
+    """
+    paths = [folder.resolve().parts for folder in folders]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise FssegError(f"{Path(*twice)} is given twice. Give each run once.")
+    if len(paths) == 1:
+        return ["/".join(paths[0][-2:]) if paths[0][-1].startswith("fold") else paths[0][-1]]
+    depth = next(d for d in range(1, max(map(len, paths)) + 1) if len({path[-d:] for path in paths}) == len(paths))
+    ends = [path[-depth:] for path in paths]
+    differing = [d for d in range(-depth, 0) if len({end[d] if -d <= len(end) else "" for end in ends}) > 1]
+    return ["/".join(end[d] for d in differing if -d <= len(end)) for end in ends]

@@ -1,0 +1,104 @@
+"""`fsseg look`: a finished test's best, median and worst episodes, and what the method's prototypes see there."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fsseg.cli import folders
+from fsseg.cli.parser import Parser
+from fsseg.cli.replay import Query, Replay
+from fsseg.errors import FssegError
+from fsseg.heatmaps import Seen, draw_probabilities, draw_regions
+from fsseg.methods import Method
+from fsseg.pictures import draw_sections
+
+_COUNT = 3
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``look``; returns the exit code.
+
+    Raises:
+        FssegError: an option is wrong, or the folder is no test that can be looked at again.
+    """
+    parser = Parser(allow_abbrev=False)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=_COUNT)
+    parser.add_argument("--out", type=Path | None, default=None)
+    parser.add_argument("--data.root", type=str | None, default=None)
+    given = parser.parse_args(list(arguments))
+    if given.count < 1:
+        raise FssegError(f"--count {given.count}: at least 1 is needed.")
+    out = folders.empty(given.out) if given.out else folders.fresh(given.folder / "look")
+    replay = Replay(given.folder, given.data.root)
+    chosen = choose(replay.queries(), given.count)
+    with folders.result_folder(out) as part:
+        names = write(replay, chosen, part)
+    for what, name in names.items():
+        print(f"  {what:15}{out / name}")
+    if len(names) == 1:
+        print(f"  {type(replay.method).__name__} has no prototypes to show.")
+    return 0
+
+
+def choose(queries: Sequence[Query], count: int) -> dict[str, list[Query]]:
+    """The best, the median and the worst queries, no image twice in a section where there are others.
+
+    Raises:
+        FssegError: no query shows a class.
+    """
+    known = sorted((query for query in queries if not np.isnan(query.iou)), key=lambda query: query.iou)
+    if not known:
+        raise FssegError("no query of this test shows a class or is predicted to: there is no IoU to choose by.")
+    middle = (len(known) - 1) / 2
+    by_middle = sorted(range(len(known)), key=lambda place: abs(place - middle))
+    orders = {"best": known[::-1], "median": [known[place] for place in by_middle], "worst": known}
+    return {name: _apart(order, count) for name, order in orders.items()}
+
+
+def _apart(order: Sequence[Query], count: int) -> list[Query]:
+    found: dict[tuple[str, tuple[int, ...]], Query] = {}
+    for query in order:
+        found.setdefault((query.image, query.classes), query)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[str, str]:
+    """Draw; returns what is in which file."""
+    print("drawing ...", file=sys.stderr, flush=True)
+    panels = [
+        (_heading(name, queries), [replay.panel(q.run, q.number, q.query) for q in queries])
+        for name, queries in chosen.items()
+    ]
+    names = {"episodes": "best_median_worst.png"}
+    draw_sections(panels).save(folder / names["episodes"])
+    if type(replay.method).look is Method.look:
+        return names
+    firsts = [(_heading(name, queries[:1]), queries[0]) for name, queries in chosen.items()]
+    seen = [seen for heading, query in firsts for seen in seen_in(replay, query, heading)]
+    names |= {"probabilities": "probabilities.png", "regions": "regions.png"}
+    draw_probabilities(seen).save(folder / names["probabilities"])
+    draw_regions(seen).save(folder / names["regions"])
+    return names
+
+
+def seen_in(replay: Replay, query: Query, heading: str) -> list[Seen]:
+    """What the prototypes of each way see of a query; empty for a method without."""
+    batch = replay.batch(query.run, query.number)
+    with replay.running():
+        look = replay.method.look(replay.on_device(batch))
+    if look is None:
+        return []
+    panel = replay.panel(query.run, query.number, query.query)
+    probability, region = look.probability[0].float().cpu(), look.region[0].cpu()
+    ways = range(len(panel.names))
+    return [Seen(heading, panel, n, probability[n, query.query], region[n], look.foreground) for n in ways]
+
+
+def _heading(name: str, queries: Sequence[Query]) -> str:
+    low, high = min(query.iou for query in queries), max(query.iou for query in queries)
+    return f"{name}: IoU {high:.0f}" if round(low) == round(high) else f"{name}: IoU {high:.0f} to {low:.0f}"

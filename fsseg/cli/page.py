@@ -1,0 +1,192 @@
+"""`fsseg report`: one page for a run, with everything in it: tables, curves, pictures, configuration, environment."""
+
+import base64
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from fsseg.benchmark.formats import as_html_part
+from fsseg.benchmark.results import Result, find_results
+from fsseg.benchmark.tables import ClassScore, number
+from fsseg.charts import Curve, draw_class_iou, draw_curves, draw_size_iou
+from fsseg.cli import curves, folders, look
+from fsseg.cli.options import Options
+from fsseg.cli.replay import Replay
+from fsseg.cli.resume import FINISHED
+from fsseg.cli.table import make_grids
+from fsseg.errors import FssegError
+
+_SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
+_LOOKED_AT = 1  # tests whose episodes are drawn anew: each builds its method and data again
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the page; returns the exit code.
+
+    Raises:
+        FssegError: an option is wrong, or the folder holds no test.
+    """
+    options = Options("report")
+    options.add_argument("run", type=Path)
+    options.add_argument("--out", type=Path, default=None)
+    options.add_argument("--data.root", dest="root", default=None)
+    options.add_argument("--quick", action="store_true")
+    given = options.parse_args(list(arguments))
+    out = given.out or given.run / "report.html"
+    results = find_results([given.run])
+    folders.make(out.parent)
+    page = make_page(given.run, results, given.root, quick=given.quick)
+    folders.write_whole(out, page)
+    print(f"  report    {out}    {len(page) / 2**20:.1f} MB, everything is in it")
+    return 0
+
+
+def make_page(run: Path, results: Sequence[Result], root: str | None, quick: bool) -> str:
+    """The page as text.
+
+    Args:
+        run: folder of a training, a test, or a benchmark.
+        results: its tests.
+        root: folder of the data set, where it has moved.
+        quick: draw only what rows and logs give; no method is built.
+    """
+    tested = results[0].tested
+    with tempfile.TemporaryDirectory() as made:
+        trainings = _trainings(run)
+        drawn, caption = _draw_curves(trainings, Path(made))
+        pictures, notes = _pictures(results, Path(made), root, quick)
+        template = Environment(autoescape=True).from_string(files("fsseg.cli").joinpath("page.html").read_text())
+        return template.render(
+            title=f"{tested.setting.method}, {tested.setting.encoder}: {tested.setting.dataset}",
+            what=f"{len(results)} test{'s' if len(results) > 1 else ''} in {run.name}, made by fsseg",
+            sections=[name for name in _SECTIONS if drawn or name != "training"],
+            tables=[as_html_part(grid, intervals=True) for grid in make_grids(results, None, intervals=True)],
+            tests=[_test(run, result) for result in results] if len(results) <= 4 else [],
+            curves=drawn,
+            curves_caption=caption,
+            pictures=pictures,
+            picture_notes=notes,
+            protocols=list(_protocols(results)),
+            configs=list(_configs(run, trainings, results)),
+            environment=_environment(trainings),
+        ) + "\n"  # fmt: skip
+
+
+def _trainings(run: Path) -> list[Path]:
+    """Folders of trainings at or below the run's, or the one that a test lies in."""
+    here = sorted({path.parent for path in run.rglob("logs/version_*")})
+    found = [path.parent for path in here]
+    return list(dict.fromkeys(found)) or [folder for folder in (run.parent,) if (folder / "logs").is_dir()]
+
+
+def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
+    """The training curves as a picture, and what they are; empty where there are none."""
+    try:
+        logged = [curves.read_logs(folder) for folder in trainings]
+        metrics = curves.choose(logged, None) if logged else []
+    except FssegError:
+        return "", ""
+    if not metrics:
+        return "", ""
+    names = curves.distinct(trainings)
+    charts = {
+        metric: [Curve(n, sorted(log[metric].items())) for n, log in zip(names, logged, strict=True) if metric in log]
+        for metric in metrics
+    }
+    draw_curves(charts, made / "curves.png")
+    return _inline(made / "curves.png"), f"{' and '.join(metrics)}; training smoothed, its raw line pale"
+
+
+def _pictures(
+    results: Sequence[Result], made: Path, root: str | None, quick: bool
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Charts from rows, then episodes: drawn anew where method and data are there, those of the test otherwise."""
+    found, notes = [], []
+    lines: dict[str, list[ClassScore]] = {}
+    for result in results:
+        shots = f"{result.tested.setting.shot}-shot {result.tested.setting.annotation}"
+        lines.setdefault(shots, []).extend(result.table.classes)
+    if len({result.tested.seed for result in results}) == 1:
+        draw_class_iou(lines, made / "classes.png")
+        found.append(_picture(made / "classes.png", "IoU of each class; whiskers: standard deviation over runs"))
+    draw_size_iou([row for result in results for row in result.rows], made / "sizes.png")
+    found.append(_picture(made / "sizes.png", "IoU against the size of the object, a point per query, and pooled"))
+    for result in results[:_LOOKED_AT]:
+        try:
+            if quick:
+                raise FssegError("episodes as the test drew them (--quick).")
+            print("drawing episodes ...", file=sys.stderr, flush=True)
+            replay = Replay(result.folder, root)
+            names = look.write(replay, look.choose(replay.queries(), 3), made)
+            found += [_picture(made / name, f"{what} of {result.folder.name}") for what, name in names.items()]
+        except FssegError as error:
+            notes.append(f"{result.folder.name}: {error}")
+            if (path := result.folder / "episodes.png").is_file():
+                found.append(_picture(path, f"episodes of {result.folder.name}"))
+    if len(results) > _LOOKED_AT:
+        notes.append(f"Episodes of the first test only; `fsseg look` draws those of the other {len(results) - 1}.")
+    return found, notes
+
+
+def _test(run: Path, result: Result) -> dict[str, Any]:
+    table = result.table
+    classes = [
+        {"name": line.name, "iou": number(line.iou.mean), "std": number(line.iou.std), "queries": line.queries,
+         "percent": 0 if line.iou.mean != line.iou.mean else round(line.iou.mean)}
+        for line in table.classes
+    ]  # fmt: skip
+    notes = [table.published_line(metric) for metric in ("mean-IoU", "binary-IoU")]
+    said = [f"{metric}: {line}" for metric, line in zip(("mean-IoU", "binary-IoU"), notes, strict=True)]
+    return {
+        "name": str(result.folder.relative_to(run)) if result.folder != run else run.name,
+        "what": f"{result.tested.what}, {result.tested.checkpoint}",
+        "classes": classes,
+        "mean_iou": number(table.mean_iou.mean),
+        "mean_std": number(table.mean_iou.std),
+        "binary_iou": number(table.binary_iou.mean),
+        "binary_std": number(table.binary_iou.std),
+        "notes": [*said, *result.tested.notes],
+    }
+
+
+def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    seen = set()
+    for result in results:
+        protocol = result.tested.protocol
+        if str(protocol) not in seen:
+            seen.add(str(protocol))
+            values = [(name, value) for name, value in asdict(protocol).items() if name != "listed" or value]
+            yield {"name": str(protocol), "words": result.tested.how, "fields": values}
+
+
+def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) -> Iterator[dict[str, str]]:
+    """Of a benchmark: what all trainings share; otherwise of each training, or of the test of an untrained network."""
+    if (path := run / "benchmark.yaml").is_file():
+        yield {"name": path.name, "text": path.read_text()}
+        return
+    for folder in [*trainings] or [results[0].folder]:
+        if (path := folder / "config.yaml").is_file():
+            yield {"name": folder.name if len(trainings) > 1 else "", "text": path.read_text()}
+
+
+def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:
+    for folder in trainings:
+        if (path := folder / FINISHED).is_file():
+            return list(json.loads(path.read_text()).items())
+    return []
+
+
+def _picture(path: Path, caption: str) -> dict[str, str]:
+    return {"source": _inline(path), "caption": caption}
+
+
+def _inline(path: Path) -> str:
+    """A picture inside the page, so that the page is one file."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,152 @@
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from tests.benchmark.folders import make_test
+from tests.cli.conftest import QUICKSTART
+
+BENCHMARK = ("benchmark", *QUICKSTART)
+
+
+@pytest.mark.slow
+def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_path):
+    """With 500 shots no class has images enough: one job fails, the others go on."""
+    options = (*BENCHMARK, "--folds", "0", "--out", "all", "--threads", "1", "--train_shot", "1")
+    ran = fsseg(*options, "--shots", "1", "500")
+    assert ran.code == 1, ran.err
+    assert "1 fold x 2 shots x 1 seed: 1 trainings, 2 tests" in ran.out
+    assert "1 of 3 jobs failed, 0 were not started" in ran.out
+    assert "fold0-seed0/test-500shot: fsseg: 1-way 500-shot" in ran.out
+    assert "--data.test_shot" in (tmp_path / "all/logs/fold0-seed0-test-500shot.log").read_text()
+    test = tmp_path / "all/fold0-seed0/test-1shot"
+    content = json.loads((test / "table.json").read_text())
+    assert (content["seed"], content["trained_shot"], content["fold"], content["shot"]) == (0, 1, 0, 1)
+    assert yaml.safe_load((tmp_path / "all/fold0-seed0/config.yaml").read_text())["data"]["shot"] == 1
+    done = json.loads((tmp_path / "all/fold0-seed0/run.json").read_text())
+    assert (done["steps"], done["device"].split()[0], done["threads"]) == (4, "cpu", 1)
+    assert "PANet" in (tmp_path / "all/table.md").read_text()
+
+    before = (test / "rows.csv").stat().st_mtime_ns
+    ran = fsseg(*options, "--shots", "1")
+    assert ran.code == 0, ran.err
+    assert "2 of 2 done" in ran.out
+    assert (test / "rows.csv").stat().st_mtime_ns == before
+    ran = fsseg(*options, "--shots", "1", "--model.method.scale", "10")
+    assert ran.code == 2
+    assert "holds a benchmark with --model.method.scale 20.0; 10.0 is asked for" in ran.line
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(fsseg, tmp_path):
+    ran = fsseg(*BENCHMARK, "--shots", "1", "5", "--seeds", "0", "1", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "4 folds x 2 shots x 2 seeds: 16 trainings, 16 tests into runs/quickstart; 0 of 32 done" in ran.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_experiment_that_tests_with_more_shots_trains_as_it_says(fsseg, monkeypatch, tmp_path):
+    monkeypatch.setenv("FSSEG_DATA_ROOT", str(tmp_path))
+    ran = fsseg("benchmark", "--config", "experiments/sgone_voc_5shot.yaml", "--dry-run")
+    assert "4 folds x 1 shot x 1 seed: 4 trainings, 4 tests" in ran.out
+    assert "1     0     to do     5shot to do" in ran.out
+    ran = fsseg("benchmark", "--config", "experiments/sgone_voc_5shot.yaml", "--dry-run", "--train_shot", "same")
+    assert "5     0     to do     5shot to do" in ran.out
+
+
+def test_a_script_for_slurm(fsseg, tmp_path):
+    ran = fsseg(*BENCHMARK, "--folds", "0", "1", "--engine", "slurm", "--out", "all")
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("#!/bin/bash\n")
+    assert "#SBATCH --array=0-1" in ran.out
+    assert subprocess.run(["bash", "-n"], input=ran.out, text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("benchmark", "--folds", "0"), "needs --config FILE"),
+        ((*BENCHMARK, "--data.fold", "1"), "--data.fold is the benchmark's to say; give --folds"),
+        ((*BENCHMARK, "--seed_everything=3"), "give --seeds"),
+        ((*BENCHMARK, "--folds", "0", "0"), "each once"),
+        ((*BENCHMARK, "--shots", "0"), "whole numbers from 1 on"),
+        ((*BENCHMARK, "--shots", "one"), "--shots: invalid int value"),
+        ((*BENCHMARK, "--train_shot", "many"), "--train_shot many"),
+        ((*BENCHMARK, "--workers", "0"), "at least 1"),
+        ((*BENCHMARK, "--engine", "k8s"), "--engine: invalid choice"),
+        ((*BENCHMARK, "--annotations", "lines"), "--annotations: invalid choice"),
+        ((*BENCHMARK, "--model.method.scal", "3"), "Did you mean scale"),
+        ((*BENCHMARK, "--data.dataset", "Pascal", "--data.root", "none"), "--data.root none: no such folder"),
+        (("table", "--later"), "missing: runs"),
+        (("table", "none"), "none: no such folder"),
+        (("table", "."), "holds no finished test"),
+        (("table", ".", "--like", "panet-table7"), "--like: invalid choice"),
+        (("table", ".", "--later"), "give --like"),
+        (("table", ".", "--out", "x.pdf"), "an ending of"),
+        (("table", ".", "--form", "html"), "Did you mean --format"),
+        (("table", ".", "--classes", "--like", "panet-table1"), "give one of them"),
+        (("compare", "a"), "missing: tests|expected 2 arguments|required"),
+        (("compare", "a", "b"), "a: no such folder"),
+        (("compare", "a", "b", "--count", "-1"), "a number from 0 on"),
+        (("fit", *QUICKSTART, "--resume"), "--resume needs --out"),
+        (("fit", *QUICKSTART, "--resume", "--out", "x", "--ckpt_path", "y"), "leave --ckpt_path out"),
+        (("validate", *QUICKSTART, "--resume", "--out", "x"), "--resume is for"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(fsseg, options, said):
+    import re
+
+    ran = fsseg(*options)
+    assert ran.code == 2
+    assert re.search(said, ran.line), ran.line
+    assert len(ran.err.strip().splitlines()) <= 2
+
+
+def test_a_table_is_printed_or_written_in_the_form_of_its_ending(fsseg, tmp_path):
+    for fold in range(4):
+        make_test(tmp_path / f"runs/fold{fold}/test", fold=fold)
+    ran = fsseg("table", "runs", "--like", "panet-table1", "--intervals")
+    assert ran.code == 0, ran.err
+    assert "published, VGG16" in ran.out
+    assert "ours - published" in ran.out
+    assert "95 % bootstrap interval" in ran.out
+    for name, begin in {
+        "t.md": "**PANet table 1",
+        "t.tex": "% PANet",
+        "t.csv": "table,line",
+        "t.html": "<!doctype",
+    }.items():
+        assert fsseg("table", "runs", "--like", "panet-table1", "--out", f"made/{name}").code == 0
+        assert (tmp_path / "made" / name).read_text().startswith(begin)
+    assert "class 20" in fsseg("table", "runs", "--classes").out
+
+
+def test_compare_writes_its_numbers(fsseg, tmp_path):
+    make_test(tmp_path / "a")
+    make_test(tmp_path / "b", number=1)
+    ran = fsseg("compare", "a", "b", "--out", "both")
+    assert ran.code == 0, ran.err
+    content = json.loads((tmp_path / "both/compare.json").read_text())
+    assert len(content["episodes"]) == 24
+    assert content["second_better"] + content["as_good"] + content["second_worse"] == 24
+
+
+@pytest.mark.slow
+def test_resume_begins_goes_on_and_then_does_nothing(fsseg, tmp_path):
+    options = ("fit", *QUICKSTART, "--out", "run", "--resume")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("")  # as of a training that was killed before its first checkpoint
+    assert fsseg(*options, "--trainer.max_steps", "2").code == 0
+    ran = fsseg(*options, "--trainer.max_steps", "2")
+    assert (ran.code, ran.out) == (0, "already trained: run/last.ckpt\n")
+    (tmp_path / "run/run.json").unlink()  # killed before it could say that it was finished
+    ran = fsseg(*options, "--trainer.max_steps", "2")
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "run/run.json").read_text())["steps"] == 2
+    (tmp_path / "run/run.json").unlink()
+    ran = fsseg(*options, "--trainer.max_steps", "4")
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "run/run.json").read_text())["resumed_at"] == 2
+    test = ("test", "--ckpt_path", "run/last.ckpt", "--out", "test", "--resume")
+    assert fsseg(*test).code == 0
+    assert fsseg(*test).out == "already tested: test/table.md\n"
