@@ -31,7 +31,7 @@ def test_help_is_short_and_lists_everything(fsseg):
     ran = fsseg("--help")
     assert ran.code == 0
     assert all(name in ran.out for name in [*COMMANDS, *experiments()])
-    assert len(ran.out.splitlines()) < 25
+    assert len(ran.out.splitlines()) <= 30  # a screen; sixteen commands
     for command in COMMANDS:
         page = fsseg(command, "--help").out
         assert command in OTHERS or "--ckpt_path FILE" in page
