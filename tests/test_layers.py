@@ -26,9 +26,9 @@ ALLOWED = {
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data"),
     "pictures": ("episode",),
     "jobs": ("jobs",),
-    "sweep": (),
     "heatmaps": ("episode", "pictures"),
     "charts": ("benchmark", "data", "episode", "protocol"),
+    "sweep": (),
     "prepare": ("prepare", "data", "protocol"),
     "cli": (
         "",

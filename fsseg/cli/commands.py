@@ -18,8 +18,8 @@ from fsseg.cli.logged import LoggedTest
 from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
-from fsseg.cli.report import Report, describe
 from fsseg.cli.resume import finishing, left_to_do
+from fsseg.cli.tested import Report, describe
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.task import read_card
 

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from fsseg.benchmark.tables import Table
 from fsseg.benchmark.texts import as_markdown
-from fsseg.cli.report import Report, panel
+from fsseg.cli.tested import Report, panel
 from fsseg.episode import Batch
 from fsseg.pictures import Panel, draw_episodes
 from fsseg.task import TestOutput

@@ -1,208 +1,192 @@
-"""Collects a test's rows and pictures, and writes what a person reads."""
+"""`fsseg report`: one page for a run, with everything in it: tables, curves, pictures, configuration, environment."""
 
-import hashlib
+import base64
 import json
-from collections import Counter
-from dataclasses import replace
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-import yaml
-from lightning import Callback, LightningModule, Trainer
+from jinja2 import Environment
 
-from fsseg.benchmark.published import Setting
-from fsseg.benchmark.rows import Row, batch_episodes, batch_rows, write_rows
-from fsseg.benchmark.tables import Table, Tested, make_table
-from fsseg.benchmark.texts import as_json, as_markdown, as_text
-from fsseg.data import Dataset, EpisodeData
-from fsseg.data.episode_list import as_text as as_list
-from fsseg.encoders import Encoder
-from fsseg.episode import Batch, Episode
-from fsseg.pictures import Panel, draw_episodes, panel_of, percent
-from fsseg.task import Task, TestOutput
+from fsseg.benchmark.formats import as_html_part
+from fsseg.benchmark.results import Result, find_results
+from fsseg.benchmark.tables import ClassScore, number
+from fsseg.charts import Curve, draw_class_iou, draw_curves, draw_size_iou
+from fsseg.cli import curves, folders, look
+from fsseg.cli.options import Options
+from fsseg.cli.replay import Replay
+from fsseg.cli.resume import FINISHED
+from fsseg.cli.table import make_grids
+from fsseg.errors import FssegError
 
-_PICTURES, _PER_CLASS = 10, 2
-_SHORT = {
-    "last": "last",
-    "base_val": "best on base classes",
-    "novel_val": "best on novel classes",
-    "by hand": "chosen by hand",
-}
-_RULES = {
-    "last": "the last one",
-    "base_val": "the best on base classes",
-    "novel_val": "the best on the novel classes",
-    "by hand": "a numbered one, chosen by hand",
-}
+_SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
+_LOOKED_AT = 1  # tests whose episodes are drawn anew: each builds its method and data again
 
 
-class Report(Callback):
-    """Writes rows.csv, table.md, table.json, episodes.json and episodes.png.
+def run(arguments: Sequence[str]) -> int:
+    """Write the page; returns the exit code.
+
+    Raises:
+        FssegError: an option is wrong, or the folder holds no test.
+    """
+    options = Options("report")
+    options.add_argument("run", type=Path)
+    options.add_argument("--out", type=Path, default=None)
+    options.add_argument("--data.root", dest="root", default=None)
+    options.add_argument("--quick", action="store_true")
+    given = options.parse_args(list(arguments))
+    out = given.out or given.run / "report.html"
+    results = find_results([given.run])
+    folders.make(out.parent)
+    page = make_page(given.run, results, given.root, quick=given.quick)
+    folders.write_whole(out, page)
+    print(f"  report    {out}    {len(page) / 2**20:.1f} MB, everything is in it")
+    return 0
+
+
+def make_page(run: Path, results: Sequence[Result], root: str | None, quick: bool) -> str:
+    """The page as text.
 
     Args:
-        tested: what is tested.
-        dataset: names images and classes.
-        folder: to write into.
+        run: folder of a training, a test, or a benchmark.
+        results: its tests.
+        root: folder of the data set, where it has moved.
+        quick: draw only what rows and logs give; no method is built.
     """
-
-    def __init__(self, tested: Tested, dataset: Dataset, folder: Path) -> None:
-        self.tested, self.dataset, self.folder = tested, dataset, folder
-        self.expected = tested.protocol.runs * tested.protocol.episodes  # that make the test whole
-        self.rows: list[Row] = []
-        self.episodes: dict[tuple[int, int], Episode] = {}  # by run and number
-        self.panels: list[Panel] = []
-        self._shown: Counter[int] = Counter()
-        self.table: Table | None = None
-
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: TestOutput, batch: Batch, batch_idx: int
-    ) -> None:
-        """Keep the rows, and a few episodes of each class for the picture."""
-        self.rows += batch_rows(batch, outputs.counts)
-        self.episodes |= batch_episodes(batch)
-        for b in range(len(batch.run)):
-            classes = batch.classes[b].tolist()
-            if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
-                self._shown.update(classes)
-                self.panels.append(panel(self.dataset, batch, outputs, b))
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the rows of all processes together and write."""
-        if dist.is_available() and dist.is_initialized():
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.rows, self.episodes))
-            self.rows = [row for rows, _ in parts for row in rows]
-            self.episodes = {key: episode for _, found in parts for key, episode in found.items()}
-        if not trainer.is_global_zero:
-            return
-        episodes = len(self.episodes)
-        if episodes < self.expected:
-            note = f"only {episodes:,} of {self.expected:,} episodes were tested"
-            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
-        drawn = {row.class_id for row in self.rows} & self.tested.classes.keys()
-        if len(drawn) < len(self.tested.classes):
-            note = f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these"
-            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
-        rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
-        self.table = make_table(self.tested, rows)
-        write_rows(rows, self.folder / "rows.csv", self.tested.columns)
-        (self.folder / "table.md").write_text(as_markdown(self.table))
-        (self.folder / "table.json").write_text(as_json(self.table))
-        runs = [
-            [e for key, e in sorted(self.episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)
-        ]
-        (self.folder / "episodes.json").write_text(
-            as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
-        )
-        draw_episodes(self.panels).save(self.folder / "episodes.png")
-
-    def text(self, folder: Path) -> str:
-        """What the terminal shows, once the files are under their final name."""
-        if self.table is None:
-            return ""
-        files = {
-            "rows": ("rows.csv",),
-            "table": ("table.md", "table.json"),
-            "episodes": ("episodes.json", "episodes.png"),
-        }
-        lines = [f"  {what:10}{'  '.join(str(folder / name) for name in names)}" for what, names in files.items()]
-        return "\n".join(["", as_text(self.table), "", *lines])
-
-    def _named(self, row: Row) -> Row:
-        """Image numbers to names, and the protocol's name."""
-        support = " ".join(self.dataset.image_name(int(i)) for i in row.support.split())
-        query = self.dataset.image_name(int(row.query))
-        return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
+    tested = results[0].tested
+    with tempfile.TemporaryDirectory() as made:
+        trainings = _trainings(run)
+        drawn, caption = _draw_curves(trainings, Path(made))
+        pictures, notes = _pictures(results, Path(made), root, quick)
+        template = Environment(autoescape=True).from_string(files("fsseg.cli").joinpath("page.html").read_text())
+        return template.render(
+            title=f"{tested.setting.method}, {tested.setting.encoder}: {tested.setting.dataset}",
+            what=f"{len(results)} test{'s' if len(results) > 1 else ''} in {run.name}, made by fsseg",
+            sections=[name for name in _SECTIONS if drawn or name != "training"],
+            tables=[as_html_part(grid, intervals=True) for grid in make_grids(results, None, intervals=True)],
+            tests=[_test(run, result) for result in results] if len(results) <= 4 else [],
+            curves=drawn,
+            curves_caption=caption,
+            pictures=pictures,
+            picture_notes=notes,
+            protocols=list(_protocols(results)),
+            configs=list(_configs(run, trainings, results)),
+            environment=_environment(trainings),
+        ) + "\n"  # fmt: skip
 
 
-def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
-    """Episode ``b`` of a batch with what was predicted, to be drawn."""
-    iou = percent(outputs.counts.intersection, outputs.counts.union, b, 0)
-    return panel_of(batch, b, 0, dataset.class_name, dataset.image_name, outputs.prediction, iou)
+def _trainings(run: Path) -> list[Path]:
+    """Folders of trainings at or below the run's, or the one that a test lies in."""
+    here = sorted({path.parent for path in run.rglob("logs/version_*")})
+    found = [path.parent for path in here]
+    return list(dict.fromkeys(found)) or [folder for folder in (run.parent,) if (folder / "logs").is_dir()]
 
 
-def describe(
-    model: Task,
-    data: EpisodeData,
-    ckpt_path: str | None,
-    card: dict[str, Any] | None,
-    seed: int,
-    precision: str,
-) -> Tested:
-    """What is about to be tested; without a card the method as it starts, from the seed."""
-    names = {c: data.dataset.class_name(c) for c in data.novel}
-    method = model.method
-    name = method.name if card else f"{type(method).__name__}-init"
-    annotation = data.test_support_annotation
-    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot, annotation)
-    chosen = card.get("selection", "by hand") if card else None
-    origin = f"{ckpt_path} (step {card['step']:,}, {_SHORT[chosen]})" if card and chosen else "untrained"
-    details = [
-        *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
-        *([f"{data.query} queries"] if data.query > 1 else []),
-        *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
-        *([] if precision.startswith("32") else [f"precision {precision}"]),
-    ]
-    notes = [data.dataset.note] if data.dataset.note else []
-    if data.skipped:
-        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
-    notes += _training_notes(data, card, chosen) if card and chosen else []
-    trained = yaml.safe_load(card["config"]) if card else None
-    return Tested(
-        setting,
-        data.fold,
-        names,
-        origin,
-        data.protocol,
-        data.pair_count,
-        tuple(details),
-        tuple(notes),
-        chosen,
-        int(trained["seed_everything"] if trained else seed),
-        trained["data"]["shot"] if trained else None,
-        recipe(trained) if trained else "",
-        data.dataset.folds,
-        str(Path(ckpt_path).resolve()) if ckpt_path and card else None,
-    )
+def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
+    """The training curves as a picture, and what they are; empty where there are none."""
+    try:
+        logged = [curves.read_logs(folder) for folder in trainings]
+        metrics = curves.choose(logged, None) if logged else []
+    except FssegError:
+        return "", ""
+    if not metrics:
+        return "", ""
+    names = curves.distinct(trainings)
+    charts = {
+        metric: [Curve(n, sorted(log[metric].items())) for n, log in zip(names, logged, strict=True) if metric in log]
+        for metric in metrics
+    }
+    draw_curves(charts, made / "curves.png")
+    return _inline(made / "curves.png"), f"{' and '.join(metrics)}; training smoothed, its raw line pale"
 
 
-# Trainings that differ in these alone are of one recipe.
-_NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
-              "episode_list", "test_size", "test_batch_size"}  # fmt: skip
-_STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
+def _pictures(
+    results: Sequence[Result], made: Path, root: str | None, quick: bool
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Charts from rows, then episodes: drawn anew where method and data are there, those of the test otherwise."""
+    found, notes = [], []
+    lines: dict[str, list[ClassScore]] = {}
+    for result in results:
+        shots = f"{result.tested.setting.shot}-shot {result.tested.setting.annotation}"
+        lines.setdefault(shots, []).extend(result.table.classes)
+    if len({result.tested.seed for result in results}) == 1:
+        draw_class_iou(lines, made / "classes.png")
+        found.append(_picture(made / "classes.png", "IoU of each class; whiskers: standard deviation over runs"))
+    draw_size_iou([row for result in results for row in result.rows], made / "sizes.png")
+    found.append(_picture(made / "sizes.png", "IoU against the size of the object, a point per query, and pooled"))
+    for result in results[:_LOOKED_AT]:
+        try:
+            if quick:
+                raise FssegError("episodes as the test drew them (--quick).")
+            print("drawing episodes ...", file=sys.stderr, flush=True)
+            replay = Replay(result.folder, root)
+            names = look.write(replay, look.choose(replay.queries(), 3), made)
+            found += [_picture(made / name, f"{what} of {result.folder.name}") for what, name in names.items()]
+        except FssegError as error:
+            notes.append(f"{result.folder.name}: {error}")
+            if (path := result.folder / "episodes.png").is_file():
+                found.append(_picture(path, f"episodes of {result.folder.name}"))
+    if len(results) > _LOOKED_AT:
+        notes.append(f"Episodes of the first test only; `fsseg look` draws those of the other {len(results) - 1}.")
+    return found, notes
 
 
-def recipe(config: dict[str, Any]) -> str:
-    """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
-    data = {name: value for name, value in config["data"].items() if name not in _NO_RECIPE}
-    steps = {name: config["trainer"].get(name) for name in _STEPS}
-    text = json.dumps([config["model"], data, steps], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+def _test(run: Path, result: Result) -> dict[str, Any]:
+    table = result.table
+    classes = [
+        {"name": line.name, "iou": number(line.iou.mean), "std": number(line.iou.std), "queries": line.queries,
+         "percent": 0 if line.iou.mean != line.iou.mean else round(line.iou.mean)}
+        for line in table.classes
+    ]  # fmt: skip
+    notes = [table.published_line(metric) for metric in ("mean-IoU", "binary-IoU")]
+    said = [f"{metric}: {line}" for metric, line in zip(("mean-IoU", "binary-IoU"), notes, strict=True)]
+    return {
+        "name": str(result.folder.relative_to(run)) if result.folder != run else run.name,
+        "what": f"{result.tested.what}, {result.tested.checkpoint}",
+        "classes": classes,
+        "mean_iou": number(table.mean_iou.mean),
+        "mean_std": number(table.mean_iou.std),
+        "binary_iou": number(table.binary_iou.mean),
+        "binary_std": number(table.binary_iou.std),
+        "notes": [*said, *result.tested.notes],
+    }
 
 
-def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> list[str]:
-    """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
-    notes, protocol = [], data.protocol
-    if chosen == "novel_val":
-        notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
-    if chosen != protocol.selection:
-        notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
-    dropped = "drop" if yaml.safe_load(card["config"])["data"].get("drop_novel") else "keep"
-    if dropped != protocol.base_images:
-        did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
-        notes.append(f"the training {did} images that show a novel class; the protocol {does}")
-    if protocol.split == "train" and dropped == "keep" and card["dataset"] == data.dataset.name:
-        notes.append("tested images are of the train split; those that show a base class too may have been trained on")
-    return notes
+def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    seen = set()
+    for result in results:
+        protocol = result.tested.protocol
+        if str(protocol) not in seen:
+            seen.add(str(protocol))
+            values = [(name, value) for name, value in asdict(protocol).items() if name != "listed" or value]
+            yield {"name": str(protocol), "words": result.tested.how, "fields": values}
 
 
-def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
-    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
-    weights = encoder.weights
-    if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
-        trained = yaml.safe_load(card["config"])["model"]["method"]["init_args"]["encoder"]
-        weights = (trained.get("init_args") or {}).get("weights", weights)
-    if weights in (None, "imagenet"):
-        return encoder.name
-    return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"
+def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) -> Iterator[dict[str, str]]:
+    """Of a benchmark: what all trainings share; otherwise of each training, or of the test of an untrained network."""
+    if (path := run / "benchmark.yaml").is_file():
+        yield {"name": path.name, "text": path.read_text()}
+        return
+    for folder in [*trainings] or [results[0].folder]:
+        if (path := folder / "config.yaml").is_file():
+            yield {"name": folder.name if len(trainings) > 1 else "", "text": path.read_text()}
+
+
+def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:
+    for folder in trainings:
+        if (path := folder / FINISHED).is_file():
+            return list(json.loads(path.read_text()).items())
+    return []
+
+
+def _picture(path: Path, caption: str) -> dict[str, str]:
+    return {"source": _inline(path), "caption": caption}
+
+
+def _inline(path: Path) -> str:
+    """A picture inside the page, so that the page is one file."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,209 @@
+"""Collects a test's rows and pictures, and writes what a person reads."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import yaml
+from lightning import Callback, LightningModule, Trainer
+
+from fsseg.benchmark.published import Setting
+from fsseg.benchmark.rows import Row, batch_episodes, batch_rows, write_rows
+from fsseg.benchmark.tables import Table, Tested, make_table
+from fsseg.benchmark.texts import as_json, as_markdown, as_text
+from fsseg.data import Dataset, EpisodeData
+from fsseg.data.episode_list import as_text as as_list
+from fsseg.encoders import Encoder
+from fsseg.episode import Batch, Episode
+from fsseg.pictures import Panel, draw_episodes, panel_of, percent
+from fsseg.task import Task, TestOutput
+
+_PICTURES, _PER_CLASS = 10, 2
+_SHORT = {
+    "last": "last",
+    "base_val": "best on base classes",
+    "novel_val": "best on novel classes",
+    "by hand": "chosen by hand",
+}
+_RULES = {
+    "last": "the last one",
+    "base_val": "the best on base classes",
+    "novel_val": "the best on the novel classes",
+    "by hand": "a numbered one, chosen by hand",
+}
+
+
+class Report(Callback):
+    """Writes rows.csv, table.md, table.json, episodes.json and episodes.png.
+
+    Args:
+        tested: what is tested.
+        dataset: names images and classes.
+        folder: to write into.
+    """
+
+    def __init__(self, tested: Tested, dataset: Dataset, folder: Path) -> None:
+        self.tested, self.dataset, self.folder = tested, dataset, folder
+        self.expected = tested.protocol.runs * tested.protocol.episodes  # that make the test whole
+        self.rows: list[Row] = []
+        self.episodes: dict[tuple[int, int], Episode] = {}  # by run and number
+        self.panels: list[Panel] = []
+        self._shown: Counter[int] = Counter()
+        self.table: Table | None = None
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: TestOutput, batch: Batch, batch_idx: int
+    ) -> None:
+        """Keep the rows, and a few episodes of each class for the picture."""
+        self.rows += batch_rows(batch, outputs.counts)
+        self.episodes |= batch_episodes(batch)
+        for b in range(len(batch.run)):
+            classes = batch.classes[b].tolist()
+            if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
+                self._shown.update(classes)
+                self.panels.append(panel(self.dataset, batch, outputs, b))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the rows of all processes together and write."""
+        if dist.is_available() and dist.is_initialized():
+            parts: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, (self.rows, self.episodes))
+            self.rows = [row for rows, _ in parts for row in rows]
+            self.episodes = {key: episode for _, found in parts for key, episode in found.items()}
+        if not trainer.is_global_zero:
+            return
+        episodes = len(self.episodes)
+        if episodes < self.expected:
+            note = f"only {episodes:,} of {self.expected:,} episodes were tested"
+            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
+        drawn = {row.class_id for row in self.rows} & self.tested.classes.keys()
+        if len(drawn) < len(self.tested.classes):
+            note = f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these"
+            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
+        rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
+        self.table = make_table(self.tested, rows)
+        write_rows(rows, self.folder / "rows.csv", self.tested.columns)
+        (self.folder / "table.md").write_text(as_markdown(self.table))
+        (self.folder / "table.json").write_text(as_json(self.table))
+        runs = [
+            [e for key, e in sorted(self.episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)
+        ]
+        (self.folder / "episodes.json").write_text(
+            as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
+        )
+        draw_episodes(self.panels).save(self.folder / "episodes.png")
+
+    def text(self, folder: Path) -> str:
+        """What the terminal shows, once the files are under their final name."""
+        if self.table is None:
+            return ""
+        files = {
+            "rows": ("rows.csv",),
+            "table": ("table.md", "table.json"),
+            "episodes": ("episodes.json", "episodes.png"),
+        }
+        lines = [f"  {what:10}{'  '.join(str(folder / name) for name in names)}" for what, names in files.items()]
+        return "\n".join(["", as_text(self.table), "", *lines])
+
+    def _named(self, row: Row) -> Row:
+        """Image numbers to names, and the protocol's name."""
+        support = " ".join(self.dataset.image_name(int(i)) for i in row.support.split())
+        query = self.dataset.image_name(int(row.query))
+        return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
+
+
+def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
+    """Episode ``b`` of a batch with what was predicted, to be drawn."""
+    counts = outputs.counts
+    names = dataset.class_name, dataset.image_name
+    return panel_of(batch, b, 0, *names, outputs.prediction, percent(counts.intersection, counts.union, b, 0))
+
+
+def describe(
+    model: Task,
+    data: EpisodeData,
+    ckpt_path: str | None,
+    card: dict[str, Any] | None,
+    seed: int,
+    precision: str,
+) -> Tested:
+    """What is about to be tested; without a card the method as it starts, from the seed."""
+    names = {c: data.dataset.class_name(c) for c in data.novel}
+    method = model.method
+    name = method.name if card else f"{type(method).__name__}-init"
+    annotation = data.test_support_annotation
+    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot, annotation)
+    chosen = card.get("selection", "by hand") if card else None
+    origin = f"{ckpt_path} (step {card['step']:,}, {_SHORT[chosen]})" if card and chosen else "untrained"
+    details = [
+        *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
+        *([f"{data.query} queries"] if data.query > 1 else []),
+        *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
+        *([] if precision.startswith("32") else [f"precision {precision}"]),
+    ]
+    notes = [data.dataset.note] if data.dataset.note else []
+    if data.skipped:
+        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
+    notes += _training_notes(data, card, chosen) if card and chosen else []
+    trained = yaml.safe_load(card["config"]) if card else None
+    return Tested(
+        setting,
+        data.fold,
+        names,
+        origin,
+        data.protocol,
+        data.pair_count,
+        tuple(details),
+        tuple(notes),
+        chosen,
+        int(trained["seed_everything"] if trained else seed),
+        trained["data"]["shot"] if trained else None,
+        recipe(trained) if trained else "",
+        data.dataset.folds,
+        str(Path(ckpt_path).resolve()) if ckpt_path and card else None,
+    )
+
+
+# Trainings that differ in these alone are of one recipe.
+_NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
+              "episode_list", "test_size", "test_batch_size"}  # fmt: skip
+_STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
+
+
+def recipe(config: dict[str, Any]) -> str:
+    """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
+    data = {name: value for name, value in config["data"].items() if name not in _NO_RECIPE}
+    steps = {name: config["trainer"].get(name) for name in _STEPS}
+    text = json.dumps([config["model"], data, steps], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> list[str]:
+    """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
+    notes, protocol = [], data.protocol
+    if chosen == "novel_val":
+        notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
+    if chosen != protocol.selection:
+        notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
+    dropped = "drop" if yaml.safe_load(card["config"])["data"].get("drop_novel") else "keep"
+    if dropped != protocol.base_images:
+        did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
+        notes.append(f"the training {did} images that show a novel class; the protocol {does}")
+    if protocol.split == "train" and dropped == "keep" and card["dataset"] == data.dataset.name:
+        notes.append("tested images are of the train split; those that show a base class too may have been trained on")
+    return notes
+
+
+def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
+    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
+    weights = encoder.weights
+    if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
+        trained = yaml.safe_load(card["config"])["model"]["method"]["init_args"]["encoder"]
+        weights = (trained.get("init_args") or {}).get("weights", weights)
+    if weights in (None, "imagenet"):
+        return encoder.name
+    return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"
