@@ -112,7 +112,7 @@ class Task(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count."""
         output = self._measure(batch, self.test_iou, self.test_binary)
-        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, logger=False, on_step=True, on_epoch=False)
+        self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
         return output
 
     def _measure(self, batch: Batch, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
@@ -127,14 +127,13 @@ class Task(LightningModule):
         return TestOutput(prediction, counts)
 
     def _log_and_reset(self, stage: str, mean: ClassIoU, binary: BinaryIoU) -> None:
-        """What a test has measured is logged with its table, at the checkpoint's step (`fsseg.cli.logged`)."""
-        found, logged = mean.compute(), stage == "val"
-        self.log(f"{stage}/mean_iou", found.mean.float(), prog_bar=logged, logger=logged)
-        self.log(f"{stage}/binary_iou", binary.compute().mean.float(), logger=logged)
+        found = mean.compute()
+        self.log(f"{stage}/mean_iou", found.mean.float(), prog_bar=stage == "val")
+        self.log(f"{stage}/binary_iou", binary.compute().mean.float())
         name = self.trainer.datamodule.dataset.class_name  # type: ignore[attr-defined]
         for class_id, iou in zip(mean.classes, found.per_class.nanmean(dim=0), strict=True):
             if not iou.isnan():  # of a class that no episode drew
-                self.log(f"{stage}/iou/{name(class_id)}", iou.float(), logger=logged)
+                self.log(f"{stage}/iou/{name(class_id)}", iou.float())
         mean.reset()
         binary.reset()
 

@@ -156,7 +156,7 @@ class Runs(Commands):
             try:
                 with finishing(self.folder, self.trainer, resumed, lambda: not self.last.interrupted):
                     if not self.at_end:
-                        with opened(self.trainer, self.folder):
+                        with opened(self.trainer.loggers, self.trainer, self.folder):
                             super()._run_subcommand("fit")
             except SystemExit:  # Lightning's, after a Ctrl-C
                 if not (self.last.interrupted and self.last.path.is_file()):
@@ -206,8 +206,8 @@ class Runs(Commands):
             )
             report = Report(tested, self.datamodule.dataset, part)
             key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
-            self.trainer.callbacks += [report, LoggedTest(report, self.own, step, key)]
-            with opened(self.trainer, self.run_folder(config)):
+            self.trainer.callbacks += [report, LoggedTest(self.loggers, report, self.own, step, key)]
+            with opened(self.loggers, self.trainer, self.run_folder(config)):
                 super()._run_subcommand("test")
             if self.trainer.is_global_zero:
                 if report.table is None:

@@ -22,7 +22,6 @@ _CHATTER = (
     ".*defined a `validation_step`.*",
     ".*callbacks used to create the checkpoint",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes go on where they were
-    ".*but have no logger configured.*",
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
     "The number of training batches .* is smaller than the logging interval",

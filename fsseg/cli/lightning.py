@@ -216,6 +216,7 @@ class Commands(LightningCLI):
                 own.append(LoggedFit(self.own, self.folder))
             callbacks = [self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys]
         else:
+            self.loggers, kwargs["logger"] = loggers.listed(config.logger), False  # they get results, not steps
             kwargs["enable_checkpointing"] = False
             callbacks = []
         trainer_config = {**config, **kwargs}

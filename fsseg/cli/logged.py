@@ -1,5 +1,6 @@
 """What loggers get besides losses: configuration, learning rate, pictures, tables, checkpoints, the same for all."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,15 @@ class LoggedTest(Callback):
     """Logs a test's numbers, table and episodes.
 
     Args:
+        loggers: to log to; the trainer itself has none in a test, since it would log at step 0.
         report: of the test; comes before this callback.
         config: of the test.
         step: of the checkpoint.
         key: that everything is logged under.
     """
 
-    def __init__(self, report: Report, config: dict[str, Any], step: int, key: str) -> None:
-        self.report, self.config, self.step, self.key = report, config, step, key
+    def __init__(self, loggers: Sequence[Logger], report: Report, config: dict[str, Any], step: int, key: str) -> None:
+        self.loggers, self.report, self.config, self.step, self.key = loggers, report, config, step, key
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what the report has made."""
@@ -99,12 +101,13 @@ class LoggedTest(Callback):
         scores |= {"mean_iou": table.mean_iou, "binary_iou": table.binary_iou}
         numbers = {f"{self.key}/{name}": s.mean / 100 for name, s in scores.items() if not np.isnan(s.mean)}
         sheet = draw_episodes(self.report.panels) if self.report.panels else None
-        for logger in trainer.loggers:
+        for logger in self.loggers:
             logger.log_hyperparams({self.key: self.config})
             logger.log_metrics(numbers, step=self.step)
             log_table(logger, f"{self.key}/table", table, self.step)
             if sheet is not None:
                 log_picture(logger, f"{self.key}/episodes", sheet, self.step)
+            logger.finalize("success")
 
 
 def log_picture(logger: Logger, key: str, picture: PIL.Image.Image, step: int) -> None:

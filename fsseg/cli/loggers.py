@@ -56,42 +56,50 @@ def without_files(trainer: Any, command: str) -> None:
     trainer.logger = kept or False
 
 
+def listed(given: Any) -> list[Logger]:
+    """Loggers that a configuration names, built."""
+    if isinstance(given, bool | None):
+        return []
+    return list(given) if isinstance(given, Sequence) else [given]
+
+
 def with_csv(given: Any, folder: Path) -> list[Logger] | bool:
     """The loggers of a training: those asked for, and always CSV, which charts and sweeps read; False for none."""
     if given is False:
         return False
-    asked = [] if given in (None, True) else list(given) if isinstance(given, Sequence) else [given]
+    asked = listed(given)
     return asked if any(isinstance(each, CSVLogger) for each in asked) else [*asked, CSVLogger(folder, name="logs")]
 
 
 @contextmanager
-def opened(trainer: Trainer, folder: Path) -> Iterator[None]:
+def opened(loggers: Sequence[Logger], trainer: Trainer, folder: Path) -> Iterator[None]:
     """A W&B run around a command: begun before Lightning would, and ended, failed or not.
 
     So its refusal is one line, and another command in this process gets a run of its own.
 
     Args:
-        trainer: Lightning's.
+        loggers: of the command.
+        trainer: Lightning's; all but its first process log nothing.
         folder: of the run; remembers which W&B run it is.
 
     Raises:
         FssegError: W&B refuses.
     """
-    failed = True
+    failed, loggers = True, loggers if trainer.is_global_zero else ()
     try:
-        _open(trainer, folder)
+        _open(loggers, folder)
         yield
         failed = False
     finally:
-        for logger in trainer.loggers:
+        for logger in loggers:
             # The property `experiment` would start a run where there is none.
-            if isinstance(logger, WandbLogger) and logger._experiment is not None and trainer.is_global_zero:
+            if isinstance(logger, WandbLogger) and logger._experiment is not None:
                 logger.experiment.finish(exit_code=int(failed))
 
 
-def _open(trainer: Trainer, folder: Path) -> None:
+def _open(loggers: Sequence[Logger], folder: Path) -> None:
     """Start a W&B run, say where it is, and remember it."""
-    for logger in trainer.loggers if trainer.is_global_zero else []:
+    for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fsseg import methods
 from fsseg.benchmark.published import Setting, published
-from fsseg.cli.help import COMMANDS, experiment_folder, experiments
+from fsseg.cli.help import COMMANDS, OTHERS, experiment_folder, experiments
 from fsseg.data import Shapes
 from fsseg.encoders import ConvNet
 from tests.cli.conftest import QUICKSTART, TINY
@@ -31,10 +31,10 @@ def test_help_is_short_and_lists_everything(fsseg):
     ran = fsseg("--help")
     assert ran.code == 0
     assert all(name in ran.out for name in [*COMMANDS, *experiments()])
-    assert len(ran.out.splitlines()) < 25
+    assert len(ran.out.splitlines()) <= 30  # a screen; sixteen commands
     for command in COMMANDS:
         page = fsseg(command, "--help").out
-        assert "--ckpt_path FILE" in page
+        assert command in OTHERS or "--ckpt_path FILE" in page
         assert len(page.splitlines()) < 30
 
 

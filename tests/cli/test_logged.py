@@ -255,8 +255,10 @@ def test_a_run_offline_leaves_pictures_and_the_table(tmp_path, monkeypatch):
         ]
     run_id = json.loads((tmp_path / "run/wandb.json").read_text())["id"]
     assert len(list(tmp_path.glob(f"run/wandb/offline-run-*-{run_id}/run-{run_id}.wandb"))) == 2
-    pictures = [path.parent.name for path in tmp_path.glob("run/wandb/*/files/media/images/*/episodes_*.png")]
-    assert set(pictures) == {"test", "val"}
-    [table] = tmp_path.glob("run/wandb/*/files/media/table/test/table_*.table.json")
+    pictures = [
+        path.parent.name for path in tmp_path.glob("run/wandb/offline-run-*/files/media/images/*/episodes_*.png")
+    ]
+    assert sorted(pictures) == ["test", "val"]
+    [table] = tmp_path.glob("run/wandb/offline-run-*/files/media/table/test/table_*.table.json")
     written = json.loads((tmp_path / "run/test/table.json").read_text())
     assert json.loads(table.read_text())["data"][-2][1] == written["mean_iou"]["mean"]
