@@ -133,7 +133,7 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
     known = _known_run(folder)
     same = known.get("project") == options.project and options.get("entity") in (None, known.get("entity"))
     if same and not (options.id or options.version or "WANDB_RUN_ID" in os.environ):
-        options.id = known["id"]
+        options.id, options.resume = known["id"], "allow"  # without it W&B would overwrite the run
         if known["entity"]:
             options.entity = known["entity"]
     mode = options.get("mode") or wandb.setup().settings.mode
