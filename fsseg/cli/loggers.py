@@ -128,14 +128,14 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
     except ImportError as error:
         raise FssegError("WandbLogger needs a package that is not installed: pip install wandb.") from error
     options.project = options.project or os.environ.get("WANDB_PROJECT") or "fsseg"
-    if options.name is None and not {"WANDB_NAME", "WANDB_SWEEP_ID"} & os.environ.keys():
-        options.name = name
     known = _known_run(folder)
     same = known.get("project") == options.project and options.get("entity") in (None, known.get("entity"))
     if same and not (options.id or options.version or "WANDB_RUN_ID" in os.environ):
-        options.id = known["id"]
+        options.id, options.resume = known["id"], "allow"  # without it W&B would overwrite the run
         if known["entity"]:
             options.entity = known["entity"]
+    elif options.name is None and not {"WANDB_NAME", "WANDB_SWEEP_ID"} & os.environ.keys():
+        options.name = name
     mode = options.get("mode") or wandb.setup().settings.mode
     if options.offline or mode in _UNSENT:
         return

@@ -102,6 +102,7 @@ def test_a_test_and_a_resumed_training_go_on_with_the_trainings_run(fsseg, runs,
     table = json.loads((tmp_path / "run/test/table.json").read_text())
     first, test = runs
     assert (test.options["id"], test.options["entity"], test.options["resume"]) == (first.id, "someone", "allow")
+    assert test.name is None  # so that W&B leaves the run its name
     [logged] = test.values("test/table")
     assert logged.columns == ["class", "iou", "std", "queries"]
     assert logged.data[:-2] == [[c["name"], c["iou"], c["std"], c["queries"]] for c in table["classes"]]
