@@ -189,7 +189,7 @@ def _inferred(given: dict[str, Any]) -> str | None:
 
 
 def _check_numbers(name: str, kind: str, given: dict[str, Any]) -> None:
-    for key in {"min", "max", "q", "mu", "sigma"} & given.keys():
+    for key in [key for key in ("min", "max", "q", "mu", "sigma") if key in given]:
         if not isinstance(given[key], int | float) or isinstance(given[key], bool):
             raise FssegError(f"{name}: {key} {given[key]!r} is no number to YAML; write 0.001 or 1.0e-3.")
     if "min" in given and given["min"] >= given["max"]:

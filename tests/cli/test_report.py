@@ -34,7 +34,9 @@ def test_a_browser_shows_it_without_a_network(fsseg, finished_test, tmp_path):
     assert fsseg("report", str(finished_test), "--quick", "--out", "page/report.html").code == 0
     page = tmp_path / "page/report.html"
     offline = ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    script = "<script>document.title = [...document.images].every(i => i.naturalWidth > 0) + ' ' + document.images.length"
+    script = (
+        "<script>document.title = [...document.images].every(i => i.naturalWidth > 0) + ' ' + document.images.length"
+    )
     (tmp_path / "page/probe.html").write_text(page.read_text().replace("</body>", f"{script}</script></body>"))
     ran = subprocess.run(
         [str(CHROMIUM), *offline, "--dump-dom", (tmp_path / "page/probe.html").as_uri()],
