@@ -263,11 +263,24 @@ def _notes(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) ->
             theirs = sorted({c.protocol for x in lines if x.kind == "published" for c in x.cells if c} - {"unknown"})
             if theirs and of.protocol.partition("#")[0] not in theirs:
                 notes.append(f"published under protocol {', '.join(theirs)}, ours under {of.protocol}")
-    notes += sorted({note for of in used for result in of.results for note in result.tested.notes})
+    notes += _notes_of_tests([result for of in used for result in of.results])
     sources = sorted({c.source for x in lines if x.kind == "published" for c in x.cells if c} - {layout.source})
     if sources:
         notes.append(f"published in {'; '.join([*([layout.source] if layout.source else []), *sources])}")
     return list(dict.fromkeys([*notes, *_seed_notes(lines)]))
+
+
+def _notes_of_tests(results: Sequence[Result]) -> list[str]:
+    """What the tests say, each note once, with the folds and shots that it is of where these are not all."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    every = {(result.tested.fold, result.tested.setting.shot) for result in results}
+    for result in results:
+        for note in result.tested.notes:
+            found.setdefault(note, set()).add((result.tested.fold, result.tested.setting.shot))
+    return [
+        note if of == every else f"{note} ({', '.join(f'fold {fold} {shot}-shot' for fold, shot in sorted(of))})"
+        for note, of in sorted(found.items())
+    ]
 
 
 def _seed_notes(lines: Sequence[GridLine]) -> list[str]:

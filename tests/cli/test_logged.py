@@ -63,6 +63,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_wandb_gets_losses_rate_metrics_pictures_and_configuration(fsseg, runs, tmp_path):
     ran = fsseg("fit", *QUICKSTART, *WANDB, *EVERY_STEP, "--out", "run")
     assert ran.code == 0, ran.err
@@ -85,6 +86,7 @@ def test_wandb_gets_losses_rate_metrics_pictures_and_configuration(fsseg, runs, 
     assert f"W&B: wandb sync {Path(run.dir).parent}" in ran.err
 
 
+@pytest.mark.slow
 def test_checkpoints_are_artifacts_where_asked_for(fsseg, runs):
     best = ("--protocol.selection", "base_val", "--trainer.logger.log_model", "true")
     assert fsseg("fit", *QUICKSTART, *WANDB, *best, "--out", "run").code == 0
@@ -150,6 +152,7 @@ def test_each_protocol_is_logged_under_its_name(fsseg, runs):
         assert len(run.values(f"test/{name}/mean_iou")) == 1
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_that_of_the_option_whatever_the_factors(fsseg, tmp_path):
     factors = ("--model.head_lr", "10", "--model.bias_lr", "2", "--model.method", "CANet", "--model.method.channels=8")
     sgd = ("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.5")
@@ -160,6 +163,7 @@ def test_the_learning_rate_is_that_of_the_option_whatever_the_factors(fsseg, tmp
     assert float(read_csv(tmp_path / "run/logs/version_0/metrics.csv")[0]["lr"]) == 0.5
 
 
+@pytest.mark.slow
 def test_a_training_without_loggers_logs_nothing(fsseg, runs, tmp_path):
     assert fsseg("fit", *QUICKSTART, *WANDB, "--trainer.logger", "false", "--out", "run").code == 0
     assert not runs
@@ -210,6 +214,7 @@ def test_wandb_without_a_login_is_one_line(fsseg, monkeypatch, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_what_wandb_refuses_is_one_line_and_leaves_no_run(fsseg, monkeypatch, tmp_path):
     def refuse(**options):
         raise wandb.errors.CommError("project not found\n")
@@ -220,6 +225,7 @@ def test_what_wandb_refuses_is_one_line_and_leaves_no_run(fsseg, monkeypatch, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_training_ends_its_run_as_failed(fsseg, runs):
     ran = fsseg("fit", *QUICKSTART, *WANDB, "--out", "run", "--model.lr_scheduler.max_lr", "1e30")
     assert ran.code == 2

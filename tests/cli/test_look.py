@@ -24,6 +24,7 @@ def replay(finished_test: Path) -> Replay:
     return Replay(finished_test)
 
 
+@pytest.mark.slow
 def test_every_replayed_episode_is_the_one_of_the_rows(replay, finished_test):
     name = replay.data.dataset.image_name
     rows = [row for row in read_rows(finished_test / "rows.csv") if row.class_id]
@@ -39,11 +40,13 @@ def test_every_replayed_episode_is_the_one_of_the_rows(replay, finished_test):
     assert [query.iou for query in replay.queries()] == [100 * row.intersection / row.union for row in rows]
 
 
+@pytest.mark.slow
 def test_an_episode_that_was_not_tested_is_refused(replay):
     with pytest.raises(FssegError, match="runs 0 to 1 of episodes 0 to 9, no episode 10 of run 0"):
         replay.panel(0, 10)
 
 
+@pytest.mark.slow
 def test_batches_are_all_episodes(replay):
     keys = [(int(r), int(n)) for batch in replay.batches() for r, n in zip(batch.run, batch.number, strict=True)]
     assert keys == [(r, n) for r in range(2) for n in range(10)]
@@ -67,6 +70,7 @@ def test_an_untrained_test_is_replayed(fsseg):
     assert found == [query.ways for query in replay.queries()]
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_found_from_anywhere(finished_test, trained):
     assert json.loads((finished_test / "table.json").read_text())["ckpt_path"] == str(trained.resolve())
 
@@ -125,6 +129,7 @@ def test_look_shows_prototypes_where_there_are_any(fsseg, method, pictures):
         )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_went_on_is_refused(fsseg, finished_test, tmp_path):
     shutil.copytree(finished_test, tmp_path / "test")
     table = json.loads((tmp_path / "test/table.json").read_text())
@@ -136,6 +141,7 @@ def test_a_checkpoint_that_went_on_is_refused(fsseg, finished_test, tmp_path):
     assert not (tmp_path / "test/look").exists()
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(fsseg, finished_test, trained, tmp_path):
     for arguments, said in (
         (("look", "nowhere"), "nowhere: no such folder. The folder of a test is needed"),
@@ -163,6 +169,7 @@ def test_help_is_a_short_page(fsseg, command):
 # distance
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_a_loop_and_written(fsseg, finished_test, replay):
     ran = fsseg("distance", str(finished_test))
     assert ran.code == 0, ran.err

@@ -33,6 +33,7 @@ def write(values: str, path: str = "small.yaml") -> str:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_point_is_options_of_fit(path, fake_voc, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
