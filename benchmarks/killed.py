@@ -14,11 +14,11 @@ from pathlib import Path
 
 # PMMs with dropout, whose random numbers a resumed training must go on with; a checkpoint every tenth step.
 EXPERIMENT = [
-    "--config", "experiments/pmm_shapes_1shot.yaml", "--folds", "0", "1", "--shots", "1", "5", "--train_shot", "1",
-    "--workers", "2", "--threads", "1", "--model.method.dropout=0.5", "--model.method.channels=16",
-    "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
-    "--data.workers=0", "--data.val_episodes=4", "--protocol.runs=2", "--protocol.episodes=50",
-    "--trainer.max_steps=60", "--model.lr_scheduler.total_steps=61", "--checkpoint.every_n_train_steps=10",
+    "--config", "experiments/pmm_shapes_1shot.yaml", "--train_shot", "1", "--workers", "2", "--threads", "1",
+    "--model.method.dropout=0.5", "--model.method.channels=16", "--data.dataset.size=32", "--data.dataset.train=200",
+    "--data.dataset.val=120", "--data.size=32", "--data.workers=0", "--data.val_episodes=4", "--protocol.runs=2",
+    "--protocol.episodes=50", "--trainer.max_steps=60", "--model.lr_scheduler.total_steps=61",
+    "--checkpoint.every_n_train_steps=10",
 ]  # fmt: skip
 
 
@@ -27,26 +27,29 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--folds", nargs="+", default=["0", "1"])
+    parser.add_argument("--shots", nargs="+", default=["1", "5"])
     given = parser.parse_args()
+
+    def command(name: str) -> list[str]:
+        sizes = ["--folds", *given.folds, "--shots", *given.shots, "--out", str(given.out / name)]
+        return [sys.executable, "-m", "fsseg", "benchmark", *EXPERIMENT, *sizes]
+
     begun = time.monotonic()
-    assert subprocess.run(command(given.out / "whole"), check=False).returncode == 0
+    assert subprocess.run(command("whole"), check=False).returncode == 0
     took = time.monotonic() - begun
     moments = random.Random(given.seed)
     for kill in range(1, given.kills + 1):
-        process = subprocess.Popen(command(given.out / "killed"))
+        process = subprocess.Popen(command("killed"))
         after = moments.uniform(0, took / 2)
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
         process.wait()
         print(f"kill {kill}: after {after:.1f} s of {took:.0f} s", flush=True)
-    assert subprocess.run(command(given.out / "killed"), check=False).returncode == 0
+    assert subprocess.run(command("killed"), check=False).returncode == 0
     whole, killed = (digests(given.out / name) for name in ("whole", "killed"))
     print(f"{len(whole)} files of rows; the same to the last digit: {whole == killed}")
     return 0 if whole and whole == killed else 1
-
-
-def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "fsseg", "benchmark", *EXPERIMENT, "--out", str(out)]
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -48,7 +48,7 @@ def run_ray(
     with alone(folder, tell):
         try:
             if started:
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
             raise FssegError(f"--address {address}: no Ray cluster answers there: {error}") from error
         if gpus is None:

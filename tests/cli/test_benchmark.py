@@ -1,5 +1,7 @@
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -36,6 +38,18 @@ def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_p
     ran = fsseg(*options, "--shots", "1", "--model.method.scale", "10")
     assert ran.code == 2
     assert "holds a benchmark with --model.method.scale 20.0; 10.0 is asked for" in ran.line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="jobs of a killed benchmark end with it by Linux's means")
+def test_a_benchmark_that_is_killed_ends_with_the_same_rows(tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks/killed.py"
+    options = ["--folds", "0", "--shots", "1", "--kills", "2", "--seed", "1"]
+    ran = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), *options], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 files of rows; the same to the last digit: True" in ran.stdout
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(fsseg, tmp_path):
