@@ -17,7 +17,7 @@ from fsseg.cli.options import Options
 from fsseg.data.annotations import Annotation
 from fsseg.errors import FssegError
 from fsseg.jobs.job import Outcome
-from fsseg.jobs.local import run_local, share_of_cores
+from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         left = [job for job in plan.jobs() if not job.done.is_file()]
         print(slurm_script(plan.jobs(), plan.out, experiment.experiment) if left else "# nothing is left to do")
         return 0
-    return _finish(plan, _run(plan, given, settings["threads"]))
+    return _finish(plan, _run(plan, given, settings["threads"], experiment.own["trainer"]["devices"]))
 
 
 def _options() -> Options:
@@ -157,13 +157,15 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
     return {"threads": threads, **now}
 
 
-def _run(plan: Plan, given: Any, threads: int) -> list[Outcome]:
+def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     if given.engine == "ray":
         return run_ray(plan.jobs(), plan.out, threads, tell, given.address, given.gpus, given.retries)
-    return run_local(plan.jobs(), plan.out, given.workers, threads, tell, torch.cuda.device_count())
+    each = asked if isinstance(asked, int) and asked > 0 else 1  # --trainer.devices
+    devices = deal(torch.cuda.device_count(), given.workers, each)
+    return run_local(plan.jobs(), plan.out, given.workers, threads, tell, devices)
 
 
 def _finish(plan: Plan, outcomes: Sequence[Outcome]) -> int:

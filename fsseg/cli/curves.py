@@ -25,13 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("curves.png"))
     parser.add_argument("--metric", type=str, nargs="+", default=None)
     given = parser.parse_args(list(arguments))
-    logged = [read_logs(folder) for folder in given.runs]
-    metrics = choose(logged, given.metric)
     names = distinct(given.runs)
-    charts = {
-        metric: [Curve(n, sorted(log[metric].items())) for n, log in zip(names, logged, strict=True) if metric in log]
-        for metric in metrics
-    }
+    charts = charts_of(given.runs, given.metric)
     part = given.out.with_name(f".{given.out.stem}.part{given.out.suffix}")
     try:
         draw_curves(charts, part)
@@ -41,8 +36,18 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError(f"--out {given.out} cannot be written: {reason}.") from error
     finally:
         part.unlink(missing_ok=True)
-    print(f"  curves    {given.out}    {', '.join(metrics)} of {', '.join(names)}")
+    print(f"  curves    {given.out}    {', '.join(charts)} of {', '.join(names)}")
     return 0
+
+
+def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[str, list[Curve]]:
+    """Curves of several runs by metric; see `read_logs` and `choose` for what is refused."""
+    logged = [read_logs(folder) for folder in runs]
+    pairs = list(zip(distinct(runs), logged, strict=True))
+    return {
+        metric: [Curve(name, sorted(log[metric].items())) for name, log in pairs if metric in log]
+        for metric in choose(logged, asked)
+    }
 
 
 def read_logs(folder: Path) -> Logged:

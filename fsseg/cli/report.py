@@ -16,7 +16,7 @@ from fsseg.benchmark.formats import as_html_part
 from fsseg.benchmark.intervals import METRICS, interval, replicates
 from fsseg.benchmark.results import Result, find_results
 from fsseg.benchmark.tables import number
-from fsseg.charts import Curve, draw_class_iou, draw_curves, draw_size_iou
+from fsseg.charts import draw_class_iou, draw_curves, draw_size_iou
 from fsseg.cli import curves, folders, look
 from fsseg.cli.options import Options
 from fsseg.cli.replay import Replay
@@ -90,19 +90,13 @@ def _trainings(run: Path) -> list[Path]:
 def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
     """The training curves as a picture, and what they are; empty where there are none."""
     try:
-        logged = [curves.read_logs(folder) for folder in trainings]
-        metrics = curves.choose(logged, None) if logged else []
-    except FssegError:
+        charts = curves.charts_of(trainings) if trainings else {}
+    except FssegError:  # nothing was logged
+        charts = {}
+    if not charts:
         return "", ""
-    if not metrics:
-        return "", ""
-    names = curves.distinct(trainings)
-    charts = {
-        metric: [Curve(n, sorted(log[metric].items())) for n, log in zip(names, logged, strict=True) if metric in log]
-        for metric in metrics
-    }
     draw_curves(charts, made / "curves.png")
-    return _inline(made / "curves.png"), f"{' and '.join(metrics)}; training smoothed, its raw line pale"
+    return _inline(made / "curves.png"), f"{' and '.join(charts)}; training smoothed, its raw line pale"
 
 
 def _pictures(

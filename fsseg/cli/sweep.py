@@ -13,13 +13,14 @@ import yaml
 
 from fsseg.cli import arrange, folders
 from fsseg.cli.checked import checked
+from fsseg.cli.curves import read_logs
 from fsseg.cli.help import did_you_mean, experiment_folder, find_experiment
 from fsseg.cli.libraries import quieten
 from fsseg.cli.options import Options
 from fsseg.cli.resume import FINISHED
 from fsseg.errors import FssegError
 from fsseg.jobs.job import Job, Outcome
-from fsseg.jobs.local import run_local, share_of_cores
+from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.sweep import Point, Sweep, read_sweep
 
 FAILED = 1  # exit code where a point failed
@@ -78,7 +79,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     folders.make(out)
     folders.write_whole(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
-    outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), _tell, torch.cuda.device_count())
+    devices = deal(torch.cuda.device_count(), given.workers)
+    outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), _tell, devices)
     return _finish(sweep, points, outcomes, out)
 
 
@@ -187,12 +189,11 @@ def _finish(sweep: Sweep, points: Sequence[Point], outcomes: Sequence[Outcome], 
 
 def logged(folder: Path, metric: str) -> list[float]:
     """Values of a metric in the order of the training, over all that it was resumed."""
-    found = []
-    versions = folder.glob("logs/version_*/metrics.csv")
-    for path in sorted(versions, key=lambda path: int(path.parent.name.removeprefix("version_"))):
-        with path.open(newline="") as file:
-            found += [float(row[metric]) for row in csv.DictReader(file) if row.get(metric)]
-    return found
+    try:
+        found = read_logs(folder).get(metric, {})
+    except FssegError:  # it logged nothing
+        return []
+    return [value for _, value in sorted(found.items())]
 
 
 def rank(results: Sequence[Result], goal: str) -> list[Result]:

@@ -50,7 +50,12 @@ def alone(folder: Path, tell: Callable[[str], None]) -> Iterator[int]:
 
 
 def run_local(
-    jobs: Sequence[Job], folder: Path, workers: int, threads: int, tell: Callable[[str], None], devices: int = 0
+    jobs: Sequence[Job],
+    folder: Path,
+    workers: int,
+    threads: int,
+    tell: Callable[[str], None],
+    devices: Sequence[str] = (),
 ) -> list[Outcome]:
     """Run jobs as processes, in order, those that must wait for others once these are done.
 
@@ -60,7 +65,7 @@ def run_local(
         workers: processes at a time.
         threads: of each process on the CPU.
         tell: where beginnings and ends are said, a line each.
-        devices: GPUs, dealt out to the workers in turn; 0 leaves the choice to the jobs.
+        devices: GPUs of each worker, see `deal`; none leaves the choice to the jobs.
 
     Returns:
         what became of each, in the order of ``jobs``.
@@ -74,6 +79,22 @@ def run_local(
         return _Runner(jobs, folder, workers, threads, tell, devices, lock).run()
 
 
+def deal(count: int, workers: int, each: int = 1) -> tuple[str, ...]:
+    """GPUs of each worker, as CUDA_VISIBLE_DEVICES has them; none where one worker has them all.
+
+    Args:
+        count: GPUs that this process sees.
+        workers: to share them.
+        each: GPUs that a job wants; workers share where there are too few.
+    """
+    if count == 0 or workers == 1:
+        return ()
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = visible if len(visible) == count else [str(number) for number in range(count)]
+    each = min(each, count)
+    return tuple(",".join(names[(worker * each + i) % count] for i in range(each)) for worker in range(workers))
+
+
 class _Runner:
     """One thread that starts processes and looks after them; see `run_local`."""
 
@@ -84,7 +105,7 @@ class _Runner:
         workers: int,
         threads: int,
         tell: Callable[[str], None],
-        devices: int,
+        devices: Sequence[str],
         lock: int,
     ) -> None:
         self.jobs, self.folder, self.tell, self.lock = jobs, folder, tell, lock
@@ -122,7 +143,7 @@ class _Runner:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         environment.pop("FSSEG_RUN_FOLDER", None)
         if self.devices:
-            environment["CUDA_VISIBLE_DEVICES"] = str(worker % self.devices)
+            environment["CUDA_VISIBLE_DEVICES"] = self.devices[worker]
         with job.log(self.folder).open("ab") as log:
             process = subprocess.Popen(
                 job.command,

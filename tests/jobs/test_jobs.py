@@ -12,7 +12,7 @@ import pytest
 
 from fsseg.errors import FssegError
 from fsseg.jobs.job import Job, chains
-from fsseg.jobs.local import alone, duration, run_local
+from fsseg.jobs.local import alone, deal, duration, run_local
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.slurm import slurm_script
 
@@ -70,9 +70,25 @@ def test_workers_run_at_the_same_time_with_their_threads_and_devices(tmp_path):
         program(tmp_path, "b", f"open({str(tmp_path / 'b')!r}, 'w')\n" + wait.format(str(tmp_path / "a"))),
     ]
     begun = time.monotonic()
-    assert set(states(run_local(jobs, tmp_path, 2, 3, str, devices=2)).values()) == {"done"}
+    assert set(states(run_local(jobs, tmp_path, 2, 3, str, devices=("0", "1"))).values()) == {"done"}
     assert time.monotonic() - begun < 4  # each waits for the other
     assert {(tmp_path / "logs" / f"{name}.log").read_text().strip() for name in "ab"} == {"3 0", "3 1"}
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "each", "visible", "dealt"),
+    [
+        (0, 4, 1, "", ()),
+        (4, 1, 2, "", ()),  # one job at a time sees them all
+        (2, 3, 1, "", ("0", "1", "0")),
+        (4, 2, 2, "", ("0,1", "2,3")),
+        (2, 2, 1, "5,7", ("5", "7")),
+        (2, 2, 4, "", ("0,1", "0,1")),
+    ],
+)
+def test_gpus_are_dealt_out(monkeypatch, count, workers, each, visible, dealt):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert deal(count, workers, each) == dealt
 
 
 def test_done_without_its_file_is_a_failure(tmp_path):
