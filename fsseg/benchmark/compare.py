@@ -64,12 +64,14 @@ class Comparison:
         metrics: each metric's difference.
         classes: name of each class to IoU in both, mean over pairs.
         episodes: all, by falling absolute difference.
+        alone: tests that only one side has, left out.
     """
 
     pairs: tuple[tuple[Result, Result], ...]
     metrics: dict[str, Difference]
     classes: dict[str, tuple[float, float]]
     episodes: tuple[Pair, ...]
+    alone: int = 0
 
     @property
     def counted(self) -> tuple[int, int, int]:
@@ -82,7 +84,7 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
     """Match two sets of results, and compare them episode by episode.
 
     Raises:
-        FssegError: results without a partner, or tested on other episodes or another protocol.
+        FssegError: no results with a partner, or tested on other episodes or another protocol.
     """
     pairs = _matched(first, second)
     for pair in pairs:
@@ -92,21 +94,21 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
         key=lambda pair: -abs(np.nan_to_num(pair.second - pair.first)),
     )
     metrics = {name: _difference(pairs, name) for name in METRICS}
-    return Comparison(tuple(pairs), metrics, _classes(pairs), tuple(episodes))
+    alone = len(first) + len(second) - 2 * len(pairs)
+    return Comparison(tuple(pairs), metrics, _classes(pairs), tuple(episodes), alone)
 
 
 def _matched(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
     keyed = [_by_key(results) for results in (first, second)]
-    if missing := sorted(keyed[0].keys() ^ keyed[1].keys()):
-        fold, shot, annotation, seed = missing[0]
-        side = "second" if missing[0] in keyed[0] else "first"
+    both = sorted(keyed[0].keys() & keyed[1].keys())
+    if not both:
         raise FssegError(
-            f"compare: the {side} has no test of fold {fold}, {shot}-shot, {annotation} supports, seed {seed}, which "
-            "the other has. Give the folders of single tests, or two benchmarks of the same plan."
+            "compare: the two have no test of the same fold, shots, annotation and seed. Give the folders of single "
+            "tests, or two benchmarks that share some of their plan."
         )
-    return [(keyed[0][key], keyed[1][key]) for key in sorted(keyed[0])]
+    return [(keyed[0][key], keyed[1][key]) for key in both]
 
 
 def _by_key(results: Iterable[Result]) -> dict[tuple[int, int, str, int], Result]:
@@ -186,6 +188,7 @@ def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) 
         f"A  {names[0]}",
         f"B  {names[1]}",
         f"{len(comparison.pairs)} pairs of tests, {episodes:,} episodes, protocol {tested.protocol}",
+        *([f"left out: {comparison.alone} tests that only one of them has"] if comparison.alone else []),
         "",
         f"  {'':18}{'A':>7}{'B':>7}{'B - A':>8}   {LEVEL:.0f} % interval     B above A",
     ]

@@ -73,6 +73,8 @@ def as_json(comparison: Comparison, tests: Sequence[Path]) -> str:
     content = {
         "first": str(tests[0]),
         "second": str(tests[1]),
+        "pairs": len(comparison.pairs),
+        "left_out": comparison.alone,
         "protocol": str(comparison.pairs[0][0].tested.protocol),
         "metrics": {name: {**d._asdict(), "difference": d.value} for name, d in comparison.metrics.items()},
         "classes": {name: {"first": a, "second": b} for name, (a, b) in comparison.classes.items()},

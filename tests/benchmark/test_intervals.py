@@ -102,7 +102,12 @@ def test_other_episodes_are_refused(tmp_path, other, said):
         compare(*(find_results([folder]) for folder in folders))
 
 
-def test_a_test_without_a_partner_is_named(two):
+def test_tests_without_a_partner_are_left_out_and_counted(two):
     make_test(two / "a/fold2", fold=2)
-    with pytest.raises(FssegError, match="the second has no test of fold 2"):
-        compare(*(find_results([two / name]) for name in "ab"))
+    found = compare(*(find_results([two / name]) for name in "ab"))
+    assert (len(found.pairs), found.alone) == (2, 1)
+    assert "left out: 1 tests that only one of them has" in comparison_text(found, ("a", "b"), 0)
+    make_test(two / "c/fold0", seed=9)
+    make_test(two / "c/fold1", seed=9, fold=1)
+    with pytest.raises(FssegError, match="no test of the same fold, shots"):
+        compare(*(find_results([two / name]) for name in "ac"))
