@@ -36,20 +36,34 @@ def main() -> int:
         return [sys.executable, "-m", "fsseg", "benchmark", *EXPERIMENT, *sizes]
 
     begun = time.monotonic()
+    assert subprocess.run([*command("whole"), "--dry-run"], check=False).returncode == 0
+    start = time.monotonic() - begun  # until the first job begins
     assert subprocess.run(command("whole"), check=False).returncode == 0
-    took = time.monotonic() - begun
+    took = time.monotonic() - begun - start
     moments = random.Random(given.seed)
     for kill in range(1, given.kills + 1):
         process = subprocess.Popen(command("killed"))
-        after = moments.uniform(0, took / 2)
+        after = moments.uniform(start, start + (took - start) / 2)
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        print(f"kill {kill}: after {after:.1f} s of {took:.0f} s", flush=True)
+        print(f"kill {kill}: after {after:.1f} s; {state(given.out / 'killed')}", flush=True)
     assert subprocess.run(command("killed"), check=False).returncode == 0
     whole, killed = (digests(given.out / name) for name in ("whole", "killed"))
     print(f"{len(whole)} files of rows; the same to the last digit: {whole == killed}")
     return 0 if whole and whole == killed else 1
+
+
+def state(out: Path) -> str:
+    """What the kill interrupted."""
+    fits = [path.parent for path in out.glob("*/config.yaml")]
+    under_way = [folder.name for folder in fits if not (folder / "run.json").is_file()]
+    begun = [name for name in under_way if (out / name / "last.ckpt").is_file()]
+    tests = [path.parent.name for path in out.glob("*/.test-*")]
+    return (
+        f"trainings under way: {len(under_way)}, of them with a checkpoint: {len(begun)}; tests under way: {len(tests)}; "
+        f"tests done: {len(list(out.glob('*/test-*/rows.csv')))}"
+    )
 
 
 def digests(folder: Path) -> dict[str, str]:

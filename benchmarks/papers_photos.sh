@@ -24,9 +24,9 @@ on_voc=("${heads[@]}" --data.root "$voc" --folds 1 2 3)
 cross voc/canet --config experiments/canet_voc_1shot.yaml "${on_voc[@]}" --shots 1 5
 cross voc/pmm --config experiments/pmm_voc_1shot.yaml "${on_voc[@]}" --shots 1 5
 cross voc/rpmm --config experiments/rpmm_voc_1shot.yaml "${on_voc[@]}" --shots 1 5
-for ablation in k1 k2 k3 k4 k5 gaussian; do
-  cross "voc/pmm_$ablation" --config experiments/pmm_voc_1shot.yaml --config "experiments/ablations/pmm_$ablation.yaml" "${on_voc[@]}" --shots 1
-done
 for method in canet pmm rpmm; do
   cross "coco/$method" --config "experiments/${method}_coco_1shot.yaml" "${heads[@]}" --data.root "$coco" --shots 1 5
+done
+for ablation in k1 k3 gaussian k2 k4 k5; do
+  cross "voc/pmm_$ablation" --config experiments/pmm_voc_1shot.yaml --config "experiments/ablations/pmm_$ablation.yaml" "${on_voc[@]}" --shots 1
 done

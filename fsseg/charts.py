@@ -109,7 +109,10 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         if training:
             axis.set_ylim(bottom=0)
     handles = {str(line.get_label()): line for axis in figure.axes for line in axis.get_legend_handles_labels()[0]}
-    figure.legend(list(handles.values()), list(handles), fontsize=9, loc="outside lower center", ncols=4, frameon=False)
+    inches = 0.5 + 0.08 * max(map(len, handles))  # of an entry
+    columns = max(1, min(len(handles), int(5.2 * len(charts) / inches)))
+    labels = list(handles.values()), list(handles)
+    figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path)
 
 
@@ -173,15 +176,15 @@ def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> Non
     axis.set_xlabel("IoU, percent (whiskers: standard deviation over runs)", fontsize=9)
     _plain(axis)
     if len(lines) > 1:
-        figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
     figure.savefig(path)
 
 
-def draw_size_iou(rows: Sequence[Row], path: Path) -> None:
-    """IoU against the object's share of the query: each query a pale point, and all of a share's queries as a line.
+def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """IoU against the object's share of the query: all queries of a like share as a line, each a pale point if alone.
 
     Args:
-        rows: of a test.
+        tests: rows by a name that tells the tests apart.
         path: picture to write; its ending says the format.
 
     Raises:
@@ -189,17 +192,25 @@ def draw_size_iou(rows: Sequence[Row], path: Path) -> None:
         OSError: it cannot be written.
         ValueError: no such format.
     """
-    shown = [row for row in rows if row.class_id != BACKGROUND and row.truth > 0]
-    if not shown:
+    figure = Figure(figsize=(6.4, 4.2 + 0.2 * len(tests)), layout="constrained", dpi=120)
+    axis, shares = figure.subplots(), []
+    for i, (name, rows) in enumerate(tests.items()):
+        shown = [row for row in rows if row.class_id != BACKGROUND and row.truth > 0]
+        counts = np.array([(row.truth / row.pixels, row.intersection, row.union) for row in shown]).reshape(-1, 3)
+        if not shown:
+            continue
+        shares.append(counts[:, 0])
+        middles, pooled = pooled_by_size(counts)
+        label = "an eighth of them: sum of intersections / sum of unions"
+        if len(tests) == 1:
+            single = 100 * counts[:, 1] / counts[:, 2]
+            axis.scatter(counts[:, 0], single, s=7, color=_LINES[0], alpha=0.3, linewidths=0, label="one query")
+            axis.plot(middles, 100 * pooled, "-o", color=_LINES[4], markersize=4, label=label)
+        else:
+            axis.plot(middles, 100 * pooled, "-o", color=_LINES[i % len(_LINES)], markersize=4, label=name)
+    if not shares:
         raise FssegError("no query of these rows shows its class: there is no object whose size counts.")
-    counts = np.array([(row.truth / row.pixels, row.intersection, row.union) for row in shown])
-    share, above, below = counts.T
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained", dpi=120)
-    axis = figure.subplots()
-    axis.scatter(share, 100 * above / below, s=7, color=_LINES[0], alpha=0.3, linewidths=0, label="one query")
-    middles, pooled = pooled_by_size(counts)
-    label = "an eighth of them: sum of intersections / sum of unions" if len(middles) == _BINS else "queries together"
-    axis.plot(middles, 100 * pooled, "-o", color=_LINES[4], markersize=4, label=label)
+    share = np.concatenate(shares)
     axis.set_xscale("log")
     narrow = share.max() < 5 * share.min()  # too few powers of ten for a logarithmic scale's own ticks
     axis.xaxis.set_major_locator(MaxNLocator(6) if narrow else LogLocator(subs=(1, 2, 5)))
@@ -209,7 +220,7 @@ def draw_size_iou(rows: Sequence[Row], path: Path) -> None:
     axis.set_xlabel("object's share of the query's pixels", fontsize=9)
     axis.set_ylabel("IoU, percent", fontsize=9)
     _plain(axis)
-    axis.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
     figure.savefig(path)
 
 

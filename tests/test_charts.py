@@ -41,10 +41,10 @@ def test_few_queries_make_fewer_groups() -> None:
 @pytest.mark.parametrize("truths", [range(1, 41), range(100, 140), [7]])
 def test_sizes_are_drawn(tmp_path: Path, truths: list[int]) -> None:
     rows = [row(i, truth, truth // 2, truth + 1) for i, truth in enumerate(truths)]
-    draw_size_iou([*rows, row(99, 0, 0, 5), row(99, 900, 900, 1000, class_id=0)], tmp_path / "size.png")
+    draw_size_iou({"": [*rows, row(99, 0, 0, 5), row(99, 900, 900, 1000, class_id=0)]}, tmp_path / "size.png")
     assert size(tmp_path / "size.png")[0] > 600
     with pytest.raises(FssegError, match="no query of these rows shows its class"):
-        draw_size_iou([row(99, 0, 0, 5)], tmp_path / "none.png")
+        draw_size_iou({"": [row(99, 0, 0, 5)]}, tmp_path / "none.png")
 
 
 def test_classes_are_drawn_whatever_a_test_lacks(tmp_path: Path) -> None:

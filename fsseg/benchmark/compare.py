@@ -80,8 +80,11 @@ class Comparison:
         return int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
 
 
-def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
+def compare(first: Sequence[Result], second: Sequence[Result]) -> list[Comparison]:
     """Match two sets of results, and compare them episode by episode.
+
+    Returns:
+        a comparison for each number of shots and annotation, which are never averaged.
 
     Raises:
         FssegError: no results with a partner, or tested on other episodes or another protocol.
@@ -89,12 +92,20 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
     pairs = _matched(first, second)
     for pair in pairs:
         _check_episodes(*pair)
+    alone = len(first) + len(second) - 2 * len(pairs)
+    kinds: dict[tuple[int, str], list[tuple[Result, Result]]] = {}
+    for pair in pairs:
+        setting = pair[0].tested.setting
+        kinds.setdefault((setting.shot, setting.annotation), []).append(pair)
+    return [_compare(part, alone) for _, part in sorted(kinds.items())]
+
+
+def _compare(pairs: Sequence[tuple[Result, Result]], alone: int) -> Comparison:
     episodes = sorted(
         (found for pair in pairs for found in _episodes(pair)),
         key=lambda pair: -abs(np.nan_to_num(pair.second - pair.first)),
     )
     metrics = {name: _difference(pairs, name) for name in METRICS}
-    alone = len(first) + len(second) - 2 * len(pairs)
     return Comparison(tuple(pairs), metrics, _classes(pairs), tuple(episodes), alone)
 
 
@@ -126,6 +137,11 @@ def _by_key(results: Iterable[Result]) -> dict[tuple[int, int, str, int], Result
 
 
 def _check_episodes(first: Result, second: Result) -> None:
+    if first.tested.what != second.tested.what:
+        raise FssegError(
+            f"{first.folder} is a test of {first.tested.what}, {second.folder} of {second.tested.what}: they have no "
+            "episode in common."
+        )
     if first.tested.protocol.digest != second.tested.protocol.digest:
         raise FssegError(
             f"{first.folder} was tested under protocol {first.tested.protocol}, {second.folder} under "
@@ -154,11 +170,27 @@ def _episodes(pair: tuple[Result, Result]) -> list[Pair]:
 
 
 def _difference(pairs: Sequence[tuple[Result, Result]], metric: str) -> Difference:
-    """Both sides on the same draws of episodes, so that what an episode is hard for both of them drops out."""
-    sides = [np.mean([replicates([pair[side]], metric, n) for n, pair in enumerate(pairs)], axis=0) for side in (0, 1)]
-    values = [np.mean([_value(pair[side], metric) for pair in pairs]) for side in (0, 1)]
+    """Both sides on the same draws of episodes, so that what is hard for both of them drops out.
+
+    Seeds of a fold share their episodes, and so their draw: more trainings are no more episodes.
+    """
+    folds = sorted({pair[0].tested.fold for pair in pairs})
+    sides = []
+    for side in (0, 1):
+        of = [[pair[side] for pair in pairs if pair[0].tested.fold == fold] for fold in folds]
+        sides.append(
+            np.mean([replicates(results, metric, fold) for fold, results in zip(folds, of, strict=True)], axis=0)
+        )
+    first, second = (_mean_of_folds(pairs, side, metric) for side in (0, 1))
     differences = sides[1] - sides[0]
-    return Difference(float(values[0]), float(values[1]), *interval(differences), float((differences > 0).mean()))
+    return Difference(first, second, *interval(differences), float((differences > 0).mean()))
+
+
+def _mean_of_folds(pairs: Sequence[tuple[Result, Result]], side: int, metric: str) -> float:
+    folds: dict[int, list[float]] = {}
+    for pair in pairs:
+        folds.setdefault(pair[0].tested.fold, []).append(_value(pair[side], metric))
+    return float(np.mean([np.mean(values) for values in folds.values()]))
 
 
 def _value(result: Result, metric: str) -> float:
@@ -174,6 +206,12 @@ def _classes(pairs: Sequence[tuple[Result, Result]]) -> dict[str, tuple[float, f
     return {name: (float(first), float(second)) for name, (first, second) in means.items()}
 
 
+def place(pair: Pair) -> str:
+    """Where an episode is, in words."""
+    seeds = {result.tested.seed for result in pair.results}
+    return f"fold {pair.fold}, seed {', '.join(map(str, sorted(seeds)))}, run {pair.run}, episode {pair.episode}"
+
+
 def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) -> str:
     """For a terminal.
 
@@ -183,11 +221,14 @@ def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) 
         count: episodes to name.
     """
     tested = comparison.pairs[0][0].tested
-    episodes = len(comparison.episodes)
+    folds = {pair[0].tested.fold: len({row[:2] for row in pair[0].rows}) for pair in comparison.pairs}
+    seeds = sorted({pair[0].tested.seed for pair in comparison.pairs})
+    what = f"{len(folds)} fold{'s' * (len(folds) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     lines = [
         f"A  {names[0]}",
         f"B  {names[1]}",
-        f"{len(comparison.pairs)} pairs of tests, {episodes:,} episodes, protocol {tested.protocol}",
+        f"{tested.setting.dataset}, {tested.kind}: {what}, {sum(folds.values()):,} episodes",
+        f"protocol {tested.protocol}",
         *([f"left out: {comparison.alone} tests that only one of them has"] if comparison.alone else []),
         "",
         f"  {'':18}{'A':>7}{'B':>7}{'B - A':>8}   {LEVEL:.0f} % interval     B above A",
@@ -206,12 +247,8 @@ def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) 
         "",
         f"episodes: B better in {better:,}, as good in {same:,}, worse in {worse:,}. They differ most in",
         *(
-            f"  fold {p.fold}, run {p.run}, episode {p.episode}: "
-            f"{p.first:.1f}, {p.second:.1f} ({p.second - p.first:+.1f})"
+            f"  {place(p)}: {p.first:.1f}, {p.second:.1f} ({p.second - p.first:+.1f})"
             for p in comparison.episodes[:count]
         ),
-        "",
-        "The interval is of a paired bootstrap over episodes: these two trainings on other episodes. Whether other",
-        "trainings would differ alike is for several seeds to say.",
     ]
     return "\n".join(lines)

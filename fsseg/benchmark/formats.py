@@ -90,7 +90,8 @@ def as_markdown(grid: Grid, intervals: bool = False) -> str:
     last = None
     for line in grid.lines:
         cells = [shown(cell, line.kind, "markdown", intervals) for cell in line.cells]
-        lines.append(f"| {_name(line, last)} | {line.label} | {' | '.join(cells)} |")
+        names = [text.replace("|", r"\|") for text in (_name(line, last), line.label)]
+        lines.append(f"| {' | '.join([*names, *cells])} |")
         last = line
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(grid, intervals))]) + "\n"
 
@@ -108,7 +109,7 @@ def as_latex(grid: Grid, intervals: bool = False) -> str:
         r"\toprule",
         rf" & & {above} \\",
         rules,
-        rf"method & & {' & '.join(column.head for column in columns)} \\",
+        rf"method & & {' & '.join(_tex(column.head) for column in columns)} \\",
         r"\midrule",
     ]
     last = None
@@ -116,12 +117,13 @@ def as_latex(grid: Grid, intervals: bool = False) -> str:
         cells = [shown(cell, line.kind, "latex", intervals) for cell in line.cells]
         lines.append(rf"{_tex(_name(line, last))} & {_tex(line.label)} & {' & '.join(cells)} \\")
         last = line
-    notes = [f"% {note}" for note in _notes(grid, intervals)]
+    notes = [f"% {' '.join(note.split())}" for note in _notes(grid, intervals)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes]) + "\n"
 
 
 def _tex(text: str) -> str:
-    replaced = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}}
+    replaced = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    replaced |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
     return "".join(replaced.get(sign, sign) for sign in text)
 
 
@@ -175,7 +177,9 @@ def _records(grid: Grid) -> list[dict[str, Any]]:
         for column, cell in zip(grid.layout.columns, line.cells, strict=True):
             if cell is None:
                 continue
-            of = line.of.setting if line.of else grid.layout.setting(line.line, column)
+            series = line.of or column.of
+            of = series.setting if series else grid.layout.setting(line.line, column)
+            fold = line.line.fold if column.of else column.fold
             found.append(
                 {
                     "table": grid.layout.source or "own",
@@ -186,10 +190,12 @@ def _records(grid: Grid) -> list[dict[str, Any]]:
                     "dataset": of.dataset,
                     "way": column.way,
                     "shot": column.shot,
-                    "annotation": line.line.annotation,
+                    "annotation": column.annotation or line.line.annotation,
                     "metric": column.metric,
-                    "fold": "mean" if column.fold is None else column.fold,
-                    "trained": line.of.trained if line.of else "",
+                    "fold": "mean" if fold is None else fold,
+                    **({"class_id": line.line.class_id} if column.of else {}),
+                    "trained": series.trained if series else "",
+                    "selection": (series.selection or "") if series else "",
                     **cell._asdict(),
                     "seeds": " ".join(map(str, cell.seeds)),
                 }

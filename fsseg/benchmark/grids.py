@@ -85,15 +85,15 @@ def make_grid(layout: Layout, results: Sequence[Result], intervals: bool = True,
     for line in layout.lines:
         own = [of for of in found if _matches(layout, line, of)]
         lines += _published_line(layout, line)
-        shown = [ours for of in own if any((ours := _our_line(layout, line, of, intervals)).cells)]
+        shown = [ours for of in own if any((ours := _our_line(layout, line, of, own, intervals)).cells)]
         for ours in shown:
             lines += [ours, *_difference_line(layout, line, ours)]
         used += [ours.of for ours in shown if ours.of]
         if line.ours and layout.source and not shown:
-            lines.append(GridLine(line, "ours", "not run", (None,) * len(layout.columns)))
+            lines.append(GridLine(line, "ours", _not_shown(line, own), (None,) * len(layout.columns)))
     for line in layout.later if later else ():
         lines += _published_line(layout, line, "published later")
-    return Grid(layout, tuple(lines), tuple(_notes(layout, lines, used)))
+    return Grid(layout, tuple(lines), tuple(notes_of(layout, lines, used)))
 
 
 def _relevant(layout: Layout, results: Iterable[Result]) -> list[Result]:
@@ -130,13 +130,26 @@ def _published_line(layout: Layout, line: Line, what: str = "published") -> list
     return []
 
 
-def _our_line(layout: Layout, line: Line, of: Series, intervals: bool) -> GridLine:
-    setting = of.setting
-    departures = of.results[0].departures - {line.departure}
-    departs = sorted(departures) if layout.source else []
-    label = ", ".join([*departs, setting.encoder, setting.dataset, *([of.trained] if of.trained else [])])
+def _our_line(layout: Layout, line: Line, of: Series, beside: Sequence[Series], intervals: bool) -> GridLine:
+    label = ", ".join(["ours", *(sorted(of.results[0].departures - {line.departure}) if layout.source else [])])
     cells = tuple(_cell(of, column, line.annotation, intervals) for column in layout.columns)
-    return GridLine(line, "ours", f"ours, {label}", cells, of)
+    return GridLine(line, "ours", ", ".join([label, *series_words(of, beside)]), cells, of)
+
+
+def series_words(of: Series, beside: Sequence[Series]) -> list[str]:
+    """Encoder and data set, and whatever else tells a series from those beside it."""
+    words = [of.setting.encoder, of.setting.dataset, *([of.trained] if of.trained else [])]
+    if len({other.protocol for other in beside}) > 1:
+        words.append(of.protocol)
+    if len({other.selection for other in beside}) > 1:
+        words.append(f"checkpoint {of.selection or 'none'}")
+    return words
+
+
+def _not_shown(line: Line, own: Sequence[Series]) -> str:
+    """Why a line of ours is empty."""
+    folds = {r.tested.fold for of in own for r in of.results if r.tested.setting.annotation == line.annotation}
+    return f"only fold{'s' * (len(folds) > 1)} {', '.join(map(str, sorted(folds)))}" if folds else "not run"
 
 
 def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell | None:
@@ -197,50 +210,7 @@ def _comparable(layout: Layout, line: Line, of: Series) -> bool:
     return same and not (of.results[0].departures - {line.departure})
 
 
-def make_class_grid(results: Sequence[Result]) -> Grid:
-    """A line for each class, a column for each method, shot and annotation; the spread is over seeds.
-
-    Raises:
-        FssegError: two results are of the same cell.
-    """
-    found = series(results)
-    columns, parts = [], []
-    for of in found:
-        for shot, annotation in sorted({(r.tested.setting.shot, r.tested.setting.annotation) for r in of.results}):
-            label = [of.setting.method, annotation if annotation != "mask" else "", of.trained]
-            columns.append(Column(shot, way=of.setting.way, name=", ".join(filter(None, label))))
-            parts.append((of, shot, annotation))
-    order = sorted(range(len(columns)), key=lambda place: columns[place].shot)
-    columns, parts = [columns[place] for place in order], [parts[place] for place in order]
-    names = {
-        (result.tested.fold, class_id, name) for result in results for class_id, name in result.tested.classes.items()
-    }
-    lines = [
-        GridLine(Line(name, ""), "ours", f"fold {fold}", tuple(_class_cell(*part, fold, class_id) for part in parts))
-        for fold, class_id, name in sorted(names)
-    ]
-    datasets = ", ".join(sorted({of.setting.dataset for of in found}))
-    layout = Layout("", f"IoU per class, {datasets}", "", "", tuple(line.line for line in lines), tuple(columns))
-    return Grid(layout, tuple(lines), tuple(_notes(layout, lines, found)))
-
-
-def _class_cell(of: Series, shot: int, annotation: str, fold: int, class_id: int) -> Cell | None:
-    found = {
-        result.tested.seed: next(line for line in result.table.classes if line.class_id == class_id)
-        for result in of.results
-        if (result.tested.setting.shot, result.tested.setting.annotation, result.tested.fold)
-        == (shot, annotation, fold)
-    }
-    values = [line.iou.mean for line in found.values() if not np.isnan(line.iou.mean)]
-    if not values:
-        return None
-    spread = float(np.mean([line.iou.std for line in found.values()]))
-    queries = sum(line.queries for line in found.values())
-    std = float(np.std(values)) if len(values) > 1 else np.nan
-    return Cell(float(np.mean(values)), std, spread, seeds=tuple(sorted(found)), episodes=queries, protocol=of.protocol)
-
-
-def _notes(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:
+def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:
     """Under the table: another data set, protocols, missing cells, the notes of the tests."""
     notes = []
     if layout.source and (
@@ -249,11 +219,16 @@ def _notes(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) ->
         names = " and ".join(other)
         are = "is another data set" if len(other) == 1 else "are other data sets"
         notes.append(
-            f"{names} {are} than the paper's {layout.dataset}: published and own numbers of this table are not "
-            "comparable, and no difference is taken"
+            f"{names} {are} than the paper's {layout.dataset}: such numbers are not comparable with published ones, "
+            "and no difference is taken"
         )
     elif layout.source and any(not _comparable(layout, line.line, line.of) for line in lines if line.of):
         notes.append("no difference is taken where encoder, data set or setting are not the published number's")
+    for of in used:
+        recipes = {(r.tested.setting.shot, r.tested.training) for r in of.results if r.tested.training}
+        if len({recipe for _, recipe in recipes}) > 1:
+            words = ", ".join(f"{shot}-shot #{recipe}" for shot, recipe in sorted(recipes))
+            notes.append(f"{of.setting.method}: trainings differ in more than the number of shots: {words}")
     for protocol in sorted({of.protocol for of in used}):
         tested = [r.tested for of in used if of.protocol == protocol for r in of.results]
         how = dict.fromkeys(", ".join([t.protocol.in_words(), *t.details]) for t in tested)

@@ -32,17 +32,25 @@ class Line:
     annotation: str = "mask"
     ours: bool = False
     departure: str = ""
+    fold: int | None = None  # of a line that is a class
+    class_id: int | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: one number of each line."""
+    """A column of a table: one number of each line.
+
+    Attributes:
+        of: results that it is of, and of which annotation, where lines are classes.
+    """
 
     shot: int
     fold: int | None = None  # the mean of all folds
     metric: str = "mean-IoU"
     way: int = 1
     name: str = ""  # where it is not the fold's
+    of: Any = None
+    annotation: str = ""
 
     @property
     def head(self) -> str:

@@ -27,11 +27,22 @@ class Result:
 
     folder: Path
     tested: Tested
+    count: int | None = None  # of rows that there must be
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Counts per run, episode, query and class."""
-        return read_rows(self.folder / "rows.csv")
+        """Counts per run, episode, query and class.
+
+        Raises:
+            FssegError: the file is broken, or rows are missing.
+        """
+        rows = read_rows(self.folder / "rows.csv")
+        if self.count is not None and len(rows) != self.count:
+            raise FssegError(
+                f"{self.folder / 'rows.csv'} has {len(rows):,} rows, not the {self.count:,} that were written: delete "
+                f"{self.folder} and test again."
+            )
+        return rows
 
     @cached_property
     def table(self) -> Table:
@@ -95,9 +106,11 @@ def read_result(folder: Path) -> Result:
             content["training"],
             content["folds"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FssegError(f"{folder / 'table.json'} is not of this version of fsseg, or broken; test again.") from error
-    return Result(folder, tested)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FssegError(
+            f"{folder / 'table.json'} is not of this version of fsseg, or broken: delete {folder} and test again."
+        ) from error
+    return Result(folder, tested, content.get("rows"))
 
 
 class Series(NamedTuple):
@@ -108,12 +121,14 @@ class Series(NamedTuple):
         protocol: name and digest.
         trained: how trainings differ from ``k shots trained, k shots tested``, in words; empty where they don't.
         results: all of them.
+        selection: how their checkpoints were chosen.
     """
 
     setting: Setting
     protocol: str
     trained: str
     results: tuple[Result, ...]
+    selection: str | None = None
 
 
 def series(results: Sequence[Result]) -> list[Series]:
@@ -169,7 +184,7 @@ def _by_training_shots(group: list[Result], recipe: str) -> list[Series]:
 
 def _line(results: list[Result], trained: str) -> Series:
     tested = results[0].tested
-    return Series(tested.setting, str(tested.protocol), trained, tuple(results))
+    return Series(tested.setting, str(tested.protocol), trained, tuple(results), tested.selection)
 
 
 def _refuse_doubles(line: Series) -> None:

@@ -103,4 +103,6 @@ def read_rows(path: Path) -> list[Row]:
             raise ValueError
         return [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError) as error:
-        raise FssegError(f"{path} holds no rows of `fsseg test`, or not all of them; test again.") from error
+        raise FssegError(
+            f"{path} holds no rows of `fsseg test`, or not all of them: delete its folder and test again."
+        ) from error

@@ -110,11 +110,16 @@ class Tested:
         return ", ".join([self.protocol.in_words(self.pairs), *self.details])
 
     @property
-    def what(self) -> str:
-        """Data set, fold, ways, shots."""
+    def kind(self) -> str:
+        """Ways, shots, annotation."""
         setting = self.setting
         annotation = "" if setting.annotation == "mask" else f", {setting.annotation} supports"
-        return f"{setting.dataset} fold {self.fold}, {setting.way}-way {setting.shot}-shot{annotation}"
+        return f"{setting.way}-way {setting.shot}-shot{annotation}"
+
+    @property
+    def what(self) -> str:
+        """Data set, fold, ways, shots."""
+        return f"{self.setting.dataset} fold {self.fold}, {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ class Table:
             number must beat. None with several ways: a pixel cannot be of all at once.
         several: mean-IoU over queries that show several classes of their episode; None with one way.
         false_alarms: None where every query shows a class of its episode.
+        rows: number of rows that it was made from.
     """
 
     tested: Tested
@@ -139,6 +145,7 @@ class Table:
     everything_foreground: Score | None
     several: Part | None
     false_alarms: FalseAlarms | None
+    rows: int = 0
 
     def published(self, metric: str) -> Published | None:
         """The published number of this fold."""
@@ -193,6 +200,7 @@ def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
         values.mean_iou(tested.classes, _TRUTH, _PIXELS) if one_way else None,
         None if one_way else _several(tested.classes, used),
         _false_alarms([row for row in rows if row.query_class == BACKGROUND]),
+        len(rows),
     )
 
 

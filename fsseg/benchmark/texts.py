@@ -95,6 +95,7 @@ def as_json(table: Table) -> str:
         "selection": tested.selection,
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "pairs": tested.pairs,
+        "rows": table.rows,
         "details": list(tested.details),
         "notes": list(tested.notes),
         "classes": [

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     experiment = _experiment(given.config, rest)
     plan = _plan(given, rest, experiment)
     settings = _settings(plan, experiment.own, given.threads or share_of_cores(given.workers))
-    if given.engine != "slurm":
+    if given.engine != "slurm" or given.dry_run:
         print(plan_text(plan, experiment.experiment), flush=True)
     if given.dry_run:
         return 0
@@ -45,8 +45,12 @@ def run(arguments: Sequence[str]) -> int:
     folders.write_whole(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     if given.engine == "slurm":
         (plan.out / "logs").mkdir(exist_ok=True)
-        left = [job for job in plan.jobs() if not job.done.is_file()]
-        print(slurm_script(plan.jobs(), plan.out, experiment.experiment) if left else "# nothing is left to do")
+        left = [job for job in plan.jobs() if not job.is_done()]
+        print(
+            slurm_script(plan.jobs(), plan.out, experiment.experiment, settings["threads"])
+            if left
+            else "# nothing is left to do"
+        )
         return 0
     return _finish(plan, _run(plan, given, settings["threads"], experiment.own["trainer"]["devices"]))
 
@@ -142,11 +146,11 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
     path = plan.out / _SETTINGS
     experiment = yaml.safe_load(yaml.safe_dump(own))
     experiment.pop("seed_everything")
-    for name in ("fold", "shot", "test_shot", "test_support_annotation"):
+    for name in ("fold", "shot", "test_shot", "test_support_annotation", "root", "workers"):
         experiment["data"].pop(name)
     now = {"train_shot": plan.train_shot, "untrained": plan.untrained, "experiment": experiment}
     if path.is_file():
-        before = yaml.safe_load(path.read_text())
+        before = _noted(path)
         threads = before.pop("threads")
         if difference := first_difference(before, now):
             option, was, asked = difference
@@ -155,6 +159,16 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
                 "asked for. Choose another --out."
             )
     return {"threads": threads, **now}
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict) or not {"threads", "train_shot", "untrained", "experiment"} <= content.keys():
+        raise FssegError(f"{path} is broken: delete it, and the same command notes anew what the folder is of.")
+    return content
 
 
 def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
@@ -171,14 +185,13 @@ def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
 def _finish(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     from fsseg.cli.table import write_tables
 
-    if any(outcome.state in ("done", "before") and "/test" in outcome.job.name for outcome in outcomes):
-        print(f"\n{write_tables([plan.out], plan.out)}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     left = [outcome for outcome in outcomes if outcome.state == "left"]
-    if not failed:
-        return 0
-    print(f"\n{len(failed)} of {len(outcomes)} jobs failed, {len(left)} were not started:")
-    for outcome in failed:
-        print(f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}")
-    print("The same command tries them again, and leaves alone what is done.")
-    return FAILED
+    if failed:
+        print(f"\n{len(failed)} of {len(outcomes)} jobs failed, {len(left)} were not started:")
+        for outcome in failed:
+            print(f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}")
+        print("The same command tries them again, and leaves alone what is done.")
+    if any(outcome.state in ("done", "before") and "/test" in outcome.job.name for outcome in outcomes):
+        print(f"\n{write_tables([plan.out], plan.out)}")
+    return FAILED if failed else 0

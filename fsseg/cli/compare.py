@@ -4,8 +4,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fsseg.benchmark.compare import Comparison, compare, comparison_text
+from fsseg.benchmark.compare import Comparison, compare, comparison_text, place
 from fsseg.benchmark.results import find_results
 from fsseg.benchmark.texts import without_nan
 from fsseg.cli import folders
@@ -13,6 +14,11 @@ from fsseg.cli.options import Options
 from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
 from fsseg.pictures import Panel, draw_sections
+
+_MEANING = (
+    "The interval is of a paired bootstrap over episodes: these trainings on other episodes. Whether other trainings\n"
+    "would differ alike is for several seeds to say."
+)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -31,23 +37,28 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError(f"compare: --count {given.count}: a number from 0 on is needed.")
     out = folders.empty(given.out) if given.out else None
     first, second = (find_results([folder]) for folder in given.tests)
-    comparison = compare(first, second)
+    comparisons = compare(first, second)
     names = tuple(f"{results[0].tested.setting.method}, {folder}" for results, folder in
                   zip((first, second), given.tests, strict=True))  # fmt: skip
-    text = comparison_text(comparison, (names[0], names[1]), given.count)
-    print(text)
+    text = "\n\n".join(comparison_text(comparison, (names[0], names[1]), given.count) for comparison in comparisons)
+    print(f"{text}\n\n{_MEANING}")
     if out is not None:
         with folders.result_folder(out) as part:
             (part / "compare.txt").write_text(f"{text}\n")
-            (part / "compare.json").write_text(as_json(comparison, given.tests))
-            drawn = _draw(comparison, part, given.count, given.root)
+            (part / "compare.json").write_text(as_json(comparisons, given.tests))
+            drawn = [_draw(comparison, part, given.count, given.root) for comparison in comparisons]
         print(f"\n  numbers   {out}/compare.json")
-        print(f"  pictures  {out}/differences.png" if drawn is None else f"  no pictures: {drawn}")
+        for line in dict.fromkeys(drawn):
+            print(f"  pictures  {line.format(out=out)}")
     return 0
 
 
-def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) -> str | None:
-    """The episodes that differ most, A's prediction beside B's; returns why, where they cannot be drawn."""
+def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) -> str:
+    """The episodes that differ most, A's prediction above B's; returns where, or why they cannot be drawn."""
+    setting = comparison.pairs[0][0].tested.setting
+    name = "-".join(
+        ["differences", f"{setting.shot}shot", *([] if setting.annotation == "mask" else [setting.annotation])]
+    )
     replays: dict[Path, Replay] = {}
     sections: list[tuple[str, list[Panel]]] = []
     try:
@@ -57,22 +68,33 @@ def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) ->
                 if result.folder not in replays:
                     replays[result.folder] = Replay(result.folder, root)
             panels = [replays[result.folder].panel(pair.run, pair.episode) for result in pair.results]
-            values = f"A {pair.first:.0f}, B {pair.second:.0f}"
-            sections.append((f"fold {pair.fold}, run {pair.run}, episode {pair.episode}: {values}", panels))
+            values = f"A {pair.first:.0f} (above), B {pair.second:.0f} (below)"
+            sections.append((f"{place(pair)}: {values}", panels))
     except FssegError as error:
-        return str(error)
+        return f"none: {error}"
     if not sections:
-        return "--count 0"
-    draw_sections(sections, columns=2).save(folder / "differences.png")
-    return None
+        return "none: --count 0"
+    draw_sections(sections, columns=1).save(folder / f"{name}.png")
+    return f"{{out}}/{name}.png"
 
 
-def as_json(comparison: Comparison, tests: Sequence[Path]) -> str:
+def as_json(comparisons: Sequence[Comparison], tests: Sequence[Path]) -> str:
     """All numbers, every episode among them."""
-    better, same, worse = comparison.counted
     content = {
         "first": str(tests[0]),
         "second": str(tests[1]),
+        "comparisons": [_content(comparison) for comparison in comparisons],
+    }
+    return json.dumps(without_nan(content), indent=2) + "\n"
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    better, same, worse = comparison.counted
+    setting = comparison.pairs[0][0].tested.setting
+    return {
+        "way": setting.way,
+        "shot": setting.shot,
+        "annotation": setting.annotation,
         "pairs": len(comparison.pairs),
         "left_out": comparison.alone,
         "protocol": str(comparison.pairs[0][0].tested.protocol),
@@ -82,9 +104,8 @@ def as_json(comparison: Comparison, tests: Sequence[Path]) -> str:
         "as_good": same,
         "second_worse": worse,
         "episodes": [
-            {"fold": p.fold, "run": p.run, "episode": p.episode, "first": p.first, "second": p.second,
-             "test": str(p.results[0].folder)}
+            {"fold": p.fold, "seed": p.results[0].tested.seed, "run": p.run, "episode": p.episode, "first": p.first,
+             "second": p.second}
             for p in comparison.episodes
         ],
     }  # fmt: skip
-    return json.dumps(without_nan(content), indent=2) + "\n"

@@ -128,7 +128,11 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file under its name only once it is complete."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text)
-    part.replace(path)
+    try:
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise FssegError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
 
 
 def make(folder: Path) -> None:

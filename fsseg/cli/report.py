@@ -1,7 +1,6 @@
 """`fsseg report`: one page for a run, with everything in it: tables, curves, pictures, configuration, environment."""
 
 import base64
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,8 @@ from fsseg.charts import draw_class_iou, draw_curves, draw_size_iou
 from fsseg.cli import curves, folders, look
 from fsseg.cli.options import Options
 from fsseg.cli.replay import Replay
-from fsseg.cli.resume import FINISHED
-from fsseg.cli.table import class_lines, make_grids
+from fsseg.cli.resume import finished
+from fsseg.cli.table import class_lines, make_grids, size_rows
 from fsseg.errors import FssegError
 
 _SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
@@ -108,8 +107,8 @@ def _pictures(
     seed = min(result.tested.seed for result in results)
     caption = f"IoU of each class, seed {seed}; whiskers: standard deviation over runs"
     found.append(_picture(made / "classes.png", caption))
-    draw_size_iou([row for result in results for row in result.rows], made / "sizes.png")
-    found.append(_picture(made / "sizes.png", "IoU against the size of the object, a point per query, and pooled"))
+    draw_size_iou(size_rows(results), made / "sizes.png")
+    found.append(_picture(made / "sizes.png", "IoU against the size of the object, pooled over queries of like size"))
     for result in results[:_LOOKED_AT]:
         try:
             if quick:
@@ -173,8 +172,8 @@ def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) ->
 
 def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:
     for folder in trainings:
-        if (path := folder / FINISHED).is_file():
-            return list(json.loads(path.read_text()).items())
+        if content := finished(folder):
+            return list(content.items())
     return []
 
 

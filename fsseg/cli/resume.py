@@ -38,13 +38,14 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
         raise FssegError(f"--resume needs --out DIR, the folder where the {command} may have been before.")
     folder = Path(out)
     if command == "test":
-        if not (folder / "table.json").is_file():
+        if not all((folder / name).is_file() for name in ("table.json", "rows.csv")):
+            _make_room(folder)
             return []
         print(f"already tested: {folder / 'table.md'}")
         return None
     if ckpt_path is not None:
         raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
-    if (folder / FINISHED).is_file():
+    if finished(folder) and (folder / "last.ckpt").is_file():
         print(f"already trained: {folder / 'last.ckpt'}")
         return None
     if (folder / "last.ckpt").is_file():
@@ -52,6 +53,21 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
     if "LOCAL_RANK" not in os.environ and (folder / "config.yaml").is_file():
         _begin_anew(folder)
     return []
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """What a training wrote when it reached its end; None where it has not, or where that file is broken."""
+    try:
+        content = json.loads((folder / FINISHED).read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _make_room(folder: Path) -> None:
+    """Put what is left of a test that lost its rows or its table aside, so that it can be made again."""
+    if folder.is_dir() and any(folder.iterdir()):
+        folder.rename(folders.fresh(folder.with_name(f"{folder.name}-broken")))
 
 
 def _begin_anew(folder: Path) -> None:

@@ -70,12 +70,10 @@ def run(arguments: Sequence[str]) -> int:
     for key in sweep.left_out:
         print(f"note: {key} is for W&B's server; every point runs to its end here.", file=sys.stderr)
     jobs = [_job(sweep, point, words, out / str(number)) for number, point in enumerate(points, 1)]
-    print(
-        f"{path.stem}: {len(jobs)} points, {sum(job.done.is_file() for job in jobs)} of them done, in {out}", flush=True
-    )
+    print(f"{path.stem}: {len(jobs)} points, {sum(job.is_done() for job in jobs)} of them done, in {out}", flush=True)
     if given.dry_run:
         for job, point in zip(jobs, points, strict=True):
-            print(f"  {job.name:>3}  {'done' if job.done.is_file() else 'left'}  {_words(point)}")
+            print(f"  {job.name:>3}  {'done' if job.is_done() else 'left'}  {_words(point)}")
         return 0
     folders.make(out)
     folders.write_whole(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
@@ -152,7 +150,7 @@ def _settings(out: Path, sweep: Sweep, seed: int, rest: Sequence[str]) -> dict[s
 
 def _job(sweep: Sweep, point: Point, words: Sequence[str], folder: Path) -> Job:
     arguments = (*sweep.arguments(point), *words, "--out", str(folder), "--resume")
-    return Job(folder.name, arguments, folder / FINISHED)
+    return Job(folder.name, arguments, (folder / FINISHED, folder / "last.ckpt"))
 
 
 def _tell(line: str) -> None:

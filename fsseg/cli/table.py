@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsseg.benchmark.classes import make_class_grid
 from fsseg.benchmark.formats import ENDINGS, FORMATS
-from fsseg.benchmark.grids import Grid, make_class_grid, make_grid
+from fsseg.benchmark.grids import Grid, make_grid, series_words
 from fsseg.benchmark.papers import LAYOUTS, own_layout
 from fsseg.benchmark.results import Result, find_results, series
+from fsseg.benchmark.rows import Row
 from fsseg.benchmark.tables import ClassScore
 from fsseg.charts import draw_class_iou, draw_size_iou
 from fsseg.cli import folders
@@ -64,7 +66,7 @@ def _draw(results: Sequence[Result], path: Path) -> None:
     try:
         folders.make(path.parent)
         draw_class_iou(class_lines(results), path)
-        draw_size_iou([row for result in results for row in result.rows], sizes)
+        draw_size_iou(size_rows(results), sizes)
     except (OSError, ValueError) as error:
         raise FssegError(f"--picture {path} cannot be written: {error}.") from error
     print(f"  pictures  {path}  {sizes}")
@@ -73,15 +75,27 @@ def _draw(results: Sequence[Result], path: Path) -> None:
 def class_lines(results: Sequence[Result]) -> dict[str, list[ClassScore]]:
     """IoU of the classes by method, shots and annotation; of the first seed, so that whiskers are over runs."""
     lines: dict[str, list[ClassScore]] = {}
-    for of in series(results):
+    every = series(results)
+    for of in every:
         first = min(result.tested.seed for result in of.results)
         for result in of.results:
             setting = result.tested.setting
             weak = "" if setting.annotation == "mask" else f", {setting.annotation}"
             if result.tested.seed == first:
-                name = f"{setting.method}, {setting.shot}-shot{weak}"
+                more = series_words(of, every) if len(every) > 1 else []
+                name = ", ".join([f"{setting.method} {setting.shot}-shot{weak}", *more])
                 lines.setdefault(name, []).extend(result.table.classes)
     return lines
+
+
+def size_rows(results: Sequence[Result]) -> dict[str, list[Row]]:
+    """Rows by what tells the tests apart."""
+    every = series(results)
+    rows: dict[str, list[Row]] = {}
+    for of in every:
+        name = ", ".join([of.setting.method, *series_words(of, every)])
+        rows.setdefault(name, []).extend(row for result in of.results for row in result.rows)
+    return rows
 
 
 def make_grids(results: Sequence[Result], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
@@ -91,6 +105,8 @@ def make_grids(results: Sequence[Result], like: str | None, intervals: bool, lat
         FssegError: no result belongs into the paper's table.
     """
     if like is not None:
+        if later and not LAYOUTS[like].later:
+            raise FssegError(f"--later: no methods published later are known for {like}.")
         grid = make_grid(LAYOUTS[like], results, intervals, later)
         return [grid]
     grids = []

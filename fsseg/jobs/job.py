@@ -16,14 +16,18 @@ class Job:
     Attributes:
         name: unique among the jobs; its log is ``logs/<name>.log``, slashes as dashes.
         arguments: of ``fsseg``; the command begins anew or goes on where it was (``--resume``).
-        done: a file that exists once the work is done, and not before.
+        done: files that exist once the work is done, and not before.
         after: names of jobs that must be done first.
     """
 
     name: str
     arguments: tuple[str, ...]
-    done: Path
+    done: tuple[Path, ...]
     after: tuple[str, ...] = ()
+
+    def is_done(self, where: Path | None = None) -> bool:
+        """Whether its work is done; relative files are looked for in ``where``."""
+        return all(((where / path) if where else path).is_file() for path in self.done)
 
     @property
     def command(self) -> list[str]:

@@ -116,7 +116,7 @@ class _Runner:
 
     def run(self) -> list[Outcome]:
         for job in self.jobs:
-            if job.done.is_file():
+            if job.is_done():
                 self.outcomes[job.name] = Outcome(job, "before", 0, job.log(self.folder))
         try:
             while self._start_what_can() or self.running:
@@ -169,7 +169,7 @@ class _Runner:
 
     def _ended(self, job: Job, code: int, seconds: float) -> Outcome:
         log = job.log(self.folder)
-        if code == 0 and job.done.is_file():
+        if code == 0 and job.is_done():
             self.tell(f"{self._place(job)} {job.name}: done in {duration(seconds)}")
             return Outcome(job, "done", seconds, log)
         said = last_line(log) if code >= 0 else f"killed by signal {-code}"

@@ -65,7 +65,7 @@ class Plan:
         fit = None
         if not self.untrained:
             arguments = ("fit", *common, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
-            fit = Job(f"{name}/fit", arguments, folder / "run.json")
+            fit = Job(f"{name}/fit", arguments, (folder / "run.json", folder / self.checkpoint))
         tested = (shot,) if self.train_shot is None else self.shots
         tests = [self._test(name, folder, common, k, a) for k, a in product(tested, self.annotations or ("",))]
         return Training(fold, shot, seed, folder, fit, tuple(tests))
@@ -76,22 +76,23 @@ class Plan:
         options = [f"--data.test_shot={shot}"]
         options += [f"--data.test_support_annotation={annotation}"] if annotation else []
         arguments = ("test", *origin, *options, f"--out={folder / what}", "--resume")
-        return Job(
-            f"{name}/{what}", arguments, folder / what / "table.json", () if self.untrained else (f"{name}/fit",)
-        )
+        done = (folder / what / "table.json", folder / what / "rows.csv")
+        return Job(f"{name}/{what}", arguments, done, () if self.untrained else (f"{name}/fit",))
 
 
 def plan_text(plan: Plan, name: str) -> str:
     """What will run, and what is done, for a terminal."""
     trainings = plan.trainings()
     jobs = plan.jobs()
-    done = sum(job.done.is_file() for job in jobs)
+    done = sum(job.is_done() for job in jobs)
     sizes = " x ".join(
         f"{len(values)} {what}{'s' if len(values) > 1 else ''}"
         for what, values in (("fold", plan.folds), ("shot", plan.shots), ("seed", plan.seeds))
     )
     tests = sum(len(training.tests) for training in trainings)
-    work = f"{tests} tests" if plan.untrained else f"{len(trainings)} trainings, {tests} tests"
+    several = "s" * (len(trainings) > 1)
+    work = f"{tests} test{'s' * (tests > 1)}"
+    work = work if plan.untrained else f"{len(trainings)} training{several}, {work}"
     lines = [f"{name}, {sizes}: {work} into {plan.out}; {done} of {len(jobs)} done", ""]
     columns = ["fold", "shot", "seed", "training", "tests"]
     cells = [columns, *(_cells(training) for training in trainings)]
@@ -102,12 +103,12 @@ def plan_text(plan: Plan, name: str) -> str:
 
 def _cells(training: Training) -> list[str]:
     tests = ", ".join(
-        f"{job.done.parent.name.removeprefix('test-')} {'done' if job.done.is_file() else 'to do'}"
+        f"{job.done[0].parent.name.removeprefix('test-')} {'done' if job.is_done() else 'to do'}"
         for job in training.tests
     )
     if training.fit is None:
         state = "none"
-    elif training.fit.done.is_file():
+    elif training.fit.is_done():
         state = "done"
     else:
         state = "started" if (training.folder / "last.ckpt").is_file() else "to do"

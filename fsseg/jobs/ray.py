@@ -50,16 +50,34 @@ def run_ray(
             if started:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
-            raise FssegError(f"--address {address}: no Ray cluster answers there: {error}") from error
-        if gpus is None:
-            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            gpus = 1.0 if resources.get("GPU") else 0.0
+            raise FssegError(
+                f"--address {address}: no Ray cluster answers there, or it wants a token that this machine has not "
+                f"(RAY_AUTH_TOKEN): {' '.join(str(error).split())[:200]}"
+            ) from error
+        gpus = _wanted_gpus(ray, gpus, threads)
         task = ray.remote(_run).options(num_cpus=threads, num_gpus=gpus, max_retries=retries)
         try:
             return _collect(ray, task, jobs, folder.resolve(), threads, tell)
         finally:
             if started:
                 ray.shutdown()
+
+
+def _wanted_gpus(ray: Any, gpus: float | None, threads: int) -> float:
+    """GPUs of a task.
+
+    Raises:
+        FssegError: no machine of the cluster could ever run a task.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in ("GPU", "CPU")}
+    wanted = gpus if gpus is not None else float(most["GPU"] > 0)
+    if wanted > most["GPU"] or threads > most["CPU"]:
+        raise FssegError(
+            f"a task wants {wanted:g} GPUs and {threads} cores; no machine of the cluster has more than "
+            f"{most['GPU']:g} and {most['CPU']:g}. Lower --gpus or --threads."
+        )
+    return wanted
 
 
 def _collect(
@@ -91,7 +109,7 @@ def _collect(
 def _run(job: Job, folder: Path, threads: int, where: str, *before: Outcome) -> Outcome:
     """One job, on whichever machine Ray has chosen; GPUs are those that Ray has made visible."""
     log = job.log(folder)
-    if job.done.is_file():
+    if job.is_done(Path(where)):
         return Outcome(job, "before", 0, log)
     if any(outcome[1] in ("failed", "left") for outcome in before):
         return Outcome(job, "left", 0, log, f"not started: {', '.join(job.after)} failed")
@@ -102,6 +120,6 @@ def _run(job: Job, folder: Path, threads: int, where: str, *before: Outcome) -> 
             job.command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=where, check=False
         ).returncode
     seconds = time.monotonic() - begun
-    if code == 0 and job.done.is_file():
+    if code == 0 and job.is_done(Path(where)):
         return Outcome(job, "done", seconds, log)
     return Outcome(job, "failed", seconds, log, last_line(log) if code >= 0 else f"killed by signal {-code}")

@@ -7,26 +7,28 @@ from pathlib import Path
 from fsseg.jobs.job import Job, chains
 
 
-def slurm_script(jobs: Sequence[Job], folder: Path, name: str) -> str:
+def slurm_script(jobs: Sequence[Job], folder: Path, name: str, threads: int = 4) -> str:
     """A script for ``sbatch`` that does what is left; an element that is started again goes on where it was.
 
     Args:
         jobs: what is to be done; one whose file is there is done.
         folder: of all jobs, on a file system that all nodes see.
         name: of the array.
+        threads: CPU threads of each element.
     """
-    left = [chain for chain in chains(jobs) if not all(job.done.is_file() for job in chain)]
+    left = [chain for chain in chains(jobs) if not all(job.is_done() for job in chain)]
     lines = [
         "#!/bin/bash",
         f"#SBATCH --job-name={name}",
         f"#SBATCH --array=0-{len(left) - 1}",
         "#SBATCH --gres=gpu:1",
-        "#SBATCH --cpus-per-task=4",
+        f"#SBATCH --cpus-per-task={threads}",
         "#SBATCH --requeue",
         f"#SBATCH --output={shlex.quote(str(folder / 'logs' / 'slurm-%a.log'))}",
         "#SBATCH --open-mode=append",
         "# Add what your cluster wants (--partition, --time, --account), and what makes `fsseg` known there.",
         "set -e",
+        f"export OMP_NUM_THREADS={threads}",
         f"cd {shlex.quote(str(Path.cwd()))}",
         'case "$SLURM_ARRAY_TASK_ID" in',
     ]

@@ -47,6 +47,7 @@ def make_test(
     training: str = "abc123",
     number: int = 0,
     protocol: Protocol = PANETS,
+    episodes: int = 12,
     **more: Any,
 ) -> Path:
     """A finished test."""
@@ -54,9 +55,9 @@ def make_test(
     tested = Tested(
         Setting(method, encoder, dataset, way, shot, annotation), fold,
         {c: f"class {c}" for c in range(5 * fold + 1, 5 * fold + 6)}, "last.ckpt (step 3, last)", protocol, 100,
-        selection="last", seed=seed, trained_shot=trained_shot, training=training, **more,
+        seed=seed, trained_shot=trained_shot, training=training, **{"selection": "last", **more},
     )  # fmt: skip
-    rows = made_up_rows(fold, number)
+    rows = made_up_rows(fold, number, episodes=episodes)
     write_rows(rows, folder / "rows.csv", tested.columns)
     (folder / "table.json").write_text(as_json(make_table(tested, rows)))
     return folder

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from fsseg.benchmark.classes import make_class_grid
 from fsseg.benchmark.formats import FORMATS, groups
-from fsseg.benchmark.grids import make_class_grid, make_grid
+from fsseg.benchmark.grids import make_grid
 from fsseg.benchmark.papers import FOLDS, LAYOUTS, own_layout
 from fsseg.benchmark.published import Setting, published
 from fsseg.benchmark.results import find_results, read_result
@@ -220,7 +221,7 @@ def test_classes_have_their_iou_and_spread(panet):
     grid = make_class_grid(find_results([panet]))
     assert len(grid.lines) == 20
     first = grid.lines[0]
-    assert (first.line.method, first.label) == ("class 1", "fold 0")
+    assert (first.line.method, first.label) == ("class 1", "PASCAL-5i fold 0")
     values = []
     for seed in (0, 1):
         rows = [r for r in made_up_rows(0, 10 + seed) if r.class_id == 1]
@@ -251,7 +252,12 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
         (lambda f: (f / "table.json").write_text("{"), "broken"),
         (lambda f: (f / "rows.csv").write_text("a,b\n"), "holds no rows"),
         (lambda f: (f / "rows.csv").write_text((f / "rows.csv").read_text()[:-9]), "holds no rows|not all of them"),
+        (
+            lambda f: (f / "rows.csv").write_text("\n".join((f / "rows.csv").read_text().splitlines()[:20]) + "\n"),
+            "has 19 rows, not",
+        ),
         (lambda f: (f / "rows.csv").unlink(), "holds no finished test"),
+        (lambda f: (f / "table.json").write_text('{"method": "x", "protocol": null}'), "not of this version"),
     ],
 )
 def test_broken_folders_are_refused(tmp_path, break_it, said):
@@ -264,3 +270,52 @@ def test_broken_folders_are_refused(tmp_path, break_it, said):
 def test_no_folder_is_refused(tmp_path):
     with pytest.raises(FssegError, match="no such folder"):
         find_results([tmp_path / "none"])
+
+
+def test_classes_of_two_data_sets_stay_apart(tmp_path):
+    make_test(tmp_path / "a", number=1)
+    make_test(tmp_path / "b", dataset="Shapes", encoder="ConvNet", number=2)
+    grid = make_class_grid(find_results([tmp_path]))
+    assert len(grid.lines) == 10
+    for line in grid.lines:
+        filled = [column for column, cell in zip(grid.layout.columns, line.cells, strict=True) if cell]
+        assert [column.of.setting.dataset for column in filled] == [line.line.dataset]
+    records = list(csv.DictReader(io.StringIO(FORMATS["csv"](grid, False))))
+    assert len(records) == 10
+    for record in records:
+        assert (record["metric"], record["fold"], record["method"]) == ("IoU", "0", "PANet")
+        assert (record["dataset"], record["encoder"]) in {("PASCAL-5i", "VGG16"), ("Shapes", "ConvNet")}
+        assert record["line"] == f"class {record['class_id']}"
+
+
+def test_classes_in_latex_are_escaped(tmp_path):
+    make_test(tmp_path / "a", training="aaaaaa")
+    make_test(tmp_path / "b", training="bbbbbb", seed=1, notes=("50 % of\nall",))
+    text = FORMATS["latex"](make_class_grid(find_results([tmp_path])), False)
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert not [line for line in body if "#" in line.replace("\\#", "") or "% " in line]
+
+
+def test_protocols_and_selections_are_told_apart(tmp_path):
+    from fsseg.protocol import Protocol
+
+    make_test(tmp_path / "a")
+    make_test(tmp_path / "b", protocol=Protocol(runs=2, episodes=12))
+    make_test(tmp_path / "c", selection="novel_val")
+    labels = [x.label for x in grid_of(tmp_path, "panet-table1").lines if x.kind == "ours" and x.of]
+    assert len(set(labels)) == 3
+    assert any("fsseg#" in label for label in labels)
+    assert any("checkpoint novel_val" in label for label in labels)
+
+
+def test_other_recipes_for_other_shots_are_said(tmp_path):
+    make_test(tmp_path / "a", training="aaaaaa")
+    make_test(tmp_path / "b", training="bbbbbb", shot=5, trained_shot=5)
+    notes = grid_of(tmp_path, "panet-table1").notes
+    assert "PANet: trainings differ in more than the number of shots: 1-shot #aaaaaa, 5-shot #bbbbbb" in notes
+
+
+def test_a_line_without_a_mean_says_which_folds_there_are(tmp_path):
+    for fold in (0, 2):
+        make_test(tmp_path / str(fold), fold=fold)
+    assert line(grid_of(tmp_path, "panet-table5"), "ours", "PANet").label == "only folds 0, 2"

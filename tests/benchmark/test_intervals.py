@@ -62,7 +62,7 @@ def two(tmp_path):
 
 
 def test_differences_are_of_the_same_episodes(two):
-    found = compare(*(find_results([two / name]) for name in "ab"))
+    (found,) = compare(*(find_results([two / name]) for name in "ab"))
     assert len(found.pairs) == 2
     means = [np.mean([result.table.mean_iou.mean for result in find_results([two / name])]) for name in "ab"]
     difference = found.metrics["mean-IoU"]
@@ -85,14 +85,16 @@ def test_differences_are_of_the_same_episodes(two):
 def test_pairing_takes_out_what_is_hard_for_both(tmp_path):
     """Against itself nothing differs, however wide the interval of each is."""
     folder = make_test(tmp_path / "a")
-    found = compare(find_results([folder]), find_results([folder])).metrics["mean-IoU"]
+    found = compare(find_results([folder]), find_results([folder]))[0].metrics["mean-IoU"]
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"fold": 1}, "not tested on the same episodes"),
+        ({"fold": 1}, "of PASCAL-5i fold 0, 1-way 1-shot, .* of PASCAL-5i fold 1, 1-way 1-shot: they have no"),
+        ({"shot": 5}, "they have no episode in common"),
+        ({"episodes": 11}, "not tested on the same episodes"),
         ({"protocol": Protocol(runs=2, episodes=12, seed=1)}, "under protocol"),
     ],
 )
@@ -104,10 +106,33 @@ def test_other_episodes_are_refused(tmp_path, other, said):
 
 def test_tests_without_a_partner_are_left_out_and_counted(two):
     make_test(two / "a/fold2", fold=2)
-    found = compare(*(find_results([two / name]) for name in "ab"))
+    (found,) = compare(*(find_results([two / name]) for name in "ab"))
     assert (len(found.pairs), found.alone) == (2, 1)
     assert "left out: 1 tests that only one of them has" in comparison_text(found, ("a", "b"), 0)
     make_test(two / "c/fold0", seed=9)
     make_test(two / "c/fold1", seed=9, fold=1)
     with pytest.raises(FssegError, match="no test of the same fold, shots"):
         compare(*(find_results([two / name]) for name in "ac"))
+
+
+def test_more_trainings_are_no_more_episodes(tmp_path):
+    """The same pair of tests as eight seeds leaves the interval as it was."""
+    for seed in range(8):
+        for number, name in enumerate("ab"):
+            make_test(tmp_path / name / str(seed), seed=seed, number=number)
+    sides = [find_results([tmp_path / name]) for name in "ab"]
+    (one,) = compare(sides[0][:1], sides[1][:1])
+    (all_of_them,) = compare(*sides)
+    assert one.metrics["mean-IoU"] == pytest.approx(all_of_them.metrics["mean-IoU"])
+    assert "1 fold, seeds 0, 1, 2, 3, 4, 5, 6, 7, 24 episodes" in comparison_text(all_of_them, ("a", "b"), 0)
+
+
+def test_shots_and_annotations_are_compared_apart(tmp_path):
+    for number, name in enumerate("ab"):
+        for shot in (1, 5):
+            make_test(tmp_path / name / str(shot), shot=shot, number=10 * number + shot)
+        make_test(tmp_path / name / "box", annotation="box", number=number)
+    found = compare(*(find_results([tmp_path / name]) for name in "ab"))
+    kinds = [comparison.pairs[0][0].tested.kind for comparison in found]
+    assert kinds == ["1-way 1-shot, box supports", "1-way 1-shot", "1-way 5-shot"]
+    assert all(len(comparison.episodes) == 24 for comparison in found)

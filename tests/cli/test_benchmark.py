@@ -18,7 +18,7 @@ def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_p
     options = (*BENCHMARK, "--folds", "0", "--out", "all", "--threads", "1", "--train_shot", "1")
     ran = fsseg(*options, "--shots", "1", "500")
     assert ran.code == 1, ran.err
-    assert "1 fold x 2 shots x 1 seed: 1 trainings, 2 tests" in ran.out
+    assert "1 fold x 2 shots x 1 seed: 1 training, 2 tests" in ran.out
     assert "1 of 3 jobs failed, 0 were not started" in ran.out
     assert "fold0-seed0/test-500shot: fsseg: 1-way 500-shot" in ran.out
     assert "--data.test_shot" in (tmp_path / "all/logs/fold0-seed0-test-500shot.log").read_text()
@@ -38,6 +38,15 @@ def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_p
     ran = fsseg(*options, "--shots", "1", "--model.method.scale", "10")
     assert ran.code == 2
     assert "holds a benchmark with --model.method.scale 20.0; 10.0 is asked for" in ran.line
+
+    (test / "rows.csv").unlink()  # is made again
+    ran = fsseg(*options, "--shots", "1")
+    assert ran.code == 0, ran.err
+    assert (test / "rows.csv").is_file()
+    (tmp_path / "all/benchmark.yaml").write_text("threads")
+    ran = fsseg(*options, "--shots", "1")
+    assert ran.code == 2
+    assert "benchmark.yaml is broken: delete it" in ran.line
 
 
 @pytest.mark.slow
@@ -96,6 +105,7 @@ def test_a_script_for_slurm(fsseg, tmp_path):
         (("table", "."), "holds no finished test"),
         (("table", ".", "--like", "panet-table7"), "--like: invalid choice"),
         (("table", ".", "--later"), "give --like"),
+        (("table", ".", "--later", "--like", "pmms-table3"), "holds no finished test"),
         (("table", ".", "--out", "x.pdf"), "an ending of"),
         (("table", ".", "--form", "html"), "Did you mean --format"),
         (("table", ".", "--classes", "--like", "panet-table1"), "give one of them"),
@@ -141,8 +151,10 @@ def test_compare_writes_its_numbers(fsseg, tmp_path):
     ran = fsseg("compare", "a", "b", "--out", "both")
     assert ran.code == 0, ran.err
     content = json.loads((tmp_path / "both/compare.json").read_text())
+    (content,) = content["comparisons"]
     assert len(content["episodes"]) == 24
     assert content["second_better"] + content["as_good"] + content["second_worse"] == 24
+    assert "none: " in ran.out  # no pictures of what was never really tested
 
 
 @pytest.mark.slow

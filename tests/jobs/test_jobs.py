@@ -28,7 +28,7 @@ class Program(Job):
 
 def program(folder: Path, name: str, code: str = "", after: tuple[str, ...] = ()) -> Program:
     done = folder / f"{name}.done"
-    return Program(name, (f"{code}\nopen({str(done)!r}, 'w').close()",), done, after)
+    return Program(name, (f"{code}\nopen({str(done)!r}, 'w').close()",), (done,), after)
 
 
 def states(outcomes) -> dict[str, str]:
@@ -92,7 +92,7 @@ def test_gpus_are_dealt_out(monkeypatch, count, workers, each, visible, dealt):
 
 
 def test_done_without_its_file_is_a_failure(tmp_path):
-    job = Program("empty", ("pass",), tmp_path / "never")
+    job = Program("empty", ("pass",), (tmp_path / "never",))
     assert states(run_local([job], tmp_path, 1, 1, str)) == {"empty": "failed"}
 
 
@@ -144,6 +144,12 @@ def _until(true) -> None:
     raise AssertionError("it did not happen")
 
 
+def _pretend_done(jobs) -> None:
+    for path in [path for job in jobs for path in job.done]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
 def plan(out: Path, **more) -> Plan:
     values = {"folds": (0, 1), "shots": (1, 5), "seeds": (0, 1), **more}
     return Plan(("--config", "x.yaml", "--data.root", "a b"), out, **values)
@@ -177,9 +183,7 @@ def test_untrained_networks_are_only_tested(tmp_path):
 def test_the_plan_says_what_is_done(tmp_path):
     made = plan(tmp_path, seeds=(0,))
     jobs = made.jobs()
-    for job in jobs[:2]:
-        job.done.parent.mkdir(parents=True)
-        job.done.touch()
+    _pretend_done(jobs[:2])
     (tmp_path / "fold1-1shot-seed0").mkdir()
     (tmp_path / "fold1-1shot-seed0/last.ckpt").touch()
     text = plan_text(made, "x")
@@ -200,11 +204,11 @@ def test_chains_are_a_training_and_its_tests(tmp_path):
 def test_the_slurm_script_runs_one_element_of_what_is_left(tmp_path):
     made = plan(tmp_path, seeds=(0,))
     jobs = made.jobs()
-    for job in jobs[:2]:
-        job.done.parent.mkdir(parents=True)
-        job.done.touch()
-    script = slurm_script(jobs, tmp_path, "x")
+    _pretend_done(jobs[:2])
+    script = slurm_script(jobs, tmp_path, "x", threads=3)
     assert "#SBATCH --array=0-2" in script
+    assert "#SBATCH --cpus-per-task=3" in script
+    assert "OMP_NUM_THREADS=3" in script
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     (bin_folder / "fsseg").write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
@@ -243,6 +247,20 @@ def test_jobs_on_a_local_ray_cluster(tmp_path):
         }  # fmt: skip
         assert outcomes[2].said == "no"
         assert states(run_ray(jobs[:2], tmp_path, 1, str)) == {"fit": "before", "test": "before"}
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
+def test_ray_refuses_what_no_machine_of_the_cluster_has(tmp_path):
+    ray = pytest.importorskip("ray")
+    from fsseg.jobs.ray import run_ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        for wanted in ({"threads": 1, "gpus": 1.0}, {"threads": 3}):
+            with pytest.raises(FssegError, match="no machine of the cluster has more than 0 and 2"):
+                run_ray([program(tmp_path, "a")], tmp_path, tell=str, **wanted)
     finally:
         ray.shutdown()
 
