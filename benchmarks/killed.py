@@ -60,9 +60,9 @@ def state(out: Path) -> str:
     under_way = [folder.name for folder in fits if not (folder / "run.json").is_file()]
     begun = [name for name in under_way if (out / name / "last.ckpt").is_file()]
     tests = [path.parent.name for path in out.glob("*/.test-*")]
+    done = len(list(out.glob("*/test-*/rows.csv")))
     return (
-        f"trainings under way: {len(under_way)}, of them with a checkpoint: {len(begun)}; tests under way: {len(tests)}; "
-        f"tests done: {len(list(out.glob('*/test-*/rows.csv')))}"
+        f"{len(under_way)} trainings under way, {len(begun)} with a checkpoint; {len(tests)} tests; {done} tests done"
     )
 
 
