@@ -17,8 +17,8 @@ EXPERIMENT = [
     "--config", "experiments/pmm_shapes_1shot.yaml", "--train_shot", "1", "--workers", "2", "--threads", "1",
     "--model.method.dropout=0.5", "--model.method.channels=16", "--data.dataset.size=32", "--data.dataset.train=200",
     "--data.dataset.val=120", "--data.size=32", "--data.workers=0", "--data.val_episodes=4", "--protocol.runs=2",
-    "--protocol.episodes=50", "--trainer.max_steps=60", "--model.lr_scheduler.total_steps=61",
-    "--checkpoint.every_n_train_steps=10",
+    "--protocol.episodes=50", "--trainer.max_steps=400", "--model.lr_scheduler.total_steps=401",
+    "--checkpoint.every_n_train_steps=20", "--checkpoint.save_top_k=0",
 ]  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def state(out: Path) -> str:
 def digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("rows.csv"))
+        for path in sorted(folder.glob("*/test-*/rows.csv"))
     }
 
 

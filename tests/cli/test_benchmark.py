@@ -174,5 +174,8 @@ def test_resume_begins_goes_on_and_then_does_nothing(fsseg, tmp_path):
     assert ran.code == 0, ran.err
     assert json.loads((tmp_path / "run/run.json").read_text())["resumed_at"] == 2
     test = ("test", "--ckpt_path", "run/last.ckpt", "--out", "test", "--resume")
+    (tmp_path / ".test-abcd1234").mkdir()  # of a test that was killed
+    (tmp_path / ".test-box-abcd1234").mkdir()  # of one that may be running
     assert fsseg(*test).code == 0
     assert fsseg(*test).out == "already tested: test/table.md\n"
+    assert [path.name for path in tmp_path.glob(".test-*")] == [".test-box-abcd1234"]
