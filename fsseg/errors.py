@@ -12,4 +12,4 @@ class DivergedError(FssegError):
     """Training has gone wrong, so that what it has made of the weights is not worth keeping."""
 
 
-USAGE, INTERRUPTED = 2, 130  # exit codes of the command line
+FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes of the command line: of jobs, a mistake of the user's, Ctrl-C

@@ -35,9 +35,9 @@ def make_class_grid(results: Sequence[Result]) -> Grid:
 
 def _columns(of: Series, beside: Sequence[Series]) -> list[Column]:
     kinds = sorted({(r.tested.setting.shot, r.tested.setting.annotation) for r in of.results})
-    own = series_words(of, beside)
-    same = [{tuple(series_words(other, beside)[:2]) for other in beside}, {tuple(own[:2])}]
-    words = [of.setting.method, *(own[2:] if same[0] == same[1] else own)]
+    own = series_words(of, beside)  # encoder and data set first, which need not be said where all have the same
+    alike = len({(other.setting.encoder, other.setting.dataset) for other in beside}) == 1
+    words = [of.setting.method, *(own[2:] if alike else own)]
     return [
         Column(shot, None, "IoU", of.setting.way, ", ".join([*words, *([] if a == "mask" else [a])]), of, a)
         for shot, a in kinds

@@ -189,12 +189,8 @@ def _difference(pairs: Sequence[tuple[Result, Result]], metric: str) -> Differen
 def _mean_of_folds(pairs: Sequence[tuple[Result, Result]], side: int, metric: str) -> float:
     folds: dict[int, list[float]] = {}
     for pair in pairs:
-        folds.setdefault(pair[0].tested.fold, []).append(_value(pair[side], metric))
+        folds.setdefault(pair[0].tested.fold, []).append(pair[side].table.score(metric).mean)
     return float(np.mean([np.mean(values) for values in folds.values()]))
-
-
-def _value(result: Result, metric: str) -> float:
-    return (result.table.mean_iou if metric == "mean-IoU" else result.table.binary_iou).mean
 
 
 def _classes(pairs: Sequence[tuple[Result, Result]]) -> dict[str, tuple[float, float]]:
@@ -221,7 +217,7 @@ def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) 
         count: episodes to name.
     """
     tested = comparison.pairs[0][0].tested
-    folds = {pair[0].tested.fold: len({row[:2] for row in pair[0].rows}) for pair in comparison.pairs}
+    folds = {pair[0].tested.fold: pair[0].episodes for pair in comparison.pairs}
     seeds = sorted({pair[0].tested.seed for pair in comparison.pairs})
     what = f"{len(folds)} fold{'s' * (len(folds) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     lines = [

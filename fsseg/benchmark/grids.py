@@ -10,7 +10,6 @@ from fsseg.benchmark.intervals import interval, replicates
 from fsseg.benchmark.papers import AXES, Column, Layout, Line
 from fsseg.benchmark.published import Published, published
 from fsseg.benchmark.results import Result, Series, series
-from fsseg.benchmark.tables import Score
 
 Kind = Literal["published", "ours", "difference"]
 
@@ -167,7 +166,7 @@ def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell 
     if not whole:
         return None
     chosen = {seed: [each[fold] for fold in folds if fold is not None] for seed, each in whole.items()}
-    scores = {seed: [_score(result, column.metric) for result in each] for seed, each in chosen.items()}
+    scores = {seed: [result.table.score(column.metric) for result in each] for seed, each in chosen.items()}
     per_seed = [float(np.mean([score.mean for score in each])) for each in scores.values()]
     spread = float(np.mean([score.std for each in scores.values() for score in each]))
     low, high = np.nan, np.nan
@@ -182,13 +181,9 @@ def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell 
         low,
         high,
         tuple(chosen),
-        sum(len({row[:2] for row in result.rows}) for each in chosen.values() for result in each),
+        sum(result.episodes for each in chosen.values() for result in each),
         protocol=of.protocol,
     )
-
-
-def _score(result: Result, metric: str) -> Score:
-    return result.table.mean_iou if metric == "mean-IoU" else result.table.binary_iou
 
 
 def _difference_line(layout: Layout, line: Line, ours: GridLine) -> list[GridLine]:

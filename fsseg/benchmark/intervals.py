@@ -5,46 +5,12 @@ nothing about other trainings: that is the spread over seeds.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from fsseg.benchmark.results import Result
-from fsseg.episode import BACKGROUND
+from fsseg.benchmark.results import Array, Result
 
 REPLICATES, LEVEL = 1000, 95.0  # percent
-Array = npt.NDArray[np.float64]
-
-
-class Sums(NamedTuple):
-    """Counts of one run, a row per episode and a column per class, background first.
-
-    Attributes:
-        intersection: pixels predicted and true.
-        union: pixels predicted or true.
-    """
-
-    intersection: Array
-    union: Array
-
-
-def episode_sums(result: Result) -> list[Sums]:
-    """Counts per run, episode and class, by the rules of `make_table`."""
-    classes = {c: place for place, c in enumerate([BACKGROUND, *result.tested.classes])}
-    drop = result.tested.protocol.absent == "drop"
-    protocol_runs = max((row.run for row in result.rows), default=-1) + 1
-    episodes: list[dict[int, int]] = [{} for _ in range(protocol_runs)]
-    for row in result.rows:
-        episodes[row.run].setdefault(row.episode, len(episodes[row.run]))
-    runs = [Sums(*(np.zeros((len(found), len(classes))) for _ in range(2))) for found in episodes]
-    for row in result.rows:
-        if row.query_class == BACKGROUND or (drop and row.truth == 0):
-            continue
-        place = episodes[row.run][row.episode], classes[row.class_id]
-        runs[row.run].intersection[place] += row.intersection
-        runs[row.run].union[place] += row.union
-    return runs
 
 
 def mean_iou(intersection: Array, union: Array) -> Array:
@@ -85,7 +51,7 @@ def replicates(results: Sequence[Result], metric: str, seed: int = 0, number: in
     for result in results:
         generator = np.random.default_rng(seed)  # the same draw for each
         runs = []
-        for sums in episode_sums(result):
+        for sums in result.sums:
             count = len(sums.union)
             weight = generator.multinomial(count, np.full(count, 1 / count), size=number).astype(np.float64)
             runs.append(function(weight @ sums.intersection, weight @ sums.union))

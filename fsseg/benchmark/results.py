@@ -7,13 +7,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from fsseg.benchmark.published import Setting
 from fsseg.benchmark.rows import Row, read_rows
 from fsseg.benchmark.tables import Table, Tested, make_table
+from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
 from fsseg.protocol import Protocol
 
+Array = npt.NDArray[np.float64]
 _PROTOCOL = {field.name for field in fields(Protocol)}
+
+
+class Sums(NamedTuple):
+    """Counts of one run, a row per episode and a column per class, background first.
+
+    Attributes:
+        intersection: pixels predicted and true.
+        union: pixels predicted or true.
+    """
+
+    intersection: Array
+    union: Array
 
 
 @dataclass(frozen=True)
@@ -23,11 +40,12 @@ class Result:
     Attributes:
         folder: that holds ``rows.csv`` and ``table.json``.
         tested: what was tested. Of the numbers in ``table.json`` none is read; they all come from the rows.
+        count: of rows that there must be; None where the test did not say.
     """
 
     folder: Path
     tested: Tested
-    count: int | None = None  # of rows that there must be
+    count: int | None = None
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -48,6 +66,28 @@ class Result:
     def table(self) -> Table:
         """The rows summed up."""
         return make_table(self.tested, self.rows)
+
+    @cached_property
+    def sums(self) -> list[Sums]:
+        """Counts per run, episode and class, by the rules of `make_table`."""
+        classes = {c: place for place, c in enumerate([BACKGROUND, *self.tested.classes])}
+        drop = self.tested.protocol.absent == "drop"
+        episodes: list[dict[int, int]] = [{} for _ in range(max((row.run for row in self.rows), default=-1) + 1)]
+        for row in self.rows:
+            episodes[row.run].setdefault(row.episode, len(episodes[row.run]))
+        runs = [Sums(*(np.zeros((len(found), len(classes))) for _ in range(2))) for found in episodes]
+        for row in self.rows:
+            if row.query_class == BACKGROUND or (drop and row.truth == 0):
+                continue
+            place = episodes[row.run][row.episode], classes[row.class_id]
+            runs[row.run].intersection[place] += row.intersection
+            runs[row.run].union[place] += row.union
+        return runs
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes, all runs together."""
+        return sum(len(run.union) for run in self.sums)
 
     @property
     def departures(self) -> frozenset[str]:
@@ -170,14 +210,13 @@ def _by_recipe(group: list[Result]) -> list[Series]:
 def _by_training_shots(group: list[Result], recipe: str) -> list[Series]:
     """Trained with the shots that are tested, and trained with another number of them."""
     other = sorted({r.tested.trained_shot for r in group if r.tested.trained_shot not in (None, r.tested.setting.shot)})
-    lines, used = [], set()
+    lines = []
     for shot in other:
         part = [result for result in group if result.tested.trained_shot == shot]
-        used |= {id(result) for result in part}
         words = ", ".join([*([f"recipe {recipe}"] if recipe else []), f"trained with {shot}-shot"])
         lines.append(_line(part, words))
     same = [r for r in group if r.tested.trained_shot in (None, r.tested.setting.shot)]
-    if any(id(result) not in used for result in same):
+    if any(result.tested.trained_shot not in other for result in same):
         lines.insert(0, _line(same, f"recipe {recipe}" if recipe else ""))
     return lines
 

@@ -147,6 +147,10 @@ class Table:
     false_alarms: FalseAlarms | None
     rows: int = 0
 
+    def score(self, metric: str) -> Score:
+        """Mean-IoU or binary-IoU, by the name that published numbers have."""
+        return {"mean-IoU": self.mean_iou, "binary-IoU": self.binary_iou}[metric]
+
     def published(self, metric: str) -> Published | None:
         """The published number of this fold."""
         return published(self.tested.setting, metric, self.tested.fold)

@@ -1,6 +1,5 @@
 """`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,15 +13,15 @@ from fsseg.cli.checkpoint import first_difference
 from fsseg.cli.help import find_experiment
 from fsseg.cli.libraries import quieten
 from fsseg.cli.options import Options
+from fsseg.cli.progress import tell
 from fsseg.data.annotations import Annotation
-from fsseg.errors import FssegError
-from fsseg.jobs.job import Outcome
+from fsseg.errors import FAILED, FssegError
+from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
 
-FAILED = 1  # exit code where a job failed
 _SETTINGS = "benchmark.yaml"  # of the folder: the experiment that it is of
 
 
@@ -34,6 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     quieten()
     given, rest = _options().parse_known_args(list(arguments))
+    given.config = [find_experiment(path) for path in given.config]
     experiment = _experiment(given.config, rest)
     plan = _plan(given, rest, experiment)
     settings = _settings(plan, experiment.own, given.threads or share_of_cores(given.workers))
@@ -45,12 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     folders.write_whole(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     if given.engine == "slurm":
         (plan.out / "logs").mkdir(exist_ok=True)
-        left = [job for job in plan.jobs() if not job.is_done()]
-        print(
-            slurm_script(plan.jobs(), plan.out, experiment.experiment, settings["threads"])
-            if left
-            else "# nothing is left to do"
-        )
+        print(slurm_script(plan.jobs(), plan.out, experiment.experiment, settings["threads"]), end="")
         return 0
     return _finish(plan, _run(plan, given, settings["threads"], experiment.own["trainer"]["devices"]))
 
@@ -85,8 +80,7 @@ def _experiment(configs: Sequence[str], rest: Sequence[str]) -> Checked:
             raise FssegError(f"benchmark: {option} is the benchmark's to say; give {instead} instead.")
     if rest and not rest[0].startswith("-"):
         raise FssegError(f"benchmark: {rest[0]!r} belongs to no option.")
-    files = [find_experiment(path) for path in configs]
-    return checked(["fit", *(word for path in files for word in ("--config", path)), *rest])
+    return checked(["fit", *(word for path in configs for word in ("--config", path)), *rest])
 
 
 def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
@@ -99,7 +93,7 @@ def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
         if len(set(values)) < len(values) or min(values, default=least) < least:
             raise FssegError(f"benchmark: --{name}: whole numbers from {least} on, each once, are needed.")
     shots = given.shots or [data["test_shot"] or data["shot"]]
-    arguments = [word for path in given.config for word in ("--config", str(Path(find_experiment(path)).resolve()))]
+    arguments = [word for path in given.config for word in ("--config", str(Path(path).resolve()))]
     return Plan(
         arguments=(*arguments, *rest),
         out=given.out or Path("runs") / experiment.experiment,
@@ -172,9 +166,6 @@ def _noted(path: Path) -> dict[str, Any]:
 
 
 def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     if given.engine == "ray":
         return run_ray(plan.jobs(), plan.out, threads, tell, given.address, given.gpus, given.retries)
     each = asked if isinstance(asked, int) and asked > 0 else 1  # --trainer.devices
@@ -183,15 +174,11 @@ def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
 
 
 def _finish(plan: Plan, outcomes: Sequence[Outcome]) -> int:
-    from fsseg.cli.table import write_tables
+    from fsseg.cli.table import write_tables  # draws charts, which a plan need not wait for
 
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    left = [outcome for outcome in outcomes if outcome.state == "left"]
+    failed = failures(outcomes, "jobs")
     if failed:
-        print(f"\n{len(failed)} of {len(outcomes)} jobs failed, {len(left)} were not started:")
-        for outcome in failed:
-            print(f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}")
-        print("The same command tries them again, and leaves alone what is done.")
+        print(f"\n{failed}")
     if any(outcome.state in ("done", "before") and "/test" in outcome.job.name for outcome in outcomes):
         print(f"\n{write_tables([plan.out], plan.out)}")
     return FAILED if failed else 0

@@ -17,13 +17,13 @@ from fsseg.cli.curves import read_logs
 from fsseg.cli.help import did_you_mean, experiment_folder, find_experiment
 from fsseg.cli.libraries import quieten
 from fsseg.cli.options import Options
+from fsseg.cli.progress import tell
 from fsseg.cli.resume import FINISHED
-from fsseg.errors import FssegError
-from fsseg.jobs.job import Job, Outcome
+from fsseg.errors import FAILED, FssegError
+from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.sweep import Point, Sweep, read_sweep
 
-FAILED = 1  # exit code where a point failed
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
 _SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
 
@@ -78,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     folders.make(out)
     folders.write_whole(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     devices = deal(torch.cuda.device_count(), given.workers)
-    outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), _tell, devices)
+    outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), tell, devices)
     return _finish(sweep, points, outcomes, out)
 
 
@@ -153,10 +153,6 @@ def _job(sweep: Sweep, point: Point, words: Sequence[str], folder: Path) -> Job:
     return Job(folder.name, arguments, (folder / FINISHED, folder / "last.ckpt"))
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _finish(sweep: Sweep, points: Sequence[Point], outcomes: Sequence[Outcome], out: Path) -> int:
     """Write and show what came of all points."""
     results = []
@@ -176,12 +172,9 @@ def _finish(sweep: Sweep, points: Sequence[Point], outcomes: Sequence[Outcome], 
         print(
             f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes training episodes."
         )
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    failed = failures(outcomes, "points")
     if failed:
-        print(f"\n{len(failed)} of {len(outcomes)} points failed:")
-        for outcome in failed:
-            print(f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}")
-        print("The same command tries them again, and leaves alone what is done.")
+        print(f"\n{failed}")
     return FAILED if failed else 0
 
 

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     results = find_results(given.runs)
     intervals = given.intervals or form in ("csv", "json")
     grids = [make_class_grid(results)] if given.classes else make_grids(results, given.like, intervals, given.later)
-    text = _joined([FORMATS[form](grid, given.intervals) for grid in grids], form)
+    text = _shown(grids, form, given.intervals)
     if given.out is None:
         print(text, end="")
     else:
@@ -102,13 +102,12 @@ def make_grids(results: Sequence[Result], like: str | None, intervals: bool, lat
     """A paper's table, or one table of our own per number of ways.
 
     Raises:
-        FssegError: no result belongs into the paper's table.
+        FssegError: no later methods are known for the paper's table.
     """
     if like is not None:
         if later and not LAYOUTS[like].later:
             raise FssegError(f"--later: no methods published later are known for {like}.")
-        grid = make_grid(LAYOUTS[like], results, intervals, later)
-        return [grid]
+        return [make_grid(LAYOUTS[like], results, intervals, later)]
     grids = []
     for way in sorted({result.tested.setting.way for result in results}):
         found = [result for result in results if result.tested.setting.way == way]
@@ -117,7 +116,9 @@ def make_grids(results: Sequence[Result], like: str | None, intervals: bool, lat
     return grids
 
 
-def _joined(texts: Sequence[str], form: str) -> str:
+def _shown(grids: Sequence[Grid], form: str, intervals: bool = False) -> str:
+    """One or several tables in a form."""
+    texts = [FORMATS[form](grid, intervals) for grid in grids]
     if len(texts) == 1:
         return texts[0]
     if form == "json":
@@ -136,7 +137,5 @@ def write_tables(runs: Sequence[Path], out: Path) -> str:
     results = find_results(runs)
     grids = make_grids(results, None, intervals=True)
     for ending in _WRITTEN:
-        form = ENDINGS[f".{ending}"]
-        folders.write_whole(out / f"table.{ending}", _joined([FORMATS[form](grid, False) for grid in grids], form))
-    text = _joined([FORMATS["text"](grid, False) for grid in grids], "text")
-    return f"{text}\n  table     {out}/table.md  table.csv  table.json"
+        folders.write_whole(out / f"table.{ending}", _shown(grids, ENDINGS[f".{ending}"]))
+    return f"{_shown(grids, 'text')}\n  table     {out}/table.md  table.csv  table.json"

@@ -57,10 +57,47 @@ class Outcome(NamedTuple):
     said: str = ""
 
 
-def last_line(log: Path) -> str:
+def left_out(job: Job, log: Path) -> Outcome:
+    """Of a job that is not started, since one before it failed."""
+    return Outcome(job, "left", 0, log, f"not started: {', '.join(job.after)} failed")
+
+
+def ended(job: Job, code: int, seconds: float, log: Path, where: Path | None = None) -> Outcome:
+    """Of a job whose process has ended.
+
+    Args:
+        job: the job.
+        code: the process's exit code; negative where a signal killed it.
+        seconds: that it took.
+        log: its output.
+        where: see `Job.is_done`.
+    """
+    if code == 0 and job.is_done(where):
+        return Outcome(job, "done", seconds, log)
+    return Outcome(job, "failed", seconds, log, _last_line(log) if code >= 0 else f"killed by signal {-code}")
+
+
+def _last_line(log: Path) -> str:
     """The last line that a job said: where it failed, why."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1].strip() if lines else "it said nothing"
+
+
+def failures(outcomes: Sequence[Outcome], what: str) -> str:
+    """Which jobs failed, each with what it said and its log; empty where none did.
+
+    Args:
+        outcomes: of all jobs.
+        what: they are called.
+    """
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if not failed:
+        return ""
+    left = sum(outcome.state == "left" for outcome in outcomes)
+    more = f", {left} were not started" if any(outcome.job.after for outcome in outcomes) else ""
+    lines = [f"{len(failed)} of {len(outcomes)} {what} failed{more}:"]
+    lines += [f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}" for outcome in failed]
+    return "\n".join([*lines, "The same command tries them again, and leaves alone what is done."])
 
 
 def chains(jobs: Sequence[Job]) -> list[list[Job]]:

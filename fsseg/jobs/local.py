@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsseg.errors import FssegError
-from fsseg.jobs.job import Job, Outcome, last_line
+from fsseg.jobs.job import Job, Outcome, ended, left_out
 
 _PATIENCE = 60.0  # seconds that jobs of a killed runner may take to end
 _POLL = 0.05  # seconds between two looks at the processes
@@ -132,8 +132,7 @@ class _Runner:
         for job in waiting:
             before = [self.outcomes.get(name) for name in job.after]
             if any(outcome and outcome.state in ("failed", "left") for outcome in before):
-                said = f"not started: {', '.join(job.after)} failed"
-                self.outcomes[job.name] = Outcome(job, "left", 0, job.log(self.folder), said)
+                self.outcomes[job.name] = left_out(job, job.log(self.folder))
             elif all(before) and self.free:
                 self._start(job)
         return any(job.name not in self.outcomes for job in self.jobs)
@@ -165,16 +164,11 @@ class _Runner:
                 continue
             del self.running[job.name]
             self.free.append(worker)
-            self.outcomes[job.name] = self._ended(job, process.returncode, time.monotonic() - begun)
-
-    def _ended(self, job: Job, code: int, seconds: float) -> Outcome:
-        log = job.log(self.folder)
-        if code == 0 and job.is_done():
-            self.tell(f"{self._place(job)} {job.name}: done in {duration(seconds)}")
-            return Outcome(job, "done", seconds, log)
-        said = last_line(log) if code >= 0 else f"killed by signal {-code}"
-        self.tell(f"{self._place(job)} {job.name}: FAILED after {duration(seconds)}: {said}")
-        return Outcome(job, "failed", seconds, log, said)
+            outcome = ended(job, process.returncode, time.monotonic() - begun, job.log(self.folder))
+            took = duration(outcome.seconds)
+            words = f"done in {took}" if outcome.state == "done" else f"FAILED after {took}: {outcome.said}"
+            self.tell(f"{self._place(job)} {job.name}: {words}")
+            self.outcomes[job.name] = outcome
 
     def _place(self, job: Job) -> str:
         width = len(str(len(self.jobs)))

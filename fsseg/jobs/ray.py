@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fsseg.errors import FssegError
-from fsseg.jobs.job import Job, Outcome, last_line
+from fsseg.jobs.job import Job, Outcome, ended, left_out
 from fsseg.jobs.local import alone, duration
 
 
@@ -92,11 +92,11 @@ def _collect(
     outcomes: dict[str, Outcome] = {}
     waiting = list(names)
     while waiting:
-        (ended,), waiting = ray.wait(waiting, num_returns=1)
-        name = names[ended]
+        (reference,), waiting = ray.wait(waiting, num_returns=1)
+        name = names[reference]
         job = next(job for job in jobs if job.name == name)
         try:
-            outcome = Outcome(*ray.get(ended))
+            outcome: Outcome = ray.get(reference)
         except ray.exceptions.RayError as error:  # its machine was lost more often than it may be tried
             outcome = Outcome(job, "failed", 0, job.log(folder), " ".join(str(error).split())[:200])
         outcomes[name] = outcome
@@ -111,15 +111,12 @@ def _run(job: Job, folder: Path, threads: int, where: str, *before: Outcome) -> 
     log = job.log(folder)
     if job.is_done(Path(where)):
         return Outcome(job, "before", 0, log)
-    if any(outcome[1] in ("failed", "left") for outcome in before):
-        return Outcome(job, "left", 0, log, f"not started: {', '.join(job.after)} failed")
+    if any(outcome.state in ("failed", "left") for outcome in before):
+        return left_out(job, log)
     begun = time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with log.open("ab") as file:
         code = subprocess.run(
             job.command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=where, check=False
         ).returncode
-    seconds = time.monotonic() - begun
-    if code == 0 and job.is_done(Path(where)):
-        return Outcome(job, "done", seconds, log)
-    return Outcome(job, "failed", seconds, log, last_line(log) if code >= 0 else f"killed by signal {-code}")
+    return ended(job, code, time.monotonic() - begun, log, Path(where))

@@ -17,6 +17,8 @@ def slurm_script(jobs: Sequence[Job], folder: Path, name: str, threads: int = 4)
         threads: CPU threads of each element.
     """
     left = [chain for chain in chains(jobs) if not all(job.is_done() for job in chain)]
+    if not left:
+        return "# nothing is left to do\n"
     lines = [
         "#!/bin/bash",
         f"#SBATCH --job-name={name}",

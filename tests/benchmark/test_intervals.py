@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fsseg.benchmark.compare import compare, comparison_text
-from fsseg.benchmark.intervals import METRICS, episode_sums, interval, replicates
+from fsseg.benchmark.intervals import METRICS, interval, replicates
 from fsseg.benchmark.results import find_results, read_result
 from fsseg.benchmark.tables import make_table
 from fsseg.errors import FssegError
@@ -14,7 +14,7 @@ from tests.benchmark.folders import made_up_rows, make_test
 def test_sums_give_the_table_s_numbers(tmp_path, absent):
     protocol = Protocol(runs=2, episodes=12, absent=absent)
     result = read_result(make_test(tmp_path / "a", protocol=protocol))
-    runs = episode_sums(result)
+    runs = result.sums
     assert [len(run.union) for run in runs] == [12, 12]
     for name, score in (("mean-IoU", result.table.mean_iou), ("binary-IoU", result.table.binary_iou)):
         values = [METRICS[name](run.intersection.sum(0), run.union.sum(0)) for run in runs]
