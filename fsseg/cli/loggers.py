@@ -122,7 +122,7 @@ def _entries(trainer: Any) -> list[Any]:
 
 
 def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
-    os.environ.setdefault("WANDB_SILENT", "true")  # `open_all` says where the run is
+    os.environ.setdefault("WANDB_SILENT", "true")  # `opened` says where the run is
     try:
         import wandb
     except ImportError as error:
