@@ -1,7 +1,7 @@
 """The method contract: what a few-shot segmentation method is to the rest of fsseg."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Integer
@@ -19,6 +19,10 @@ class Features(NamedTuple):
 
     support: Float[Tensor, "B N K C hs ws"]
     query: Float[Tensor, "B Q C h w"]
+
+
+# How supports teach: each for itself, all of a way together, or nothing less than their features does.
+Teaching = Literal["alone", "together", "features"]
 
 
 class Look(NamedTuple):
@@ -47,6 +51,7 @@ class Method(nn.Module, ABC):
             statistics of the batch.
         support_gradient: whether the supports' features are trained.
         align_corners: how logits become pixels, see `fsseg.losses.upsample`.
+        teaching: what may be kept of supports, see `learn_supports`.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Method(nn.Module, ABC):
     separate_passes: ClassVar[bool] = False
     support_gradient: bool = True
     align_corners: bool = False
+    teaching: ClassVar[Teaching] = "features"
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -87,17 +93,44 @@ class Method(nn.Module, ABC):
     ) -> Float[Tensor, "B Q L _ _"]:
         """Logits of the queries at about feature resolution, ``L = 1 + N``: background, then the ways."""
 
+    def learn_supports(
+        self, support_feature: Float[Tensor, "B N K C hs ws"], support_mask: Integer[Tensor, "B N K H W"]
+    ) -> tuple[Tensor, ...]:
+        """What `segment_by` needs of the supports: `segment` is these two in a row.
+
+        Returns:
+            By `teaching`. ``alone``: tensors ``B N K ...``, each support's part its own affair. ``together``: tensors
+            ``B N 1 ...``. Both are small, so that a test keeps them and does not learn the same twice. ``features``:
+            what was given.
+        """
+        return support_feature, support_mask
+
+    def segment_by(
+        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], shot: int
+    ) -> Float[Tensor, "B Q L _ _"]:
+        """Logits of the queries as `segment` gives them, from what `learn_supports` gave for ``shot`` shots."""
+        return self.segment(learnt[0], learnt[1], query_feature)
+
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Losses of a batch: ``loss`` is what training minimises, the other entries are its parts."""
 
     def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
-        """Logits of the queries at the resolution of their masks.
+        """Logits of the queries at the resolution of their masks."""
+        support, query = self.features(batch)
+        return self.decode(self.learn_supports(support, batch.support_mask), query, batch)
+
+    def decode(
+        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], batch: Batch
+    ) -> Float[Tensor, "B Q L H W"]:
+        """Logits of the queries at the resolution of their masks, from features; images are not looked at."""
+        return self.at_masks(self.segment_by(learnt, query_feature, batch.support_id.shape[2]), batch)
+
+    def at_masks(self, logits: Float[Tensor, "B Q L h w"], batch: Batch) -> Float[Tensor, "B Q L H W"]:
+        """Logits, in float32, at the resolution of each query's mask.
 
         Where masks differ in size and were filled up, a query's logits stand in its upper left corner, zeros elsewhere.
         """
-        support, query = self.features(batch)
-        logits = self.segment(support, batch.support_mask, query)
         height, width = batch.query_mask.shape[-2:]
         sizes: list[list[list[int]]] = batch.query_size.tolist()
         if all(size == [height, width] for queries in sizes for size in queries):
@@ -147,6 +180,7 @@ class BinaryMethod(Method):
     """
 
     separate_passes: ClassVar[bool] = True
+    teaching: ClassVar[Teaching] = "together"
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
@@ -164,7 +198,7 @@ class BinaryMethod(Method):
         foreground: Float[Tensor, "M K H W"],
         background: Float[Tensor, "M K H W"],
     ) -> tuple[Tensor, ...]:
-        """What the supports teach, e.g. prototypes: tensors whose first dimension is the runs'."""
+        """What the supports teach, e.g. prototypes: tensors ``M ...``, or ``M K ...`` where each teaches alone."""
 
     @abstractmethod
     def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
@@ -181,14 +215,29 @@ class BinaryMethod(Method):
         query_feature: Float[Tensor, "B Q C h w"],
     ) -> Float[Tensor, "B Q L _ _"]:
         """Logits of the queries: one run per way, merged."""
-        way, shot = support_feature.shape[1:3]
-        logits = self.decide(self._run(support_feature, support_mask, query_feature), shot)
-        return merge_ways(logits.unflatten(0, (len(query_feature), way, -1)).transpose(1, 2))
+        learnt = self.learn_supports(support_feature, support_mask)
+        return self.segment_by(learnt, query_feature, support_feature.shape[2])
+
+    def learn_supports(
+        self, support_feature: Float[Tensor, "B N K C hs ws"], support_mask: Integer[Tensor, "B N K H W"]
+    ) -> tuple[Tensor, ...]:
+        """What `learn` gives, by episode and way."""
+        learnt = self.learn(support_feature.flatten(0, 1), *_sides(support_mask))
+        if self.teaching == "together":
+            learnt = tuple(part.unsqueeze(1) for part in learnt)
+        return tuple(part.unflatten(0, support_feature.shape[:2]) for part in learnt)
+
+    def segment_by(
+        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], shot: int
+    ) -> Float[Tensor, "B Q L _ _"]:
+        """Logits of the queries: one run per way, merged."""
+        logits = self.decide(self._stages(learnt, query_feature), shot)
+        return merge_ways(logits.unflatten(0, (len(query_feature), learnt[0].shape[1], -1)).transpose(1, 2))
 
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Sum over the stages of the cross-entropy at pixel resolution; one binary problem per way."""
         support, query = self.features(batch)
-        stages = self._run(support, batch.support_mask, query)
+        stages = self._stages(self.learn_supports(support, batch.support_mask), query)
         ways = _labels(batch.classes.shape[1], batch.query_mask)
         mask = batch.query_mask.unsqueeze(1)
         target = (mask == ways.view(-1, 1, 1, 1)).long().masked_fill(mask == IGNORE, IGNORE)  # B N Q H W
@@ -196,11 +245,13 @@ class BinaryMethod(Method):
         parts = {f"stage{i}": loss for i, loss in enumerate(losses, 1)} if len(losses) > 1 else {}
         return {"loss": torch.stack(losses).sum(), **parts}
 
-    def _run(self, support_feature: Tensor, support_mask: Tensor, query_feature: Tensor) -> list[Tensor]:
+    def _stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"]) -> list[Tensor]:
         """Logits ``BNQ 2 u v`` of each stage."""
-        learnt = self.learn(support_feature.flatten(0, 1), *_sides(support_mask))
-        each = tuple(part.repeat_interleave(query_feature.shape[1], 0) for part in learnt)
-        return self.stages(each, _per_way(query_feature, support_mask.shape[1]))
+        parts = tuple(part.flatten(0, 1) for part in learnt)
+        if self.teaching == "together":
+            parts = tuple(part.squeeze(1) for part in parts)
+        each = tuple(part.repeat_interleave(query_feature.shape[1], 0) for part in parts)
+        return self.stages(each, _per_way(query_feature, learnt[0].shape[1]))
 
     def _look(self, batch: Batch, mixture: PrototypeMixture) -> Look:
         """`look` of a method where the last that `learn` gives are the prototypes of a mixture."""

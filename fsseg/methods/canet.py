@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, named
+from fsseg.methods.base import BinaryMethod, Teaching, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.matching import DenseComparison
 from fsseg.ops.pooling import cell_average_pool
@@ -45,6 +45,7 @@ class CANet(BinaryMethod):
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"iterations", "dropout"})
+    teaching: ClassVar[Teaching] = "alone"
 
     def __init__(
         self,

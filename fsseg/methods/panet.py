@@ -21,7 +21,7 @@ from torch import Tensor
 from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Look, Method
+from fsseg.methods.base import Look, Method, Teaching
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -61,6 +61,7 @@ class PANet(Method):
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"scale"})
+    teaching: ClassVar[Teaching] = "alone"
 
     def __init__(
         self,
@@ -82,17 +83,31 @@ class PANet(Method):
         query_feature: Float[Tensor, "B Q C h w"],
     ) -> Float[Tensor, "B Q L h w"]:
         """Logits of the queries at feature resolution (section 3.3), in float32."""
+        return self.segment_by(
+            self.learn_supports(support_feature, support_mask), query_feature, support_feature.shape[2]
+        )
+
+    def learn_supports(
+        self, support_feature: Float[Tensor, "B N K C hs ws"], support_mask: Integer[Tensor, "B N K H W"]
+    ) -> tuple[Tensor, ...]:
+        """Each support's own prototypes of its way and of the background, ``B N K C`` (section 3.2, eq. 1 and 2)."""
+        with full_precision(support_feature):
+            feature = support_feature.float()
+            return tuple(masked_average_pool(feature, side, EPS) for side in self.regions(support_mask))
+
+    def segment_by(
+        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], shot: int
+    ) -> Float[Tensor, "B Q L h w"]:
+        """Logits of the queries at feature resolution, from the means of the supports' prototypes."""
         with full_precision(query_feature):
-            prototypes = self.prototypes(support_feature.float(), self.regions(support_mask))
+            prototypes = self.prototypes(*learnt)
             return self.scale * cosine_similarity(query_feature.float(), prototypes.unsqueeze(1))
 
     def prototypes(
-        self, support_feature: Float[Tensor, "B N K C h w"], regions: SupportRegions
+        self, foreground: Float[Tensor, "B N K C"], background: Float[Tensor, "B N K C"]
     ) -> Float[Tensor, "B L C"]:
-        """Prototypes of background and ways (section 3.2, eq. 1 and 2): per-shot means, background over all ways."""
-        foreground = masked_average_pool(support_feature, regions.foreground, EPS).mean(2)
-        background = masked_average_pool(support_feature, regions.background, EPS).mean((1, 2))
-        return torch.cat([background.unsqueeze(1), foreground], dim=1)
+        """Prototypes of background and ways: means over the shots, the background's over all ways."""
+        return torch.cat([background.mean((1, 2)).unsqueeze(1), foreground.mean(2)], dim=1)
 
     def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
         """Foreground and background pixels; the episode's other classes and ignored pixels are in neither."""
@@ -169,8 +184,9 @@ class PANet(Method):
         support, query = self.features(batch)
         with full_precision(query):
             support, query = support.float(), query.float()
-            own = self.prototypes(support, self.regions(batch.support_mask))[:, 1:]
-            predicted, cells = self.query_prototypes(query, self.segment(support, batch.support_mask, query))
+            learnt = self.learn_supports(support, batch.support_mask)
+            own = self.prototypes(*learnt)[:, 1:]
+            predicted, cells = self.query_prototypes(query, self.segment_by(learnt, query, support.shape[2]))
             true, pixels = self._true_prototypes(query, batch)
         found = [(predicted[:, 1:], cells[:, 1:]), (true, pixels)]
         return Distance(*((own - other).norm(dim=-1).where(area > 0, torch.nan) for other, area in found))

@@ -29,7 +29,7 @@ from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.methods.base import BinaryMethod, Look, named
 from fsseg.ops.blocks import Decoder, block
-from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
+from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes, fit
 from fsseg.ops.matching import DenseComparison
 
 
@@ -99,7 +99,8 @@ class RPMMs(BinaryMethod):
         background: Float[Tensor, "M K H W"],
     ) -> tuple[Tensor, ...]:
         """Prototypes of foreground and background, stage by stage."""
-        return tuple(means for mixture in self.mixtures for means in mixture(support_feature, foreground, background))
+        mixtures = cast(list[PrototypeMixture], list(self.mixtures))
+        return tuple(means for pair in fit(mixtures, support_feature, foreground, background) for means in pair)
 
     def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
         """Logits of each stage; the decision of one enters the next."""

@@ -9,13 +9,13 @@ batches; several ways.
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
-from fsseg.methods.base import BinaryMethod, named
+from fsseg.methods.base import BinaryMethod, Teaching, named
 from fsseg.ops.pooling import masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -36,6 +36,7 @@ class SGOne(BinaryMethod):
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"fusion"})
+    teaching: ClassVar[Teaching] = "alone"
 
     def __init__(
         self,
@@ -71,41 +72,37 @@ class SGOne(BinaryMethod):
         foreground: Float[Tensor, "M K H W"],
         background: Float[Tensor, "M K H W"],
     ) -> tuple[Tensor, ...]:
-        """The mean of the shots' prototypes."""
+        """The prototype of each shot, ``M K C``."""
         with full_precision(support_feature):
             guidance = support_feature[:, :, : self.guidance.out_channels].float()
-            return (masked_average_pool(guidance, foreground, eps=1e-12).mean(1),)
+            return (masked_average_pool(guidance, foreground, eps=1e-12),)
 
     def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
-        """Logits two cells larger than the features."""
+        """Logits two cells larger than the features, from the mean of the shots' prototypes."""
         split = self.guidance.out_channels
         with full_precision(query_feature):
-            similarity = cosine_similarity(query_feature[:, :split].float(), learnt[0].unsqueeze(1))
+            similarity = cosine_similarity(query_feature[:, :split].float(), learnt[0].mean(1, keepdim=True))
         return [self.classify(query_feature[:, split:] * similarity.to(query_feature.dtype))]
 
-    def segment(
-        self,
-        support_feature: Float[Tensor, "B N K C hs ws"],
-        support_mask: Integer[Tensor, "B N K H W"],
-        query_feature: Float[Tensor, "B Q C h w"],
+    def segment_by(
+        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], shot: int
     ) -> Float[Tensor, "B Q L _ _"]:
-        """Logits of the queries; the union is taken of the cells here, of the pixels in `forward`."""
+        """Logits of the queries; the union is taken of the cells here, of the pixels in `decode`."""
         if self.fusion == "mean":
-            return super().segment(support_feature, support_mask, query_feature)
-        return _union(self._each_shot(support_feature, support_mask, query_feature))
+            return super().segment_by(learnt, query_feature, shot)
+        return _union(self._each_shot(learnt, query_feature))
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
+    def decode(
+        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], batch: Batch
+    ) -> Float[Tensor, "B Q L H W"]:
         """Logits of the queries at the resolution of their masks."""
         if self.fusion == "mean":
-            return super().forward(batch)
-        support, query = self.features(batch)
-        each = self._each_shot(support, batch.support_mask, query)
-        return _union([self.at_pixels(logits, batch) for logits in each])
+            return super().decode(learnt, query_feature, batch)
+        return _union([self.at_masks(logits, batch) for logits in self._each_shot(learnt, query_feature)])
 
-    def _each_shot(self, support_feature: Tensor, support_mask: Tensor, query_feature: Tensor) -> list[Tensor]:
+    def _each_shot(self, learnt: tuple[Tensor, ...], query_feature: Tensor) -> list[Tensor]:
         return [
-            super(SGOne, self).segment(support_feature[:, :, k : k + 1], support_mask[:, :, k : k + 1], query_feature)
-            for k in range(support_feature.shape[2])
+            super(SGOne, self).segment_by((prototype,), query_feature, 1) for prototype in learnt[0].split(1, dim=2)
         ]
 
     def learns_fast(self, parameter: str) -> bool:

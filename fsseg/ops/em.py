@@ -1,11 +1,13 @@
 """Prototype mixture models by expectation maximisation (PMMs, section 3.2, eq. 3 to 5; models/PMMs.py).
 
-Foreground and background of all episodes are one batch of matrix products. As in the official code, and unlike the
+Foreground and background of all episodes, and all mixtures of a method, share one set of matrix products per round: it
+reads the samples twice, however many means there are. As in the official code, and unlike the
 paper: samples are weighted by the soft mask instead of selected by it, they are not normalised before the vMF kernel,
 means are normalised after each round, and no gradient passes. A component whose inner products are all far below the
 others' dies: its mean becomes the zero vector, and stays. Mixing weights are not estimated (paper and code).
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -102,29 +104,51 @@ class PrototypeMixture(nn.Module):
         Returns:
             Means of both mixtures. An empty mask gives zero vectors under the vMF kernel and the Gaussian one alike.
         """
-        with full_precision(feature), torch.set_grad_enabled(self.gradient and torch.is_grad_enabled()):
-            cells = (feature.shape[-2], feature.shape[-1])
-            weight = torch.cat([mask_at_cells(mask, cells) for mask in (foreground, background)]).flatten(1)
-            if self.hard_selection:
-                weight = (weight >= 0.5).float()
-            sample = feature.float().movedim(2, -1).flatten(1, 3)  # M n C
-            if self.normalise_samples:
-                sample = _unit(sample)
-            means = self._fit(sample.repeat(2, 1, 1), weight)
-            return Prototypes(*means.chunk(2))
+        return fit([self], feature, foreground, background)[0]
 
-    def _fit(self, sample: Float[Tensor, "M n C"], weight: Float[Tensor, "M n"]) -> Float[Tensor, "M P C"]:
-        """Means after all rounds."""
-        start = _unit(torch.randn_like(self.start)) if self.redraw and self.training else self.start
-        means = start.float().expand(len(sample), -1, -1)
+    def beginning(self) -> Float[Tensor, "P C"]:
+        """Means before the first round."""
+        return _unit(torch.randn_like(self.start)) if self.redraw and self.training else self.start
+
+    def samples(self, feature: Float[Tensor, "M K C h w"]) -> Float[Tensor, "M n C"]:
+        """The cells of all shots, as vectors."""
+        sample = feature.float().movedim(2, -1).flatten(1, 3)
+        return _unit(sample) if self.normalise_samples else sample
+
+    def weights(
+        self, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"], cells: tuple[int, int]
+    ) -> Float[Tensor, "M n 2"]:
+        """How much each cell counts for the foreground, and for the background."""
+        weight = torch.stack([mask_at_cells(mask, cells).flatten(1) for mask in (foreground, background)], dim=-1)
+        return (weight >= 0.5).float() if self.hard_selection else weight
+
+    def update(
+        self,
+        sample: Float[Tensor, "M n C"],
+        weight: Float[Tensor, "M n 2"],
+        means: Float[Tensor, "M 2 P C"],
+        sizes: list[int],
+    ) -> Float[Tensor, "M 2 P C"]:
+        """Means after one more round of expectation and maximisation, on both sides of the mask at once.
+
+        Args:
+            sample: see `samples`.
+            weight: see `weights`.
+            means: before the round; several mixtures side by side.
+            sizes: components of each of them, which sum up to ``P``.
+        """
+        score = self._kernel(sample, means.flatten(1, 2)).unflatten(-1, means.shape[1:3])  # M n 2 P
+        weight = weight.unsqueeze(-1)
         if self.kernel == "vmf":
-            sample = sample * weight.unsqueeze(-1)  # the weight enters the exponent too, as in the code
-            for _ in range(self.rounds):
-                means = _unit(_weighted_means(sample, self._kernel(sample, means).softmax(-1)))
-            return means
-        for _ in range(self.rounds):
-            means = _weighted_means(sample, self._kernel(sample, means).softmax(-1) * weight.unsqueeze(-1))
-        return means
+            score = score * weight  # samples are weighted, as in the code, so that the weight enters the exponent too
+        share = torch.cat([part.softmax(-1) for part in score.split(sizes, dim=-1)], dim=-1)
+        if self.kernel == "vmf":
+            share = share / (EPS + share.sum(1, keepdim=True)) * weight
+        else:
+            share = share * weight
+            share = share / (EPS + share.sum(1, keepdim=True))
+        found = (share.flatten(2).mT @ sample).unflatten(1, means.shape[1:3])
+        return _unit(found) if self.kernel == "vmf" else found
 
     def regions(
         self,
@@ -184,11 +208,31 @@ class PrototypeMixture(nn.Module):
         return torch.stack([background.sum(1), foreground.sum(1)], dim=1)
 
 
+def fit(
+    mixtures: Sequence[PrototypeMixture],
+    feature: Float[Tensor, "M K C h w"],
+    foreground: Float[Tensor, "M K H W"],
+    background: Float[Tensor, "M K H W"],
+) -> list[Prototypes]:
+    """Prototypes of several mixtures on the same supports, in one set of matrix products per round.
+
+    Args:
+        mixtures: that differ in their components and starts alone.
+        feature: of the supports.
+        foreground: weight of each pixel for the class, 0..1.
+        background: weight of each pixel for the background.
+    """
+    first = mixtures[0]
+    sizes = [len(mixture.start) for mixture in mixtures]
+    with full_precision(feature), torch.set_grad_enabled(first.gradient and torch.is_grad_enabled()):
+        sample = first.samples(feature)
+        weight = first.weights(foreground, background, (feature.shape[-2], feature.shape[-1]))
+        means = torch.cat([mixture.beginning().float() for mixture in mixtures]).expand(len(sample), 2, -1, -1)
+        for _ in range(first.rounds):
+            means = first.update(sample, weight, means, sizes)
+        return [Prototypes(*part.unbind(1)) for part in means.split(sizes, dim=2)]
+
+
 def _unit(vectors: Float[Tensor, "*b C"]) -> Float[Tensor, "*b C"]:
     unit: Tensor = vectors / (EPS + vectors.norm(dim=-1, keepdim=True))
     return unit
-
-
-def _weighted_means(sample: Float[Tensor, "M n C"], responsibility: Float[Tensor, "M n P"]) -> Float[Tensor, "M P C"]:
-    share = responsibility / (EPS + responsibility.sum(1, keepdim=True))
-    return share.mT @ sample

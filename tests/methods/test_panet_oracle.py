@@ -60,7 +60,7 @@ def case(request: pytest.FixtureRequest, oracle: Oracle) -> Case:
 
 
 def test_prototypes(case: Case, request: pytest.FixtureRequest) -> None:
-    prototypes = head().prototypes(case.support, head().regions(case.support_mask))
+    prototypes = head().prototypes(*head().learn_supports(case.support, case.support_mask))
     atol = 1e-5 if "skip" in request.node.name else 5e-6
     close(prototypes[:, 1:], case.stored["fg_prototypes"], atol)
     close(prototypes[:, 0], case.stored["bg_prototype"], atol)

@@ -66,7 +66,7 @@ def case(oracle: Oracle, oracle_folder: Path) -> Case:
 
 def vector(method: SGOne, batch: Batch) -> Tensor:
     mask = batch.support_mask.flatten(0, 1).float()
-    return method.learn(method.features(batch).support.flatten(0, 1), mask, 1 - mask)[0]
+    return method.learn(method.features(batch).support.flatten(0, 1), mask, 1 - mask)[0].mean(1)
 
 
 def logits(method: SGOne, batch: Batch) -> Tensor:
