@@ -11,7 +11,7 @@ the median of the rounds' ratios, with their range.
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
@@ -44,9 +44,13 @@ def main() -> None:
         for what, pair in pairs.items():
             alone, whole = interleaved(list(pair), arguments.rounds)
             ratios = [w / a for a, w in zip(alone, whole, strict=True)]
-            span = f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
-            print(f"| {shot} | {what} | {median(alone):.3f} | {median(whole):.3f} | {span} |", flush=True)
+            print(f"| {shot} | {what} | {median(alone):.3f} | {median(whole):.3f} | {spread(ratios)} |", flush=True)
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def spread(ratios: list[float]) -> str:
+    """Median and range."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
 
 
 def episode(shot: int, size: int, device: str) -> Batch:
@@ -89,10 +93,10 @@ def encoder_pass(method: PANet, images: torch.Tensor) -> None:
 
 @torch.no_grad()
 def test_episode(method: PANet, batch: Batch) -> None:
-    method(batch).argmax(2)
+    method(batch).max(2)
 
 
-def interleaved(runs: list[Callable[[], None]], rounds: int) -> list[list[float]]:
+def interleaved(runs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
     """Seconds of each of some things, timed in turn in every round."""
     times: list[list[float]] = [[] for _ in runs]
     for round_ in range(rounds + 1):

@@ -48,7 +48,7 @@ def episodes(shot: int, size: int, count: int, device: str) -> Batch:
 
 def report(method: BinaryMethod, what: str, batch: Batch, rounds: int) -> None:
     """One line of the table."""
-    parts: list[Callable[[], None]] = [partial(whole, method, batch), *pieces(method, batch)]
+    parts: list[Callable[[], object]] = [partial(whole, method, batch), *pieces(method, batch)]
     times = interleaved(parts, rounds)
     shares = [[part / total for part, total in zip(taken, times[0], strict=True)] for taken in times[1:]]
     spans = [f"{100 * median(s):.1f} % ({100 * min(s):.1f} - {100 * max(s):.1f})" for s in shares]

@@ -1,5 +1,6 @@
 """The one LightningModule that trains and tests every method."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from fsseg.errors import DivergedError, FssegError
 from fsseg.methods.base import Method
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
+from fsseg.reuse import Reuse, Tracked, planned
 
 
 class TestOutput(NamedTuple):
@@ -55,6 +57,9 @@ class Task(LightningModule):
         self.head_lr, self.bias_lr = head_lr, bias_lr
         self._factor = 1.0  # of the first group of parameters
         self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
+        self.say: Callable[[str], None] = lambda line: None  # where a line about what is done goes to
+        self.tracked: Tracked = lambda items, what: items  # shows how far a loop is
+        self._reuse: Reuse | None = None
         self._random: dict[str, Tensor] = {}  # state of the generators that a resumed training goes on with
 
     def setup(self, stage: str) -> None:
@@ -65,6 +70,9 @@ class Task(LightningModule):
             self.val_iou, self.val_binary = ClassIoU(data.validated, absent=absent), BinaryIoU(absent=absent)
         if stage == "test":
             self.test_iou, self.test_binary = ClassIoU(data.novel, runs, absent), BinaryIoU(runs, absent)
+            context = self.trainer.precision_plugin.test_step_context
+            self._reuse = planned(self.method, data, self.trainer.num_devices, context, self.say)
+            data.pixels = self._reuse is None
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``B Q 1+N H W``."""
@@ -109,6 +117,18 @@ class Task(LightningModule):
         """Log the validation metrics of base classes."""
         self._log_and_reset("val", self.val_iou, self.val_binary)
 
+    def on_test_start(self) -> None:
+        """Encode the images of all episodes, each once, where their features are to be kept."""
+        if self._reuse is not None:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.say(self._reuse.features.move(self.device))
+            self._reuse.encode(data, self.device, self.trainer.precision_plugin.test_step_context, self.tracked)
+
+    def teardown(self, stage: str) -> None:
+        """Forget the features of a test; episodes come with their images again."""
+        if self._reuse is not None:
+            self.trainer.datamodule.pixels, self._reuse = True, None  # type: ignore[attr-defined]
+
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count."""
         output = self._measure(batch, self.test_iou, self.test_binary)
@@ -138,14 +158,13 @@ class Task(LightningModule):
         binary.reset()
 
     def _predict(self, batch: Batch) -> Tensor:
-        logits = self(batch)
+        logits = self._reuse.logits(batch) if self._reuse else self(batch)
         if not logits.isfinite().all():  # argmax would make background of NaN, and a number of that
             raise DivergedError(
                 "the logits are not finite: the checkpoint's training has diverged, or --trainer.precision "
                 "is too narrow."
             )
-        prediction: Tensor = logits.argmax(2)
-        return prediction
+        return logits.max(2).indices  # argmax is ten times slower on a CPU, for the same
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics, and start anew for a second test."""

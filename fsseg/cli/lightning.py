@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fsseg.cli.callbacks import KeptCheckpoints
 from fsseg.cli.libraries import building
 from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
-from fsseg.cli.progress import EpisodeProgress
+from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
@@ -203,8 +204,9 @@ class Commands(LightningCLI):
         """The trainer, with our progress bar and, in a training, our logger and checkpoints."""
         config = self._get(self.config_init, "trainer")
         own: list[Callback] = []
+        progress = EpisodeProgress(terminal=sys.stderr.isatty())
         if config.enable_progress_bar is not False:
-            own.append(EpisodeProgress(terminal=sys.stderr.isatty()))
+            own.append(progress)
             kwargs["enable_progress_bar"] = False
         if self.subcommand == "fit":
             every = self._get(self.config, "checkpoint").every_n_train_steps or _LAST_EVERY
@@ -221,7 +223,11 @@ class Commands(LightningCLI):
             callbacks = []
         trainer_config = {**config, **kwargs}
         with building("--trainer"):
-            return self._instantiate_trainer(trainer_config, callbacks + own)
+            trainer = self._instantiate_trainer(trainer_config, callbacks + own)
+        self.model.say = lambda line: tell(line) if trainer.is_global_zero else None
+        if config.enable_progress_bar is not False:
+            self.model.tracked = partial(progress.watched, trainer)
+        return trainer
 
 
 def _experiment(config: Any) -> str:

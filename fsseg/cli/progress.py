@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -40,7 +41,7 @@ class EpisodeProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Show the step."""
-        self._advance(trainer, trainer.global_step, batch)
+        self._advance(trainer, trainer.global_step, len(batch.run))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
@@ -56,22 +57,31 @@ class EpisodeProgress(Callback):
     ) -> None:
         """Show the batch."""
         if trainer.state.fn == "validate":
-            self._advance(trainer, batch_idx + 1, batch)
+            self._advance(trainer, batch_idx + 1, len(batch.run))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
         if trainer.state.fn == "validate":
             self._end()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
+    def watched(self, trainer: Trainer, starts: range, what: str) -> Iterator[int]:
+        """First numbers of batches of images, each batch shown once it is done."""
+        self._begin(trainer, what, starts.stop, 0)
+        for start in starts:
+            yield start
+            done = min(start + starts.step, starts.stop)
+            self._advance(trainer, done, done - start, "images")
+        self._end()
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin; images may have been encoded before."""
         self._begin(trainer, "test", int(sum(trainer.num_test_batches)), 0)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Show the batch."""
-        self._advance(trainer, batch_idx + 1, batch)
+        self._advance(trainer, batch_idx + 1, len(batch.run))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
@@ -83,7 +93,7 @@ class EpisodeProgress(Callback):
 
     def _begin(self, trainer: Trainer, what: str, total: int, done: int) -> None:
         self._what, self._total, self._done = what, max(total, 1), done
-        self._start, self._episodes = time.monotonic(), 0
+        self._start, self._counted = time.monotonic(), 0
         if self.terminal and trainer.is_global_zero:
             columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
             told = [TextColumn("{task.fields[told]}"), TimeRemainingColumn()]
@@ -91,15 +101,15 @@ class EpisodeProgress(Callback):
             self._task = self._bar.add_task(what, total=self._total, completed=done, told="")
             self._bar.start()
 
-    def _advance(self, trainer: Trainer, done: int, batch: Batch) -> None:
-        self._episodes += len(batch.run) * trainer.world_size
+    def _advance(self, trainer: Trainer, done: int, more: int, unit: str = "episodes") -> None:
+        self._counted += more * trainer.world_size
         before, self._done = self._done, done
         tenth = done * _LINES // self._total > before * _LINES // self._total
         if not trainer.is_global_zero or not (self._bar or tenth):
             return
-        speed = self._episodes / max(time.monotonic() - self._start, 1e-9)
+        speed = self._counted / max(time.monotonic() - self._start, 1e-9)
         metrics = [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items()]
-        pace = f"{speed:.1f} episodes/s" if speed >= 1 else f"{1 / speed:.1f} s/episode"
+        pace = f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{unit[:-1]}"
         told = "  ".join([pace, *metrics])
         if self._bar:
             self._bar.update(self._task, completed=done, told=told)

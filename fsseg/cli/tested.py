@@ -65,7 +65,8 @@ class Report(Callback):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
                 self._shown.update(classes)
-                self.panels.append(panel(self.dataset, batch, outputs, b))
+                shown = trainer.datamodule.with_pixels(batch)  # type: ignore[attr-defined]
+                self.panels.append(panel(self.dataset, shown, outputs, b))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write."""
@@ -170,7 +171,7 @@ def describe(
 
 # Trainings that differ in these alone are of one recipe.
 _NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
-              "episode_list", "test_size", "test_batch_size"}  # fmt: skip
+              "episode_list", "test_size", "test_batch_size", "reuse", "reuse_memory"}  # fmt: skip
 _STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
 
 

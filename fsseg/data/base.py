@@ -162,12 +162,20 @@ class Dataset(ABC):
             FssegError: a file is missing, truncated, of another size than it should be, or holds ids that are none.
         """
         image, mask = self.image(number), self.mask(number)
+        self.refuse_other_size(number, image, mask)
+        count_pixels(mask, len(self.class_names), lambda: f"the mask of {self.image_name(number)}")
+
+    def refuse_other_size(self, number: int, image: Image, mask: Mask) -> None:
+        """Refuse an image and a mask that differ in size.
+
+        Raises:
+            FssegError: they do.
+        """
         if image.shape[:2] != mask.shape:
             raise FssegError(
                 f"image {self.image_name(number)} is {image.shape[1]}x{image.shape[0]}, its mask "
                 f"{mask.shape[1]}x{mask.shape[0]}. Replace one."
             )
-        count_pixels(mask, len(self.class_names), lambda: f"the mask of {self.image_name(number)}")
 
     def counts(self) -> dict[str, Count]:
         """What there is, by what it is called, after `locate`."""

@@ -17,9 +17,10 @@ from fsseg.data.sampler import EpisodeOrder, Key
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
 from fsseg.episode import BACKGROUND, IGNORE, NO_WAY, Batch, Episode
-from fsseg.errors import FssegError
 
 _MEAN_COLOUR = (124, 116, 104)  # of ImageNet, so that padding is about zero once the encoder has normalised it
+
+_NO_IMAGE: Image = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 class Episodes(TorchDataset[Batch]):
@@ -36,6 +37,8 @@ class Episodes(TorchDataset[Batch]):
         annotator: draws the supports' masks, or what stands in for them.
         augmentation: applied to each image of the episode on its own.
         seed: of the augmentation, together with run, number and position within the episode.
+        pixels: load images; without, they are empty (``3 0 0``) and masks alone are loaded, for a test that has the
+            images' features already.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class Episodes(TorchDataset[Batch]):
         augmentation: Augmentation,
         seed: int,
         annotator: Annotator | None = None,
+        pixels: bool = True,
     ) -> None:
         self.dataset, self.episode, self.view, self.augmentation, self.seed = dataset, episode, view, augmentation, seed
-        self.annotator = annotator or Annotator(dataset)
+        self.annotator, self.pixels = annotator or Annotator(dataset), pixels
 
     def __getitem__(self, key: Key) -> Batch:
         """One episode as a `Batch` without its first dimension."""
@@ -78,15 +82,16 @@ class Episodes(TorchDataset[Batch]):
         )
 
     def _load(self, number: int, classes: Sequence[int], own: int | None, role: str, seed: int) -> tuple[Image, Mask]:
-        image, mask = self.dataset.image(number), self.dataset.episode_mask(number, classes, own)
-        if image.shape[:2] != mask.shape:
-            raise FssegError(
-                f"image {self.dataset.image_name(number)} is {image.shape[1]}x{image.shape[0]}, its mask "
-                f"{mask.shape[1]}x{mask.shape[0]}. Replace one."
-            )
-        image, mask = self.augmentation(image, self._annotated(number, mask, classes, own, role, seed), seed)
-        shown = self.view.mask(mask) if role == "support" else self.view.true_mask(mask)
-        return self.view.image(image), shown
+        mask = self.dataset.episode_mask(number, classes, own)
+        image = _NO_IMAGE
+        if self.pixels:
+            image = self.dataset.image(number)
+            self.dataset.refuse_other_size(number, image, mask)
+        mask = self._annotated(number, mask, classes, own, role, seed)
+        if self.pixels:
+            image, mask = self.augmentation(image, mask, seed)
+            image = self.view.image(image)
+        return image, self.view.mask(mask) if role == "support" else self.view.true_mask(mask)
 
     def _annotated(
         self, number: int, mask: Mask, classes: Sequence[int], own: int | None, role: str, seed: int

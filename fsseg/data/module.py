@@ -1,11 +1,13 @@
 """The LightningDataModule: a data set, cut into episodes."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsseg.data.annotations import Annotation, Annotator, BoxInstance
@@ -13,6 +15,9 @@ from fsseg.data.base import Dataset
 from fsseg.data.draws import Draw, drawn, listed, seeded
 from fsseg.data.episode_list import Runs, load
 from fsseg.data.episodes import Episodes, loader
+from fsseg.data.files import cache_folder
+from fsseg.data.images import Images, image_loader, shown, with_pixels
+from fsseg.data.limits import check_fold, check_ranges, check_sizes
 from fsseg.data.pairs import Need, class_images, whole
 from fsseg.data.sampler import PLAIN, EpisodeOrder, Numbers, Rules
 from fsseg.data.transforms import Augmentation
@@ -64,6 +69,10 @@ class EpisodeData(LightningDataModule):
         episode_list: file of test episodes, see `fsseg.data.episode_list`; they take the place of the protocol's draw.
         seed: of training and validation episodes; --seed_everything where it is not given.
         workers: processes that load episodes; 0 loads in the main one.
+        reuse: a test encodes each image once and keeps its features, where its images are of one size; false encodes
+            the images of each episode anew.
+        reuse_memory: GB of memory for features, beyond which they go to a file in the cache folder; half of what is
+            available where it is not given.
         protocol: how the test is made (--protocol on the command line).
 
     Raises:
@@ -98,6 +107,8 @@ class EpisodeData(LightningDataModule):
         episode_list: str | None = None,
         seed: int | None = None,
         workers: int = 2,
+        reuse: bool = True,
+        reuse_memory: float | None = None,
         protocol: Protocol = Protocol(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
@@ -114,6 +125,8 @@ class EpisodeData(LightningDataModule):
         self.missing_classes = missing_classes
         self.val_episodes, self.test_batch_size = val_episodes, test_batch_size
         self.episode_list, self.seed, self.workers = episode_list, seed or 0, workers
+        self.reuse, self.reuse_memory, self.reuse_folder = reuse, reuse_memory, cache_folder()
+        self.pixels = True  # of test episodes; a test that has their features sets it to False
         self._runs: Runs = []  # of the list
         self.skipped: tuple[int, ...] = ()
         self._train: dict[int, Numbers] = {}
@@ -122,10 +135,10 @@ class EpisodeData(LightningDataModule):
         self._opened = False
         if episode_list == "":
             raise FssegError("--data.episode_list is empty: a file of episodes is needed, or null.")
-        self._check_ranges()
+        check_ranges(vars(self))
         if not self.dataset.class_names:  # they are in its files
             self._open()
-        self._check_fold()
+        check_fold(self.dataset, fold, way)
         self.protocol = protocol
 
     @property
@@ -142,44 +155,12 @@ class EpisodeData(LightningDataModule):
         elif protocol.draw == "list":
             raise FssegError("--protocol.draw list needs --data.episode_list FILE.")
         self._protocol = protocol
-        self._check_sizes()
+        check_sizes(vars(self), protocol)
 
     def _open(self) -> None:
         if not self._opened:
             self.dataset.open(Path(self.root) if self.root else None)
             self._opened = True
-
-    def _check_fold(self) -> None:
-        if not 0 <= self.fold < self.dataset.folds:
-            raise FssegError(f"--data.fold {self.fold}: {self.dataset.name} has folds 0 to {self.dataset.folds - 1}.")
-        novel = len(self.dataset.novel(self.fold))
-        if not 1 <= self.way <= novel:
-            raise FssegError(
-                f"--data.way {self.way}: a fold of {self.dataset.name} tests on {novel} classes, 1 to {novel}."
-            )
-
-    def _check_ranges(self) -> None:
-        least = {"size": 8, "test_size": 8, "seed": 0, "workers": 0, "val_episodes": 0}
-        for name in ("shot", "test_shot", "query", "size", "test_size", "batch_size", "episodes", "min_pixels",
-                     "val_episodes", "test_batch_size", "seed", "workers"):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least.get(name, 1):
-                raise FssegError(f"--data.{name} {value}: at least {least.get(name, 1)} is needed.")
-
-    def _check_sizes(self) -> None:
-        """Images of different sizes do not fit into one tensor, nor several ways or queries into a code's walk."""
-        draw = f"--protocol.draw {self.protocol.draw} draws one class and one query an episode"
-        alone = [
-            (self.protocol.one_way, draw, "way"),
-            (self.size is None, "--data.size null trains on photos of different sizes", "batch_size"),
-            (self.protocol.size == "own", "photos of different sizes are tested one by one", "test_batch_size"),
-        ]
-        for asked, why, name in alone:
-            value = getattr(self, name)
-            if asked and (value, self.query) != (1, 1):
-                raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {self.query}.")
-        if self.protocol.queries == "several" and self.way == 1:
-            raise FssegError("--protocol.queries several needs --data.way 2 or more: a 1-way episode has one class.")
 
     def setup(self, stage: str) -> None:
         """Open the data set and choose the images of each class.
@@ -268,20 +249,40 @@ class EpisodeData(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes, run after run."""
+        return loader(*self._test_source(), self.test_batch_size, self.workers)
+
+    def shown_images(self) -> tuple[list[int], int]:
+        """Numbers of the images that this process's test episodes show, ascending, and how often they show one."""
+        return shown(*self._test_source())
+
+    def image_dataloader(self, numbers: Sequence[int], batch_size: int) -> DataLoader[Tensor]:
+        """Images ``M 3 H W`` as test episodes show them, in the order of their numbers."""
+        return image_loader(Images(self.dataset, self._view, numbers), batch_size, self.workers)
+
+    def with_pixels(self, batch: Batch) -> Batch:
+        """A batch of the test with its images, should it lack them."""
+        return with_pixels(batch, self.dataset, self._view)
+
+    def _test_source(self) -> tuple[Episodes, EpisodeOrder]:
+        """Test episodes, and the order of this process's."""
         sizes = (self.way, self.test_shot, self.query)
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
-        order = EpisodeOrder(self.protocol.runs, self.protocol.episodes)
-        return loader(source, order, self.test_batch_size, self.workers)
+        source.pixels = self.pixels
+        return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes)
+
+    @property
+    def _view(self) -> View:
+        """How validation and test show an episode."""
+        protocol = self.protocol
+        size = None if isinstance(protocol.size, str) else protocol.size
+        return View(size, protocol.resize, protocol.evaluate_at, protocol.support_void, protocol.void)
 
     def _tested(self, draw: Draw) -> Episodes:
         """Validation and test episodes, never augmented."""
-        protocol = self.protocol
-        size = None if isinstance(protocol.size, str) else protocol.size
-        view = View(size, protocol.resize, protocol.evaluate_at, protocol.support_void, protocol.void)
         annotator = Annotator(self.dataset, self.test_support_annotation, self.box_instance)
         # The protocol's seed: it decides the number, so that weak annotations must not hang on the experiment's.
-        return Episodes(self.dataset, draw, view, Augmentation([]), protocol.seed, annotator)
+        return Episodes(self.dataset, draw, self._view, Augmentation([]), self.protocol.seed, annotator)
 
     def _seeded(self, images: dict[int, Numbers], shot: int) -> Draw:
         queries = whole(self.dataset, images)

@@ -1,0 +1,57 @@
+"""What the options of `EpisodeData` may be, before any file is looked at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fsseg.data.base import Dataset
+from fsseg.errors import FssegError
+from fsseg.protocol import Protocol
+
+_LEAST = {"size": 8, "test_size": 8, "seed": 0, "workers": 0, "val_episodes": 0, "reuse_memory": 0}
+_NUMBERS = ("shot", "test_shot", "query", "size", "test_size", "batch_size", "episodes", "min_pixels", "val_episodes",
+            "test_batch_size", "seed", "workers", "reuse_memory")  # fmt: skip
+
+
+def check_ranges(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that are too small.
+
+    Raises:
+        FssegError: one is.
+    """
+    for name in _NUMBERS:
+        value, least = options[name], _LEAST.get(name, 1)
+        if value is not None and value < least:
+            raise FssegError(f"--data.{name} {value}: at least {least} is needed.")
+
+
+def check_fold(dataset: Dataset, fold: int, way: int) -> None:
+    """Refuse a fold that a data set lacks, and more ways than it has novel classes.
+
+    Raises:
+        FssegError: either.
+    """
+    if not 0 <= fold < dataset.folds:
+        raise FssegError(f"--data.fold {fold}: {dataset.name} has folds 0 to {dataset.folds - 1}.")
+    novel = len(dataset.novel(fold))
+    if not 1 <= way <= novel:
+        raise FssegError(f"--data.way {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
+
+
+def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
+    """Images of different sizes do not fit into one tensor, nor several ways or queries into a code's walk.
+
+    Raises:
+        FssegError: an option of the data does not go with another one, or with the protocol.
+    """
+    draw = f"--protocol.draw {protocol.draw} draws one class and one query an episode"
+    alone = [
+        (protocol.one_way, draw, "way"),
+        (options["size"] is None, "--data.size null trains on photos of different sizes", "batch_size"),
+        (protocol.size == "own", "photos of different sizes are tested one by one", "test_batch_size"),
+    ]
+    for asked, why, name in alone:
+        value, query = options[name], options["query"]
+        if asked and (value, query) != (1, 1):
+            raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {query}.")
+    if protocol.queries == "several" and options["way"] == 1:
+        raise FssegError("--protocol.queries several needs --data.way 2 or more: a 1-way episode has one class.")
