@@ -39,6 +39,8 @@ class Task(LightningModule):
         lr_scheduler: stepped per iteration; PANet's drops by 10 at 10,000 and 20,000 of 30,000 iterations.
         head_lr: factor of the learning rate of layers that start at random, i.e. not the encoder's (PMMs: 10).
         bias_lr: factor of the learning rate of biases, on top (PMMs: 2).
+        channels_last: lay tensors out with channels last, which most processors convolve faster; sums are taken in
+            another order, so that the last digits differ.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Task(LightningModule):
         lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
         head_lr: float = 1.0,
         bias_lr: float = 1.0,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if not (head_lr > 0 and bias_lr > 0):
             raise FssegError(f"--model.head_lr {head_lr:g} and bias_lr {bias_lr:g}: factors above 0 are needed.")
-        self.method = method
+        # Convolutions follow their weights, whatever the layout of what comes in.
+        self.method = method.to(memory_format=torch.channels_last) if channels_last else method
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr = head_lr, bias_lr
         self._factor = 1.0  # of the first group of parameters

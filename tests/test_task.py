@@ -97,3 +97,20 @@ def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     assert {name: card[name] for name in saved.card} == saved.card
     assert card["step"] == 4
     assert card["shapes"] == {name: tuple(tensor.shape) for name, tensor in saved.state_dict().items()}
+
+
+def test_channels_last_changes_the_layout_and_no_more_than_last_digits() -> None:
+    batch = next(iter(prepared("test").test_dataloader()))
+    torch.manual_seed(0)
+    usual = Task(PANet(ConvNet((8, 8), (2, 2), convolutions=1)))
+    torch.manual_seed(0)
+    last = Task(PANet(ConvNet((8, 8), (2, 2), convolutions=1)), channels_last=True)
+    features = last.method.encode(batch.query_image[0])
+    assert features.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last(batch), usual(batch), rtol=1e-4, atol=1e-4)
+
+
+def prepared(stage: str) -> EpisodeData:
+    data = episodes()
+    data.setup(stage)
+    return data

@@ -122,11 +122,12 @@ def _filled(mask: Tensor, size: tuple[int, int]) -> Tensor:
 def stack(pictures: Sequence[npt.NDArray[np.uint8]], fill: int | tuple[int, int, int]) -> Tensor:
     """Images ``M 3 H W`` or masks ``M H W``, filled right and bottom to the largest height and width."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    stack = np.empty((len(pictures), height, width, *pictures[0].shape[2:]), dtype=np.uint8)
-    stack[:] = fill
+    stack = np.empty((len(pictures), *pictures[0].shape[2:], height, width), dtype=np.uint8)
+    if any(picture.shape[:2] != (height, width) for picture in pictures):
+        stack[:] = np.asarray(fill, dtype=np.uint8).reshape(-1, 1, 1) if stack.ndim == 4 else fill
     for place, picture in zip(stack, pictures, strict=True):
-        place[: picture.shape[0], : picture.shape[1]] = picture
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(stack, 3, 1)) if stack.ndim == 4 else stack)
+        place[..., : picture.shape[0], : picture.shape[1]] = np.moveaxis(picture, 2, 0) if stack.ndim == 4 else picture
+    return torch.from_numpy(stack)
 
 
 def start_worker(worker: int) -> None:

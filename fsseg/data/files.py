@@ -61,7 +61,7 @@ def read_image(path: Path, upright: bool = False) -> Image:
         if picture.mode.startswith("I") or picture.mode == "F":
             raise FssegError(f"image {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
         turned = PIL.ImageOps.exif_transpose(picture) if upright else picture
-        return np.asarray(turned.convert("RGB"))
+        return np.asarray(turned if turned.mode == "RGB" else turned.convert("RGB"))
 
 
 def read_binary(path: Path) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fsseg.data.base import Image, Mask
 from fsseg.data.transforms import resize_image, resize_mask
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import IGNORE
 from fsseg.protocol import Resize, Truth, Void
 
 _CELL = 8  # sides of padded images are multiples of it, as in PFENet's transform.py
@@ -32,7 +32,7 @@ class View(NamedTuple):
     def void(self, mask: Mask, role: str) -> Mask:
         """A mask whose pixels labelled 255 are what this view says of a ``support`` or ``query``."""
         policy = self.support_void if role == "support" else self.query_void
-        return np.where(mask == IGNORE, np.uint8(BACKGROUND), mask) if policy == "background" else mask
+        return mask * (mask != IGNORE) if policy == "background" else mask  # background is 0
 
     def image(self, image: Image) -> Image:
         """An image as the network sees it."""
