@@ -19,9 +19,9 @@ from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.resume import finishing, left_to_do
+from fsseg.cli.stored import card_of
 from fsseg.cli.tested import Report, describe
 from fsseg.errors import INTERRUPTED, FssegError
-from fsseg.task import read_card
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
 _AS_TEST = {
@@ -54,7 +54,7 @@ def _configured(arguments: list[str]) -> list[str]:
     ckpt_path = _value(arguments, "--ckpt_path")
     flags = {word.partition("=")[0] for word in arguments}
     if ckpt_path is not None and "--config" not in flags:
-        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, read_card(ckpt_path))]
+        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card_of(ckpt_path))]
     elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
         f.endswith(".help") for f in flags
     ):

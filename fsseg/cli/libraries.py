@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fsseg.errors import FssegError
+from fsseg.cli import folders
+from fsseg.errors import FssegError, MachineError
 
 _CHATTER = (
     "LightningCLI's args",
@@ -22,6 +23,7 @@ _CHATTER = (
     ".*defined a `validation_step`.*",
     ".*callbacks used to create the checkpoint",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes go on where they were
+    "The dirpath has changed from .*",  # of a run whose folder was moved
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
     "The number of training batches .* is smaller than the logging interval",
@@ -50,7 +52,8 @@ def plain_errors() -> Iterator[None]:
     except OSError as error:
         if error.strerror is None:
             raise
-        raise FssegError(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
+        kind = MachineError if error.errno in folders.FULL else FssegError
+        raise kind(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
     except (TypeError, ValueError, ImportError) as error:
         if "lightning" not in _origin(error):
             raise
@@ -58,6 +61,10 @@ def plain_errors() -> Iterator[None]:
     except RuntimeError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0" and "peer" in str(error):
             raise FssegError("another process has stopped; its line says why.") from error
+        if "DataLoader worker" in str(error) and "Original Traceback" not in str(error):
+            raise MachineError(
+                "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."
+            ) from error
         raise
 
 

@@ -9,6 +9,7 @@ import yaml
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
 
 import fsseg
 from fsseg.cli import checkpoint, folders, loggers
@@ -18,10 +19,11 @@ from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress
 from fsseg.cli.protocols import Asked, settle_for
+from fsseg.cli.stored import WholeCheckpoints, card_of
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
-from fsseg.task import Task, read_card
+from fsseg.task import Task
 
 _OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
 _LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
@@ -77,6 +79,7 @@ class Commands(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.every_n_train_steps": 5000,
                 "checkpoint.save_top_k": -1,
+                "checkpoint.enable_version_counter": False,  # a resumed training writes a step's file again
             }
         )
 
@@ -108,7 +111,7 @@ class Commands(LightningCLI):
         if config.ckpt_path is None and command != "fit" and not config.untrained:
             raise FssegError(f"{command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
         if config.ckpt_path is not None:  # given as a flag or in a file
-            self.card = read_card(config.ckpt_path)
+            self.card = card_of(config.ckpt_path)
             checkpoint.refuse_other_method(config.ckpt_path, self.card, self.own)
         self.experiment = _experiment(config)
         if command == "fit":
@@ -133,7 +136,7 @@ class Commands(LightningCLI):
                     f"{config.ckpt_path} is at step {self.card['step']:,}; --trainer.max_steps {limits.max_steps:,} "
                     "asks for no more. Give a larger one."
                 )
-        self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path)
+        self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path, config.resume)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(self.folder)
         loggers.prepare(config.trainer, self.folder, self._run_name(config))
@@ -211,6 +214,7 @@ class Commands(LightningCLI):
             self.last = KeptCheckpoints(self.folder, min(every, _LAST_EVERY), self.protocol.selection)
             own.append(self.last)
             kwargs["default_root_dir"] = self.folder
+            kwargs["plugins"] = _with_whole_checkpoints(config.plugins)
             kwargs["logger"] = loggers.with_csv(config.logger, self.folder)
             if kwargs["logger"]:
                 own.append(LoggedFit(self.own, self.folder))
@@ -222,6 +226,12 @@ class Commands(LightningCLI):
         trainer_config = {**config, **kwargs}
         with building("--trainer"):
             return self._instantiate_trainer(trainer_config, callbacks + own)
+
+
+def _with_whole_checkpoints(plugins: Any) -> list[Any]:
+    """The plugins asked for, and ours unless they say how checkpoints are stored."""
+    asked = plugins if isinstance(plugins, list) else [plugins] if plugins else []
+    return asked if any(isinstance(plugin, CheckpointIO) for plugin in asked) else [*asked, WholeCheckpoints()]
 
 
 def _experiment(config: Any) -> str:

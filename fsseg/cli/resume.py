@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fsseg.cli import folders
+from fsseg.cli.stored import LAST, newest
 from fsseg.errors import FssegError
 
 _RANDOM = 8  # characters that tempfile adds to a name
@@ -46,11 +47,14 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
         return None
     if ckpt_path is not None:
         raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
-    if finished(folder) and (folder / "last.ckpt").is_file():
-        print(f"already trained: {folder / 'last.ckpt'}")
+    for left in folder.glob(".*.ckpt.part"):  # of one that was being written
+        left.unlink(missing_ok=True)
+    stored = newest(folder)
+    if stored and stored.path.name == LAST and finished(folder):
+        print(f"already trained: {stored.path}")
         return None
-    if (folder / "last.ckpt").is_file():
-        return [f"--ckpt_path={folder / 'last.ckpt'}"]
+    if stored:
+        return [f"--ckpt_path={stored.path}"]
     if "LOCAL_RANK" not in os.environ and (folder / "config.yaml").is_file():
         _begin_anew(folder)
     return []
