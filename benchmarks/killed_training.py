@@ -22,7 +22,7 @@ from lightning import Callback
 EXPERIMENT = [
     "--config", "experiments/pmm_shapes_1shot.yaml", "--model.method.dropout=0.5", "--model.method.channels=16",
     "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
-    "--data.batch_size=4", "--data.episodes=80", "--data.workers=2", "--data.val_episodes=16",
+    "--data.batch_size=4", "--data.episodes=80", "--data.workers=2", "--data.val_episodes=64",
     "--data.augment=[{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}, "
     "{class_path: albumentations.RandomBrightnessContrast, init_args: {p: 0.7}}]",
     "--protocol.selection=base_val", "--checkpoint.every_n_train_steps=7", "--checkpoint.save_top_k=2",
@@ -42,15 +42,19 @@ class Place(Callback):
         os.pwrite(self.file, f"{trainer.global_step:6} {what:20}".encode(), 0)
 
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        """A step begins."""
         self._at(trainer, "in the step")
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        """It has ended."""
         self._at(trainer, "between steps")
 
     def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
+        """A batch of a validation."""
         self._at(trainer, "in a validation")
 
     def on_save_checkpoint(self, trainer: Any, *_: Any) -> None:
+        """A checkpoint is made, and then written."""
         self._at(trainer, "in a checkpoint")
 
 

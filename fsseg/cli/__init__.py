@@ -1,6 +1,7 @@
 """The command line. Nothing here imports torch before a command needs it."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -98,6 +99,6 @@ def _refuse(error: FssegError) -> int:
     message = str(error)
     # An error in a data loader's worker arrives inside the text of its traceback.
     if "Original Traceback" in message:
-        message = message.rstrip().rsplit("FssegError: ", 1)[-1]
+        message = re.split(r"fsseg\.errors\.\w+: ", message.rstrip())[-1]
     print(f"fsseg: {message}", file=sys.stderr)
     return error.code

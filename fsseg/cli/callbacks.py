@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from fsseg.cli.libraries import lost_worker
 from fsseg.cli.stored import BEFORE, LAST
 from fsseg.errors import DivergedError, FssegError, MachineError
 from fsseg.protocol import Selection
@@ -36,6 +37,7 @@ class KeptCheckpoints(Callback):
         self._saved = -1
         self.interrupted = False
         self._before: Any = None
+        self._in_step = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over Ctrl-C."""
@@ -47,10 +49,15 @@ class KeptCheckpoints(Callback):
 
         self._before = signal.signal(signal.SIGINT, stop)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """From here on weights change."""
+        self._in_step = True
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time."""
+        self._in_step = False
         if self.every and trainer.global_step % self.every == 0:
             self._save_last(trainer)
 
@@ -102,12 +109,17 @@ class KeptCheckpoints(Callback):
             part.replace(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was trained if it is a file or an option that is wrong, and give Ctrl-C back."""
+        """Keep what was trained if it is a file, an option or a loader that is wrong, and give Ctrl-C back."""
         wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError | MachineError)
-        if wrong_input and trainer.world_size == 1 and trainer.global_step > 0:  # other processes wouldn't come along
+        # A worker's death is told by a signal, at any moment.
+        lost = lost_worker(exception) and not self._in_step and not trainer.validating
+        if (
+            (wrong_input or lost) and trainer.world_size == 1 and trainer.global_step > 0
+        ):  # other processes wouldn't come along
             self._save_last(trainer)
             print(
-                f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path", file=sys.stderr
+                f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path or --resume",
+                file=sys.stderr,
             )
         self._restore()
 

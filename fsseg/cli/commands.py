@@ -19,6 +19,7 @@ from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.resume import finishing, left_to_do
+from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import card_of
 from fsseg.cli.tested import Report, describe
 from fsseg.errors import INTERRUPTED, FssegError
@@ -206,7 +207,7 @@ class Runs(Commands):
             )
             report = Report(tested, self.datamodule.dataset, part)
             key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
-            self.trainer.callbacks += [report, LoggedTest(self.loggers, report, self.own, step, key)]
+            self.trainer.callbacks += [Skipped(report), report, LoggedTest(self.loggers, report, self.own, step, key)]
             with opened(self.loggers, self.trainer, self.run_folder(config)):
                 super()._run_subcommand("test")
             if self.trainer.is_global_zero:

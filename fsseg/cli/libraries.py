@@ -61,11 +61,16 @@ def plain_errors() -> Iterator[None]:
     except RuntimeError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0" and "peer" in str(error):
             raise FssegError("another process has stopped; its line says why.") from error
-        if "DataLoader worker" in str(error) and "Original Traceback" not in str(error):
+        if lost_worker(error):
             raise MachineError(
                 "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."
             ) from error
         raise
+
+
+def lost_worker(error: BaseException) -> bool:
+    """Whether a data loader says that a process of its own was killed."""
+    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress
 from fsseg.cli.protocols import Asked, settle_for
+from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import WholeCheckpoints, card_of
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
@@ -212,7 +213,7 @@ class Commands(LightningCLI):
         if self.subcommand == "fit":
             every = self._get(self.config, "checkpoint").every_n_train_steps or _LAST_EVERY
             self.last = KeptCheckpoints(self.folder, min(every, _LAST_EVERY), self.protocol.selection)
-            own.append(self.last)
+            own += [Skipped(), self.last]
             kwargs["default_root_dir"] = self.folder
             kwargs["plugins"] = _with_whole_checkpoints(config.plugins)
             kwargs["logger"] = loggers.with_csv(config.logger, self.folder)

@@ -170,7 +170,7 @@ def describe(
 
 # Trainings that differ in these alone are of one recipe.
 _NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
-              "episode_list", "test_size", "test_batch_size"}  # fmt: skip
+              "episode_list", "test_size", "test_batch_size", "unreadable_images"}  # fmt: skip
 _STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
 
 

@@ -59,6 +59,8 @@ class EpisodeData(LightningDataModule):
             trains with masks and tests with all three, table 6).
         box_instance: whose box: the ``largest`` instance's (PANet's code), or a ``random`` one's (its paper).
         missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
+        unreadable_images: what an image or mask that cannot be read is: an ``error``, or a reason to ``skip`` its
+            episodes.
         val_episodes: validation episodes.
         test_batch_size: validation and test episodes per step.
         episode_list: file of test episodes, see `fsseg.data.episode_list`; they take the place of the protocol's draw.
@@ -93,6 +95,7 @@ class EpisodeData(LightningDataModule):
         test_support_annotation: Annotation | None = None,
         box_instance: BoxInstance = "largest",
         missing_classes: Missing = "error",
+        unreadable_images: Missing = "error",
         val_episodes: int = 200,
         test_batch_size: int = 1,
         episode_list: str | None = None,
@@ -111,7 +114,7 @@ class EpisodeData(LightningDataModule):
         self.support_void, self.query_void = support_void, query_void
         self.support_annotation, self.box_instance = support_annotation, box_instance
         self.test_support_annotation = test_support_annotation or support_annotation
-        self.missing_classes = missing_classes
+        self.missing_classes, self._skip = missing_classes, unreadable_images == "skip"
         self.val_episodes, self.test_batch_size = val_episodes, test_batch_size
         self.episode_list, self.seed, self.workers = episode_list, seed or 0, workers
         self._runs: Runs = []  # of the list
@@ -257,14 +260,14 @@ class EpisodeData(LightningDataModule):
         draw = self._seeded(self._train, self.shot)
         annotator = Annotator(self.dataset, self.support_annotation, self.box_instance)
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator)
-        return loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size, self.workers)
+        return loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size, self.workers, self._skip)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes on val images, the same in every epoch, shown as in the test."""
         if not self._val:
             return []
         source = self._tested(self._seeded(self._val, self.test_shot))
-        return loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size, self.workers)
+        return loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size, self.workers, self._skip)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes, run after run."""
@@ -272,7 +275,7 @@ class EpisodeData(LightningDataModule):
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
         order = EpisodeOrder(self.protocol.runs, self.protocol.episodes)
-        return loader(source, order, self.test_batch_size, self.workers)
+        return loader(source, order, self.test_batch_size, self.workers, self._skip)
 
     def _tested(self, draw: Draw) -> Episodes:
         """Validation and test episodes, never augmented."""
