@@ -12,6 +12,7 @@ from typing import Any
 
 from fsseg.errors import FssegError, MachineError
 
+_RANDOM = 8  # characters that tempfile adds to a name
 # Processes that Lightning starts for DDP run the same command line; they must not choose a folder of their own.
 _CHOSEN = "FSSEG_RUN_FOLDER"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no room, a quota, a limit, a broken disk
@@ -110,8 +111,12 @@ def fresh(folder: Path) -> Path:
 
 
 @contextmanager
-def result_folder(folder: Path) -> Iterator[Path]:
+def result_folder(folder: Path, keep: Callable[[BaseException, Path], bool] = lambda *_: False) -> Iterator[Path]:
     """A folder to write results into that appears under its name only once they are complete.
+
+    Args:
+        folder: its name.
+        keep: whether what is there so far stays, under a hidden name, when the work fails.
 
     Raises:
         FssegError: the place cannot be written; known before the work starts.
@@ -123,8 +128,24 @@ def result_folder(folder: Path) -> Iterator[Path]:
         if any(part.iterdir()):
             part.chmod(0o755)
             part.replace(folder)
-    finally:
+    except BaseException as error:
+        if keep(error, part):
+            raise
         shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
+    """Hidden folders of results that were never completed.
+
+    Args:
+        folder: name that they were to get.
+        but: the one that is being written.
+    """
+    prefix = f".{folder.name}-"
+    found = [left for left in folder.parent.glob(f"{prefix}*") if len(left.name) == len(prefix) + _RANDOM]
+    return [left for left in found if left != but]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ _CHATTER = (
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
     "The number of training batches .* is smaller than the logging interval",
 )
+_LOST = "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."
 
 
 def quieten() -> None:
@@ -49,8 +50,10 @@ def plain_errors() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise FssegError(_line(error)) from error
-    except OSError as error:
-        if error.strerror is None:
+    except (OSError, EOFError) as error:
+        if lost_worker(error):
+            raise MachineError(_LOST) from error
+        if not isinstance(error, OSError) or error.strerror is None:
             raise
         kind = MachineError if error.errno in folders.FULL else FssegError
         raise kind(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
@@ -62,15 +65,14 @@ def plain_errors() -> Iterator[None]:
         if os.environ.get("LOCAL_RANK", "0") != "0" and "peer" in str(error):
             raise FssegError("another process has stopped; its line says why.") from error
         if lost_worker(error):
-            raise MachineError(
-                "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."
-            ) from error
+            raise MachineError(_LOST) from error
         raise
 
 
 def lost_worker(error: BaseException) -> bool:
-    """Whether a data loader says that a process of its own was killed."""
-    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
+    """Whether an error says that a process that loads data was killed: torch's, or that its connection is broken."""
+    told = isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
+    return told or (isinstance(error, OSError | EOFError) and _origin(error).startswith("multiprocessing."))
 
 
 @contextmanager

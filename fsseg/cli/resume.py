@@ -18,7 +18,6 @@ from fsseg.cli import folders
 from fsseg.cli.stored import LAST, newest
 from fsseg.errors import FssegError
 
-_RANDOM = 8  # characters that tempfile adds to a name
 FINISHED = "run.json"  # of a training that reached its end
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
@@ -73,9 +72,6 @@ def _make_room(folder: Path) -> None:
     """Put what is left of a test that lost its rows or its table aside, so that it can be made again."""
     if folder.is_dir() and any(folder.iterdir()):
         folder.rename(folders.fresh(folder.with_name(f"{folder.name}-broken")))
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by a test that was killed
-        if len(left.name) == len(f".{folder.name}-") + _RANDOM:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _begin_anew(folder: Path) -> None:

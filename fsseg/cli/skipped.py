@@ -1,13 +1,11 @@
 """Counts episodes that were skipped since their images cannot be read, and says so."""
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from fsseg.cli.tested import Report
 from fsseg.data.readable import skipped
 from fsseg.episode import Batch
 
@@ -15,16 +13,14 @@ _NAMED = 10  # reasons that are shown
 
 
 class Skipped(Callback):
-    """Says which images cannot be read when an episode is skipped, and how many episodes were in the end.
+    """Says which images cannot be read when an episode is skipped and, after a training, how many were.
 
-    Args:
-        report: of a test, whose notes then say it too.
+    A test's table says it (`fsseg.cli.tested.Report`).
     """
 
-    def __init__(self, report: Report | None = None) -> None:
-        self.report = report
+    def __init__(self) -> None:
         self.trained = 0  # training episodes
-        self.left: set[tuple[int, int]] = set()  # validation or test episodes, by run and number
+        self.left: set[tuple[int, int]] = set()  # validation episodes, by run and number
         self._said: set[str] = set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
@@ -40,8 +36,8 @@ class Skipped(Callback):
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Count test episodes."""
-        self.left |= self._found(batch, trainer.test_dataloaders)
+        """Say which images of test episodes cannot be read."""
+        self._found(batch, trainer.test_dataloaders)
 
     def _found(self, batch: Batch, loader: Any) -> set[tuple[int, int]]:
         keys = skipped(batch)
@@ -59,13 +55,6 @@ class Skipped(Callback):
                 if count:
                     print(f"note: {_counted(count, f'{what} episode')} skipped, as images cannot be read",
                           file=sys.stderr)  # fmt: skip
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give it to the report, before that writes."""
-        count = _of_all(trainer, len(self.left))
-        if self.report and count:
-            note = f"{_counted(count, 'episode')} left out, as images cannot be read (--data.unreadable_images skip)"
-            self.report.tested = replace(self.report.tested, notes=(*self.report.tested.notes, note))
 
     def state_dict(self) -> dict[str, Any]:
         """So that a resumed training tells the whole number."""

@@ -59,8 +59,7 @@ class EpisodeData(LightningDataModule):
             trains with masks and tests with all three, table 6).
         box_instance: whose box: the ``largest`` instance's (PANet's code), or a ``random`` one's (its paper).
         missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
-        unreadable_images: what an image or mask that cannot be read is: an ``error``, or a reason to ``skip`` its
-            episodes.
+        unreadable_images: what an image that cannot be read is: an ``error``, or a reason to ``skip`` its episodes.
         val_episodes: validation episodes.
         test_batch_size: validation and test episodes per step.
         episode_list: file of test episodes, see `fsseg.data.episode_list`; they take the place of the protocol's draw.
@@ -122,7 +121,7 @@ class EpisodeData(LightningDataModule):
         self._train: dict[int, Numbers] = {}
         self._val: dict[int, Numbers] = {}
         self._test: dict[int, Numbers] = {}
-        self._opened = False
+        self._opened, self.tested_batches = False, 0  # batches of the test that are done before it begins
         if episode_list == "":
             raise FssegError("--data.episode_list is empty: a file of episodes is needed, or null.")
         self._check_ranges()
@@ -274,7 +273,8 @@ class EpisodeData(LightningDataModule):
         sizes = (self.way, self.test_shot, self.query)
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
-        order = EpisodeOrder(self.protocol.runs, self.protocol.episodes)
+        done = self.tested_batches * self.test_batch_size
+        order = EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=done)
         return loader(source, order, self.test_batch_size, self.workers, self._skip)
 
     def _tested(self, draw: Draw) -> Episodes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from fsseg.data import EpisodeData, Folder
-from tests.cli.conftest import QUICKSTART
+from tests.cli.conftest import QUICKSTART, small_files
 from tests.cli.test_commands import ENVIRONMENT, FSSEG, LONG, read_until
 
 OWN = (
@@ -41,7 +42,8 @@ def kill_a_worker(process):
 
 @pytest.mark.slow
 def test_a_killed_worker_of_a_training_is_one_line_and_the_training_goes_on(fsseg, tmp_path):
-    command = ["fit", *QUICKSTART, "--data.workers=2", *LONG[1:], "--checkpoint.save_top_k=0", "--resume"]
+    command = ["fit", *QUICKSTART, "--data.workers=2", "--data.episodes=1000", *LONG[1:], "--checkpoint.save_top_k=0",
+               "--resume"]  # fmt: skip
     options = ["--checkpoint.every_n_train_steps=10", "--out", str(tmp_path / "run")]
     process = subprocess.Popen([*FSSEG, *command, *options, "--trainer.max_steps=500"], stderr=subprocess.PIPE,
                                text=True, env=ENVIRONMENT)  # fmt: skip
@@ -126,3 +128,108 @@ def test_a_test_leaves_out_episodes_with_unreadable_images_and_its_table_says_so
     notes = json.loads((tmp_path / "left/table.json").read_text())["notes"]
     assert f"only {40 - len(names)} of 40 episodes were tested" in notes
     assert any(note.startswith(f"{len(names)} episodes were left out, as images cannot be read") for note in notes)
+
+
+def of_200(trained, *more):
+    """A test of 200 episodes, 400 rows."""
+    return ("test", "--ckpt_path", str(trained), "--protocol.episodes=100", "--data.test_batch_size=8", *more)
+
+
+@pytest.fixture(scope="module")
+def whole_test(trained):
+    """Its folder, written without a fault."""
+    out = trained.parent / "without-fault"
+    subprocess.run([*FSSEG, *of_200(trained, "--out", str(out))], check=True, env=ENVIRONMENT)
+    return out
+
+
+def hidden(folder, name):
+    return sorted(folder.glob(f".{name}-*"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_a_test_is_one_line_and_the_test_goes_on_to_the_same_rows(trained, tmp_path):
+    long = ["--protocol.runs=1", "--protocol.episodes=3000", "--data.test_batch_size=1", "--data.workers=2"]
+    command = [*FSSEG, "test", "--ckpt_path", str(trained), *long]
+    process = subprocess.Popen([*command, "--out", "run"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+                               cwd=tmp_path)  # fmt: skip
+    read_until(process, "test 300/3,000")
+    kill_a_worker(process)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
+    assert "of 3,000 episodes are kept; the same command with --resume --out run goes on from there" in err
+    assert not (tmp_path / "run").exists()
+    ran = subprocess.run([*command, "--resume", "--out", "run"], capture_output=True, text=True, check=False,
+                         env=ENVIRONMENT, cwd=tmp_path)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "going on after" in ran.stderr
+    subprocess.run([*command, "--out", "whole"], check=True, env=ENVIRONMENT, cwd=tmp_path)
+    for name in ("rows.csv", "table.json", "episodes.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not hidden(tmp_path, "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "what"), [(5_000, "rows.part"), (32_000, "rows.csv")])
+def test_a_full_disk_under_a_test_costs_a_batch_at_most(fsseg, trained, whole_test, tmp_path, size, what):
+    """The first limit is reached while rows come in, the second when all of them have."""
+    with small_files(size):
+        ran = fsseg(*of_200(trained, "--out", "run"))
+    assert ran.code == 1
+    assert re.search(rf"{what} cannot be written: File too large\. Make room\.$", ran.line), ran.err
+    done = int(re.search(r"fsseg: (\d+) of 200 episodes are kept", ran.err)[1])
+    assert done == 200 if what == "rows.csv" else 0 < done < 200
+    (left,) = hidden(tmp_path, "run")
+    ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
+    assert ran.code == 0, ran.err
+    assert f"going on after {min(done, 192)} episodes" in ran.err
+    for name in ("rows.csv", "table.json", "table.md", "episodes.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole_test / name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}, left
+
+
+@pytest.mark.slow
+def test_a_picture_that_cannot_be_written_costs_a_picture_only(fsseg, trained, whole_test, tmp_path):
+    sizes = {path.name: path.stat().st_size for path in whole_test.iterdir()}
+    limit = max(size for name, size in sizes.items() if name != "episodes.png") + 2_000
+    assert sizes["episodes.png"] > limit
+    with small_files(limit):
+        ran = fsseg(*of_200(trained, "--out", "run"))
+    assert ran.code == 0, ran.err
+    assert "note: no episodes.png" in ran.err
+    assert "File too large" in ran.err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == sizes.keys() - {"episodes.png"}
+    assert "episodes.png" not in ran.out
+    assert (tmp_path / "run/rows.csv").read_bytes() == (whole_test / "rows.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_rows_of_another_checkpoint_or_another_test_are_not_gone_on_from(fsseg, trained, tmp_path):
+    for more in ("--protocol.seed=7", "--data.test_shot=2", "--model.method.scale=3"):
+        with small_files(5_000):
+            assert fsseg(*of_200(trained, "--out", "run")).code == 1
+        assert len(hidden(tmp_path, "run")) == 1
+        ran = fsseg(*of_200(trained, more, "--out", "run", "--resume"))
+        assert (ran.code, "going on after" in ran.err) == (0, False)
+        assert not hidden(tmp_path, "run")
+        (tmp_path / "run").rename(tmp_path / more)
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_a_training_is_one_line_and_leaves_the_checkpoints_before(fsseg, tmp_path):
+    """So does a real disk (benchmarks/full_disk.py)."""
+    fit = ("fit", *QUICKSTART, "--trainer.max_steps=6", "--checkpoint.every_n_train_steps=2", "--out", "run")
+    assert fsseg(*fit, "--trainer.max_steps=4").code == 0
+    (tmp_path / "run/run.json").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.ckpt")}
+    with small_files(20_000):
+        ran = fsseg(*fit, "--resume")
+    assert ran.code == 1
+    assert "run/.last.ckpt.part cannot be written: File too large. Make room." in ran.line
+    assert "go on with --resume" in ran.line
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.ckpt")} == before
+    assert not list((tmp_path / "run").glob(".*"))
+    ran = fsseg(*fit, "--resume")
+    assert ran.code == 0, ran.err
+    assert "trained to step 6" in ran.out

@@ -1,13 +1,10 @@
 """Checkpoints are whole or not there, and a training goes on from the newest that can be read, bit by bit the same."""
 
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,24 +12,11 @@ import torch
 
 from fsseg.cli.stored import WholeCheckpoints, newest, readable
 from fsseg.errors import FssegError, MachineError
-from tests.cli.conftest import QUICKSTART
+from tests.cli.conftest import QUICKSTART, small_files
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("--trainer.max_steps=6", "--checkpoint.every_n_train_steps=2", "--checkpoint.save_top_k=0")
 FIT = ("fit", *QUICKSTART, *STEPS, "--data.augment=[{class_path: albumentations.HorizontalFlip}]")
-
-
-@contextmanager
-def small_files(size):
-    """No file can grow beyond so many bytes, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def truncate(path):
