@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsseg.episode import BACKGROUND, NO_WAY, Batch, Episode
+from fsseg.episode import BACKGROUND, NO_WAY, Batch
 from fsseg.errors import FssegError
 from fsseg.metrics import Counts
 
@@ -62,17 +62,6 @@ def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
                 names = (" ".join(map(str, shown)), str(query))
                 rows.append(Row(int(batch.run[b]), number, class_id, drawn_for, *counted, pixels, *names))
     return rows
-
-
-def batch_episodes(batch: Batch) -> dict[tuple[int, int], Episode]:
-    """Episodes of a batch by run and number, padding left out."""
-    found = {}
-    for b, number in enumerate(batch.number.tolist()):
-        if number >= 0:
-            supports = tuple(tuple(shots) for shots in batch.support_id[b].tolist())
-            queries, ways = tuple(batch.query_id[b].tolist()), tuple(batch.query_way[b].tolist())
-            found[int(batch.run[b]), number] = Episode(tuple(batch.classes[b].tolist()), supports, queries, ways)
-    return found
 
 
 def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None = None) -> None:

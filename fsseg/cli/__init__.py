@@ -1,6 +1,7 @@
 """The command line. Nothing here imports torch before a command needs it."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,7 +18,7 @@ from fsseg.cli.help import (
     find_experiment,
     overview,
 )
-from fsseg.errors import INTERRUPTED, USAGE, FssegError
+from fsseg.errors import INTERRUPTED, FssegError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except FssegError as error:
-        return _refuse(str(error))
+        return _refuse(error)
     except SystemExit as end:  # the parser's, after --print_config and --help-all; Lightning's, after Ctrl-C
         if not isinstance(end.__context__, KeyboardInterrupt):
             return int(end.code or 0)
@@ -94,9 +95,10 @@ def arrange(arguments: list[str]) -> list[str]:
     return [command, *files, *flags]
 
 
-def _refuse(message: str) -> int:
+def _refuse(error: FssegError) -> int:
+    message = str(error)
     # An error in a data loader's worker arrives inside the text of its traceback.
     if "Original Traceback" in message:
-        message = message.rstrip().rsplit("FssegError: ", 1)[-1]
+        message = re.split(r"fsseg\.errors\.\w+: ", message.rstrip())[-1]
     print(f"fsseg: {message}", file=sys.stderr)
-    return USAGE
+    return error.code

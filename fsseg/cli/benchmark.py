@@ -140,7 +140,7 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
     path = plan.out / _SETTINGS
     experiment = yaml.safe_load(yaml.safe_dump(own))
     experiment.pop("seed_everything")
-    for name in ("fold", "shot", "test_shot", "test_support_annotation", "root", "workers"):
+    for name in ("fold", "shot", "test_shot", "test_support_annotation", "root", "workers", "unreadable_images"):
         experiment["data"].pop(name)
     now = {"train_shot": plan.train_shot, "untrained": plan.untrained, "experiment": experiment}
     if path.is_file():

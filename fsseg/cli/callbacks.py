@@ -8,7 +8,9 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from fsseg.errors import DivergedError, FssegError
+from fsseg.cli.libraries import lost_worker
+from fsseg.cli.stored import BEFORE, LAST
+from fsseg.errors import DivergedError, FssegError, MachineError
 from fsseg.protocol import Selection
 
 _METRIC = "val/mean_iou"  # that the best checkpoint has most of
@@ -19,7 +21,8 @@ class KeptCheckpoints(Callback):
 
     Where the protocol chooses a checkpoint by validation, ``best.ckpt`` is kept too. Every checkpoint says by which
     rule it was chosen. The first Ctrl-C lets the step finish, so that no half-made update is saved; a second one stops
-    at once. (ModelCheckpoint's own ``save_last`` writes in place, and ``last-v1.ckpt`` beside an older one.)
+    at once. What ``last.ckpt`` replaces is kept as ``last-before.ckpt``: should the last one be lost, a training goes
+    on from there. (ModelCheckpoint's own ``save_last`` writes ``last-v1.ckpt`` beside an older one.)
 
     Args:
         folder: of the checkpoints.
@@ -28,16 +31,13 @@ class KeptCheckpoints(Callback):
     """
 
     def __init__(self, folder: Path, every: int, selection: Selection) -> None:
-        self.path, self.best_path, self.every, self.selection = (
-            folder / "last.ckpt",
-            folder / "best.ckpt",
-            every,
-            selection,
-        )
+        self.path, self.before_path, self.best_path = folder / LAST, folder / BEFORE, folder / "best.ckpt"
+        self.every, self.selection = every, selection
         self.best = -1.0
         self._saved = -1
         self.interrupted = False
         self._before: Any = None
+        self._in_step = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over Ctrl-C."""
@@ -49,10 +49,15 @@ class KeptCheckpoints(Callback):
 
         self._before = signal.signal(signal.SIGINT, stop)
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """From here on weights change."""
+        self._in_step = True
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time."""
+        self._in_step = False
         if self.every and trainer.global_step % self.every == 0:
             self._save_last(trainer)
 
@@ -99,15 +104,22 @@ class KeptCheckpoints(Callback):
         trainer.save_checkpoint(part)
         card["selection"] = before
         if trainer.is_global_zero:
+            if path == self.path and path.is_file():
+                path.replace(self.before_path)
             part.replace(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was trained if it is a file or an option that is wrong, and give Ctrl-C back."""
-        wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError)
-        if wrong_input and trainer.world_size == 1 and trainer.global_step > 0:  # other processes wouldn't come along
+        """Keep what was trained if it is a file, an option or a loader that is wrong, and give Ctrl-C back."""
+        wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError | MachineError)
+        # A worker's death is told by a signal, at any moment.
+        lost = lost_worker(exception) and not self._in_step and not trainer.validating
+        if (
+            (wrong_input or lost) and trainer.world_size == 1 and trainer.global_step > 0
+        ):  # other processes wouldn't come along
             self._save_last(trainer)
             print(
-                f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path", file=sys.stderr
+                f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path or --resume",
+                file=sys.stderr,
             )
         self._restore()
 

@@ -18,7 +18,7 @@ _FREE = frozenset({"encoder.init_args.weights"})
 # Resuming may change these: they are about the machine, validation and the test, not about what is trained.
 _FREE_DATA = frozenset(
     {"root", "workers", "val_episodes", "test_shot", "test_support_annotation", "episode_list", "test_size",
-     "test_batch_size", "reuse", "reuse_memory"}
+     "test_batch_size", "reuse", "reuse_memory", "unreadable_images"}
 )  # fmt: skip
 
 # COCO's name of what VOC calls otherwise: a checkpoint of the one has seen these classes of the other.

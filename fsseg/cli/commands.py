@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from fsseg.benchmark.stream import Streamed
 from fsseg.benchmark.tables import Table
 from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
-from fsseg.cli import checkpoint, folders
+from fsseg.cli import checkpoint, folders, unfinished
 from fsseg.cli.libraries import plain_errors, quieten
 from fsseg.cli.lightning import Commands
 from fsseg.cli.logged import LoggedTest
@@ -19,9 +20,10 @@ from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.resume import finishing, left_to_do
+from fsseg.cli.skipped import Skipped
+from fsseg.cli.stored import card_of
 from fsseg.cli.tested import Report, describe
-from fsseg.errors import INTERRUPTED, FssegError
-from fsseg.task import read_card
+from fsseg.errors import INTERRUPTED, DivergedError, FssegError
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
 _AS_TEST = {
@@ -54,7 +56,7 @@ def _configured(arguments: list[str]) -> list[str]:
     ckpt_path = _value(arguments, "--ckpt_path")
     flags = {word.partition("=")[0] for word in arguments}
     if ckpt_path is not None and "--config" not in flags:
-        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, read_card(ckpt_path))]
+        arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card_of(ckpt_path))]
     elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
         f.endswith(".help") for f in flags
     ):
@@ -136,6 +138,7 @@ class Runs(Commands):
     def __init__(self, arguments: list[str], alone: bool) -> None:
         self.alone = alone
         self.table: Table | None = None  # of a test
+        self.report: Report | None = None  # likewise
         super().__init__(arguments)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -199,23 +202,60 @@ class Runs(Commands):
         if not self.alone and self.trainer.world_size > 1:
             raise FssegError("--protocols tests in one process: --trainer.devices 1 is needed.")
         folder = folders.empty(Path(config.out)) if config.out else folders.fresh(self._result_path(config))
-        with folders.result_folder(folder) as part:
+        with folders.result_folder(folder, self._keeps) as part:
             self.datamodule.setup("test")
             tested = describe(
                 self.model, self.datamodule, config.ckpt_path, self.card, config.seed_everything, self.trainer.precision
             )
-            report = Report(tested, self.datamodule.dataset, part)
+            taken = self._taken_up(config, folder, part)
+            self.report = report = Report(tested, self.datamodule.dataset, part, taken)
             key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
-            self.trainer.callbacks += [report, LoggedTest(self.loggers, report, self.own, step, key)]
+            self.trainer.callbacks += [Skipped(), report, LoggedTest(self.loggers, report, self.own, step, key)]
             with opened(self.loggers, self.trainer, self.run_folder(config)):
                 super()._run_subcommand("test")
             if self.trainer.is_global_zero:
                 if report.table is None:
                     raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
                 folders.write_whole(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
+                report.close()
+                unfinished.end(part)
         self.table = report.table
         if self.trainer.is_global_zero and self.alone:
             print(report.text(folder))
+
+    def _taken_up(self, config: Any, folder: Path, part: Path) -> Streamed | None:
+        """The rows of the same test, where it was stopped; by one process alone, which no other must agree with."""
+        if self.trainer.world_size > 1:
+            return None
+        what = unfinished.what_of(self.own, config.ckpt_path, self.card["step"] if self.card else 0)
+        unfinished.begin(part, what)
+        if not config.resume:
+            return None
+        data = self.datamodule
+        batches = -(-data.protocol.runs * data.protocol.episodes // data.test_batch_size)
+        taken = unfinished.take_up(folder, part, what, at_most=batches - 1)  # a test of nothing would end without table
+        if taken:
+            data.tested_batches = taken.batches
+            done = taken.batches * data.test_batch_size
+            print(f"going on after {done:,} episodes that were tested before", file=sys.stderr)
+        return taken
+
+    def _keeps(self, error: BaseException, part: Path) -> bool:
+        """Whether the rows of a test that fails are worth going on from; says so."""
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        config, report = self.config[str(self.subcommand)], self.report
+        if report is None or report.stream.batches == 0 or not self.alone or self.trainer.world_size > 1:
+            return False
+        if isinstance(error, DivergedError) or (stopped and not config.resume):
+            return False
+        folder = part.with_name(part.name[1:].rpartition("-")[0])
+        done = min(report.stream.batches * self.datamodule.test_batch_size, report.expected)
+        print(
+            f"fsseg: {done:,} of {report.expected:,} episodes are kept; the same command with --resume --out {folder} "
+            "goes on from there",
+            file=sys.stderr,
+        )
+        return True
 
     def _result_path(self, config: Any) -> Path:
         if config.ckpt_path:

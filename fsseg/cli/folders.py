@@ -1,5 +1,6 @@
 """Where data comes from, and where runs and results go: fresh folders, written whole or not at all."""
 
+import errno
 import importlib
 import os
 import shutil
@@ -9,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fsseg.errors import FssegError
+from fsseg.errors import FssegError, MachineError
 
+_RANDOM = 8  # characters that tempfile adds to a name
 # Processes that Lightning starts for DDP run the same command line; they must not choose a folder of their own.
 _CHOSEN = "FSSEG_RUN_FOLDER"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no room, a quota, a limit, a broken disk
 
 
 def check_root(root: str | None, dataset: Any) -> None:
@@ -40,7 +43,7 @@ def named_class(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Path:
+def run_folder(out: str | None, name: str, fold: int, resumed: str | None, whichever: bool = False) -> Path:
     """The folder of a training run; `make` makes it once nothing else can be refused.
 
     Args:
@@ -48,13 +51,14 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Pa
         name: of the experiment.
         fold: its fold.
         resumed: checkpoint that goes on; a run's last one goes on in its folder.
+        whichever: any other one does too, since the last was lost.
 
     Raises:
         FssegError: the folder holds another run.
     """
     if "LOCAL_RANK" in os.environ and (chosen := os.environ.get(_CHOSEN)):
         return Path(chosen)
-    beside = Path(resumed).parent if resumed and Path(resumed).name == "last.ckpt" else None
+    beside = Path(resumed).parent if resumed and (whichever or Path(resumed).name == "last.ckpt") else None
     if out is not None:
         folder = Path(out)
         if (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
@@ -107,8 +111,12 @@ def fresh(folder: Path) -> Path:
 
 
 @contextmanager
-def result_folder(folder: Path) -> Iterator[Path]:
+def result_folder(folder: Path, keep: Callable[[BaseException, Path], bool] = lambda *_: False) -> Iterator[Path]:
     """A folder to write results into that appears under its name only once they are complete.
+
+    Args:
+        folder: its name.
+        keep: whether what is there so far stays, under a hidden name, when the work fails.
 
     Raises:
         FssegError: the place cannot be written; known before the work starts.
@@ -120,19 +128,64 @@ def result_folder(folder: Path) -> Iterator[Path]:
         if any(part.iterdir()):
             part.chmod(0o755)
             part.replace(folder)
-    finally:
+    except BaseException as error:
+        if keep(error, part):
+            raise
         shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
+    """Hidden folders of results that were never completed.
+
+    Args:
+        folder: name that they were to get.
+        but: the one that is being written.
+    """
+    prefix = f".{folder.name}-"
+    found = [left for left in folder.parent.glob(f"{prefix}*") if len(left.name) == len(prefix) + _RANDOM]
+    return [left for left in found if left != but]
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file under its name only once it is complete."""
+    """Write a file under its name only once it is complete.
+
+    Raises:
+        FssegError: it cannot be written.
+    """
+    with whole(path) as part:
+        part.write_text(text)
+
+
+@contextmanager
+def whole(path: Path, mend: str = "") -> Iterator[Path]:
+    """A file to write to, which gets the given name once it is complete and on the disk, past a power cut.
+
+    Args:
+        path: where it goes.
+        mend: what else a person does who has made room on a full disk.
+
+    Raises:
+        FssegError: it cannot be written.
+    """
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
     try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
+        raise refused(error, path, mend) from error
+    finally:
         part.unlink(missing_ok=True)
-        raise FssegError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
+
+
+def refused(error: OSError, path: object, mend: str = "") -> FssegError:
+    """What the operating system says of a file that could not be written, as one line."""
+    if error.errno in FULL:
+        return MachineError(f"{path} cannot be written: {error.strerror}. Make room. {mend}".strip())
+    return FssegError(f"{path} cannot be written: {error.strerror or error}. Choose another place.")
 
 
 def make(folder: Path) -> None:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fsseg.errors import FssegError
+from fsseg.cli import folders
+from fsseg.errors import FssegError, MachineError
 
 _CHATTER = (
     "LightningCLI's args",
@@ -22,10 +23,12 @@ _CHATTER = (
     ".*defined a `validation_step`.*",
     ".*callbacks used to create the checkpoint",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes go on where they were
+    "The dirpath has changed from .*",  # of a run whose folder was moved
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
     "The number of training batches .* is smaller than the logging interval",
 )
+_LOST = "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."
 
 
 def quieten() -> None:
@@ -47,10 +50,13 @@ def plain_errors() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise FssegError(_line(error)) from error
-    except OSError as error:
-        if error.strerror is None:
+    except (OSError, EOFError) as error:
+        if lost_worker(error):
+            raise MachineError(_LOST) from error
+        if not isinstance(error, OSError) or error.strerror is None:
             raise
-        raise FssegError(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
+        kind = MachineError if error.errno in folders.FULL else FssegError
+        raise kind(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
     except (TypeError, ValueError, ImportError) as error:
         if "lightning" not in _origin(error):
             raise
@@ -58,7 +64,15 @@ def plain_errors() -> Iterator[None]:
     except RuntimeError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0" and "peer" in str(error):
             raise FssegError("another process has stopped; its line says why.") from error
+        if lost_worker(error):
+            raise MachineError(_LOST) from error
         raise
+
+
+def lost_worker(error: BaseException) -> bool:
+    """Whether an error says that a process that loads data was killed: torch's, or that its connection is broken."""
+    told = isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
+    return told or (isinstance(error, OSError | EOFError) and _origin(error).startswith("multiprocessing."))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import yaml
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
 
 import fsseg
 from fsseg.cli import checkpoint, folders, loggers
@@ -19,10 +20,12 @@ from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
 from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
+from fsseg.cli.skipped import Skipped
+from fsseg.cli.stored import WholeCheckpoints, card_of
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
-from fsseg.task import Task, read_card
+from fsseg.task import Task
 
 _OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
 _LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
@@ -78,6 +81,7 @@ class Commands(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.every_n_train_steps": 5000,
                 "checkpoint.save_top_k": -1,
+                "checkpoint.enable_version_counter": False,  # a resumed training writes a step's file again
             }
         )
 
@@ -109,7 +113,7 @@ class Commands(LightningCLI):
         if config.ckpt_path is None and command != "fit" and not config.untrained:
             raise FssegError(f"{command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
         if config.ckpt_path is not None:  # given as a flag or in a file
-            self.card = read_card(config.ckpt_path)
+            self.card = card_of(config.ckpt_path)
             checkpoint.refuse_other_method(config.ckpt_path, self.card, self.own)
         self.experiment = _experiment(config)
         if command == "fit":
@@ -134,7 +138,7 @@ class Commands(LightningCLI):
                     f"{config.ckpt_path} is at step {self.card['step']:,}; --trainer.max_steps {limits.max_steps:,} "
                     "asks for no more. Give a larger one."
                 )
-        self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path)
+        self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path, config.resume)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(self.folder)
         loggers.prepare(config.trainer, self.folder, self._run_name(config))
@@ -211,8 +215,9 @@ class Commands(LightningCLI):
         if self.subcommand == "fit":
             every = self._get(self.config, "checkpoint").every_n_train_steps or _LAST_EVERY
             self.last = KeptCheckpoints(self.folder, min(every, _LAST_EVERY), self.protocol.selection)
-            own.append(self.last)
+            own += [Skipped(), self.last]
             kwargs["default_root_dir"] = self.folder
+            kwargs["plugins"] = _with_whole_checkpoints(config.plugins)
             kwargs["logger"] = loggers.with_csv(config.logger, self.folder)
             if kwargs["logger"]:
                 own.append(LoggedFit(self.own, self.folder))
@@ -228,6 +233,12 @@ class Commands(LightningCLI):
         if config.enable_progress_bar is not False:
             self.model.tracked = partial(progress.watched, trainer)
         return trainer
+
+
+def _with_whole_checkpoints(plugins: Any) -> list[Any]:
+    """The plugins asked for, and ours unless they say how checkpoints are stored."""
+    asked = plugins if isinstance(plugins, list) else [plugins] if plugins else []
+    return asked if any(isinstance(plugin, CheckpointIO) for plugin in asked) else [*asked, WholeCheckpoints()]
 
 
 def _experiment(config: Any) -> str:

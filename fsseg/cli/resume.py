@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from fsseg.cli import folders
+from fsseg.cli.stored import LAST, newest
 from fsseg.errors import FssegError
 
-_RANDOM = 8  # characters that tempfile adds to a name
 FINISHED = "run.json"  # of a training that reached its end
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
@@ -46,11 +46,14 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
         return None
     if ckpt_path is not None:
         raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
-    if finished(folder) and (folder / "last.ckpt").is_file():
-        print(f"already trained: {folder / 'last.ckpt'}")
+    for left in folder.glob(".*.ckpt.part"):  # of one that was being written
+        left.unlink(missing_ok=True)
+    stored = newest(folder)
+    if stored and stored.path.name == LAST and finished(folder):
+        print(f"already trained: {stored.path}")
         return None
-    if (folder / "last.ckpt").is_file():
-        return [f"--ckpt_path={folder / 'last.ckpt'}"]
+    if stored:
+        return [f"--ckpt_path={stored.path}"]
     if "LOCAL_RANK" not in os.environ and (folder / "config.yaml").is_file():
         _begin_anew(folder)
     return []
@@ -69,9 +72,6 @@ def _make_room(folder: Path) -> None:
     """Put what is left of a test that lost its rows or its table aside, so that it can be made again."""
     if folder.is_dir() and any(folder.iterdir()):
         folder.rename(folders.fresh(folder.with_name(f"{folder.name}-broken")))
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by a test that was killed
-        if len(left.name) == len(f".{folder.name}-") + _RANDOM:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _begin_anew(folder: Path) -> None:

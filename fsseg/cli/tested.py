@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,17 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from fsseg.benchmark.published import Setting
-from fsseg.benchmark.rows import Row, batch_episodes, batch_rows, write_rows
+from fsseg.benchmark.rows import Row, batch_rows, write_rows
+from fsseg.benchmark.stream import Episodes, Stream, Streamed, episodes_of
 from fsseg.benchmark.tables import Table, Tested, make_table
 from fsseg.benchmark.texts import as_json, as_markdown, as_text
+from fsseg.cli import folders
+from fsseg.cli.unfinished import ROWS
 from fsseg.data import Dataset, EpisodeData
 from fsseg.data.episode_list import as_text as as_list
+from fsseg.data.readable import skipped
 from fsseg.encoders import Encoder
-from fsseg.episode import Batch, Episode
+from fsseg.episode import Batch
 from fsseg.pictures import Panel, draw_episodes, panel_of, percent
 from fsseg.task import Task, TestOutput
 
@@ -44,13 +49,13 @@ class Report(Callback):
         tested: what is tested.
         dataset: names images and classes.
         folder: to write into.
+        taken: rows of an earlier test that was stopped, which this one goes on from.
     """
 
-    def __init__(self, tested: Tested, dataset: Dataset, folder: Path) -> None:
+    def __init__(self, tested: Tested, dataset: Dataset, folder: Path, taken: Streamed | None = None) -> None:
         self.tested, self.dataset, self.folder = tested, dataset, folder
         self.expected = tested.protocol.runs * tested.protocol.episodes  # that make the test whole
-        self.rows: list[Row] = []
-        self.episodes: dict[tuple[int, int], Episode] = {}  # by run and number
+        self.stream = Stream(folder / ROWS, taken)
         self.panels: list[Panel] = []
         self._shown: Counter[int] = Counter()
         self.table: Table | None = None
@@ -58,9 +63,11 @@ class Report(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: TestOutput, batch: Batch, batch_idx: int
     ) -> None:
-        """Keep the rows, and a few episodes of each class for the picture."""
-        self.rows += batch_rows(batch, outputs.counts)
-        self.episodes |= batch_episodes(batch)
+        """Write the rows, and keep a few episodes of each class for the picture."""
+        try:
+            self.stream.add(batch_rows(batch, outputs.counts), [(key.run, key.number) for key in skipped(batch)])
+        except OSError as error:
+            raise folders.refused(error, self.stream.path) from error
         for b in range(len(batch.run)):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
@@ -70,33 +77,56 @@ class Report(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write."""
+        streamed = [self.stream.read()]
         if dist.is_available() and dist.is_initialized():
             parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.rows, self.episodes))
-            self.rows = [row for rows, _ in parts for row in rows]
-            self.episodes = {key: episode for _, found in parts for key, episode in found.items()}
+            dist.all_gather_object(parts, streamed[0])
+            streamed = parts
         if not trainer.is_global_zero:
+            self.close()
             return
-        episodes = len(self.episodes)
-        if episodes < self.expected:
-            note = f"only {episodes:,} of {self.expected:,} episodes were tested"
-            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
-        drawn = {row.class_id for row in self.rows} & self.tested.classes.keys()
-        if len(drawn) < len(self.tested.classes):
-            note = f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these"
-            self.tested = replace(self.tested, notes=(*self.tested.notes, note))
-        rows = sorted((self._named(row) for row in self.rows), key=lambda row: row[:2])
+        rows = sorted((row for part in streamed for row in part.rows), key=lambda row: row[:2])
+        episodes = episodes_of(rows)
+        self._note(rows, len(episodes), len({key for part in streamed for key in part.left}))
+        rows = [self._named(row) for row in rows]
         self.table = make_table(self.tested, rows)
-        write_rows(rows, self.folder / "rows.csv", self.tested.columns)
-        (self.folder / "table.md").write_text(as_markdown(self.table))
-        (self.folder / "table.json").write_text(as_json(self.table))
-        runs = [
-            [e for key, e in sorted(self.episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)
-        ]
-        (self.folder / "episodes.json").write_text(
-            as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
-        )
-        draw_episodes(self.panels).save(self.folder / "episodes.png")
+        with folders.whole(self.folder / "rows.csv") as part:
+            write_rows(rows, part, self.tested.columns)
+        folders.write_whole(self.folder / "table.md", as_markdown(self.table))
+        folders.write_whole(self.folder / "table.json", as_json(self.table))
+        folders.write_whole(self.folder / "episodes.json", self._listed(episodes))
+        self._draw()
+
+    def close(self) -> None:
+        """Take the rows as they came away, once all that is made of them is written."""
+        self.stream.remove()
+
+    def _note(self, rows: list[Row], episodes: int, left: int) -> None:
+        """Say below the table what is missing."""
+        notes = []
+        if episodes < self.expected:
+            notes.append(f"only {episodes:,} of {self.expected:,} episodes were tested")
+        if left:
+            were = "1 episode was" if left == 1 else f"{left:,} episodes were"
+            notes.append(f"{were} left out, as images cannot be read (--data.unreadable_images skip)")
+        drawn = {row.class_id for row in rows} & self.tested.classes.keys()
+        if len(drawn) < len(self.tested.classes):
+            notes.append(f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these")
+        self.tested = replace(self.tested, notes=(*self.tested.notes, *notes))
+
+    def _listed(self, episodes: Episodes) -> str:
+        """What goes into episodes.json."""
+        runs = [[e for key, e in sorted(episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)]
+        return as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
+
+    def _draw(self) -> None:
+        """The picture, without which a test is finished all the same."""
+        path = self.folder / "episodes.png"
+        try:
+            with folders.whole(path) as part:
+                draw_episodes(self.panels).save(part, format="png")
+        except Exception as error:  # whatever it is, hours of testing stand against it
+            print(f"note: no episodes.png, {error} `fsseg look` draws episodes of a finished test.", file=sys.stderr)
 
     def text(self, folder: Path) -> str:
         """What the terminal shows, once the files are under their final name."""
@@ -107,7 +137,8 @@ class Report(Callback):
             "table": ("table.md", "table.json"),
             "episodes": ("episodes.json", "episodes.png"),
         }
-        lines = [f"  {what:10}{'  '.join(str(folder / name) for name in names)}" for what, names in files.items()]
+        there = {what: [folder / name for name in names if (folder / name).is_file()] for what, names in files.items()}
+        lines = [f"  {what:10}{'  '.join(map(str, paths))}" for what, paths in there.items()]
         return "\n".join(["", as_text(self.table), "", *lines])
 
     def _named(self, row: Row) -> Row:
@@ -171,7 +202,7 @@ def describe(
 
 # Trainings that differ in these alone are of one recipe.
 _NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
-              "episode_list", "test_size", "test_batch_size", "reuse", "reuse_memory"}  # fmt: skip
+              "episode_list", "test_size", "test_batch_size", "reuse", "reuse_memory", "unreadable_images"}  # fmt: skip
 _STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fsseg.data.annotations import Annotator
 from fsseg.data.base import Dataset, Image, Mask
+from fsseg.data.readable import Readable
 from fsseg.data.sampler import EpisodeOrder, Key
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
@@ -140,7 +141,9 @@ def start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def loader(source: Episodes, order: EpisodeOrder, batch_size: int, workers: int) -> DataLoader[Batch]:
+def loader(
+    source: Episodes, order: EpisodeOrder, batch_size: int, workers: int, skip: bool = False
+) -> DataLoader[Batch]:
     """Batches of episodes.
 
     Args:
@@ -148,9 +151,10 @@ def loader(source: Episodes, order: EpisodeOrder, batch_size: int, workers: int)
         order: of their keys.
         batch_size: episodes per batch.
         workers: processes; 0 loads in this one.
+        skip: skip episodes whose images cannot be read.
     """
     return DataLoader(
-        source,
+        Readable(source, order, skip),
         batch_size=batch_size,
         sampler=order,  # type: ignore[arg-type]
         num_workers=workers,

@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from fsseg.data.base import Image, Mask
-from fsseg.errors import FssegError
+from fsseg.errors import FssegError, UnreadableError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,9 +42,9 @@ def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
         with PIL.Image.open(path) as picture:
             yield picture
     except FileNotFoundError as error:
-        raise FssegError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
+        raise UnreadableError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise FssegError(f"{what} {path} cannot be decoded ({error}). Replace the file.") from error
+        raise UnreadableError(f"{what} {path} cannot be decoded ({error}). Replace the file.") from error
 
 
 def read_image(path: Path, upright: bool = False) -> Image:

@@ -9,9 +9,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fsseg.data.base import Dataset
 from fsseg.data.episodes import Episodes, stack, start_worker
+from fsseg.data.readable import LEAVE_OUT
 from fsseg.data.sampler import EpisodeOrder
 from fsseg.data.views import View
 from fsseg.episode import Batch
+from fsseg.errors import UnreadableError
 
 
 class Images(TorchDataset[Tensor]):
@@ -21,8 +23,15 @@ class Images(TorchDataset[Tensor]):
         self.dataset, self.view, self.numbers = dataset, view, numbers
 
     def __getitem__(self, place: int) -> Tensor:
-        """One image."""
-        return shown_image(self.dataset, self.view, self.numbers[place])
+        """One image.
+
+        Raises:
+            UnreadableError: it cannot be read.
+        """
+        try:
+            return shown_image(self.dataset, self.view, self.numbers[place])
+        except UnreadableError as error:
+            raise UnreadableError(f"{error} {LEAVE_OUT}") from error
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -64,15 +64,14 @@ class EpisodeData(LightningDataModule):
             trains with masks and tests with all three, table 6).
         box_instance: whose box: the ``largest`` instance's (PANet's code), or a ``random`` one's (its paper).
         missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
+        unreadable_images: what an image that cannot be read is: an ``error``, or a reason to ``skip`` its episodes.
         val_episodes: validation episodes.
         test_batch_size: validation and test episodes per step.
         episode_list: file of test episodes, see `fsseg.data.episode_list`; they take the place of the protocol's draw.
         seed: of training and validation episodes; --seed_everything where it is not given.
         workers: processes that load episodes; 0 loads in the main one.
-        reuse: a test encodes each image once and keeps its features, where its images are of one size; false encodes
-            the images of each episode anew.
-        reuse_memory: GB of memory for features, beyond which they go to a file in the cache folder; half of what is
-            available where it is not given.
+        reuse: a test encodes each image once and keeps its features, where images are of one size and none is skipped.
+        reuse_memory: GB of features in memory, beyond which they are in a file; half of what is free by default.
         protocol: how the test is made (--protocol on the command line).
 
     Raises:
@@ -102,6 +101,7 @@ class EpisodeData(LightningDataModule):
         test_support_annotation: Annotation | None = None,
         box_instance: BoxInstance = "largest",
         missing_classes: Missing = "error",
+        unreadable_images: Missing = "error",
         val_episodes: int = 200,
         test_batch_size: int = 1,
         episode_list: str | None = None,
@@ -122,17 +122,17 @@ class EpisodeData(LightningDataModule):
         self.support_void, self.query_void = support_void, query_void
         self.support_annotation, self.box_instance = support_annotation, box_instance
         self.test_support_annotation = test_support_annotation or support_annotation
-        self.missing_classes = missing_classes
+        self.missing_classes, self._skip = missing_classes, unreadable_images == "skip"
         self.val_episodes, self.test_batch_size = val_episodes, test_batch_size
         self.episode_list, self.seed, self.workers = episode_list, seed or 0, workers
-        self.reuse, self.reuse_memory, self.reuse_folder = reuse, reuse_memory, cache_folder()
+        self.reuse, self.reuse_memory, self.reuse_folder = reuse and not self._skip, reuse_memory, cache_folder()
         self.pixels = True  # of test episodes; a test that has their features sets it to False
         self._runs: Runs = []  # of the list
         self.skipped: tuple[int, ...] = ()
         self._train: dict[int, Numbers] = {}
         self._val: dict[int, Numbers] = {}
         self._test: dict[int, Numbers] = {}
-        self._opened = False
+        self._opened, self.tested_batches = False, 0  # batches of the test that are done before it begins
         if episode_list == "":
             raise FssegError("--data.episode_list is empty: a file of episodes is needed, or null.")
         check_ranges(vars(self))
@@ -238,18 +238,18 @@ class EpisodeData(LightningDataModule):
         draw = self._seeded(self._train, self.shot)
         annotator = Annotator(self.dataset, self.support_annotation, self.box_instance)
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator)
-        return loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size, self.workers)
+        return loader(source, EpisodeOrder(1, self.episodes, self._consumed), self.batch_size, self.workers, self._skip)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes on val images, the same in every epoch, shown as in the test."""
         if not self._val:
             return []
         source = self._tested(self._seeded(self._val, self.test_shot))
-        return loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size, self.workers)
+        return loader(source, EpisodeOrder(1, self.val_episodes), self.test_batch_size, self.workers, self._skip)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes, run after run."""
-        return loader(*self._test_source(), self.test_batch_size, self.workers)
+        return loader(*self._test_source(), self.test_batch_size, self.workers, self._skip)
 
     def shown_images(self) -> tuple[list[int], int]:
         """Numbers of the images that this process's test episodes show, ascending, and how often they show one."""
@@ -269,7 +269,8 @@ class EpisodeData(LightningDataModule):
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
         source.pixels = self.pixels
-        return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes)
+        done = self.tested_batches * self.test_batch_size
+        return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=done)
 
     @property
     def _view(self) -> View:

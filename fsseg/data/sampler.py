@@ -169,19 +169,20 @@ class EpisodeOrder(Sampler[Key]):
         runs: lists of episodes, one after the other.
         episodes: length of each.
         first: number of an epoch's first episode, asked for at its start; 0 in every epoch where it is not given.
+        done: episodes of this process that are left out at the beginning, since they were done before.
     """
 
-    def __init__(self, runs: int, episodes: int, first: Callable[[], int] | None = None) -> None:
-        self.runs, self.episodes, self.first = runs, episodes, first
+    def __init__(self, runs: int, episodes: int, first: Callable[[], int] | None = None, done: int = 0) -> None:
+        self.runs, self.episodes, self.first, self.done = runs, episodes, first, done
 
     def __len__(self) -> int:
-        return -(-self.runs * self.episodes // _processes()[1])
+        return -(-self.runs * self.episodes // _processes()[1]) - self.done
 
     def __iter__(self) -> Iterator[Key]:
         rank, processes = _processes()
         total = self.runs * self.episodes
         first = self.first() if self.first else 0
-        for step in range(len(self)):
+        for step in range(self.done, self.done + len(self)):
             position = step * processes + rank
             run, number = divmod(min(position, total - 1), self.episodes)
             yield Key(run, first + number, padding=position >= total)

@@ -1,6 +1,9 @@
 """Command line in this process: fast, and its output can be read."""
 
+import resource
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,3 +66,16 @@ def finished_test(trained: Path) -> Path:
         patch.delenv("FSSEG_RUN_FOLDER", raising=False)
         assert main(["test", "--ckpt_path", str(trained), "--out", str(out)]) == 0
     return out
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)

@@ -1,0 +1,235 @@
+"""Workers that are killed, full disks and images that cannot be read: one line each, and nothing finished is lost."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsseg.data import EpisodeData, Folder
+from tests.cli.conftest import QUICKSTART, small_files
+from tests.cli.test_commands import ENVIRONMENT, FSSEG, LONG, read_until
+
+OWN = (
+    "--config", "experiments/quickstart.yaml", "--data.dataset", "Folder", "--data.root", "own_maps",
+    "--data.size=24", "--data.batch_size=2", "--data.episodes=8", "--data.val_episodes=0",
+    "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]", "--protocol.runs=2",
+    "--protocol.episodes=20", "--protocol.size=24", "--trainer.accelerator=cpu", "--trainer.max_steps=24",
+    "--data.augment=[{class_path: albumentations.HorizontalFlip}]",
+)  # fmt: skip
+SKIP = "--data.unreadable_images=skip"
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def assert_same(one, other):
+    one, other = weights(one), weights(other)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def kill_a_worker(process):
+    """One of the processes that load data for another."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    loaders = [int(pid) for pid in children if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(loaders[-1], signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_a_training_is_one_line_and_the_training_goes_on(fsseg, tmp_path):
+    command = ["fit", *QUICKSTART, "--data.workers=2", "--data.episodes=1000", *LONG[1:], "--checkpoint.save_top_k=0",
+               "--resume"]  # fmt: skip
+    options = ["--checkpoint.every_n_train_steps=10", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen([*FSSEG, *command, *options, "--trainer.max_steps=500"], stderr=subprocess.PIPE,
+                               text=True, env=ENVIRONMENT)  # fmt: skip
+    read_until(process, "training 50/500")
+    kill_a_worker(process)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    step = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
+    assert 50 <= step < 500
+    end = f"--trainer.max_steps={step + 3}"
+    assert fsseg(*command, *options, end, "--data.workers=0").code == 0
+    assert fsseg(*command[:-1], "--out", "whole", end, "--data.workers=0").code == 0
+    assert_same(tmp_path / "whole/last.ckpt", tmp_path / "run/last.ckpt")
+
+
+def break_an_image(root):
+    """Truncate one that the training's ninth episode or a later one shows first; returns its path and episodes."""
+    data = EpisodeData(Folder(), root=str(root), size=24, episodes=48, workers=0)
+    data.setup("fit")
+    shown = {}
+    for position, batch in enumerate(data.train_dataloader()):
+        for number in {*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()}:
+            shown.setdefault(number, []).append(position)
+    number, episodes = max(shown.items(), key=lambda found: found[1][0])
+    assert episodes[0] >= 8
+    path = next((root / "images").glob(f"{data.dataset.image_name(number)}.*"))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path, content, episodes
+
+
+@pytest.mark.slow
+def test_an_unreadable_image_stops_a_training_by_name_and_once_mended_it_ends_as_if_nothing_had_been(
+    fsseg, own_maps, tmp_path
+):
+    assert fsseg("fit", *OWN, "--data.workers=0", "--out", "whole").code == 0
+    path, content, episodes = break_an_image(own_maps)
+    ran = fsseg("fit", *OWN, "--data.workers=0", "--out", "run")
+    assert ran.code == 2
+    assert f"own_maps/images/{path.name} cannot be decoded" in ran.line
+    assert ran.line.endswith("To leave out its episodes: --data.unreadable_images skip.")
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == episodes[0] // 2
+    path.write_bytes(content)
+    ran = fsseg("fit", *OWN, "--data.workers=0", "--out", "run", "--resume")
+    assert ran.code == 0, ran.err
+    assert_same(tmp_path / "whole/last.ckpt", tmp_path / "run/last.ckpt")
+
+
+@pytest.mark.slow
+def test_unreadable_images_are_skipped_and_counted_whatever_the_workers_and_resumes(fsseg, own_maps, tmp_path):
+    path, _, episodes = break_an_image(own_maps)
+    ran = fsseg("fit", *OWN, SKIP, "--data.workers=0", "--out", "whole")
+    assert ran.code == 0, ran.err
+    assert ran.err.count(f"an episode is skipped: image own_maps/images/{path.name} cannot be decoded") == 1
+    were = f"{len(episodes)} training episodes were" if len(episodes) > 1 else "1 training episode was"
+    assert f"note: {were} skipped, as images cannot be read" in ran.err
+    half = episodes[0] // 2 + 1
+    assert fsseg("fit", *OWN, SKIP, "--data.workers=2", "--out", "run", f"--trainer.max_steps={half}").code == 0
+    ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", SKIP, "--data.workers=1", "--trainer.max_steps=24")
+    assert ran.code == 0, ran.err
+    assert f"note: {were} skipped" in ran.err  # those before the resume too
+    assert_same(tmp_path / "whole/last.ckpt", tmp_path / "run/last.ckpt")
+
+
+@pytest.mark.slow
+def test_a_test_leaves_out_episodes_with_unreadable_images_and_its_table_says_so(fsseg, own_maps, tmp_path):
+    untrained = ("test", *OWN, "--untrained", "--data.workers=0")
+    assert fsseg(*untrained, "--out", "whole").code == 0
+    rows = (tmp_path / "whole/rows.csv").read_text().splitlines()
+    name = rows[1].split(",")[9]  # the first query
+    path = next((own_maps / "images").glob(f"{name}.*"))
+    path.write_bytes(b"")
+    ran = fsseg(*untrained, "--out", "refused")
+    assert (ran.code, path.name in ran.line) == (2, True)
+    ran = fsseg(*untrained, SKIP, "--out", "left", "--data.test_batch_size=3")
+    assert ran.code == 0, ran.err
+    names = {tuple(row.split(",")[:2]) for row in rows[1:] if name in [*row.split(",")[8].split(), row.split(",")[9]]}
+    kept = [row for row in rows if tuple(row.split(",")[:2]) not in names]
+    assert (tmp_path / "left/rows.csv").read_text().splitlines() == kept
+    notes = json.loads((tmp_path / "left/table.json").read_text())["notes"]
+    assert f"only {40 - len(names)} of 40 episodes were tested" in notes
+    assert any(note.startswith(f"{len(names)} episodes were left out, as images cannot be read") for note in notes)
+
+
+def of_200(trained, *more):
+    """A test of 200 episodes, 400 rows."""
+    return ("test", "--ckpt_path", str(trained), "--protocol.episodes=100", "--data.test_batch_size=8", *more)
+
+
+@pytest.fixture(scope="module")
+def whole_test(trained):
+    """Its folder, written without a fault."""
+    out = trained.parent / "without-fault"
+    subprocess.run([*FSSEG, *of_200(trained, "--out", str(out))], check=True, env=ENVIRONMENT)
+    return out
+
+
+def hidden(folder, name):
+    return sorted(folder.glob(f".{name}-*"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_a_test_is_one_line_and_the_test_goes_on_to_the_same_rows(trained, tmp_path):
+    long = ["--protocol.runs=1", "--protocol.episodes=3000", "--data.test_batch_size=1", "--data.workers=2"]
+    command = [*FSSEG, "test", "--ckpt_path", str(trained), *long]
+    process = subprocess.Popen([*command, "--out", "run"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+                               cwd=tmp_path)  # fmt: skip
+    read_until(process, "test 300/3,000")
+    kill_a_worker(process)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
+    assert "of 3,000 episodes are kept; the same command with --resume --out run goes on from there" in err
+    assert not (tmp_path / "run").exists()
+    ran = subprocess.run([*command, "--resume", "--out", "run"], capture_output=True, text=True, check=False,
+                         env=ENVIRONMENT, cwd=tmp_path)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "going on after" in ran.stderr
+    subprocess.run([*command, "--out", "whole"], check=True, env=ENVIRONMENT, cwd=tmp_path)
+    for name in ("rows.csv", "table.json", "episodes.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not hidden(tmp_path, "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "what"), [(5_000, "rows.part"), (32_000, "rows.csv")])
+def test_a_full_disk_under_a_test_costs_a_batch_at_most(fsseg, trained, whole_test, tmp_path, size, what):
+    """The first limit is reached while rows come in, the second when all of them have."""
+    with small_files(size):
+        ran = fsseg(*of_200(trained, "--out", "run"))
+    assert ran.code == 1
+    assert re.search(rf"{what} cannot be written: File too large\. Make room\.$", ran.line), ran.err
+    done = int(re.search(r"fsseg: (\d+) of 200 episodes are kept", ran.err)[1])
+    assert done == 200 if what == "rows.csv" else 0 < done < 200
+    (left,) = hidden(tmp_path, "run")
+    ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
+    assert ran.code == 0, ran.err
+    assert f"going on after {min(done, 192)} episodes" in ran.err
+    for name in ("rows.csv", "table.json", "table.md", "episodes.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole_test / name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}, left
+
+
+@pytest.mark.slow
+def test_a_picture_that_cannot_be_written_costs_a_picture_only(fsseg, trained, whole_test, tmp_path):
+    sizes = {path.name: path.stat().st_size for path in whole_test.iterdir()}
+    limit = max(size for name, size in sizes.items() if name != "episodes.png") + 2_000
+    assert sizes["episodes.png"] > limit
+    with small_files(limit):
+        ran = fsseg(*of_200(trained, "--out", "run"))
+    assert ran.code == 0, ran.err
+    assert "note: no episodes.png" in ran.err
+    assert "File too large" in ran.err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == sizes.keys() - {"episodes.png"}
+    assert "episodes.png" not in ran.out
+    assert (tmp_path / "run/rows.csv").read_bytes() == (whole_test / "rows.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_rows_of_another_checkpoint_or_another_test_are_not_gone_on_from(fsseg, trained, tmp_path):
+    for more in ("--protocol.seed=7", "--data.test_shot=2", "--model.method.scale=3"):
+        with small_files(5_000):
+            assert fsseg(*of_200(trained, "--out", "run")).code == 1
+        assert len(hidden(tmp_path, "run")) == 1
+        ran = fsseg(*of_200(trained, more, "--out", "run", "--resume"))
+        assert (ran.code, "going on after" in ran.err) == (0, False)
+        assert not hidden(tmp_path, "run")
+        (tmp_path / "run").rename(tmp_path / more)
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_a_training_is_one_line_and_leaves_the_checkpoints_before(fsseg, tmp_path):
+    """So does a real disk (benchmarks/full_disk.py)."""
+    fit = ("fit", *QUICKSTART, "--trainer.max_steps=6", "--checkpoint.every_n_train_steps=2", "--out", "run")
+    assert fsseg(*fit, "--trainer.max_steps=4").code == 0
+    (tmp_path / "run/run.json").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*.ckpt")}
+    with small_files(20_000):
+        ran = fsseg(*fit, "--resume")
+    assert ran.code == 1
+    assert "run/.last.ckpt.part cannot be written: File too large. Make room." in ran.line
+    assert "go on with --resume" in ran.line
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.ckpt")} == before
+    assert not list((tmp_path / "run").glob(".*"))
+    ran = fsseg(*fit, "--resume")
+    assert ran.code == 0, ran.err
+    assert "trained to step 6" in ran.out
