@@ -18,6 +18,6 @@ def cosine_similarity(
     Returns:
         One map per prototype, -1..1.
     """
-    unit_feature = F.normalize(feature, dim=-3, eps=eps)
-    unit_prototype = F.normalize(prototype, dim=-1, eps=eps)
-    return einsum("...chw,...lc->...lhw", unit_feature, unit_prototype)
+    # The product is divided by the features' norms, since features of norm 1 would be a copy of them all.
+    product = einsum("...chw,...lc->...lhw", feature, F.normalize(prototype, dim=-1, eps=eps))
+    return product / feature.norm(dim=-3, keepdim=True).clamp(min=eps)
