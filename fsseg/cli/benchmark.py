@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
+from zipfile import is_zipfile
 
 import torch
 import yaml
@@ -14,6 +15,8 @@ from fsseg.cli.help import find_experiment
 from fsseg.cli.libraries import quieten
 from fsseg.cli.options import Options
 from fsseg.cli.progress import tell
+from fsseg.cli.resume import FINISHED
+from fsseg.cli.stored import LAST
 from fsseg.data.annotations import Annotation
 from fsseg.errors import FAILED, FssegError
 from fsseg.jobs.job import Outcome, failures
@@ -42,12 +45,23 @@ def run(arguments: Sequence[str]) -> int:
     if given.dry_run:
         return 0
     folders.make(plan.out)
+    _take_back(plan)
     folders.write_whole(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     if given.engine == "slurm":
         (plan.out / "logs").mkdir(exist_ok=True)
         print(slurm_script(plan.jobs(), plan.out, experiment.experiment, settings["threads"]), end="")
         return 0
     return _finish(plan, _run(plan, given, settings["threads"], experiment.own["trainer"]["devices"]))
+
+
+def _take_back(plan: Plan) -> None:
+    """Let a training that was finished go on where its last checkpoint is broken now and a test still wants it."""
+    for training in plan.trainings():
+        last = training.folder / plan.checkpoint
+        wanted = training.fit and training.fit.is_done() and not all(test.is_done() for test in training.tests)
+        if wanted and plan.checkpoint == LAST and not is_zipfile(last):
+            tell(f"note: {last} cannot be read (truncated?); its training goes on from the checkpoint before it.")
+            (training.folder / FINISHED).unlink()
 
 
 def _options() -> Options:

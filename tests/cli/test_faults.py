@@ -149,16 +149,16 @@ def hidden(folder, name):
 
 @pytest.mark.slow
 def test_a_killed_worker_of_a_test_is_one_line_and_the_test_goes_on_to_the_same_rows(trained, tmp_path):
-    long = ["--protocol.runs=1", "--protocol.episodes=3000", "--data.test_batch_size=1", "--data.workers=2"]
+    long = ["--protocol.runs=1", "--protocol.episodes=500", "--data.test_batch_size=1", "--data.workers=2"]
     command = [*FSSEG, "test", "--ckpt_path", str(trained), *long]
     process = subprocess.Popen([*command, "--out", "run"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
                                cwd=tmp_path)  # fmt: skip
-    read_until(process, "test 300/3,000")
+    read_until(process, "test 50/500")
     kill_a_worker(process)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
-    assert "of 3,000 episodes are kept; the same command with --resume --out run goes on from there" in err
+    assert "of 500 episodes are kept; the same command with --resume --out run goes on from there" in err
     assert not (tmp_path / "run").exists()
     ran = subprocess.run([*command, "--resume", "--out", "run"], capture_output=True, text=True, check=False,
                          env=ENVIRONMENT, cwd=tmp_path)  # fmt: skip
