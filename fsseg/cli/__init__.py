@@ -95,8 +95,10 @@ def arrange(arguments: list[str]) -> list[str]:
 
 
 def _refuse(message: str) -> int:
+    from fsseg.safe import shown
+
     # An error in a data loader's worker arrives inside the text of its traceback.
     if "Original Traceback" in message:
         message = message.rstrip().rsplit("FssegError: ", 1)[-1]
-    print(f"fsseg: {message}", file=sys.stderr)
+    print(f"fsseg: {shown(message)}", file=sys.stderr)  # on one line, whatever a file had in it
     return USAGE

@@ -20,6 +20,7 @@ from fsseg.cli.parser import check_yaml
 from fsseg.cli.protocols import chosen
 from fsseg.cli.resume import finishing, left_to_do
 from fsseg.cli.tested import Report, describe
+from fsseg.cli.trust import known_classes_only
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.task import read_card
 
@@ -41,19 +42,23 @@ def run(arguments: list[str]) -> int:
         if more is None:
             return 0
         arguments += more
-    arguments = _configured(arguments)
+    arguments, stored = _configured(arguments)
     for path in [word for before, word in pairwise(arguments) if before == "--config"]:
         check_yaml(path)
-    if protocols is not None:
-        return _under_each(arguments, chosen(protocols))
-    return _run(arguments).code
+    with known_classes_only() if stored else nullcontext():
+        return _under_each(arguments, chosen(protocols)) if protocols is not None else _run(arguments).code
 
 
-def _configured(arguments: list[str]) -> list[str]:
-    """Arguments with the configuration of the checkpoint where there is no other, and a test's options as a test's."""
+def _configured(arguments: list[str]) -> tuple[list[str], bool]:
+    """Arguments with the configuration of the checkpoint where there is no other, and a test's options as a test's.
+
+    Returns:
+        the arguments, and whether they have the checkpoint's configuration.
+    """
     ckpt_path = _value(arguments, "--ckpt_path")
     flags = {word.partition("=")[0] for word in arguments}
-    if ckpt_path is not None and "--config" not in flags:
+    stored = ckpt_path is not None and "--config" not in flags
+    if ckpt_path is not None and stored:
         arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, read_card(ckpt_path))]
     elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
         f.endswith(".help") for f in flags
@@ -64,7 +69,7 @@ def _configured(arguments: list[str]) -> list[str]:
             value = _value(arguments, option)
             if value is not None and tested not in flags:
                 arguments.append(f"{tested}={value}")
-    return arguments
+    return arguments, stored
 
 
 def _run(arguments: list[str], alone: bool = True) -> "Runs":
