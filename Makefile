@@ -7,7 +7,7 @@ STEPS ?= 1500
 EPISODES ?= 500
 PYTEST ?= -n 2
 
-.PHONY: quickstart test fast lint format install clean
+.PHONY: quickstart test fast fuzz lint format install clean
 
 # Starts afresh each time, in a folder that nothing else uses.
 RUN := runs/make-quickstart
@@ -25,6 +25,11 @@ test: install
 
 fast: install  ## without the tests that start processes or take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+# Broken and hostile files of each kind, other ones at each start, e.g. `make fuzz FUZZ=10000`.
+FUZZ ?= 2000
+fuzz: install
+	OMP_NUM_THREADS=1 FSSEG_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py -q
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,14 +5,15 @@ function of ``(seed, n)``, so that a sweep can be stopped, gone on with, and mad
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from fsseg.errors import FssegError
+from fsseg.safe import is_count, is_number, load_yaml
 
 Point = dict[str, Any]  # value by option
 
@@ -27,6 +28,8 @@ _DISTRIBUTIONS = {
     "normal": (),
 }
 _OPTIONAL = {"categorical": {"probabilities"}, "q_uniform": {"q"}, "normal": {"mu", "sigma"}}
+_MOST = 100_000  # points of a sweep
+_LARGEST, _SMALLEST = 1e15, 1e-12  # size of a number in it, of a step
 _DROPPED = ("${env}", "${interpreter}")  # of a command: what W&B starts processes with
 
 
@@ -70,8 +73,12 @@ class Sweep:
         count = self.cap if count is None else count
         if self.method == "grid":
             columns = [self._listed(name) for name in self.parameters]
+            if math.prod(map(len, columns)) > _MOST and (count is None or count > _MOST):
+                raise FssegError(f"the grid has more than {_MOST:,} points: take values out, or give --count N.")
             every = (dict(zip(self.parameters, values, strict=True)) for values in itertools.product(*columns))
             return list(itertools.islice(every, count))
+        if count is not None and count > _MOST:
+            raise FssegError(f"--count {count}: {_MOST:,} points are the most.")
         if count is None:
             raise FssegError("a random sweep has no end: give --count N, or `run_cap: N` in the file.")
         return [self._drawn(np.random.default_rng([seed, number])) for number in range(count)]
@@ -79,6 +86,8 @@ class Sweep:
     def _listed(self, name: str) -> list[Any]:
         given = self.parameters[name]
         if given["distribution"] == "int_uniform":
+            if given["max"] - given["min"] >= _MOST:
+                raise FssegError(f"{name}: a grid over more than {_MOST:,} numbers: give `values`.")
             return list(range(given["min"], given["max"] + 1))
         if not {"value", "values"} & given.keys():
             raise FssegError(f"{name}: a grid needs `values`, or whole numbers from `min` to `max`.")
@@ -116,22 +125,22 @@ def read_sweep(path: Path) -> Sweep:
         FssegError: it isn't one, or it needs W&B's server.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        content = load_yaml(path.read_text())
+    except (ValueError, OSError) as error:
         raise FssegError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise FssegError(f"{path} is no sweep: `method` and `parameters` are needed; see experiments/sweeps/.")
     method, metric = content.get("method"), content.get("metric") or {}
     if method not in ("grid", "random"):
         raise FssegError(f"method {method} needs W&B's server: wandb sweep {path}; grid and random run here.")
-    if not isinstance(metric, dict) or "name" not in metric:
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
         raise FssegError(f"{path}: `metric: {{name: val/mean_iou, goal: maximize}}` is needed to compare points.")
     goal = metric.get("goal", "minimize")  # W&B's default
     if goal not in ("maximize", "minimize"):
         raise FssegError(f"{path}: goal {goal}: maximize or minimize is needed.")
     cap = content.get("run_cap")
-    if cap is not None and not (isinstance(cap, int) and cap > 0):
-        raise FssegError(f"{path}: run_cap {cap}: a number from 1 on is needed.")
+    if cap is not None and not (is_count(cap, 1) and cap <= _MOST):
+        raise FssegError(f"{path}: run_cap {cap}: a number from 1 to {_MOST:,} is needed.")
     return Sweep(
         method,
         str(metric["name"]),
@@ -146,7 +155,9 @@ def read_sweep(path: Path) -> Sweep:
 def _command(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
     """The command's words after ``fsseg``."""
     default = ["${env}", "${interpreter}", "${program}", "${args}"]
-    given = [content.get("program", "") if w == "${program}" else w for w in content.get("command", default)]
+    listed = content.get("command", default)
+    listed = listed if isinstance(listed, list) and all(isinstance(word, str) for word in listed) else []
+    given = [content.get("program", "") if w == "${program}" else w for w in listed]
     words = [str(word) for word in given if word not in _DROPPED]
     if words[:2] != ["fsseg", "fit"] or words.count("${args}") != 1:
         raise FssegError(
@@ -164,7 +175,7 @@ def _checked(name: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict) or "parameters" in given:
         raise FssegError(f"{name}: `values: [...]`, `value: ...`, or `min` and `max` are needed.")
     kind = given.get("distribution") or _inferred(given)
-    if kind not in _DISTRIBUTIONS:
+    if not isinstance(kind, str) or kind not in _DISTRIBUTIONS:
         raise FssegError(
             f"{name}: distribution {kind} needs W&B's server; here: {', '.join(_DISTRIBUTIONS)}."
             if kind
@@ -190,7 +201,7 @@ def _inferred(given: dict[str, Any]) -> str | None:
 
 def _check_numbers(name: str, kind: str, given: dict[str, Any]) -> None:
     for key in [key for key in ("min", "max", "q", "mu", "sigma") if key in given]:
-        if not isinstance(given[key], int | float) or isinstance(given[key], bool):
+        if not is_number(given[key]) or abs(given[key]) > _LARGEST:
             raise FssegError(f"{name}: {key} {given[key]!r} is no number to YAML; write 0.001 or 1.0e-3.")
     if "min" in given and given["min"] >= given["max"]:
         raise FssegError(f"{name}: min {given['min']} must be below max {given['max']}.")
@@ -198,10 +209,11 @@ def _check_numbers(name: str, kind: str, given: dict[str, Any]) -> None:
         raise FssegError(f"{name}: int_uniform needs whole numbers as min and max.")
     if kind == "log_uniform_values" and given["min"] <= 0:
         raise FssegError(f"{name}: log_uniform_values needs a min above 0.")
-    if given.get("q", 1) <= 0 or given.get("sigma", 1) < 0:
+    if given.get("q", 1) < _SMALLEST or given.get("sigma", 1) < 0:
         raise FssegError(f"{name}: q above 0 and sigma from 0 on are needed.")
     if "values" in given and not (isinstance(given["values"], list) and given["values"]):
         raise FssegError(f"{name}: values: a list of one or more is needed.")
     shares = given.get("probabilities")
-    if shares is not None and (len(shares) != len(given["values"]) or abs(sum(shares) - 1) > 1e-6):
+    whole = isinstance(shares, list) and all(is_number(share) and share >= 0 for share in shares)
+    if shares is not None and not (whole and len(shares) == len(given["values"]) and abs(sum(shares) - 1) <= 1e-6):
         raise FssegError(f"{name}: probabilities: one per value, of sum 1, are needed.")

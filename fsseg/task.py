@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
+from fsseg.card import checked, refuse_bomb
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
 from fsseg.methods.base import Method
@@ -227,6 +228,7 @@ def read_card(path: str) -> dict[str, Any]:
     Raises:
         FssegError: no file, a truncated one, or one that fsseg did not write.
     """
+    refuse_bomb(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:
@@ -235,8 +237,4 @@ def read_card(path: str) -> dict[str, Any]:
         raise FssegError(
             f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
         ) from error
-    card = checkpoint.get("fsseg") if isinstance(checkpoint, dict) else None
-    if not isinstance(card, dict) or not {"config", "dataset", "fold", "trained_on"} <= card.keys():
-        raise FssegError(f"--ckpt_path {path} is no checkpoint of `fsseg fit`.")
-    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
-    return {**card, "step": checkpoint["global_step"], "shapes": shapes}
+    return checked(path, checkpoint)

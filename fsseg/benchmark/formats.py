@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment
+from markupsafe import Markup
 
 from fsseg.benchmark.grids import Cell, Grid, GridLine
 from fsseg.benchmark.papers import Column
@@ -167,7 +168,8 @@ def as_html_part(grid: Grid, intervals: bool = False) -> str:
 
 def as_html(grid: Grid, intervals: bool = False) -> str:
     """A page of its own, which needs no network."""
-    return Environment().from_string(_PAGE).render(title=title(grid), table=as_html_part(grid, intervals)) + "\n"
+    page = Environment(autoescape=True).from_string(_PAGE)
+    return page.render(title=title(grid), table=Markup(as_html_part(grid, intervals))) + "\n"  # escaped already
 
 
 def _records(grid: Grid) -> list[dict[str, Any]]:

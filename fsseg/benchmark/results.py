@@ -1,11 +1,10 @@
 """Results of tests, read back from their folders: rows, and what they are of."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,10 @@ from fsseg.benchmark.tables import Table, Tested, make_table
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
 from fsseg.protocol import Protocol
+from fsseg.safe import is_count, is_line, is_number, is_text, load_json
 
 Array = npt.NDArray[np.float64]
+_MOST = 10_000  # folds, or class ids
 _PROTOCOL = {field.name for field in fields(Protocol)}
 
 
@@ -60,6 +61,9 @@ class Result:
                 f"{self.folder / 'rows.csv'} has {len(rows):,} rows, not the {self.count:,} that were written: delete "
                 f"{self.folder} and test again."
             )
+        alien = {row.class_id for row in rows} - {BACKGROUND, *self.tested.classes}
+        if alien or not all(is_line(row.query) for row in rows):
+            raise FssegError(f"{self.folder / 'rows.csv'} is not of the test of its table.json: test again.")
         return rows
 
     @cached_property
@@ -128,7 +132,8 @@ def read_result(folder: Path) -> Result:
         FssegError: it cannot be read.
     """
     try:
-        content = json.loads((folder / "table.json").read_text())
+        content = load_json((folder / "table.json").read_text())
+        _check(content)
         setting = Setting(*(content[name] for name in Setting._fields))
         protocol = Protocol(**{name: value for name, value in content["protocol"].items() if name in _PROTOCOL})
         tested = Tested(
@@ -146,11 +151,40 @@ def read_result(folder: Path) -> Result:
             content["training"],
             content["folds"],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, FssegError) as error:
         raise FssegError(
             f"{folder / 'table.json'} is not of this version of fsseg, or broken: delete {folder} and test again."
         ) from error
     return Result(folder, tested, content.get("rows"))
+
+
+_LINES = ("method", "encoder", "dataset", "annotation", "checkpoint", "training")
+_COUNTS = {"way": 1, "shot": 1, "fold": 0, "pairs": 0, "seed": 0, "folds": 1}
+
+
+def _check(content: Mapping[str, Any]) -> None:
+    """Refuse what `fsseg test` does not write: tables and pages are made of it.
+
+    Raises:
+        ValueError: there is something.
+        KeyError: something is missing.
+    """
+    classes = content["classes"]
+    whole = (
+        all(is_line(content[name]) for name in _LINES)
+        and all(is_count(content[name], least) for name, least in _COUNTS.items())
+        and content["fold"] < content["folds"] <= _MOST
+        and (content["trained_shot"] is None or is_count(content["trained_shot"], 1))
+        and content["selection"] in (None, "last", "base_val", "novel_val", "by hand")
+        and (content.get("rows") is None or is_count(content["rows"]))
+        and all(isinstance(content[name], list) and all(map(is_text, content[name])) for name in ("details", "notes"))
+        and all(is_count(c["class_id"], 1) and c["class_id"] <= _MOST and is_line(c["name"]) for c in classes)
+    )
+    if not whole or not classes or len({c["class_id"] for c in classes}) < len(classes):
+        raise ValueError("no table of a test")
+    for name, value in content["protocol"].items():
+        if type(value) not in (str, int, float, bool) or not (is_line(value) or is_number(value) or value in (0, 1)):
+            raise ValueError(f"no value of a protocol: {name}")
 
 
 class Series(NamedTuple):

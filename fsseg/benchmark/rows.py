@@ -40,6 +40,7 @@ class Row(NamedTuple):
     protocol: str = ""
 
 
+_MOST = 1 << 40  # of a number in a row
 _FIELDS = list(Row._fields)
 
 
@@ -90,8 +91,12 @@ def read_rows(path: Path) -> list[Row]:
         header, *lines = csv.reader(text.splitlines())
         if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
             raise ValueError
-        return [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
-    except (OSError, ValueError, TypeError) as error:
+        rows = [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
+        # Each run has rows, so that its number is below theirs; what is counted is added up in 64 bits.
+        if any(not 0 <= row.run < len(rows) or not all(0 <= n < _MOST for n in row[1:8]) for row in rows):
+            raise ValueError
+        return rows
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise FssegError(
             f"{path} holds no rows of `fsseg test`, or not all of them: delete its folder and test again."
         ) from error

@@ -96,9 +96,11 @@ def arrange(arguments: list[str]) -> list[str]:
 
 
 def _refuse(error: FssegError) -> int:
+    from fsseg.safe import shown
+
     message = str(error)
     # An error in a data loader's worker arrives inside the text of its traceback.
     if "Original Traceback" in message:
         message = re.split(r"fsseg\.errors\.\w+: ", message.rstrip())[-1]
-    print(f"fsseg: {message}", file=sys.stderr)
+    print(f"fsseg: {shown(message)}", file=sys.stderr)  # on one line, whatever a file had in it
     return error.code

@@ -24,6 +24,7 @@ from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
+from fsseg.safe import is_count, load_yaml
 
 _SETTINGS = "benchmark.yaml"  # of the folder: the experiment that it is of
 
@@ -45,6 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     if given.dry_run:
         return 0
     folders.make(plan.out)
+    folders.refuse_links(plan.out)
     _take_back(plan)
     folders.write_whole(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     if given.engine == "slurm":
@@ -108,6 +110,8 @@ def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
             raise FssegError(f"benchmark: --{name}: whole numbers from {least} on, each once, are needed.")
     shots = given.shots or [data["test_shot"] or data["shot"]]
     arguments = [word for path in given.config for word in ("--config", str(Path(path).resolve()))]
+    if (tested := data["test_support_annotation"]) is not None:  # of the file: a flag for trainings is none for tests
+        arguments.append(f"--data.test_support_annotation={tested}")
     return Plan(
         arguments=(*arguments, *rest),
         out=given.out or Path("runs") / experiment.experiment,
@@ -171,10 +175,14 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
 
 def _noted(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+        content = load_yaml(path.read_text())
+    except ValueError:
         content = None
-    if not isinstance(content, dict) or not {"threads", "train_shot", "untrained", "experiment"} <= content.keys():
+    if (
+        not isinstance(content, dict)
+        or not {"threads", "train_shot", "untrained", "experiment"} <= content.keys()
+        or not is_count(content["threads"], 1)
+    ):
         raise FssegError(f"{path} is broken: delete it, and the same command notes anew what the folder is of.")
     return content
 

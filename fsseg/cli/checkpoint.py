@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from fsseg.cli import trust
 from fsseg.data import EpisodeData
 from fsseg.errors import FssegError
 
@@ -29,11 +30,15 @@ _SAME = {
 
 
 def stored_config(ckpt_path: str, card: Config) -> str:
-    """The configuration of a checkpoint: the file beside it, or the copy inside it."""
-    beside = Path(ckpt_path).parent / "config.yaml"
-    if beside.is_file():
-        return str(beside)
-    return str(card["config"])  # the parser takes YAML text as well as a path
+    """The configuration of a checkpoint, as text: of the file beside it, or of the copy inside it.
+
+    Raises:
+        FssegError: it is broken, or names what a stranger's may not.
+    """
+    folder = Path(ckpt_path).parent
+    if (folder / "config.yaml").is_file():
+        return trust.stored_file(folder / "config.yaml", folder)
+    return trust.stored(str(card["config"]), f"the configuration in {ckpt_path}", folder)
 
 
 def refuse_other_method(ckpt_path: str, card: Config, asked: Config) -> None:

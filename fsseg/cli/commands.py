@@ -23,6 +23,7 @@ from fsseg.cli.resume import finishing, left_to_do
 from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import card_of
 from fsseg.cli.tested import Report, describe
+from fsseg.cli.trust import known_classes_only
 from fsseg.errors import INTERRUPTED, DivergedError, FssegError
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
@@ -43,19 +44,23 @@ def run(arguments: list[str]) -> int:
         if more is None:
             return 0
         arguments += more
-    arguments = _configured(arguments)
+    arguments, stored = _configured(arguments)
     for path in [word for before, word in pairwise(arguments) if before == "--config"]:
         check_yaml(path)
-    if protocols is not None:
-        return _under_each(arguments, chosen(protocols))
-    return _run(arguments).code
+    with known_classes_only() if stored else nullcontext():
+        return _under_each(arguments, chosen(protocols)) if protocols is not None else _run(arguments).code
 
 
-def _configured(arguments: list[str]) -> list[str]:
-    """Arguments with the configuration of the checkpoint where there is no other, and a test's options as a test's."""
+def _configured(arguments: list[str]) -> tuple[list[str], bool]:
+    """Arguments with the configuration of the checkpoint where there is no other, and a test's options as a test's.
+
+    Returns:
+        the arguments, and whether they have the checkpoint's configuration.
+    """
     ckpt_path = _value(arguments, "--ckpt_path")
     flags = {word.partition("=")[0] for word in arguments}
-    if ckpt_path is not None and "--config" not in flags:
+    stored = ckpt_path is not None and "--config" not in flags
+    if ckpt_path is not None and stored:
         arguments[1:1] = ["--config", checkpoint.stored_config(ckpt_path, card_of(ckpt_path))]
     elif not {"--config", "--model", "--model.method", "--help"} & flags and not any(
         f.endswith(".help") for f in flags
@@ -66,7 +71,7 @@ def _configured(arguments: list[str]) -> list[str]:
             value = _value(arguments, option)
             if value is not None and tested not in flags:
                 arguments.append(f"{tested}={value}")
-    return arguments
+    return arguments, stored
 
 
 def _run(arguments: list[str], alone: bool = True) -> "Runs":

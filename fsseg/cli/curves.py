@@ -8,10 +8,12 @@ from fsseg.charts import Curve, draw_curves
 from fsseg.cli.help import did_you_mean
 from fsseg.cli.parser import Parser
 from fsseg.errors import FssegError
+from fsseg.safe import shown
 
 Logged = dict[str, dict[int, float]]  # by metric and step
 _PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"
 _OTHERS = ("epoch", "step")
+_SAID = 80  # letters of an error
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -59,21 +61,29 @@ def read_logs(folder: Path) -> Logged:
     Raises:
         FssegError: no logs.
     """
-    files = sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    found = [path for path in folder.glob("logs/version_*/metrics.csv") if path.parent.name[8:].isdecimal()]
+    files = sorted(found, key=lambda path: int(path.parent.name[8:]))
     if not files:
         raise FssegError(
             f"{folder} has no logs/version_0/metrics.csv: the folder of a `fsseg fit` with the CSVLogger is needed."
         )
     logged: Logged = {}
     for file in files:
-        rows = _rows(file)
+        try:
+            rows = _rows(file)
+            values = [
+                (int(row["step"]), name, float(value))
+                for row in rows
+                for name, value in row.items()
+                if value and name not in _OTHERS
+            ]
+        except (OSError, ValueError, csv.Error) as error:
+            raise FssegError(f"{file} is broken ({shown(str(error))[:_SAID]}). Take it away.") from error
         first = min((int(row["step"]) for row in rows), default=None)
         if first is not None:
-            logged = {name: {s: v for s, v in values.items() if s < first} for name, values in logged.items()}
-        for row in rows:
-            for name, value in row.items():
-                if value and name not in _OTHERS:
-                    logged.setdefault(name, {})[int(row["step"])] = float(value)
+            logged = {name: {s: v for s, v in before.items() if s < first} for name, before in logged.items()}
+        for step, name, value in values:
+            logged.setdefault(name, {})[step] = value
     return logged
 
 

@@ -65,10 +65,22 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None, which
             raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
     elif beside and (beside / "config.yaml").is_file():
         folder = beside
+        refuse_links(folder)
     else:  # also for a checkpoint that is not a run's last: going on from it must not overwrite what came later
         folder = fresh(Path("runs") / name / f"fold{fold}")
     os.environ[_CHOSEN] = str(folder.resolve())
     return folder
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse to write into a folder that has links to other ones, which a stranger may have made.
+
+    Raises:
+        FssegError: there is one.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise FssegError(f"{path} is a link out of its folder, through which nothing is written. Take it away.")
 
 
 def forget() -> None:
@@ -170,6 +182,7 @@ def whole(path: Path, mend: str = "") -> Iterator[Path]:
         FssegError: it cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)  # it may be a stranger's link to another file
     try:
         yield part
         with part.open("rb+") as file:

@@ -22,12 +22,12 @@ from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
 from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import WholeCheckpoints, card_of
+from fsseg.cli.trust import OWN
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
 from fsseg.task import Task
 
-_OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
 _LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
 _SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
@@ -100,7 +100,7 @@ class Commands(LightningCLI):
         settled = settle_for(kind.family, config.data, vars(config.protocol), self.flags, test=command == "test")
         self.protocol = settled.protocol
         self._dump_config()
-        self.own = {key: self.config_dump[key] for key in _OWN} | {"protocol": settled.asked}
+        self.own = {key: self.config_dump[key] for key in OWN} | {"protocol": settled.asked}
         folders.check_root(config.data.root, kind)
         if config.data.root is not None:
             self.own["data"]["root"] = str(Path(config.data.root).resolve())  # tests may start in another folder
@@ -113,6 +113,7 @@ class Commands(LightningCLI):
         if config.ckpt_path is None and command != "fit" and not config.untrained:
             raise FssegError(f"{command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
         if config.ckpt_path is not None:  # given as a flag or in a file
+            config.weights_only = True  # whatever was asked for: a checkpoint is data
             self.card = card_of(config.ckpt_path)
             checkpoint.refuse_other_method(config.ckpt_path, self.card, self.own)
         self.experiment = _experiment(config)

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from fsseg.cli import folders
 from fsseg.errors import FssegError
+from fsseg.safe import is_line, load_json
 
 _RUN = "wandb.json"  # in a run's folder: which W&B run it is
 _HERE = (None, ".")  # Lightning's default for where to write
@@ -152,7 +153,9 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
 def _known_run(folder: Path) -> dict[str, Any]:
     """The W&B run of a run's folder; empty where there is none."""
     try:
-        known = json.loads((folder / _RUN).read_text())
+        known = load_json((folder / _RUN).read_text())
     except (OSError, ValueError):  # an unreadable one is worth no training: it gets a new run
         return {}
-    return known if isinstance(known, dict) and {"id", "project", "entity"} <= known.keys() else {}
+    names = ("id", "project", "entity")
+    is_run = isinstance(known, dict) and all(known.get(n) is None or is_line(known[n]) for n in names)
+    return known if is_run and set(names) <= known.keys() and known["id"] else {}

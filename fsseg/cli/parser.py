@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -14,7 +13,9 @@ import fsseg.data
 import fsseg.encoders
 import fsseg.methods
 from fsseg.cli.help import did_you_mean
+from fsseg.cli.trust import mend
 from fsseg.errors import FssegError
+from fsseg.safe import BrokenTextError, load_yaml
 
 _CLASSES = {
     name: getattr(module, name)
@@ -49,6 +50,10 @@ def explain(message: str, options: Iterable[str]) -> str:
         return f"{found[1]} {found[3] or repr('')}: {_kinds(found[2])} is needed."
     if found := re.search(r"^(--\S+): Expected a (\S*Literal\[.*?\])\. Got value: (.*)$", text):
         return f"{found[1]} {found[3]}: {_kinds(found[2])} is needed."
+    if found := re.search(r"Importing '([\w.]+)' is not allowed", text):
+        return (
+            f"the stored configuration names {found[1]}, which is no class of fsseg's or Lightning's. {mend(found[1])}."
+        )
     if found := re.search(r"unrecognized arguments: (\S+)", text):
         flag = found[1].partition("=")[0]
         return f"no option {flag}.{did_you_mean(flag, options)}"
@@ -80,15 +85,13 @@ def check_yaml(path: str) -> None:
         FssegError: it isn't, or holds no options.
     """
     if "\n" in path:
-        return  # the configuration inside a checkpoint
+        return  # the configuration of a checkpoint
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise FssegError(
-            f"--config {path}{where}: {getattr(error, 'problem', None) or 'no text'} (no YAML)."
-        ) from error
+        content = load_yaml(Path(path).read_text(encoding="utf-8"))
+    except BrokenTextError as error:
+        raise FssegError(f"--config {path}: {error} (no YAML).") from error
+    except UnicodeDecodeError as error:
+        raise FssegError(f"--config {path}: no text (no YAML).") from error
     if not isinstance(content, dict):
         raise FssegError(f"--config {path} holds no options; see experiments/quickstart.yaml for the form.")
 

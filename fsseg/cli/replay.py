@@ -1,6 +1,5 @@
 """A finished test, looked at again: its episodes as tensors, their predictions, their pictures."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 
 from fsseg.benchmark.rows import Row, read_rows
 from fsseg.cli import folders
 from fsseg.cli.libraries import plain_errors, quieten
 from fsseg.cli.lightning import Commands
+from fsseg.cli.trust import known_classes_only, stored_file
 from fsseg.data import EpisodeData
 from fsseg.data.episodes import Episodes, collate
 from fsseg.data.sampler import Key
@@ -22,6 +21,7 @@ from fsseg.errors import FssegError
 from fsseg.methods import Method
 from fsseg.metrics import count
 from fsseg.pictures import Panel, panel_of, percent
+from fsseg.safe import is_line, load_json, load_yaml
 
 _FILES = ("config.yaml", "episodes.json", "rows.csv", "table.json")
 # One process, and nothing written; what decides the numbers, such as the precision, stays as it was.
@@ -75,15 +75,18 @@ class Replay:
         self.folder = folder
         self.table = read_table(folder)
         self.rows = read_rows(folder / "rows.csv")
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        built = _build(_arguments(folder, self.table, config, root))
+        text = stored_file(folder / "config.yaml", folder.resolve().parent)
+        config = load_yaml(text)
+        built = _build(_arguments(folder, self.table, text, root))
         _refuse_other_step(self.table, built)
         self.data: EpisodeData = built.datamodule
         self.method: Method = built.model.method
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
         loader = self.data.test_dataloader()
         self._source: Episodes = loader.dataset  # type: ignore[assignment]
-        if config["data"].get("episode_list") is None:  # a list would forget the seed, which weak annotations hang on
+        if (config.get("data") or {}).get(
+            "episode_list"
+        ) is None:  # a list would forget the seed, which weak annotations hang on
             self._source.seed = built.protocol.seed
         self._loader = loader
 
@@ -151,20 +154,32 @@ def read_table(folder: Path) -> dict[str, Any]:
         mend = f"Did you mean {inside}?" if inside.is_dir() else "Give the folder that `fsseg test` wrote."
         raise FssegError(f"{folder} is no test: {missing[0]} is missing. {mend}")
     try:
-        return dict(json.loads((folder / "table.json").read_text()))
-    except ValueError as error:
+        table = load_json((folder / "table.json").read_text())
+    except (OSError, ValueError) as error:
         raise FssegError(f"{folder / 'table.json'} is no whole JSON file: {error}. Test again.") from error
+    known = isinstance(table, dict) and all(is_line(table.get(n)) for n in ("method", "encoder", "checkpoint"))
+    if not known or not (table.get("ckpt_path") is None or is_line(table["ckpt_path"])):
+        raise FssegError(f"{folder / 'table.json'} is no table of a test. Test again.")
+    return dict(table)
 
 
 def queries_of(rows: list[Row]) -> list[Query]:
-    """Rows of a test, query by query."""
+    """Rows of a test, query by query.
+
+    Raises:
+        FssegError: they do not follow each other as a test writes them.
+    """
     episodes: dict[tuple[int, int], list[list[Row]]] = {}
     for row in rows:  # a query's rows stand together, background first
         queries = episodes.setdefault((row.run, row.episode), [])
         if row.class_id == BACKGROUND:
             queries.append([])
-        else:
+        elif queries:
             queries[-1].append(row)
+    if not all(ways for queries in episodes.values() for ways in queries):
+        raise FssegError(
+            "rows.csv has queries without a class, or in another order than `fsseg test` writes: test again."
+        )
     return [_query(q, ways) for queries in episodes.values() for q, ways in enumerate(queries)]
 
 
@@ -195,19 +210,19 @@ class _Built(Commands):
 def _build(arguments: list[str]) -> _Built:
     quieten()
     try:
-        with plain_errors():
+        with known_classes_only(), plain_errors():
             return _Built(arguments)
     finally:
         folders.forget()
 
 
-def _arguments(folder: Path, table: Mapping[str, Any], config: Mapping[str, Any], root: str | None) -> list[str]:
+def _arguments(folder: Path, table: Mapping[str, Any], config: str, root: str | None) -> list[str]:
     """The test's command line."""
     path = _checkpoint(folder, table)
-    accelerator = "cpu" if config["trainer"].get("accelerator") == "cpu" else "auto"
+    accelerator = "cpu" if (load_yaml(config).get("trainer") or {}).get("accelerator") == "cpu" else "auto"
     return [
         "test",
-        f"--config={folder / 'config.yaml'}",
+        f"--config={config}",
         f"--data.episode_list={folder / 'episodes.json'}",
         f"--trainer.accelerator={accelerator}",
         *_QUIET,

@@ -17,6 +17,7 @@ import torch
 from fsseg.cli import folders
 from fsseg.cli.stored import LAST, newest
 from fsseg.errors import FssegError
+from fsseg.safe import load_json
 
 FINISHED = "run.json"  # of a training that reached its end
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
@@ -62,7 +63,7 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
 def finished(folder: Path) -> dict[str, Any] | None:
     """What a training wrote when it reached its end; None where it has not, or where that file is broken."""
     try:
-        content = json.loads((folder / FINISHED).read_text())
+        content = load_json((folder / FINISHED).read_text())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

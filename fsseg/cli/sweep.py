@@ -22,6 +22,7 @@ from fsseg.cli.resume import FINISHED
 from fsseg.errors import FAILED, FssegError
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
+from fsseg.safe import load_yaml
 from fsseg.sweep import Point, Sweep, read_sweep
 
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
@@ -76,6 +77,7 @@ def run(arguments: Sequence[str]) -> int:
             print(f"  {job.name:>3}  {'done' if job.is_done() else 'left'}  {_words(point)}")
         return 0
     folders.make(out)
+    folders.refuse_links(out)
     folders.write_whole(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     devices = deal(torch.cuda.device_count(), given.workers)
     outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), tell, devices)
@@ -142,7 +144,12 @@ def _settings(out: Path, sweep: Sweep, seed: int, rest: Sequence[str]) -> dict[s
         **({"seed": seed} if sweep.method == "random" else {}),
     }
     path = out / _SETTINGS
-    before = yaml.safe_load(path.read_text()) if path.is_file() else now
+    try:
+        before = load_yaml(path.read_text()) if path.is_file() else now
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        raise FssegError(f"{path} is broken: delete it, and the same command notes anew what the folder is of.")
     if differing := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
         raise FssegError(f"--out {out} holds another sweep: its {differing[0]} differs. Choose another --out.")
     return now

@@ -1,6 +1,5 @@
 """COCO's annotation files: reading and checking them, and the region that an annotation marks."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,11 +13,13 @@ from fsseg.data.files import status
 from fsseg.data.own import check_names
 from fsseg.data.regions import Code, read_runs
 from fsseg.errors import FssegError
+from fsseg.safe import leads_out, load_json
 
 Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a run-length encoding
 Points = npt.NDArray[np.float64]  # x y x y ...
 
-_LARGEST = 2**15  # pixels of a side; pycocotools counts an image's pixels in 32 bits
+_LARGEST = 2**15  # pixels of a side
+_PIXELS = 178_956_970  # of an image; PIL decodes no larger ones, and pycocotools counts them in 32 bits
 _MUCH = 2**24  # bytes; reading fewer takes less than a second, and is not announced
 _LONGEST = 255  # letters of a file's name, about
 _FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
@@ -94,12 +95,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         long = path.stat().st_size > _MUCH
         with path.open(encoding="utf-8-sig") as file, status(f"reading {path.name}") if long else nullcontext():
-            content = json.load(file)
+            content = load_json(file.read())
     except OSError as error:
         raise FssegError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise FssegError(f"{path} is no text: unpack it, if it is compressed, or download it again.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FssegError(f"{path} is no whole JSON file ({error}). Download or unpack it again.") from error
     needed = ("images", "annotations", "categories")
     lacking = [key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)]
@@ -141,7 +142,12 @@ def _images(path: Path, listed: list[Any]) -> dict[int, AnnotatedImage]:
             raise FssegError(f"{path} has an image without id, file name or size: {str(item)!a:.80}.") from error
         if not image.name.isprintable() or len(image.name) > _LONGEST:
             raise FssegError(f"{path}: {image.name!a:.60} is no name of a file. Mend it.")
-        if not 1 <= min(image.height, image.width) <= max(image.height, image.width) <= _LARGEST:
+        if leads_out(image.name):
+            raise FssegError(f"{path} names the image {image.name}, which leads out of its folder. Replace the file.")
+        if (
+            not 1 <= min(image.height, image.width) <= max(image.height, image.width) <= _LARGEST
+            or image.height * image.width > _PIXELS
+        ):
             raise FssegError(f"{path}: image {image.name} is {image.width}x{image.height} pixels. Replace the file.")
         if number in images or image.name in names:
             raise FssegError(f"{path} lists image {number} ({image.name}) twice; each image once.")

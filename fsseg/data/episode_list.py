@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fsseg.data.base import Dataset
 from fsseg.episode import NO_WAY, Episode
 from fsseg.errors import FssegError
+from fsseg.safe import load_json
 
 FORMAT = "fsseg episodes 1"
 
@@ -116,12 +117,12 @@ def load(path: Path, dataset: Dataset, classes: Sequence[int], sizes: tuple[int,
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FssegError(f"--data.episode_list {path}: no such file.") from error
     except OSError as error:
         raise FssegError(f"--data.episode_list {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FssegError(f"--data.episode_list {path} is no whole JSON file: {error}.") from error
     runs = content.get("runs") if isinstance(content, dict) else None
     listed = isinstance(runs, list) and runs and all(isinstance(run, list) and run for run in runs)

@@ -3,11 +3,11 @@
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import PIL.ImageOps
 
 from fsseg.data.base import Image, Mask
 from fsseg.errors import FssegError, UnreadableError
+from fsseg.safe import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,19 +33,31 @@ class Cached(NamedTuple):
 
 
 _ORIENTATION, _LYING = 0x0112, 5  # EXIF tag, and the first of its values that swap height and width
+_PICTURES = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+_SAID = 200  # letters of a library's error
 _MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """What pictures are; PIL knows more by their content, whatever a file's name, and starts Ghostscript for EPS."""
+    PIL.Image.init()
+    return tuple(name for name in _PICTURES if name in PIL.Image.OPEN)
 
 
 @contextmanager
 def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
     """A picture, decoded when it is asked for; whatever is wrong with the file, the error names it."""
     try:
-        with PIL.Image.open(path) as picture:
+        with PIL.Image.open(path, formats=_formats()) as picture:
             yield picture
+    except FssegError:
+        raise
     except FileNotFoundError as error:
         raise UnreadableError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise UnreadableError(f"{what} {path} cannot be decoded ({error}). Replace the file.") from error
+    except Exception as error:  # PIL raises nearly anything on a broken file
+        said = shown(str(error))[:_SAID] or type(error).__name__
+        raise UnreadableError(f"{what} {path} cannot be decoded ({said}). Replace the file.") from error
 
 
 def read_image(path: Path, upright: bool = False) -> Image:
@@ -107,7 +120,11 @@ def image_size(path: Path, upright: bool = False) -> tuple[int, int]:
 
 
 def cached(
-    kind: str, files: Sequence[Path], scan: Callable[[], dict[str, npt.NDArray[Any]]], *options: object
+    kind: str,
+    files: Sequence[Path],
+    scan: Callable[[], dict[str, npt.NDArray[Any]]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *options: object,
 ) -> Cached:
     """What a scan of files gives, read from the cache where no file changed since.
 
@@ -115,20 +132,23 @@ def cached(
         kind: begins the cache file's name.
         files: that the scan reads.
         scan: reads them.
+        shapes: of the arrays, all of 32-bit integers; what a cache holds otherwise is not taken.
         options: what else decides the result.
 
     Returns:
         The arrays. A cache folder that cannot be written costs a new scan at each start, nothing else.
     """
-    cache = cache_folder() / f"{kind}-{fingerprint(files, *options)}.npz"
+    place = cache_folder() / f"{kind}-{fingerprint(files, *options)}.npz"
     try:
         # Opened here, since numpy leaves a file open that it fails to read.
-        with cache.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Cached(dict(stored), cache, fresh=False)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        pass  # no cache yet, or one that was cut off: scan again
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        if {n: (*a.shape, a.dtype) for n, a in arrays.items()} == {n: (*s, np.int32) for n, s in shapes.items()}:
+            return Cached(arrays, place, fresh=False)
+    except Exception:  # numpy raises nearly anything on a broken file; there may be none yet
+        pass
     arrays = scan()
-    return Cached(arrays, cache if _store(cache, arrays) else None, fresh=True)
+    return Cached(arrays, place if _store(place, arrays) else None, fresh=True)
 
 
 def tracked(items: Sequence[T], what: str) -> Iterable[T]:
@@ -178,7 +198,7 @@ def fingerprint(files: Sequence[Path], *options: object) -> str:
     for path in files:
         try:
             state = path.stat()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:  # ValueError: of a name that no file can have
             raise FssegError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
         digest.update(f"{os.path.abspath(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

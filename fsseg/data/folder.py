@@ -58,7 +58,8 @@ class Folder(OwnDataset):
         """
         self.locate(root)
         masks = [path for name in self._names for path in self._files.masks[name]]
-        found = cached("folder", masks, self._scan, self.class_names, self._names)
+        shapes = {"pixels": (len(self._names), len(self.class_names) + 1), "weak": (len(self._names),)}
+        found = cached("folder", masks, self._scan, shapes, self.class_names, self._names)
         self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
         self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
         self._note_shown()

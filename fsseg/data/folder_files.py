@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from fsseg.data.own import Folds, check_names
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
+from fsseg.safe import BrokenTextError, load_yaml
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _MASKS = {".png", ".json"}
@@ -168,11 +168,11 @@ def _are_folds(folds: Any) -> bool:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise FssegError(f"{path}{where} is no YAML: {getattr(error, 'problem', None) or 'no text'}.") from error
+        content = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FssegError(f"{path} is no YAML: no text.") from error
+    except BrokenTextError as error:
+        raise FssegError(f"{path} is no YAML: {error}.") from error
     if not isinstance(content, dict) or not content.keys() <= {"classes", "folds"}:
         raise FssegError(f"{path} holds `classes` and maybe `folds`, nothing else.")
     return content

@@ -14,7 +14,6 @@ exact; boxes, lines and points are weak. Where there is a polygon, a circle or a
 where there are lines and points only, all else is open (255).
 """
 
-import json
 from collections.abc import Mapping
 from math import hypot, isfinite
 from pathlib import Path
@@ -27,6 +26,7 @@ import PIL.ImageDraw
 from fsseg.data.base import Mask
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
+from fsseg.safe import load_json
 
 _KINDS = {
     "polygon": "polygon", "circle": "circle", "rectangle": "box", "line": "line", "linestrip": "line",
@@ -99,10 +99,10 @@ def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
             points.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FssegError(f"mask {path} is missing. Put it there, or take its image away.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise FssegError(f"mask {path} is no whole JSON file: {error}.") from error
     marks = [_mark(path, item, ids) for item in _items(path, content)]
     if not marks:

@@ -53,7 +53,8 @@ class Pascal(Dataset):
         """
         self.locate(root)
         masks = [self._mask_path(number) for number in range(len(self._names))]
-        found = cached("pascal", masks, self._scan_all)
+        shape = (len(self._names), len(self.class_names) + 1)
+        found = cached("pascal", masks, self._scan_all, {"pixels": shape, "grid": shape})
         self.index = Index(found.arrays["pixels"], found.arrays["grid"], found.cache, found.fresh)
 
     def locate(self, root: Path | None) -> None:

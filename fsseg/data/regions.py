@@ -119,6 +119,8 @@ def decode(code: Code) -> Region:
     pycocotools' own `decode` warns on numpy 2, and reads beyond the end of an encoding that is too short.
     """
     runs = read_runs(code["counts"])
+    if runs.min() < 0 or runs.max() > (1 << 32) or runs.sum() != code["size"][0] * code["size"][1]:
+        raise ValueError("a run-length encoding of another size")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(code["size"], order="F")
 
 
@@ -202,8 +204,10 @@ def load(folder: Path, fresh: bool = False) -> Regions:
     """
     try:
         arrays: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-    except EOFError as error:
-        raise ValueError(f"{folder} has an empty file") from error
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises nearly anything on a broken file
+        raise ValueError(f"{folder} has a broken file") from error
     images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
     wanted = {
         "sizes": images, "pixels": images, "first": images + 1, "offsets": regions + 1, "codes": arrays["offsets"][-1],

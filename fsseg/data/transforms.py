@@ -80,15 +80,14 @@ def _build(step: Mapping[str, Any] | str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         transform = getattr(importlib.import_module(module or "albumentations"), name)
+        if not (inspect.isclass(transform) and hasattr(transform, "available_keys")):
+            raise AttributeError(path)
         if "fill_mask" in inspect.signature(transform.__init__).parameters:
             arguments.setdefault("fill_mask", IGNORE)
         with warnings.catch_warnings():
             # albumentations only warns of an argument that it doesn't know, and goes on without it.
             warnings.filterwarnings("error", message=".*not valid for transform")
-            made = transform(**arguments)
-        if not hasattr(made, "available_keys"):
-            raise AttributeError(path)
-        return made
+            return transform(**arguments)
     except (ImportError, AttributeError) as error:
         raise FssegError(f"--data.augment {path!r}: albumentations has no such transform.") from error
     except (TypeError, ValueError, UserWarning) as error:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import get_model_weights
 
+from fsseg.card import refuse_bomb
 from fsseg.errors import FssegError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -173,12 +174,15 @@ def _download(architecture: str) -> Mapping[str, Tensor]:
 def _read(path: str, architecture: str) -> Mapping[str, Tensor]:
     if not Path(path).is_file():
         raise FssegError(f"weights {path}: no such file. Give imagenet, none, or a state dict of {architecture}.")
+    refuse_bomb(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly anything on a file that is no checkpoint
         raise FssegError(f"weights {path} cannot be read ({type(error).__name__}): it is no state dict.") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise FssegError(f"weights {path} hold {type(state).__name__}, not a state dict of {architecture}.")
     return state

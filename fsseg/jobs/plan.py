@@ -72,7 +72,8 @@ class Plan:
 
     def _test(self, name: str, folder: Path, common: Sequence[str], shot: int, annotation: str) -> Job:
         what = "-".join(["test", f"{shot}shot", *([annotation] if annotation else [])])
-        origin = (*common, "--untrained") if self.untrained else (f"--ckpt_path={folder / self.checkpoint}",)
+        # By the experiment's own files: what stands beside the checkpoint may name known classes only.
+        origin = (*common, "--untrained" if self.untrained else f"--ckpt_path={folder / self.checkpoint}")
         options = [f"--data.test_shot={shot}"]
         options += [f"--data.test_support_annotation={annotation}"] if annotation else []
         arguments = ("test", *origin, *options, f"--out={folder / what}", "--resume")

@@ -20,4 +20,5 @@ def cosine_similarity(
     """
     # The product is divided by the features' norms, since features of norm 1 would be a copy of them all.
     product = einsum("...chw,...lc->...lhw", feature, F.normalize(prototype, dim=-1, eps=eps))
-    return product / feature.norm(dim=-3, keepdim=True).clamp(min=eps)
+    similarity: Tensor = product / feature.norm(dim=-3, keepdim=True).clamp(min=eps)
+    return similarity

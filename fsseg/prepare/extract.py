@@ -11,6 +11,8 @@ from fsseg.errors import FssegError
 from fsseg.prepare.told import Told, disk
 
 _LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
+_ALL = 40 << 30  # bytes of all members; COCO's train images have 19 gigabytes
+_MANY = 1_000_000  # members; the same have 118,288
 
 
 def members(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
@@ -36,13 +38,14 @@ def members(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[t
 def _of_tar(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
     with path.open("rb") as raw, told.step(f"unpacking {path.name}", path.stat().st_size, "GB") as step, \
             tarfile.open(fileobj=raw, mode="r:*") as archive:  # fmt: skip
+        check = _Sizes(path)
         for member in archive:
             step.to(raw.tell())
             _check_path(path, member.name)
+            check(member.name, member.size)  # also of what is passed over, which is unpacked all the same
             if not member.isdir() and wanted(member.name):
                 if not member.isfile():
                     raise FssegError(f"{path}: {member.name} is a link or no file at all; refused.")
-                _check_size(path, member.name, member.size)
                 file = archive.extractfile(member)
                 yield member.name, file.read() if file else b""
 
@@ -51,14 +54,15 @@ def _of_zip(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[t
     with zipfile.ZipFile(path) as archive:
         listed = archive.infolist()
         with told.step(f"unpacking {path.name}", len(listed), "files") as step:
+            check = _Sizes(path)
             for member in listed:
                 step.add(1)
                 _check_path(path, member.filename)
+                check(member.filename, member.file_size)
                 if not member.is_dir() and wanted(member.filename):
                     mode = member.external_attr >> 16
                     if mode and not stat.S_ISREG(mode) and stat.S_IFMT(mode):
                         raise FssegError(f"{path}: {member.filename} is a link or no file at all; refused.")
-                    _check_size(path, member.filename, member.file_size)
                     yield member.filename, archive.read(member)
 
 
@@ -69,9 +73,22 @@ def _check_path(path: Path, name: str) -> None:
         raise FssegError(f"{path}: {name!r} leads out of the folder; refused. It is not the official archive.")
 
 
-def _check_size(path: Path, name: str, size: int) -> None:
-    if size > _LARGEST:
-        raise FssegError(f"{path}: {name} unpacks to {size / 1e9:.1f} GB; refused. It is not the official archive.")
+class _Sizes:
+    """Refuses an archive that unpacks to more than the official ones do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.all, self.members = path, 0, 0
+
+    def __call__(self, name: str, size: int) -> None:
+        """Count a member in."""
+        self.all, self.members = self.all + size, self.members + 1
+        for found, most, what in ((size, _LARGEST, name), (self.all, _ALL, "it")):
+            if found > most:
+                raise FssegError(
+                    f"{self.path}: {what} unpacks to {found / 1e9:.1f} GB; refused. It is not the official archive."
+                )
+        if self.members > _MANY:
+            raise FssegError(f"{self.path} has more than {_MANY:,} files; refused. It is not the official archive.")
 
 
 def write(path: Path, content: bytes, member: bool = True) -> None:

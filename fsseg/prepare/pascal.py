@@ -116,9 +116,9 @@ def _masks_of_voc(folder: Path, told: Told) -> None:
 
 def _of_voc(path: Path) -> npt.NDArray[np.uint8]:
     try:
-        with PIL.Image.open(path) as picture:
+        with PIL.Image.open(path, formats=("PNG",)) as picture:
             return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # PIL raises nearly anything on a broken file
         raise FssegError(f"{path} is no picture, or a broken one. Delete it and run the command again.") from error
 
 

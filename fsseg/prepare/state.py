@@ -12,6 +12,7 @@ from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
 from fsseg.prepare.extract import write
 from fsseg.prepare.told import disk
+from fsseg.safe import is_count, leads_out, load_json, shown
 
 _NAME = ".fsseg-prepared.json"
 _LOCK = ".fsseg-prepare.lock"
@@ -61,8 +62,10 @@ class State:
 
     def lost(self, archive: Archive) -> str:
         """In words, what is gone of an archive that was unpacked; empty if nothing."""
-        files: dict[str, int] = self._entry(archive).get("files", {})
-        for part, count in files.items():
+        files = self._entry(archive).get("files", {})
+        for part, count in files.items() if isinstance(files, dict) else ():
+            if leads_out(part) or not is_count(count):
+                return f"{self.path} is broken: {shown(part)}"
             found = _count(self.folder / part)
             if found < count:
                 return f"{self.folder / part} has {found:,} of {count:,} files"
@@ -87,7 +90,7 @@ class State:
 
     def _read(self) -> dict[str, Any]:
         try:
-            content = json.loads(self.path.read_text())
+            content = load_json(self.path.read_text())
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -171,7 +171,7 @@ def test_a_plan_of_one_training_for_all_shots_and_annotations(tmp_path):
     assert len(jobs) == 4 * (1 + 4)
     names = [job.name.removeprefix("fold0-seed0/") for job in jobs[:5]]
     assert names == ["fit", "test-1shot-mask", "test-1shot-box", "test-5shot-mask", "test-5shot-box"]
-    assert all("best.ckpt" in job.arguments[1] for job in jobs[1:5])
+    assert all(f"--ckpt_path={tmp_path / 'fold0-seed0' / 'best.ckpt'}" in job.arguments for job in jobs[1:5])
 
 
 def test_untrained_networks_are_only_tested(tmp_path):

@@ -426,3 +426,21 @@ def test_a_member_as_large_as_a_bomb_is_refused(server: Server, prepare, monkeyp
     monkeypatch.setattr("fsseg.prepare.extract._LARGEST", 100)
     ran = prepare("pascal", "--root", "data")
     assert (ran.code, "unpacks to 0.0 GB; refused. It is not the official archive." in ran.line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [("_ALL", "it unpacks to 0.0 GB; refused."), ("_MANY", "has more than 100")]
+)
+def test_an_archive_that_is_a_bomb_as_a_whole_is_refused(
+    server: Server, prepare, monkeypatch, limit: str, words: str
+) -> None:
+    monkeypatch.setattr(f"fsseg.prepare.extract.{limit}", 100)
+    many = {f"VOCdevkit/VOC2012/JPEGImages/{i}.jpg": b"x" for i in range(101)}
+    ran = hostile(server, prepare, monkeypatch, tar({**many, **voc_members()}, False))
+    assert (ran.code, words in ran.line) == (2, True), ran.line
+
+
+def test_what_is_passed_over_counts_too(server: Server, prepare, monkeypatch) -> None:
+    monkeypatch.setattr("fsseg.prepare.extract._LARGEST", 2_000_000)
+    ran = hostile(server, prepare, monkeypatch, tar({"unwanted": bytes(3_000_000), **voc_members()}, True))
+    assert (ran.code, "unwanted unpacks to 0.0 GB; refused" in ran.line) == (2, True), ran.line
