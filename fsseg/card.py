@@ -4,12 +4,14 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, is_count, is_line, load_yaml
 
 _SELECTIONS = ("last", "base_val", "novel_val", "by hand")
+_GENERATOR = len(torch.get_rng_state())  # bytes
 _SLACK = 1 << 20  # bytes
 
 
@@ -54,11 +56,20 @@ def checked(path: str, checkpoint: Any) -> dict[str, Any]:
         and isinstance(card["trained_on"], list)
         and all(map(is_line, card["trained_on"]))
         and card.get("selection", "by hand") in _SELECTIONS
+        and _is_random(checkpoint.get("random", {}))
     )
     if not whole or not isinstance(state, Mapping) or not _is_experiment(card["config"]):
         raise FssegError(f"--ckpt_path {path} is a broken checkpoint: what it says of itself is not what fsseg writes.")
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     return {**card, "step": step, "shapes": shapes}
+
+
+def _is_random(states: Any) -> bool:
+    """Whether states of random generators are some; the GPU's depends on the GPU."""
+    return isinstance(states, Mapping) and all(
+        isinstance(state, Tensor) and state.dtype == torch.uint8 and (name == "cuda" or len(state) == _GENERATOR)
+        for name, state in states.items()
+    )
 
 
 def _is_experiment(text: Any) -> bool:

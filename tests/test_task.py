@@ -90,7 +90,8 @@ def test_checkpoints_that_fsseg_did_not_write(tmp_path: Path) -> None:
 
 def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     path, saved, saving = str(tmp_path / "last.ckpt"), task(), trainer(max_epochs=1)
-    saved.card = {"config": "", "dataset": "Shapes", "fold": 2, "trained_on": ["disc"]}
+    config = "{seed_everything: 0, model: {method: {class_path: fsseg.methods.PANet}}, data: {shot: 1}, trainer: {}}"
+    saved.card = {"config": config, "dataset": "Shapes", "fold": 2, "trained_on": ["disc"]}
     saving.fit(saved, episodes())
     saving.save_checkpoint(path)
     card = read_card(path)

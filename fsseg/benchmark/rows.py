@@ -40,7 +40,7 @@ class Row(NamedTuple):
     protocol: str = ""
 
 
-_MOST = 1 << 40  # of a number in a row
+_MOST = 1 << 40  # of a number in a row; what is counted is added up in 64 bits
 _FIELDS = list(Row._fields)
 
 
@@ -92,8 +92,8 @@ def read_rows(path: Path) -> list[Row]:
         if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
             raise ValueError
         rows = [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
-        # Each run has rows, so that its number is below theirs; what is counted is added up in 64 bits.
-        if any(not 0 <= row.run < len(rows) or not all(0 <= n < _MOST for n in row[1:8]) for row in rows):
+        runs = {row.run for row in rows}  # each has rows
+        if runs != set(range(len(runs))) or not all(0 <= n < _MOST for row in rows for n in row[1:8]):
             raise ValueError
         return rows
     except (OSError, ValueError, TypeError, csv.Error) as error:

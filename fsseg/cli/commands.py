@@ -13,7 +13,7 @@ from fsseg.benchmark.stream import Streamed
 from fsseg.benchmark.tables import Table
 from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.cli import checkpoint, folders, unfinished
-from fsseg.cli.libraries import plain_errors, quieten
+from fsseg.cli.libraries import plain_errors, quieten, restoring
 from fsseg.cli.lightning import Commands
 from fsseg.cli.logged import LoggedTest
 from fsseg.cli.loggers import opened
@@ -76,7 +76,7 @@ def _configured(arguments: list[str]) -> tuple[list[str], bool]:
 
 def _run(arguments: list[str], alone: bool = True) -> "Runs":
     try:
-        with plain_errors():
+        with restoring(), plain_errors():
             return Runs(arguments, alone)
     finally:
         folders.forget()

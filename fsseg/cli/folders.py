@@ -83,6 +83,11 @@ def refuse_links(folder: Path) -> None:
             raise FssegError(f"{path} is a link out of its folder, through which nothing is written. Take it away.")
 
 
+def is_own(path: Path) -> bool:
+    """Whether a file is there, and no link out of its folder, which a stranger may have made to have it shown."""
+    return path.is_file() and path.resolve().parent == path.parent.resolve()
+
+
 def forget() -> None:
     """Let the next command of this process choose its own folder."""
     if "LOCAL_RANK" not in os.environ:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,13 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _CHATTER:
         warnings.filterwarnings("ignore", message=message)
+
+
+_RESTORING = (
+    "lightning.pytorch.trainer.connectors.checkpoint_connector",
+    "lightning.pytorch.utilities.migration.utils",
+)
+_SAID = 150  # letters of a library's error
 
 
 @contextmanager
@@ -76,6 +84,24 @@ def lost_worker(error: BaseException) -> bool:
 
 
 @contextmanager
+def restoring() -> Iterator[None]:
+    """Whatever Lightning or torch raises while they take over the states of a broken checkpoint, as one line.
+
+    Raises:
+        FssegError: in place of theirs.
+    """
+    try:
+        yield
+    except FssegError:
+        raise
+    except Exception as error:
+        if not any(name in _RESTORING for name in _modules(error)):
+            raise
+        said = f"{type(error).__name__}: {_line(error)}"[:_SAID]
+        raise FssegError(f"the states in the checkpoint are broken ({said}). Use an earlier one.") from error
+
+
+@contextmanager
 def building(what: str) -> Iterator[None]:
     """Arguments that a constructor refuses, as one line.
 
@@ -94,7 +120,9 @@ def _line(error: BaseException) -> str:
 
 def _origin(error: BaseException) -> str:
     """Name of the module that raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
+    return (_modules(error) or [""])[-1]
+
+
+def _modules(error: BaseException) -> list[str]:
+    """Names of the modules that an error came through, the one that raised last."""
+    return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]

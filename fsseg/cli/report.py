@@ -119,7 +119,7 @@ def _pictures(
             found += [_picture(made / name, f"{what} of {result.folder.name}") for what, name in names.items()]
         except FssegError as error:
             notes.append(f"{result.folder.name}: {error}")
-            if (path := result.folder / "episodes.png").is_file():
+            if folders.is_own(path := result.folder / "episodes.png"):
                 found.append(_picture(path, f"episodes of {result.folder.name}"))
     if len(results) > _LOOKED_AT:
         notes.append(f"Episodes of the first test only; `fsseg look` draws those of the other {len(results) - 1}.")
@@ -162,12 +162,12 @@ def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
 
 def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) -> Iterator[dict[str, str]]:
     """Of a benchmark: what all trainings share; otherwise of each training, or of the test of an untrained network."""
-    if (path := run / "benchmark.yaml").is_file():
-        yield {"name": path.name, "text": path.read_text()}
+    if folders.is_own(path := run / "benchmark.yaml"):
+        yield {"name": path.name, "text": path.read_text(errors="replace")}
         return
     for folder in [*trainings] or [results[0].folder]:
-        if (path := folder / "config.yaml").is_file():
-            yield {"name": folder.name if len(trainings) > 1 else "", "text": path.read_text()}
+        if folders.is_own(path := folder / "config.yaml"):
+            yield {"name": folder.name if len(trainings) > 1 else "", "text": path.read_text(errors="replace")}
 
 
 def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:
