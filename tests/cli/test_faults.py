@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsseg.cli import main
 from fsseg.data import EpisodeData, Folder
 from tests.cli.conftest import QUICKSTART, small_files
 from tests.cli.test_commands import ENVIRONMENT, FSSEG, LONG, read_until
@@ -111,23 +112,34 @@ def test_unreadable_images_are_skipped_and_counted_whatever_the_workers_and_resu
 
 
 @pytest.mark.slow
-def test_a_test_leaves_out_episodes_with_unreadable_images_and_its_table_says_so(fsseg, own_maps, tmp_path):
+def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_out_and_says_so(
+    fsseg, own_maps, tmp_path
+):
     untrained = ("test", *OWN, "--untrained", "--data.workers=0")
     assert fsseg(*untrained, "--out", "whole").code == 0
     rows = (tmp_path / "whole/rows.csv").read_text().splitlines()
-    name = rows[1].split(",")[9]  # the first query
+    shown = [{*row.split(",")[8].split(), row.split(",")[9]} for row in rows]
+    name = min(shown[-1], key=lambda name: sum(name in names for names in shown))
     path = next((own_maps / "images").glob(f"{name}.*"))
+    content = path.read_bytes()
     path.write_bytes(b"")
-    ran = fsseg(*untrained, "--out", "refused")
+    ran = fsseg(*untrained, "--out", "run")
     assert (ran.code, path.name in ran.line) == (2, True)
+    assert re.search(r"fsseg: \d+ of 40 episodes are kept", ran.err)
     ran = fsseg(*untrained, SKIP, "--out", "left", "--data.test_batch_size=3")
     assert ran.code == 0, ran.err
-    names = {tuple(row.split(",")[:2]) for row in rows[1:] if name in [*row.split(",")[8].split(), row.split(",")[9]]}
-    kept = [row for row in rows if tuple(row.split(",")[:2]) not in names]
+    without = {tuple(row.split(",")[:2]) for row, names in zip(rows, shown, strict=True) if name in names}
+    kept = [row for row in rows if tuple(row.split(",")[:2]) not in without]
     assert (tmp_path / "left/rows.csv").read_text().splitlines() == kept
     notes = json.loads((tmp_path / "left/table.json").read_text())["notes"]
-    assert f"only {40 - len(names)} of 40 episodes were tested" in notes
-    assert any(note.startswith(f"{len(names)} episodes were left out, as images cannot be read") for note in notes)
+    were = "1 episode was" if len(without) == 1 else f"{len(without)} episodes were"
+    assert f"only {40 - len(without)} of 40 episodes were tested" in notes
+    assert any(note.startswith(f"{were} left out, as images cannot be read") for note in notes)
+    path.write_bytes(content)
+    ran = fsseg(*untrained, "--out", "run", "--resume")
+    assert ran.code == 0, ran.err
+    assert "going on after" in ran.err
+    assert (tmp_path / "run/rows.csv").read_text().splitlines() == rows
 
 
 def of_200(trained, *more):
@@ -139,7 +151,9 @@ def of_200(trained, *more):
 def whole_test(trained):
     """Its folder, written without a fault."""
     out = trained.parent / "without-fault"
-    subprocess.run([*FSSEG, *of_200(trained, "--out", str(out))], check=True, env=ENVIRONMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FSSEG_RUN_FOLDER", raising=False)
+        assert main(list(of_200(trained, "--out", str(out)))) == 0
     return out
 
 
@@ -148,23 +162,30 @@ def hidden(folder, name):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_of_a_test_is_one_line_and_the_test_goes_on_to_the_same_rows(trained, tmp_path):
+def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(trained, tmp_path):
     long = ["--protocol.runs=1", "--protocol.episodes=500", "--data.test_batch_size=1", "--data.workers=2"]
     command = [*FSSEG, "test", "--ckpt_path", str(trained), *long]
-    process = subprocess.Popen([*command, "--out", "run"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-                               cwd=tmp_path)  # fmt: skip
+
+    def begin(*options):
+        return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path)
+
+    process = begin("--out", "run")
     read_until(process, "test 50/500")
     kill_a_worker(process)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
     assert "of 500 episodes are kept; the same command with --resume --out run goes on from there" in err
+    process = begin("--out", "run", "--resume")
+    read_until(process, "going on after")
+    read_until(process, "test ")
+    process.kill()
+    process.communicate(timeout=60)
     assert not (tmp_path / "run").exists()
-    ran = subprocess.run([*command, "--resume", "--out", "run"], capture_output=True, text=True, check=False,
-                         env=ENVIRONMENT, cwd=tmp_path)  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert "going on after" in ran.stderr
-    subprocess.run([*command, "--out", "whole"], check=True, env=ENVIRONMENT, cwd=tmp_path)
+    for options in (("--out", "run", "--resume"), ("--out", "whole")):
+        process = begin(*options)
+        _, err = process.communicate()
+        assert (process.returncode, "going on after" in err) == (0, options[1] == "run"), err
     for name in ("rows.csv", "table.json", "episodes.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not hidden(tmp_path, "run")

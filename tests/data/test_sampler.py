@@ -182,3 +182,9 @@ def test_a_share_of_queries_shows_none_of_the_classes_and_the_rest_stay_as_they_
     nothing = Rules(absent=0.999, lacking=lambda _: np.array([], dtype=int))
     with pytest.raises(FssegError, match="0 images show none of 2 classes, 2 are needed"):
         draw_episode(SHARED, 2, 1, 2, seed=0, number=0, rules=nothing)
+
+
+def test_an_order_leaves_out_what_was_done_before():
+    keys = list(EpisodeOrder(2, 3))
+    order = EpisodeOrder(2, 3, done=4)
+    assert (list(order), len(order)) == (keys[4:], 2)
