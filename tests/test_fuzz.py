@@ -428,6 +428,8 @@ def test_caches(data: st.DataObject, own: Path) -> None:
         return cached("fuzz", [], lambda: arrays, {"pixels": (4, 3)})
 
     path = read().cache
+    path.unlink()
+    read()
     path.write_bytes(data.draw(bytes_of(path.read_bytes())))
     tame(read)
     assert read().arrays["pixels"].shape == (4, 3)

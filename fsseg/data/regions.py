@@ -76,7 +76,7 @@ class Regions:
 
     def name(self, number: int) -> str:
         """File name of an image."""
-        return bytes(self.arrays["names"][number]).decode()
+        return bytes(self.arrays["names"][number]).decode(errors="replace")
 
     def size(self, number: int) -> tuple[int, int]:
         """``(height, width)`` of an image."""
@@ -98,7 +98,7 @@ class Regions:
         begin, end = self.arrays["offsets"][place : place + 2].tolist()
         try:
             return decode({"size": [*self.size(number)], "counts": self.arrays["codes"][begin:end]})
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise FssegError(f"the cache {self.folder} is damaged. Delete it; it is made anew.") from error
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
@@ -208,15 +208,34 @@ def load(folder: Path, fresh: bool = False) -> Regions:
         raise
     except Exception as error:  # numpy raises nearly anything on a broken file
         raise ValueError(f"{folder} has a broken file") from error
-    images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
-    wanted = {
-        "sizes": images, "pixels": images, "first": images + 1, "offsets": regions + 1, "codes": arrays["offsets"][-1],
-        "first_object": images + 1, "object_boxes": objects,
-    }  # fmt: skip
-    whole = all(len(arrays[name]) == length for name, length in wanted.items())
-    if not whole or (arrays["first"][-1], arrays["first_object"][-1]) != (regions, objects):
+    try:
+        whole = _is_whole(arrays)
+    except (IndexError, TypeError) as error:  # of arrays without axes, or of other things than numbers
+        raise ValueError(f"{folder} is not whole") from error
+    if not whole:
         raise ValueError(f"{folder} is not whole")
     return Regions(arrays, folder, fresh)
+
+
+def _is_whole(arrays: Arrays) -> bool:
+    """Whether arrays are as `pack` makes them; what `codes` holds is looked at when a region is asked for."""
+    images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
+    classes = len(arrays["class_names"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "names": (images,), "sizes": (images, 2), "pixels": (images, classes + 1), "first": (images + 1,),
+        "kinds": (regions,), "offsets": (regions + 1,), "codes": (int(arrays["offsets"][-1]),),
+        "first_object": (images + 1,), "object_kinds": (objects,), "object_boxes": (objects, 5),
+        "class_names": (classes,), "train": (),
+    }  # fmt: skip
+    kinds = {name: "S" if name in ("names", "class_names") else "u" if name == "codes" else "i" for name in shapes}
+    if any(arrays[n].shape != shape or arrays[n].dtype.kind != kinds[n] for n, shape in shapes.items()):
+        return False
+    places = (("first", regions), ("first_object", objects), ("offsets", len(arrays["codes"])))
+    ordered = all(arrays[n][0] == 0 and arrays[n][-1] == end and (np.diff(arrays[n]) >= 0).all() for n, end in places)
+    named = all(
+        ((found := np.abs(arrays[n])) >= 1).all() and (found <= classes).all() for n in ("kinds", "object_kinds")
+    )
+    return bool(ordered and named and 0 <= arrays["train"] <= images and (arrays["sizes"] > 0).all())
 
 
 def store(regions: Regions, folder: Path) -> Regions:
