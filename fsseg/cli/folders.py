@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsseg.cli.processes import leads
 from fsseg.errors import FssegError
 
 # Processes that Lightning starts for DDP run the same command line; they must not choose a folder of their own.
@@ -57,7 +58,8 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None) -> Pa
     beside = Path(resumed).parent if resumed and Path(resumed).name == "last.ckpt" else None
     if out is not None:
         folder = Path(out)
-        if (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
+        # Only the first process refuses: to the others the folder may be one that it has just begun.
+        if leads() and (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
             raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
     elif beside and (beside / "config.yaml").is_file():
         folder = beside

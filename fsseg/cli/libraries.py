@@ -1,11 +1,11 @@
 """What Lightning, torch and jsonargparse say: silenced where a person did not ask, one line where they refuse."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fsseg.errors import FssegError
@@ -56,7 +56,7 @@ def plain_errors() -> Iterator[None]:
             raise
         raise FssegError(_line(error)) from error
     except RuntimeError as error:
-        if os.environ.get("LOCAL_RANK", "0") != "0" and "peer" in str(error):
+        if dist.is_available() and dist.is_initialized() and "peer" in str(error):
             raise FssegError("another process has stopped; its line says why.") from error
         raise
 

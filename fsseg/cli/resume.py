@@ -1,7 +1,6 @@
 """``--resume``: a command that can be started again until it has done its work, as runners and clusters do."""
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from fsseg.cli import folders
+from fsseg.cli.processes import leads
 from fsseg.errors import FssegError
 
 _RANDOM = 8  # characters that tempfile adds to a name
@@ -40,7 +40,8 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
     folder = Path(out)
     if command == "test":
         if not all((folder / name).is_file() for name in ("table.json", "rows.csv")):
-            _make_room(folder)
+            if leads():  # another process would take away what the first has begun
+                _make_room(folder)
             return []
         print(f"already tested: {folder / 'table.md'}")
         return None
@@ -51,7 +52,7 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
         return None
     if (folder / "last.ckpt").is_file():
         return [f"--ckpt_path={folder / 'last.ckpt'}"]
-    if "LOCAL_RANK" not in os.environ and (folder / "config.yaml").is_file():
+    if leads() and (folder / "config.yaml").is_file():
         _begin_anew(folder)
     return []
 
