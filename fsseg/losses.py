@@ -23,15 +23,18 @@ def upsample(
     return large.reshape(*logits.shape[:-2], *size)
 
 
-def cross_entropy(logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy over all pixels that are not ignored.
+def cross_entropy(logits: Float[Tensor, "B *b L H W"], mask: Integer[Tensor, "B *b H W"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the pixels of an episode that are not ignored, averaged over episodes.
+
+    So a batch trains as its episodes one by one would on average (the code of PANet has batches of one), whatever
+    processes they are dealt out to. Where no pixel is ignored, that is the mean over all pixels.
 
     Args:
         logits: one map per episode label, in float32 or wider.
-        mask: episode labels; 255 is ignored. Where everything is ignored the loss is 0, not NaN.
+        mask: episode labels; 255 is ignored. Of an episode where everything is ignored the loss is 0, not NaN.
     """
     losses, valid = _pixel_losses(logits, mask)
-    return losses.sum() / valid.sum().clamp(min=1)
+    return (losses.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)).mean()
 
 
 def cross_entropy_per_image(logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]) -> Float[Tensor, "*b"]:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
@@ -84,6 +86,11 @@ class Task(LightningModule):
         logits: Tensor = self.method(batch)
         return logits
 
+    def on_train_start(self) -> None:
+        """Let each process draw random numbers, e.g. of dropout, of its own; the first draws what a lone one would."""
+        if rank := self.global_rank:
+            torch.manual_seed(int(np.random.SeedSequence([torch.initial_seed(), rank]).generate_state(1)[0]))
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Go on with the random numbers, e.g. of dropout, that an uninterrupted training would have drawn."""
         if state := self._random:
@@ -96,16 +103,17 @@ class Task(LightningModule):
         """One step on a batch of episodes."""
         losses = self.method.loss(batch)
         loss = losses["loss"]
-        finite = bool(loss.isfinite())
-        if not self.trainer.strategy.reduce_boolean_decision(finite, all=True):  # so that no process waits for another
-            if finite:
+        # The mean over processes: what is logged, and not finite where one process's is not, so that none waits.
+        values = self.trainer.strategy.reduce(torch.stack([value.detach() for value in losses.values()]))
+        if not values.isfinite().all():
+            if loss.isfinite():
                 raise DivergedError("the loss of another process is not finite; its line says more.")
             raise DivergedError(
                 f"the loss is {loss.item()} at step {self.global_step} (images {self._images(batch)}). Lower "
                 "--model.optimizer.lr, or use --trainer.precision 32; checkpoints written before are kept."
             )
-        for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=len(batch.run))
+        for name, value in zip(losses, values, strict=True):
+            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.run))
         return loss
 
     def _images(self, batch: Batch) -> str:
@@ -209,13 +217,19 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into the checkpoint, so that a test can refuse what does not fit, and the generators' state."""
         checkpoint["fsseg"] = self.card
-        checkpoint["random"] = {"cpu": torch.get_rng_state()}
+        own = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
-            checkpoint["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
+            own["cuda"] = torch.cuda.get_rng_state(self.device)
+        states = [own] * self.trainer.world_size
+        if len(states) > 1:
+            dist.all_gather_object(states, own)
+        checkpoint["random"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the generators' state for the first step."""
-        self._random = checkpoint.get("random", {})
+        """Keep this process's state of the generators for the first step; one more than were saved begins anew."""
+        states = checkpoint.get("random", [])
+        states = [states] if isinstance(states, dict) else states  # a dict until there was one for each process
+        self._random = states[self.global_rank] if self.global_rank < len(states) else {}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""

@@ -13,13 +13,21 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
-def test_cross_entropy_is_torchs(dtype: torch.dtype) -> None:
+def test_cross_entropy_is_torchs_of_each_episode(dtype: torch.dtype) -> None:
     logits, mask = example()
-    expected = F.cross_entropy(logits.flatten(0, 1), mask.flatten(0, 1), ignore_index=255)
+    each = [F.cross_entropy(maps, labels, ignore_index=255) for maps, labels in zip(logits, mask, strict=True)]
+    expected = torch.stack(each).mean()
     loss = cross_entropy(logits, mask.to(dtype))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     ours, theirs = (torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (loss, expected))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_without_ignored_pixels_cross_entropy_is_the_mean_over_all() -> None:
+    logits, mask = example()
+    mask[mask == 255] = 0
+    expected = F.cross_entropy(logits.flatten(0, 1), mask.flatten(0, 1))
+    assert cross_entropy(logits, mask).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_cross_entropy_per_image_is_torchs_of_each_image() -> None:

@@ -40,7 +40,9 @@ class KeptCheckpoints(Callback):
         self._in_step = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over Ctrl-C."""
+        """Take over Ctrl-C, and write where the first process does, whoever started the others."""
+        folder = trainer.strategy.broadcast(self.path.parent)
+        self.path, self.best_path = folder / self.path.name, folder / self.best_path.name
 
         def stop(number: int, frame: FrameType | None) -> None:
             self.interrupted = trainer.should_stop = True
@@ -56,8 +58,11 @@ class KeptCheckpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time."""
+        """Save where it is time; a Ctrl-C of one process ends the same step of all."""
         self._in_step = False
+        if trainer.world_size > 1:
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
+            self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         if self.every and trainer.global_step % self.every == 0:
             self._save_last(trainer)
 

@@ -18,6 +18,7 @@ from fsseg.cli.lightning import Commands
 from fsseg.cli.logged import LoggedTest
 from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
+from fsseg.cli.processes import note
 from fsseg.cli.protocols import chosen
 from fsseg.cli.resume import finishing, left_to_do
 from fsseg.cli.skipped import Skipped
@@ -154,7 +155,7 @@ class Runs(Commands):
         if left := self.datamodule.unvalidated:
             names = ", ".join(self.datamodule.dataset.class_name(c) for c in left)
             what = f"of {names}" if len(left) < len(self.datamodule.validated) else "at all"
-            print(f"note: no validation {what}: too few val images.", file=sys.stderr)
+            note(f"no validation {what}: too few val images.")
         resumed = self.card["step"] if self.card else 0
         leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
         with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():

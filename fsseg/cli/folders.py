@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsseg.cli.processes import leads
 from fsseg.errors import FssegError, MachineError
 
 _RANDOM = 8  # characters that tempfile adds to a name
@@ -61,7 +62,8 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None, which
     beside = Path(resumed).parent if resumed and (whichever or Path(resumed).name == "last.ckpt") else None
     if out is not None:
         folder = Path(out)
-        if (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
+        # Only the first process refuses: to the others the folder may be one that it has just begun.
+        if leads() and (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
             raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
     elif beside and (beside / "config.yaml").is_file():
         folder = beside

@@ -1,12 +1,12 @@
 """What Lightning, torch and jsonargparse say: silenced where a person did not ask, one line where they refuse."""
 
 import logging
-import os
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fsseg.cli import folders
@@ -70,7 +70,7 @@ def plain_errors() -> Iterator[None]:
             raise
         raise FssegError(_line(error)) from error
     except RuntimeError as error:
-        if os.environ.get("LOCAL_RANK", "0") != "0" and "peer" in str(error):
+        if dist.is_available() and dist.is_initialized() and "peer" in str(error):
             raise FssegError("another process has stopped; its line says why.") from error
         if lost_worker(error):
             raise MachineError(_LOST) from error

@@ -18,6 +18,7 @@ from fsseg.cli.callbacks import KeptCheckpoints
 from fsseg.cli.libraries import building
 from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
+from fsseg.cli.processes import note
 from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
 from fsseg.cli.skipped import Skipped
@@ -163,9 +164,7 @@ class Commands(LightningCLI):
         if "base_images" in asked:
             raise FssegError(f"--protocol.base_images {self.protocol.base_images}: a training is told by {mend}.")
         does = "leaves out" if wanted else "keeps"
-        print(
-            f"note: protocol {self.protocol.name} {does} images that show a novel class; {mend} would.", file=sys.stderr
-        )
+        note(f"protocol {self.protocol.name} {does} images that show a novel class; {mend} would.")
 
     def _check_schedule(self, steps: int) -> None:
         """Refuse a training that outlasts its schedule, and say where a schedule outlasts the training by far."""
@@ -178,10 +177,9 @@ class Commands(LightningCLI):
                 mend = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train anew"
             raise FssegError(f"--trainer.max_steps {steps} goes beyond the schedule's end at {total}. {mend}.")
         if 0 < steps < total / 2:
-            print(
-                f"note: the learning rate's schedule ends at step {total:,}, this training at {steps:,}; "
-                f"--model.lr_scheduler.total_steps {steps + 1} would let it fall to the end.",
-                file=sys.stderr,
+            note(
+                f"the learning rate's schedule ends at step {total:,}, this training at {steps:,}; "
+                f"--model.lr_scheduler.total_steps {steps + 1} would let it fall to the end."
             )
 
     def instantiate_classes(self) -> None:

@@ -1,7 +1,6 @@
 """``--resume``: a command that can be started again until it has done its work, as runners and clusters do."""
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from fsseg.cli import folders
+from fsseg.cli.processes import leads
 from fsseg.cli.stored import LAST, newest
 from fsseg.errors import FssegError
 from fsseg.safe import load_json
@@ -41,13 +41,19 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
     folder = Path(out)
     if command == "test":
         if not all((folder / name).is_file() for name in ("table.json", "rows.csv")):
-            _make_room(folder)
+            if leads():  # another process would take away what the first has begun
+                _make_room(folder)
             return []
         print(f"already tested: {folder / 'table.md'}")
         return None
     if ckpt_path is not None:
         raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
-    for left in folder.glob(".*.ckpt.part"):  # of one that was being written
+    return _of_training(folder)
+
+
+def _of_training(folder: Path) -> list[str] | None:
+    """What ``--resume`` adds to a training."""
+    for left in folder.glob(".*.ckpt.part") if leads() else ():  # of one that was being written
         left.unlink(missing_ok=True)
     stored = newest(folder)
     if stored and stored.path.name == LAST and finished(folder):
@@ -55,7 +61,7 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
         return None
     if stored:
         return [f"--ckpt_path={stored.path}"]
-    if "LOCAL_RANK" not in os.environ and (folder / "config.yaml").is_file():
+    if leads() and (folder / "config.yaml").is_file():
         _begin_anew(folder)
     return []
 

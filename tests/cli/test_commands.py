@@ -284,16 +284,6 @@ def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained)
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_rows(trained, tmp_path):
-    """37 episodes: two processes must neither drop one nor count one twice."""
-    command = [*FSSEG, "test", "--ckpt_path", str(trained), "--protocol.runs=1", "--protocol.episodes=37"]
-    subprocess.run([*command, "--out", str(tmp_path / "one")], check=True, env=ENVIRONMENT)
-    ddp = ["--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu", "--data.workers=1"]
-    subprocess.run([*command, *ddp, "--out", str(tmp_path / "two")], check=True, env=ENVIRONMENT)
-    assert (tmp_path / "one/rows.csv").read_bytes() == (tmp_path / "two/rows.csv").read_bytes()
-
-
-@pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     command = [*FSSEG, "fit", *QUICKSTART, *LONG, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)

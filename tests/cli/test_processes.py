@@ -1,0 +1,114 @@
+"""Two processes on a CPU: the same numbers as one, and a training that goes on to the last bit."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsseg.cli.help import experiment_folder
+from tests.cli.conftest import QUICKSTART
+from tests.cli.test_commands import ENVIRONMENT, FSSEG
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
+# Dropout, and mixtures that start anew in every step: random numbers that a resumed training must go on with.
+DRAWING = (
+    "fit", "--config", str(experiment_folder() / "rpmm_shapes_1shot.yaml"), *QUICKSTART[2:], *TWO,
+    "--model.method.channels=8", "--model.method.dropout=0.5", "--model.method.redraw=true",
+    "--data.episodes=40", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=0",
+)  # fmt: skip
+# No dropout and no BatchNorm, so that two processes can be equal to one.
+EXACT = ("fit", *QUICKSTART, "--trainer.log_every_n_steps=1", "--trainer.max_steps=6", "--data.val_episodes=3")
+ABSENT = ("--protocol.absent_queries=0.4", "--protocol.runs=3", "--protocol.episodes=7", "--data.test_batch_size=2")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where two processes have worked."""
+    folder = tmp_path_factory.mktemp("two")
+    killed = [*FSSEG, *DRAWING, "--trainer.max_steps=1000", "--out", "killed"]
+    process = subprocess.Popen(killed, cwd=folder, env=ENVIRONMENT, start_new_session=True)
+    while process.poll() is None and not (folder / "killed/last.ckpt").is_file():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    step = torch.load(folder / "killed/last.ckpt", weights_only=True)["global_step"]
+    steps = f"--trainer.max_steps={step + 5}"
+    listed = [
+        (*DRAWING, steps, "--out", "whole"),
+        (*DRAWING, steps, "--out", "killed", "--resume"),
+        (*EXACT, *TWO, "--data.batch_size=2", "--out", "exact"),
+    ]
+    (folder / "work.json").write_text(json.dumps(listed))
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    command = [*TORCHRUN, "tests.cli.two_processes", "work.json"]
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return folder
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def logged(run: Path) -> dict[int, dict[str, float]]:
+    """Training losses by step."""
+    rows = [row for row in read(run / "logs/version_0/metrics.csv") if row["train/loss"]]
+    return {int(row["step"]): {k: float(v) for k, v in row.items() if k.startswith("train/")} for row in rows}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_every_method_has_the_gradients_of_one_process(work):
+    """Each in two processes, with void, and without the error about parameters that took no part."""
+    found = json.loads((work / "work.out").read_text())
+    assert len(found) >= 13
+    for name, differ in found.items():
+        assert differ["loss"] < 1e-6, name
+        assert differ["gradient"] < 2e-6, name
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(work, fsseg, tmp_path):
+    ran = fsseg(*EXACT, "--data.batch_size=4", "--out", "one")
+    assert ran.code == 0, ran.err
+    one, two = weights(tmp_path / "one"), weights(work / "exact")
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+    losses = logged(tmp_path / "one"), logged(work / "exact")
+    assert len(losses[0]) == 6
+    for step, values in losses[0].items():
+        assert losses[1][step] == pytest.approx(values, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_test_the_same_rows_as_one(trained, fsseg, tmp_path):
+    """21 episodes in batches of two: two processes must neither drop one nor count one twice."""
+    options = ("test", "--ckpt_path", str(trained), *ABSENT)
+    subprocess.run([*FSSEG, *options, *TWO, "--out", "two", "--resume"], check=True, cwd=tmp_path, env=ENVIRONMENT)
+    assert fsseg(*options, "--out", "one").code == 0
+    for name in ("rows.csv", "table.json", "table.md", "episodes.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    found = {(row["run"], row["episode"]) for row in read(tmp_path / "two/rows.csv")}
+    assert found == {(str(run), str(number)) for run in range(3) for number in range(7)}
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_two_processes_goes_on_to_the_same_weights(work):
+    """Each process with random numbers of its own: two that differ are stored."""
+    whole, resumed = weights(work / "whole"), weights(work / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert json.loads((work / "killed/run.json").read_text())["resumed_at"] >= 3
+    first, second = torch.load(work / "whole/last.ckpt", weights_only=True)["random"]
+    assert not torch.equal(first["cpu"], second["cpu"])

@@ -1,0 +1,76 @@
+"""What one of two processes does in tests: ``torchrun --nproc_per_node 2 -m tests.cli.two_processes``."""
+
+import copy
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fsseg.cli import main
+from fsseg.cli.processes import leads
+from fsseg.encoders.base import batch_norms
+from fsseg.episode import Batch
+from fsseg.methods import Method
+from tests.conftest import make_batch
+from tests.methods.test_contract import METHODS
+
+
+class _Loss(nn.Module):
+    """A method whose forward pass is its loss, as data-parallel training sees it."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.method.loss(batch)["loss"]
+
+
+def gradients(name: str) -> dict[str, float]:
+    """How far the gradients of two processes with an episode each are from those of one with both, and the losses.
+
+    Void differs by episode. Nothing is drawn and BatchNorm has its running statistics, else both could not be equal.
+    """
+    torch.manual_seed(0)
+    method = METHODS[name]().train()
+    for module in (*batch_norms(method), *(m for m in method.modules() if isinstance(m, nn.Dropout2d))):
+        module.eval()
+    if hasattr(method, "_training_history"):
+        method._training_history = lambda matched, zeros: zeros
+    batch = make_batch(episodes=2, way=2, shot=2)
+    batch.query_mask[0, :, :14] = 255
+    whole, parted = _Loss(copy.deepcopy(method)), DistributedDataParallel(_Loss(method))
+    rank = dist.get_rank()
+    for _ in range(2):  # a parameter that took no part is complained about in the second step
+        whole.zero_grad(), parted.zero_grad()
+        total, own = whole(batch), parted(Batch(*(tensor[rank : rank + 1] for tensor in batch)))
+        total.backward(), own.backward()
+    mean = own.detach() / 2
+    dist.all_reduce(mean)
+    one, two = (torch.cat([p.grad.flatten() for p in side.parameters()]) for side in (whole, parted))
+    return {
+        "loss": float((mean - total.detach()).abs() / total.detach()),
+        "gradient": float((one - two).norm() / one.norm()),
+    }
+
+
+def run(work: Path) -> None:
+    """Check the gradients of every method, then run commands; the file lists them, one beside it gets what came out."""
+    dist.init_process_group("gloo")  # Lightning goes on with it
+    found = {name: gradients(name) for name in METHODS}
+    if leads():
+        work.with_suffix(".out").write_text(json.dumps(found))
+    for command in json.loads(work.read_text()):
+        if code := main(command):
+            sys.exit(code)
+        os.environ.pop("FSSEG_RUN_FOLDER", None)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))
