@@ -13,7 +13,7 @@ import fsseg.data
 import fsseg.encoders
 import fsseg.methods
 from fsseg.cli.help import did_you_mean
-from fsseg.cli.trust import mend
+from fsseg.cli.trust import OWN, mend
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, load_yaml
 
@@ -94,6 +94,10 @@ def check_yaml(path: str) -> None:
         raise FssegError(f"--config {path}: no text (no YAML).") from error
     if not isinstance(content, dict):
         raise FssegError(f"--config {path} holds no options; see experiments/quickstart.yaml for the form.")
+    for section in OWN:
+        wanted = int if section == "seed_everything" else (dict, str)  # text: another file, or a class
+        if section in content and not isinstance(content[section], wanted):
+            raise FssegError(f"--config {path}: {section} is empty, or no options. Give it some, or leave it out.")
 
 
 def _options(parser: ArgumentParser) -> list[str]:

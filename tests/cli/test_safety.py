@@ -196,6 +196,15 @@ def test_yaml_of_a_run_builds_nothing_and_ends(fsseg, run: Path, marker: Path, a
     refused(fsseg("test", "--ckpt_path", str(run / "last.ckpt")), str(run / "config.yaml"), word)
 
 
+@pytest.mark.parametrize("section", ["model", "data", "trainer", "checkpoint", "protocol", "seed_everything"])
+@pytest.mark.parametrize("value", ["null", "[]", "5.5", "x"])
+def test_an_experiment_with_an_empty_section_is_one_line(fsseg, tmp_path: Path, section: str, value: str) -> None:
+    from tests.cli.conftest import QUICKSTART
+
+    (tmp_path / "more.yaml").write_text(f"{section}: {value}\n")
+    refused(fsseg("fit", *QUICKSTART, "--config", "more.yaml"))
+
+
 WRITES = {
     "checkpoints": lambda c, place: c["checkpoint"].update(dirpath=place),
     "names of checkpoints": lambda c, place: c["checkpoint"].update(filename=place),
