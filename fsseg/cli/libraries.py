@@ -27,6 +27,7 @@ _CHATTER = (
     "The dirpath has changed from .*",  # of a run whose folder was moved
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
+    "You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # a note says it
     "The number of training batches .* is smaller than the logging interval",
 )
 _LOST = "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."

@@ -231,7 +231,18 @@ class Commands(LightningCLI):
         self.model.say = lambda line: tell(line) if trainer.is_global_zero else None
         if config.enable_progress_bar is not False:
             self.model.tracked = partial(progress.watched, trainer)
+        _check_processor(config, trainer)
         return trainer
+
+
+def _check_processor(config: Any, trainer: Trainer) -> None:
+    """Refuse, or note, what a CPU cannot do."""
+    if config.sync_batchnorm and trainer.strategy.root_device.type != "cuda":
+        raise FssegError(
+            "--trainer.sync_batchnorm works on GPUs only: leave it out, or give --trainer.accelerator gpu."
+        )
+    if str(config.precision) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
+        note("--trainer.precision 16-mixed is bf16-mixed on a CPU, which has no other 16 bits.")
 
 
 def _with_whole_checkpoints(plugins: Any) -> list[Any]:
