@@ -22,7 +22,7 @@ from lightning import Callback
 EXPERIMENT = [
     "--config", "experiments/pmm_shapes_1shot.yaml", "--model.method.dropout=0.5", "--model.method.channels=16",
     "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
-    "--data.batch_size=4", "--data.episodes=80", "--data.workers=2", "--data.val_episodes=64",
+    "--data.batch_size=4", "--data.episodes=80", "--data.workers=2", "--data.val_episodes=160",
     "--data.augment=[{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}, "
     "{class_path: albumentations.RandomBrightnessContrast, init_args: {p: 0.7}}]",
     "--protocol.selection=base_val", "--checkpoint.every_n_train_steps=7", "--checkpoint.save_top_k=2",
@@ -68,10 +68,10 @@ def main() -> int:
     given.out.mkdir(parents=True)
     assert start(given, "whole").wait() == 0, (given.out / "whole.log").read_text()
     moments = random.Random(given.seed)
-    for number, step in enumerate(sorted(moments.uniform(0, given.steps - 1) for _ in range(given.kills)), 1):
+    for number, step in enumerate(sorted(moments.uniform(0, 0.9 * given.steps) for _ in range(given.kills)), 1):
         before = last_step(given.out / "killed")
         process = start(given, "killed")
-        wait_for(step, given, process)
+        wait_for(step, "validation" if number % 4 == 0 else "", given, process)
         time.sleep(moments.uniform(0, 0.05))  # anywhere within it
         os.killpg(process.pid, signal.SIGKILL)  # its workers too
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed: give more --steps"
@@ -92,9 +92,10 @@ def start(given: argparse.Namespace, name: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
 
-def wait_for(step: float, given: argparse.Namespace, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(step: float, what: str, given: argparse.Namespace, process: "subprocess.Popen[bytes]") -> None:
+    """Until a training is at a step; every fourth kill falls into the next validation, which steps alone seldom do."""
     place = given.out / "place"
-    while not (place.is_file() and (text := place.read_text()) and int(text.split()[0]) >= step):
+    while not (place.is_file() and (text := place.read_text()) and int(text.split()[0]) >= step and what in text):
         assert process.poll() is None, (given.out / "killed.log").read_text()
         time.sleep(0.001)
 
