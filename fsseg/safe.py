@@ -124,6 +124,8 @@ def _count(value: Any, known: dict[int, int], depth: int) -> int:
     """Values below a value; aliases make many out of few."""
     if depth > _DEPTH:
         raise BrokenTextError("nested too deeply")
+    if isinstance(value, str) and "\x00" in value:  # no name of a file, nor anything that a person writes
+        raise BrokenTextError("a text with a zero byte in it")
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:

@@ -126,8 +126,10 @@ NAMED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", NAMED)
-@pytest.mark.parametrize("beside", [True, False], ids=["beside", "inside"])
+@pytest.mark.parametrize(
+    ("place", "beside"),
+    [*((place, True) for place in NAMED), *((place, False) for place in ("method", "optimizer as text", "augment"))],
+)
 def test_a_stored_configuration_imports_no_other_module(
     fsseg, run: Path, planted: str, marker: Path, place: str, beside: bool
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_stored_configuration_imports_no_other_module(
     refused(fsseg("test", "--ckpt_path", str(run / "last.ckpt")))
 
 
+@pytest.mark.slow
 def test_it_says_how_to_go_on_with_an_own_class(
     fsseg, run: Path, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +164,7 @@ def test_it_says_how_to_go_on_with_an_own_class(
     "name", ["os.system", "fsseg.data.files.os.system", "fsseg.data.transforms.importlib.import_module", "torch.load",
              "builtins.eval", "fsseg.cli.main", "jsonargparse.set_parsing_settings", "lightning.pytorch.callbacks.os"],
 )  # fmt: skip
-@pytest.mark.parametrize("place", ["method", "optimizer as text", "callback as text", "augment as text"])
+@pytest.mark.parametrize("place", ["method", "optimizer as text", "augment as text"])
 def test_nor_a_known_module_for_what_it_imports(fsseg, run: Path, name: str, place: str) -> None:
     change(run / "config.yaml", lambda content: NAMED[place](content, name.rpartition(".")[0]))
     content = (run / "config.yaml").read_text()
@@ -197,7 +200,7 @@ def test_yaml_of_a_run_builds_nothing_and_ends(fsseg, run: Path, marker: Path, a
 
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer", "checkpoint", "protocol", "seed_everything"])
-@pytest.mark.parametrize("value", ["null", "[]", "5.5", "x"])
+@pytest.mark.parametrize("value", ["null", "5.5"])
 def test_an_experiment_with_an_empty_section_is_one_line(fsseg, tmp_path: Path, section: str, value: str) -> None:
     from tests.cli.conftest import QUICKSTART
 
@@ -218,8 +221,13 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("place", ["{out}", "../../outside", "file://{out}", "~/outside"])
-@pytest.mark.parametrize("option", WRITES)
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [
+        *((option, "{out}") for option in WRITES),
+        *(("logger", p) for p in ("../../outside", "file://{out}", "~/outside")),
+    ],
+)
 def test_a_stored_configuration_writes_nowhere_else(
     fsseg, run: Path, tmp_path_factory, option: str, place: str
 ) -> None:
@@ -280,6 +288,7 @@ def test_broken_states_of_a_checkpoint_are_one_line(fsseg, run: Path, key: str, 
         refused(ran, "checkpoint" if "checkpoint" in ran.line else "last.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PICKLES)
 def test_pretrained_weights_run_no_code(fsseg, tmp_path: Path, marker: Path, kind: str) -> None:
     path = tmp_path / "weights.pth"
@@ -290,7 +299,7 @@ def test_pretrained_weights_run_no_code(fsseg, tmp_path: Path, marker: Path, kin
 
 
 @pytest.mark.parametrize("command", ["look", "distance"])
-@pytest.mark.parametrize("place", ["method", "encoder as text", "augment", "callback as text"])
+@pytest.mark.parametrize("place", ["method", "augment"])
 def test_the_folder_of_a_test_imports_no_other_module(
     fsseg, finished: Path, planted: str, marker: Path, command: str, place: str
 ) -> None:

@@ -132,6 +132,12 @@ def test_json_that_is_none(text: str) -> None:
     assert len(str(error.value)) < 200
 
 
+@pytest.mark.parametrize("text", ['a: "b\\0"', '"\\0": 1', "a: [1, '2', \"\\0\"]", "a: 2020-13-45", "a: !!int x"])
+def test_yaml_of_what_no_person_writes(text: str) -> None:
+    with pytest.raises(BrokenTextError):
+        load_yaml(text)
+
+
 def test_yaml_keeps_what_people_write() -> None:
     assert load_yaml("a: &x {b: 1}\nc: {<<: *x, d: [1.5, null, true]}") == {
         "a": {"b": 1},
