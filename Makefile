@@ -7,7 +7,7 @@ STEPS ?= 1500
 EPISODES ?= 500
 PYTEST ?= -n 2
 
-.PHONY: quickstart test fast lint format install clean
+.PHONY: quickstart test fast lint format bench-gpu install clean
 
 # Starts afresh each time, in a folder that nothing else uses.
 RUN := runs/make-quickstart
@@ -30,6 +30,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-gpu: install  ## throughput on a GPU, with random images: BENCH="--rounds 3" passes options on
+	$(BIN)/python benchmarks/gpu.py $(BENCH)
 
 format: install
 	$(BIN)/ruff check --fix .

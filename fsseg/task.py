@@ -203,13 +203,18 @@ class Task(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep this process's state of the generators for the first step; one more than were saved begins anew."""
-        states = checkpoint.get("random", [])
-        states = [states] if isinstance(states, dict) else states  # a dict until there was one for each process
+        states = _states(checkpoint)
         self._random = states[self.global_rank] if self.global_rank < len(states) else {}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""
         scheduler.step()
+
+
+def _states(checkpoint: dict[str, Any]) -> list[dict[str, Tensor]]:
+    """Of the generators of each process; a checkpoint of before there was one for each has the first's."""
+    states: Any = checkpoint.get("random", {})
+    return [states] if isinstance(states, dict) else list(states)
 
 
 def read_card(path: str) -> dict[str, Any]:
@@ -230,4 +235,4 @@ def read_card(path: str) -> dict[str, Any]:
     if not isinstance(card, dict) or not {"config", "dataset", "fold", "trained_on"} <= card.keys():
         raise FssegError(f"--ckpt_path {path} is no checkpoint of `fsseg fit`.")
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
-    return {**card, "step": checkpoint["global_step"], "shapes": shapes}
+    return {**card, "step": checkpoint["global_step"], "shapes": shapes, "processes": len(_states(checkpoint))}

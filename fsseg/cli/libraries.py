@@ -24,6 +24,7 @@ _CHATTER = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes go on where they were
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
+    "You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # a note says it
     "The number of training batches .* is smaller than the logging interval",
 )
 

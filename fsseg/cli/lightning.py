@@ -219,7 +219,14 @@ class Commands(LightningCLI):
             callbacks = []
         trainer_config = {**config, **kwargs}
         with building("--trainer"):
-            return self._instantiate_trainer(trainer_config, callbacks + own)
+            trainer = self._instantiate_trainer(trainer_config, callbacks + own)
+        if config.sync_batchnorm and trainer.strategy.root_device.type != "cuda":
+            raise FssegError(
+                "--trainer.sync_batchnorm works on GPUs only: leave it out, or give --trainer.accelerator gpu."
+            )
+        if str(config.precision) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
+            note("--trainer.precision 16-mixed is bf16-mixed on a CPU, which has no other 16 bits.")
+        return trainer
 
 
 def _experiment(config: Any) -> str:

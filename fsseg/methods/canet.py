@@ -85,7 +85,7 @@ class CANet(BinaryMethod):
         weight = compared.new_full((len(compared), 1), 1 / len(compared))
         if self.attention is not None:
             vectors = learnt[0].to(query_feature.dtype).transpose(0, 1)
-            weight = torch.stack([self.attention(query_feature, vector) for vector in vectors]).softmax(0)
+            weight = torch.stack([self.attention(query_feature, vector) for vector in vectors]).float().softmax(0)
         matched = torch.einsum("kmchw,km->mchw", compared, weight.expand(-1, len(query_feature)).to(compared.dtype))
         if not self.iterations:
             return [self.decoder(matched)]

@@ -160,7 +160,8 @@ class PANet(Method):
         probability = self.segment(support, batch.support_mask, query).softmax(2)  # B Q L h w
         pairs = [torch.stack([probability[:, :, n], probability[:, :, 0]], 2) for n in range(1, probability.shape[2])]
         cells = (support.shape[-2], support.shape[-1])
-        inside, outside = (adjoint_weights(side, cells) for side in sides)
+        with full_precision(support):
+            inside, outside = (adjoint_weights(side, cells) for side in sides)
         region = (inside <= outside).long().masked_fill(inside + outside == 0, -1)
         return Look(torch.stack(pairs, 1), region, 1)
 

@@ -1,7 +1,7 @@
 """Several ways from a method that tells one class from background."""
 
 from jaxtyping import Float
-from torch import Tensor, cat
+from torch import Tensor, cat, float32, promote_types
 
 
 def merge_ways(logits: Float[Tensor, "*b N 2 h w"]) -> Float[Tensor, "*b L h w"]:
@@ -14,7 +14,11 @@ def merge_ways(logits: Float[Tensor, "*b N 2 h w"]) -> Float[Tensor, "*b L h w"]
 
     Args:
         logits: background and foreground of each way's run.
+
+    Returns:
+        Logits of background and ways, in float32 or wider: sums of several ways lose too much in 16 bits.
     """
+    logits = logits.to(promote_types(logits.dtype, float32))
     background, foreground = logits.unbind(-3)
     total = background.sum(-3, keepdim=True)
     return cat([total, foreground + (total - background)], dim=-3)

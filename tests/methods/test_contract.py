@@ -178,7 +178,9 @@ def test_the_state_dict_is_the_whole_state(request: pytest.FixtureRequest, metho
     assert torch.equal(logits(other, batch), logits(method, batch))
 
 
-def test_a_few_steps_lower_the_loss(method: Method, make_batch: MakeBatch) -> None:
+def test_a_few_steps_lower_the_loss_and_bfloat16_predicts_as_float32_then(
+    method: Method, make_batch: MakeBatch
+) -> None:
     # Void as background, as the recipes of all methods but PANet have it.
     batch = each(make_batch(way=2), lambda mask: mask.where(mask != IGNORE, 0), "support_mask", "query_mask")
     optimizer = torch.optim.SGD(method.parameters(), lr=4e-2, momentum=0.9)
@@ -191,6 +193,13 @@ def test_a_few_steps_lower_the_loss(method: Method, make_batch: MakeBatch) -> No
         losses.append(loss.item())
     # CANet starts with weights near 0, so at about the loss of the classes' shares: little is to be had there.
     assert losses[-1] < 0.97 * losses[0]
+    wide = logits(method, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = logits(method, batch)
+    differs = wide.argmax(2) != narrow.argmax(2)
+    assert differs.float().mean() < 0.01
+    best = wide.topk(2, dim=2).values
+    assert (best[:, :, 0] - best[:, :, 1])[differs].lt(0.01 * wide.abs().mean()).all()  # only where two labels tie
 
 
 def test_parts_of_the_loss_are_named_and_the_name_stands_in_tables(method: Method, make_batch: MakeBatch) -> None:

@@ -1,0 +1,35 @@
+"""Scripts of benchmarks/ that need no data still run."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+GPU = [sys.executable, str(ROOT / "benchmarks/gpu.py")]
+
+
+@pytest.mark.slow
+def test_throughput_of_compiled_methods_with_the_results_of_plain_ones():
+    small = ["--device=cpu", "--tiny", "--size=33", "--rounds=1", "--batch=2", "--precisions", "32", "--plain-format"]
+    ran = subprocess.run([*GPU, *small, "--backend=eager"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    head, _, *lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ran.stdout.splitlines()[1:]]
+    rows = [dict(zip(head, line, strict=True)) for line in lines]
+    assert [row["method"] for row in rows] == ["PANet"] * 4 + ["RPMMs (K=1,2)"] * 4
+    for row in rows:
+        assert float(row["episodes/s"]) > 0
+        assert float(row["differs"]) < 1e-5
+    # A training step is one graph; a test asks for the sizes of its queries in between.
+    assert [row["graphs"] for row in rows if row["compiled"] == "yes"] == ["1", "2", "1", "2"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
+def test_without_a_gpu_the_script_says_so(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(SystemExit, match=r"^no GPU here: give --device cpu"):
+        importlib.import_module("gpu").main()
