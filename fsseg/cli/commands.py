@@ -157,9 +157,9 @@ class Runs(Commands):
             what = f"of {names}" if len(left) < len(self.datamodule.validated) else "at all"
             note(f"no validation {what}: too few val images.")
         resumed = self.card["step"] if self.card else 0
-        before = self.card["processes"] if self.card else self.trainer.world_size
-        if before != self.trainer.world_size:
-            note(f"{self.trainer.world_size} processes go on from {before}, with other episodes and random numbers.")
+        before, now = self.card["processes"] if self.card else self.trainer.world_size, self.trainer.world_size
+        if before != now:
+            note(f"a training of {before} processes goes on in {now}, with other episodes and random numbers.")
         leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
         with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
             if leader and not fast:

@@ -112,3 +112,14 @@ def test_a_killed_training_of_two_processes_goes_on_to_the_same_weights(work):
     assert json.loads((work / "killed/run.json").read_text())["resumed_at"] >= 3
     first, second = torch.load(work / "whole/last.ckpt", weights_only=True)["random"]
     assert not torch.equal(first["cpu"], second["cpu"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_what_a_person_might_not_expect_is_said(work, fsseg):
+    ran = fsseg("fit", "--ckpt_path", str(work / "exact/last.ckpt"), "--trainer.devices=1", "--trainer.strategy=auto",
+                "--trainer.max_steps=7", "--trainer.precision=16-mixed", "--out", "on")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "note: a training of 2 processes goes on in 1, with other episodes and random numbers." in ran.err
+    assert "note: --trainer.precision 16-mixed is bf16-mixed on a CPU" in ran.err
+    assert "You passed" not in ran.err
