@@ -65,10 +65,12 @@ def checked(path: str, checkpoint: Any) -> dict[str, Any]:
 
 
 def _is_random(states: Any) -> bool:
-    """Whether states of random generators are some; the GPU's depends on the GPU."""
-    return isinstance(states, Mapping) and all(
-        isinstance(state, Tensor) and state.dtype == torch.uint8 and (name == "cuda" or len(state) == _GENERATOR)
-        for name, state in states.items()
+    """Whether states of random generators, a list of each process's, are some; the GPU's depends on the GPU."""
+    each = states if isinstance(states, list) else [states]  # one, in a checkpoint of before there was a list
+    return all(isinstance(state, Mapping) for state in each) and all(
+        isinstance(part, Tensor) and part.dtype == torch.uint8 and (name == "cuda" or len(part) == _GENERATOR)
+        for state in each
+        for name, part in state.items()
     )
 
 
