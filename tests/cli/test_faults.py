@@ -115,7 +115,8 @@ def test_unreadable_images_are_skipped_and_counted_whatever_the_workers_and_resu
 def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_out_and_says_so(
     fsseg, own_maps, tmp_path
 ):
-    untrained = ("test", *OWN, "--untrained", "--data.workers=0")
+    kept = ("test", *OWN, "--untrained", "--data.workers=0")
+    untrained = (*kept, "--data.reuse=false")
     assert fsseg(*untrained, "--out", "whole").code == 0
     rows = (tmp_path / "whole/rows.csv").read_text().splitlines()
     shown = [{*row.split(",")[8].split(), row.split(",")[9]} for row in rows]
@@ -123,6 +124,9 @@ def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_
     path = next((own_maps / "images").glob(f"{name}.*"))
     content = path.read_bytes()
     path.write_bytes(b"")
+    ran = fsseg(*kept, "--out", "run")  # images are encoded before the first episode
+    assert (ran.code, path.name in ran.line, "--data.unreadable_images skip" in ran.line) == (2, True, True)
+    assert not (tmp_path / "run").exists()
     ran = fsseg(*untrained, "--out", "run")
     assert (ran.code, path.name in ran.line) == (2, True)
     assert re.search(r"fsseg: \d+ of 40 episodes are kept", ran.err)
