@@ -46,7 +46,7 @@ def main() -> None:
 
 def measure(what: str, shot: int, loader: DataLoader[Batch], data: EpisodeData, given: argparse.Namespace) -> None:
     """One line of the table."""
-    source = loader.dataset
+    source = loader.dataset.source  # type: ignore[attr-defined]
     keys = [Key(0, number) for number in range(given.episodes)]
     dataset: Pascal = data.dataset  # type: ignore[assignment]
     photos = [dataset._image_path(i) for key in keys for i in source.episode(key).images]  # type: ignore[attr-defined]

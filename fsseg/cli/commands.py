@@ -77,7 +77,7 @@ def _configured(arguments: list[str]) -> tuple[list[str], bool]:
 
 def _run(arguments: list[str], alone: bool = True) -> "Runs":
     try:
-        with restoring(), plain_errors():
+        with plain_errors(), restoring():
             return Runs(arguments, alone)
     finally:
         folders.forget()

@@ -80,7 +80,7 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
 def _write_list(data: EpisodeData, given: Any) -> int:
     """Write the episodes of a test."""
     data.setup("test")
-    source: Episodes = data.test_dataloader().dataset  # type: ignore[assignment]
+    source: Episodes = data.test_dataloader().dataset.source  # type: ignore[attr-defined]
     protocol = data.protocol
     runs = [[source.episode(Key(r, i)) for i in range(protocol.episodes)] for r in range(protocol.runs)]
     with _written(given.out):

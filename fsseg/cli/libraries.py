@@ -93,7 +93,7 @@ def restoring() -> Iterator[None]:
     """
     try:
         yield
-    except FssegError:
+    except (FssegError, MisconfigurationException):
         raise
     except Exception as error:
         if not any(name in _RESTORING for name in _modules(error)):

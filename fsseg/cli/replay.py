@@ -83,7 +83,7 @@ class Replay:
         self.method: Method = built.model.method
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
         loader = self.data.test_dataloader()
-        self._source: Episodes = loader.dataset  # type: ignore[assignment]
+        self._source: Episodes = loader.dataset.source  # type: ignore[attr-defined]
         if (config.get("data") or {}).get(
             "episode_list"
         ) is None:  # a list would forget the seed, which weak annotations hang on

@@ -211,7 +211,7 @@ def test_no_folder(tmp_path: Path, own_maps: Path) -> None:
     ("text", "words"),
     [
         (None, ["classes.yaml is needed", "classes: [cat, dog]"]),
-        ("classes: [", ["classes.yaml, line 1 is no YAML"]),
+        ("classes: [", ["classes.yaml is no YAML: line 1"]),
         ("3", ["holds `classes` and maybe `folds`, nothing else"]),
         ("classes: [cat]\nclases: 3", ["nothing else"]),
         ("classes: {0: cat}", ["whole numbers from 1 to 254, not 0"]),
