@@ -296,7 +296,7 @@ SOME = (
         (("show", *SOME, "--stage", "val", "--data.val_episodes", "0"), "--stage val has no"),
         (("show", *SOME, "--out", "no/where.png"), "--out no/where.png cannot be written"),
         (("show", *SOME, "--out", "sheet.doc"), "--out sheet.doc cannot be written"),
-        (("episodes", *SOME, "--out", "no/where.json"), "--out no/where.json cannot be written"),
+        (("episodes", *SOME, "--out", "no/where.json"), "no/where.json cannot be written"),
     ],
 )  # fmt: skip
 def test_one_line_and_exit_code_2(fsseg, tmp_path, arguments, expected):
