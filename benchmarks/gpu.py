@@ -21,7 +21,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from panet_step import episode, interleaved
+from panet_step import interleaved, spread
+from pmms_parts import episodes
 from torch import Tensor
 
 from fsseg.encoders import VGG16, ConvNet, ResNet
@@ -101,8 +102,7 @@ def tiny_rpmms() -> Method:
 
 def part(given: argparse.Namespace, make: Callable[[], Method], training: bool, size: int, count: int) -> None:
     """The lines of one method, trained or tested."""
-    one = episode(1, size, given.device)
-    batch = Batch(*(torch.cat([tensor] * count) for tensor in one))
+    batch = episodes(1, size, count, given.device)
     choices = product(given.precisions, (False,) if given.plain_format else (False, True),
                       (False,) if given.backend == "none" else (False, True))  # fmt: skip
     torch.manual_seed(0)
@@ -122,7 +122,7 @@ def part(given: argparse.Namespace, make: Callable[[], Method], training: bool, 
             "yes" if choice.channels_last else "no",
             "yes" if choice.compiled else "no",
             f"{count / median(whole):.2f}",
-            f"{median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})",
+            spread(ratios),
             f"{100 * median([e / w for e, w in zip(encoder, whole, strict=True)]):.0f} %",
             f"{timed.memory:.2f}" if given.device.startswith("cuda") else "-",
             f"{timed.compiling:.1f}" if choice.compiled else "-",

@@ -25,12 +25,7 @@ from fsseg.methods import PANet
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=417)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    place = f"{arguments.device}, {arguments.threads} thread(s), torch {torch.__version__}"
+    arguments, place = parsed(parser, rounds=7)
     print(f"VGG16, {arguments.size}x{arguments.size}, {place}")
     print("| shots | what | encoder alone, s | PANet, s | ratio, median (range) |\n| --- | --- | ---: | ---: | --- |")
     method = PANet(VGG16(weights="none")).to(arguments.device)
@@ -46,6 +41,16 @@ def main() -> None:
             ratios = [w / a for a, w in zip(alone, whole, strict=True)]
             print(f"| {shot} | {what} | {median(alone):.3f} | {median(whole):.3f} | {spread(ratios)} |", flush=True)
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def parsed(parser: argparse.ArgumentParser, rounds: int) -> tuple[argparse.Namespace, str]:
+    """Arguments, with those that all timings have, and what is timed on, in words."""
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    return given, f"{given.device}, {given.threads} thread(s), torch {torch.__version__}"
 
 
 def spread(ratios: list[float]) -> str:

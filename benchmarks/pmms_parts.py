@@ -12,7 +12,7 @@ from functools import partial
 from statistics import median
 
 import torch
-from panet_step import episode, interleaved
+from panet_step import episode, interleaved, parsed
 
 from fsseg.encoders import ResNet
 from fsseg.episode import Batch
@@ -24,12 +24,8 @@ def main() -> None:
     parser.add_argument("--train-size", type=int, default=321)
     parser.add_argument("--test-size", type=int, default=481)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(f"ResNet50, {arguments.device}, {arguments.threads} thread(s), torch {torch.__version__}")
+    arguments, place = parsed(parser, rounds=3)
+    print(f"ResNet50, {place}")
     print("| method | what | size, shots | whole, s | EM | P-Match |\n| --- | --- | --- | ---: | --- | --- |")
     for method in (PMMs(ResNet(weights="none")), RPMMs(ResNet(weights="none"))):
         method.to(arguments.device)

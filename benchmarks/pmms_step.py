@@ -14,7 +14,7 @@ from functools import partial
 from statistics import median
 
 import torch
-from panet_step import interleaved, spread
+from panet_step import interleaved, parsed, spread
 from pmms_parts import episodes
 from torch import Tensor
 
@@ -28,12 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=321)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    place = f"{given.device}, {given.threads} thread(s), torch {torch.__version__}"
+    given, place = parsed(parser, rounds=3)
     print(f"ResNet50, {given.size}x{given.size}, batch {given.batch}, {place}")
     print("| method | plain, s | fsseg, s | ratio, median (range) | loss differs by | gradients differ by |")
     print("| --- | ---: | ---: | --- | ---: | ---: |")

@@ -13,7 +13,7 @@ from functools import partial
 from statistics import median
 
 import torch
-from panet_step import episode, interleaved, spread
+from panet_step import episode, interleaved, parsed, spread
 from pmms_step import written_plainly
 
 from fsseg.encoders import ResNet
@@ -24,12 +24,7 @@ from fsseg.methods import BinaryMethod, RPMMs
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=481)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    place = f"{given.device}, {given.threads} thread(s), torch {torch.__version__}"
+    given, place = parsed(parser, rounds=5)
     print(f"RPMMs, ResNet50, {given.size}x{given.size}, 1-way 1-shot, {place}")
     torch.manual_seed(0)
     method = RPMMs(ResNet(weights="none")).to(given.device).eval()

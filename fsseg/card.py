@@ -56,20 +56,25 @@ def checked(path: str, checkpoint: Any) -> dict[str, Any]:
         and isinstance(card["trained_on"], list)
         and all(map(is_line, card["trained_on"]))
         and card.get("selection", "by hand") in _SELECTIONS
-        and _is_random(checkpoint.get("random", {}))
+        and _is_random(random_states(checkpoint))
     )
     if not whole or not isinstance(state, Mapping) or not _is_experiment(card["config"]):
         raise FssegError(f"--ckpt_path {path} is a broken checkpoint: what it says of itself is not what fsseg writes.")
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return {**card, "step": step, "shapes": shapes}
+    return {**card, "step": step, "shapes": shapes, "processes": len(random_states(checkpoint))}
 
 
-def _is_random(states: Any) -> bool:
-    """Whether states of random generators, a list of each process's, are some; the GPU's depends on the GPU."""
-    each = states if isinstance(states, list) else [states]  # one, in a checkpoint of before there was a list
-    return all(isinstance(state, Mapping) for state in each) and all(
+def random_states(checkpoint: Mapping[str, Any]) -> list[Any]:
+    """Of the generators of each process; a checkpoint of before there was one for each has the first's."""
+    states = checkpoint.get("random", {})
+    return states if isinstance(states, list) else [states]
+
+
+def _is_random(states: list[Any]) -> bool:
+    """Whether states of random generators are some; the GPU's depends on the GPU."""
+    return all(isinstance(state, Mapping) for state in states) and all(
         isinstance(part, Tensor) and part.dtype == torch.uint8 and (name == "cuda" or len(part) == _GENERATOR)
-        for state in each
+        for state in states
         for name, part in state.items()
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from fsseg.card import checked, refuse_bomb
+from fsseg.card import checked, random_states, refuse_bomb
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
 from fsseg.methods.base import Method
@@ -227,18 +227,12 @@ class Task(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep this process's state of the generators for the first step; one more than were saved begins anew."""
-        states = _states(checkpoint)
+        states = random_states(checkpoint)
         self._random = states[self.global_rank] if self.global_rank < len(states) else {}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""
         scheduler.step()
-
-
-def _states(checkpoint: dict[str, Any]) -> list[dict[str, Tensor]]:
-    """Of the generators of each process; a checkpoint of before there was one for each has the first's."""
-    states: Any = checkpoint.get("random", {})
-    return [states] if isinstance(states, dict) else list(states)
 
 
 def read_card(path: str) -> dict[str, Any]:
@@ -256,4 +250,4 @@ def read_card(path: str) -> dict[str, Any]:
         raise FssegError(
             f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
         ) from error
-    return {**checked(path, checkpoint), "processes": len(_states(checkpoint))}
+    return checked(path, checkpoint)

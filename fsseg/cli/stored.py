@@ -1,7 +1,6 @@
 """Checkpoints on the disk: written whole or not at all, and the newest one that can be read."""
 
 import io
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from fsseg.cli import folders
+from fsseg.cli.processes import note
 from fsseg.errors import FssegError
 from fsseg.task import read_card
 
@@ -64,8 +64,7 @@ def newest(folder: Path) -> Stored | None:
     wrong = "cannot be read (truncated?)" if last.exists() else "is missing"
     if earlier is None:
         raise FssegError(f"{last} {wrong}, and there is no earlier checkpoint: delete {folder} to train anew.")
-    print(f"note: {LAST} of {folder} {wrong}; going on from {earlier.path.name}, step {earlier.step:,}.",
-          file=sys.stderr)  # fmt: skip
+    note(f"{LAST} of {folder} {wrong}; going on from {earlier.path.name}, step {earlier.step:,}.")
     return earlier
 
 
