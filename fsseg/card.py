@@ -32,6 +32,24 @@ def refuse_bomb(path: str) -> None:
         raise FssegError(f"{path} is compressed, which no checkpoint of torch is: it is not read.")
 
 
+def read_card(path: str) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Raises:
+        FssegError: no file, a truncated one, or one that fsseg did not write.
+    """
+    refuse_bomb(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise FssegError(f"--ckpt_path {path}: no such file.") from error
+    except Exception as error:  # torch raises nearly anything on a broken file
+        raise FssegError(
+            f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
+        ) from error
+    return checked(path, checkpoint)
+
+
 def checked(path: str, checkpoint: Any) -> dict[str, Any]:
     """A checkpoint's card, with its step and the shapes of its tensors.
 

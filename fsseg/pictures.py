@@ -10,6 +10,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import torch
 from jaxtyping import UInt8
+from scipy.ndimage import binary_dilation, binary_erosion
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +23,11 @@ _ARROW, _HEAD = 36, 28  # pixels before the query, of a heading
 _DARK = (40, 40, 60)  # scribbles of the background
 _OPEN = 0.6  # share of a support that is open; more than that, it is scribbled on
 _SHOTS = 5  # supports shown per way
+_LINES = 400  # widths of an outline in the longer side of a picture
 _WIDE = 800  # pixels; narrower episodes stand two in a row
+
+
+UInt8Array = npt.NDArray[np.uint8]
 
 
 class Panel(NamedTuple):
@@ -239,6 +244,31 @@ def edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDA
 
 def _colour(label: int) -> tuple[int, int, int]:
     return COLOURS[(label - 1) % len(COLOURS)]
+
+
+def palette(classes: int) -> list[int]:
+    """Colours of a label map as PIL takes them: black, the classes' colours, white for 255."""
+    colours = [(0, 0, 0), *(_colour(label) for label in range(1, classes + 1))]
+    unused = [(128, 128, 128)] * (IGNORE - len(colours))
+    return [value for colour in (*colours, *unused, (255, 255, 255)) for value in colour]
+
+
+def overlay(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
+    """A picture with the classes of a mask tinted and outlined, at its own size.
+
+    Args:
+        image: ``H W 3``.
+        mask: ``H W`` labels.
+    """
+    pixels = image.astype(np.float32)
+    width = max(1, round(max(mask.shape) / _LINES))
+    for label in np.unique(mask[(mask != BACKGROUND) & (mask != IGNORE)]).tolist():
+        region, colour = mask == label, np.array(_colour(label), dtype=np.float32)
+        inner, outer = binary_erosion(region, iterations=width, border_value=1), binary_dilation(region, iterations=1)
+        pixels[region] = 0.55 * pixels[region] + 0.45 * colour
+        pixels[outer & ~region] = 255  # a light rim keeps the line visible on any picture
+        pixels[region & ~inner] = colour
+    return pixels.round().astype(np.uint8)
 
 
 def caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, colour: tuple[int, int, int], top: int = 0) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from fsseg.card import checked, random_states, refuse_bomb
+from fsseg.card import random_states
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
 from fsseg.methods.base import Method
@@ -233,21 +233,3 @@ class Task(LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""
         scheduler.step()
-
-
-def read_card(path: str) -> dict[str, Any]:
-    """What a checkpoint says of itself.
-
-    Raises:
-        FssegError: no file, a truncated one, or one that fsseg did not write.
-    """
-    refuse_bomb(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise FssegError(f"--ckpt_path {path}: no such file.") from error
-    except Exception as error:  # torch raises nearly anything on a broken file
-        raise FssegError(
-            f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
-        ) from error
-    return checked(path, checkpoint)

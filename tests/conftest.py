@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
 
-_TENSOR_MODULES = ("episode", "ops", "losses", "metrics", "methods", "encoders", "pictures")
+_TENSOR_MODULES = ("episode", "ops", "losses", "metrics", "methods", "encoders", "pictures", "segmenter")
 install_import_hook([f"fsseg.{module}" for module in _TENSOR_MODULES], "beartype.beartype")
 
 if TYPE_CHECKING:

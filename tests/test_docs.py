@@ -122,7 +122,7 @@ def test_command_on_what_is_finished_parses(command, tmp_path, monkeypatch, caps
         assert main([*arguments, "--dry-run"]) == 0
         return
     assert main(arguments) == 2
-    assert re.search("no such folder|has no logs", capsys.readouterr().err)
+    assert re.search("no such folder|has no logs|is missing|no such file", capsys.readouterr().err)
 
 
 def test_links_lead_somewhere():

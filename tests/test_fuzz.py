@@ -28,12 +28,12 @@ from fsseg.benchmark.classes import make_class_grid
 from fsseg.benchmark.formats import FORMATS
 from fsseg.benchmark.results import find_results
 from fsseg.card import checked as checked_card
+from fsseg.card import read_card
 from fsseg.cli.checked import checked
 from fsseg.cli.curves import read_logs
 from fsseg.cli.replay import queries_of, read_table
 from fsseg.cli.resume import finished
 from fsseg.cli.table import make_grids
-from fsseg.cli.trust import stored
 from fsseg.data import CocoJson, Folder, Pascal, Shapes
 from fsseg.data.episode_list import load
 from fsseg.data.files import cached, image_size, read_binary, read_image, read_mask
@@ -42,7 +42,7 @@ from fsseg.data.regions import load as load_regions
 from fsseg.encoders.base import load_pretrained
 from fsseg.errors import FssegError
 from fsseg.sweep import read_sweep
-from fsseg.task import read_card
+from fsseg.trust import stored
 from tests.benchmark.folders import make_test
 from tests.conftest import write_folder
 from tests.data.test_coco_json import write as write_annotations

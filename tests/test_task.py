@@ -6,12 +6,13 @@ import pytest
 import torch
 from lightning import Trainer
 
+from fsseg.card import read_card
 from fsseg.data import EpisodeData, Shapes
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.methods import PANet
 from fsseg.protocol import Protocol
-from fsseg.task import Task, read_card
+from fsseg.task import Task
 
 
 def task() -> Task:

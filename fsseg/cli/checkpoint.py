@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from fsseg.cli import trust
+from fsseg import trust
 from fsseg.data import EpisodeData
 from fsseg.errors import FssegError
 

@@ -24,8 +24,8 @@ from fsseg.cli.resume import finishing, left_to_do
 from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import card_of
 from fsseg.cli.tested import Report, describe
-from fsseg.cli.trust import known_classes_only
 from fsseg.errors import INTERRUPTED, DivergedError, FssegError
+from fsseg.trust import known_classes_only
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
 _AS_TEST = {

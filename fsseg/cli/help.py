@@ -19,6 +19,7 @@ COMMANDS = {
     "look": "pictures of a finished test",
     "curves": "training curves of several runs",
     "distance": "how far supports and queries lie apart",
+    "predict": "your own pictures, from examples",
 }
 _TEST_FOLDER = {
     "TEST_FOLDER": "that `fsseg test` wrote; its checkpoint and data are needed too",
@@ -77,6 +78,21 @@ OTHERS: dict[str, dict[str, str]] = {
         "--out DIR": "where pictures go (default: look/ in the test's folder)",
     },
     "distance": _TEST_FOLDER,
+    "predict": {
+        "--support [CLASS=]IMAGE:MASK ...": "examples; MASK: a picture, *.scribble.png, JSON, or a box: 10,20,90,80",
+        "--query PICTURES ...": "files, folders or patterns",
+        "--out DIR": "masks, overlays, scores, COCO's JSON; the same command goes on there (default: runs/predict)",
+        "--ckpt_path FILE": "checkpoint, or a file of --save (default: PANet on ImageNet's VGG16, untrained)",
+        "--config FILE": "the method of an experiment, untrained; --model.method.OPTION VALUE: its options",
+        "--negative IMAGE[:MASK] ...": "pictures, or parts of them, that are not it",
+        "--threshold T": "leave out a class whose score (0..1) is below; scores need two supports of a class (0)",
+        "--size N": "pixels of a side that pictures are resized to (the checkpoint's, or 417)",
+        "--long-side N": "resize the longer side, and keep proportions",
+        "--tile N": "cut large pictures into squares of N pixels instead",
+        "--probabilities": "write a map for each class, 0..255",
+        "--save FILE": "keep what was learnt, for --ckpt_path and fsseg.Segmenter.load",
+        "--device D": "cpu, cuda, cuda:1 (default: a GPU where there is one)",
+    },
     "curves": {
         "RUN ...": "folders of `fsseg fit`, with Lightning's logs in them",
         "--out FILE": "picture to write (curves.png)",
@@ -104,6 +120,7 @@ _EXAMPLES = {
     "look": "fsseg look runs/quickstart/fold0/test",
     "distance": "fsseg distance runs/quickstart/fold0/test",
     "curves": "fsseg curves runs/with_par runs/without_par --out curves.png",
+    "predict": "fsseg predict --support cat=a.jpg:a.png --query photos/ --out out",
     "data prepare": "fsseg data prepare pascal --root DIR",
     "data verify": "fsseg data verify coco --root DIR --report report.json",
     "data info": "fsseg data info folder --root DIR --out info.png",

@@ -23,11 +23,11 @@ from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
 from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import WholeCheckpoints, card_of
-from fsseg.cli.trust import OWN
 from fsseg.data import EpisodeData
 from fsseg.encoders import without_pretrained_weights
 from fsseg.errors import FssegError
 from fsseg.task import Task
+from fsseg.trust import OWN
 
 _LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
 _SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")

@@ -13,9 +13,9 @@ import fsseg.data
 import fsseg.encoders
 import fsseg.methods
 from fsseg.cli.help import did_you_mean
-from fsseg.cli.trust import OWN, mend
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, load_yaml
+from fsseg.trust import OWN, mend
 
 _CLASSES = {
     name: getattr(module, name)

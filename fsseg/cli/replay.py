@@ -12,7 +12,6 @@ from fsseg.benchmark.rows import Row, read_rows
 from fsseg.cli import folders
 from fsseg.cli.libraries import plain_errors, quieten
 from fsseg.cli.lightning import Commands
-from fsseg.cli.trust import known_classes_only, stored_file
 from fsseg.data import EpisodeData
 from fsseg.data.episodes import Episodes, collate
 from fsseg.data.sampler import Key
@@ -22,6 +21,7 @@ from fsseg.methods import Method
 from fsseg.metrics import count
 from fsseg.pictures import Panel, panel_of, percent
 from fsseg.safe import is_line, load_json, load_yaml
+from fsseg.trust import known_classes_only, stored_file
 
 _FILES = ("config.yaml", "episodes.json", "rows.csv", "table.json")
 # One process, and nothing written; what decides the numbers, such as the precision, stays as it was.

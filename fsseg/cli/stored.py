@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from fsseg.card import read_card
 from fsseg.cli import folders
 from fsseg.cli.processes import note
 from fsseg.errors import FssegError
-from fsseg.task import read_card
 
 LAST, BEFORE = "last.ckpt", "last-before.ckpt"  # BEFORE: what LAST was until it was replaced
 

@@ -15,6 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from fsseg.data.base import Image, Mask
+from fsseg.episode import IGNORE
 from fsseg.errors import FssegError, UnreadableError
 from fsseg.safe import shown
 
@@ -60,12 +61,13 @@ def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
         raise UnreadableError(f"{what} {path} cannot be decoded ({said}). Replace the file.") from error
 
 
-def read_image(path: Path, upright: bool = False) -> Image:
+def read_image(path: Path, upright: bool = False, on_white: bool = False) -> Image:
     """An image file as RGB.
 
     Args:
         path: of the file.
         upright: turn it as its EXIF tag says; data sets' own codes don't.
+        on_white: what is transparent becomes white, where it is otherwise what the file has below.
 
     Raises:
         FssegError: the file is missing, truncated or no image, or has 16 bits a channel.
@@ -74,7 +76,16 @@ def read_image(path: Path, upright: bool = False) -> Image:
         if picture.mode.startswith("I") or picture.mode == "F":
             raise FssegError(f"image {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
         turned = PIL.ImageOps.exif_transpose(picture) if upright else picture
+        if on_white:
+            turned = opaque(turned)
         return np.asarray(turned if turned.mode == "RGB" else turned.convert("RGB"))
+
+
+def opaque(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """A picture on white, if any of it may be transparent."""
+    if not picture.has_transparency_data:
+        return picture
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
 
 
 def read_binary(path: Path) -> npt.NDArray[np.bool_]:
@@ -102,6 +113,28 @@ def read_mask(path: Path) -> Mask:
                 "Convert it, or give each class a folder of masks: masks/CLASS/NAME.png."
             )
         return np.asarray(picture)
+
+
+def read_labels(path: Path) -> Mask:
+    """A mask in any mode: labels where it has them, 255 where colours, or the absence of them, mark a region.
+
+    Raises:
+        FssegError: the file is missing, truncated or no image, or has 16 bits.
+    """
+    with _opened(path, "mask") as picture:
+        if picture.mode in ("P", "L"):
+            return np.asarray(picture)
+        if picture.mode.startswith("I") or picture.mode == "F":
+            raise FssegError(f"mask {path} has {picture.mode} pixels; labels of 0..255 are needed. Convert it.")
+        return np.asarray(opaque_black(picture).any(axis=2) * np.uint8(IGNORE))
+
+
+def opaque_black(picture: PIL.Image.Image) -> Image:
+    """A picture's colours, black where it is transparent."""
+    colours = np.asarray(picture.convert("RGB"))
+    if not picture.has_transparency_data:
+        return colours
+    return np.where(np.asarray(picture.convert("RGBA"))[:, :, 3:] > 0, colours, 0)
 
 
 def image_size(path: Path, upright: bool = False) -> tuple[int, int]:

@@ -1,11 +1,13 @@
 """The encoder contract, and loading of pretrained weights."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.error import URLError
 
 import torch
@@ -19,6 +21,8 @@ from fsseg.errors import FssegError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+M = TypeVar("M", bound=nn.Module)
 
 _skip: ContextVar[bool] = ContextVar("_skip", default=False)
 
@@ -54,6 +58,11 @@ class Encoder(nn.Module, ABC):
     mean: Tensor
     std: Tensor
 
+    def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
+        """Keep the arguments, see `given_arguments`."""
+        made: M = nn.Module.__new__(cls)
+        return keep_arguments(made, args, options)
+
     def __init__(
         self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD
     ) -> None:
@@ -86,6 +95,18 @@ class Encoder(nn.Module, ABC):
     def forward(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
         """Feature maps of images of 0..255."""
         return self.features(self.normalise(images))
+
+
+def keep_arguments(made: M, args: tuple[Any, ...], options: dict[str, Any]) -> M:
+    """Remember what an object is made with, before it is made: a file can then say how to make it again."""
+    object.__setattr__(made, "_given", (args, options))
+    return made
+
+
+def given_arguments(made: nn.Module) -> dict[str, Any]:
+    """The arguments that a method or an encoder was made with, by name."""
+    args, options = made.__dict__["_given"]
+    return dict(inspect.signature(type(made)).bind(*args, **options).arguments)
 
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:

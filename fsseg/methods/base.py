@@ -1,13 +1,13 @@
 """The method contract: what a few-shot segmentation method is to the rest of fsseg."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
-from fsseg.encoders import Encoder
+from fsseg.encoders.base import Encoder, M, keep_arguments
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import cross_entropy, upsample
 from fsseg.ops.em import PrototypeMixture, Prototypes
@@ -60,6 +60,11 @@ class Method(nn.Module, ABC):
     support_gradient: bool = True
     align_corners: bool = False
     teaching: ClassVar[Teaching] = "features"
+
+    def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
+        """Keep the arguments, see `fsseg.encoders.given_arguments`."""
+        made: M = nn.Module.__new__(cls)
+        return keep_arguments(made, args, options)
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

@@ -12,13 +12,13 @@ import PIL.Image
 import pytest
 import torch
 
+from fsseg.card import read_card
 from fsseg.data import CocoJson, Folder, Pascal
 from fsseg.data.files import image_size, read_binary, read_image, read_mask
 from fsseg.data.marks import read_marks
 from fsseg.encoders.base import load_pretrained
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, leads_out, load_json, load_yaml, shown
-from fsseg.task import read_card
 from tests.data.test_coco_json import write
 
 

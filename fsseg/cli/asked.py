@@ -1,0 +1,179 @@
+"""What a person asks for on the command line: supports with their masks, and queries."""
+
+import os
+import re
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fsseg.data.base import Mask
+from fsseg.data.boxes import Box, box_mask
+from fsseg.data.files import image_size, read_labels
+from fsseg.data.marks import read_marks
+from fsseg.errors import FssegError
+from fsseg.safe import is_line
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_DEFAULT = "object"  # class of supports that none is named for
+_FORM = "[CLASS=]IMAGE:MASK is needed, MASK a file or a box LEFT,TOP,RIGHT,BOTTOM"
+_CLASS = re.compile(r"^([^=/\\:]+)=(.+)$", re.DOTALL)
+_BOX = re.compile(r"^-?[\d.]+(,-?[\d.]+){3}$")
+_UNNAMEABLE = set('/\\:*?"<>|')  # classes name folders of probability maps
+
+
+class Shown(NamedTuple):
+    """A support, or a picture that is to be rejected, as it was given.
+
+    Attributes:
+        classes: names; several where the mask is a label map of them. None of what is to be rejected.
+        image: file of the picture.
+        mask: file of its mask, a box, or None where the whole picture is meant.
+        value: of the class in a mask of several.
+    """
+
+    classes: tuple[str, ...]
+    image: Path
+    mask: str | None
+    value: int | None = None
+
+    def labels(self) -> Mask:
+        """The mask, as `fsseg.Segmenter.learn` takes it.
+
+        Raises:
+            FssegError: it is missing, broken, or lies outside of the picture.
+        """
+        size = image_size(self.image, upright=True)
+        if self.mask is None:
+            return np.ones(size, dtype=np.uint8)
+        if _BOX.match(self.mask):
+            return _box(self.mask, self.image, size)
+        path = Path(self.mask)
+        if path.suffix.lower() == ".json":
+            return read_marks(path, {name: c for c, name in enumerate(self.classes or (_DEFAULT,), 1)}).paint(*size)
+        labels = read_labels(path)
+        if self.value is None:
+            return labels
+        if not (labels == self.value).any():
+            found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
+            raise FssegError(f"mask {path} holds no pixel of {self.value}; it has {found}. Give one of them.")
+        ignored = labels == np.iinfo(np.uint8).max
+        return np.where(labels == self.value, np.uint8(1), np.where(ignored, labels, np.uint8(0)))
+
+
+def supports(given: Sequence[str]) -> list[Shown]:
+    """Supports as ``--support`` has them.
+
+    Args:
+        given: ``[CLASS=]IMAGE:MASK[:VALUE]`` each. A class holds until the next one; ``cat,dog=`` names the labels of a
+            map, from 1 on. A box is ``LEFT,TOP,RIGHT,BOTTOM`` in pixels.
+
+    Raises:
+        FssegError: one is of another form, or a file is missing.
+    """
+    found: list[Shown] = []
+    classes: tuple[str, ...] = (_DEFAULT,)
+    for text in given:
+        named = _CLASS.match(text)
+        if named:
+            classes = tuple(name.strip() for name in named[1].split(","))
+            _check_classes(classes, text)
+        image, _, rest = (named[2] if named else text).partition(":")
+        mask, _, value = rest.partition(":")
+        if not (image and mask) or (value and not value.isdigit()):
+            raise FssegError(f"--support {text}: {_FORM}.")
+        shown = Shown(classes, Path(image), mask, int(value) if value else None)
+        if shown.value is not None and (len(classes) > 1 or not 1 <= shown.value < np.iinfo(np.uint8).max):
+            raise FssegError(f"--support {text}: a value of 1 to 254 is for a mask that holds one class among others.")
+        _check_files("--support", shown)
+        found.append(shown)
+    return found
+
+
+def rejected(given: Sequence[str]) -> list[Shown]:
+    """Pictures as ``--negative`` has them: ``IMAGE``, or ``IMAGE:MASK`` where only what it marks is meant.
+
+    Raises:
+        FssegError: a file is missing.
+    """
+    found = []
+    for text in given:
+        image, _, mask = text.partition(":")
+        shown = Shown((), Path(image), mask or None)
+        _check_files("--negative", shown)
+        found.append(shown)
+    return found
+
+
+def queries(given: Sequence[str], out: Path) -> dict[str, Path]:
+    """Pictures to segment, by the name of what is written for each, in the order of their names.
+
+    Args:
+        given: files, folders (all pictures in and below them), patterns such as ``photos/*.jpg``.
+        out: results are no queries.
+
+    Raises:
+        FssegError: nothing there, or no picture among it.
+    """
+    found: dict[Path, Path] = {}  # path below what was given, by path
+    for text in given:
+        path = Path(text)
+        if path.is_dir():
+            inside = [p for p in sorted(path.rglob("*")) if _is_picture(p) and not p.is_relative_to(out)]
+            if not inside:
+                raise FssegError(f"--query {text}: no picture there ({' '.join(PICTURES)}).")
+            found |= {p: p.relative_to(path) for p in inside}
+        elif path.is_file():
+            found.setdefault(path, Path(path.name))
+        elif has_magic(text):
+            matching = sorted(Path(p) for p in glob(text, recursive=True) if _is_picture(Path(p)))
+            if not matching:
+                raise FssegError(f"--query {text}: no picture matches.")
+            common = os.path.commonpath([p.parent for p in matching])
+            found |= {p: p.relative_to(common) for p in matching if p not in found}
+        else:
+            raise FssegError(f"--query {text}: no such file or folder.")
+    return _named(found)
+
+
+def _named(found: dict[Path, Path]) -> dict[str, Path]:
+    """A name for each, without ending where that is enough to tell it from others."""
+    names: dict[str, Path] = {}
+    stems = [below.with_suffix("").as_posix().casefold() for below in found.values()]
+    for path, below in found.items():
+        bare = below.with_suffix("").as_posix()
+        name = bare if stems.count(bare.casefold()) == 1 else below.as_posix()
+        number = 1
+        while (name if number == 1 else f"{name}-{number}") in names:
+            number += 1
+        names[name if number == 1 else f"{name}-{number}"] = path
+    return names
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+
+
+def _check_classes(classes: Sequence[str], text: str) -> None:
+    for name in classes:
+        if not name or not is_line(name) or set(name) & _UNNAMEABLE or name.strip(".") == "":
+            raise FssegError(f"--support {text}: {name!r} is no name of a class. Letters, digits and spaces make one.")
+    if len(set(classes)) < len(classes):
+        raise FssegError(f"--support {text}: a class is named twice.")
+
+
+def _check_files(option: str, shown: Shown) -> None:
+    if not shown.image.is_file():
+        raise FssegError(f"{option}: image {shown.image} is missing.")
+    if shown.mask is not None and not _BOX.match(shown.mask) and not Path(shown.mask).is_file():
+        raise FssegError(f"{option}: mask {shown.mask} of {shown.image} is missing.")
+
+
+def _box(text: str, image: Path, size: tuple[int, int]) -> Mask:
+    left, top, right, bottom = (round(float(value)) for value in text.split(","))
+    height, width = size
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise FssegError(f"box {text} on {image}: LEFT,TOP,RIGHT,BOTTOM within its {width}x{height} pixels is needed.")
+    return box_mask(size, [Box(top, left, bottom, right, (bottom - top) * (right - left))], 1)

@@ -1,0 +1,159 @@
+"""`fsseg predict`: segments pictures from a handful of examples."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsseg.cli import asked, folders, untrained
+from fsseg.cli.libraries import quieten
+from fsseg.cli.parser import Parser
+from fsseg.cli.predicted import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES, Results
+from fsseg.cli.progress import tell
+from fsseg.data.files import fingerprint
+from fsseg.errors import USAGE, FssegError
+from fsseg.segmenter import Segmenter
+from fsseg.segmenter.given import as_image
+
+_LINES = 10  # of progress, without a terminal
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``predict``; returns the exit code, 2 where a query could not be read.
+
+    Raises:
+        FssegError: an option is wrong, or a support or the checkpoint cannot be read.
+    """
+    quieten()
+    parser = Parser(allow_abbrev=False)
+    untrained.add_options(parser)
+    parser.add_argument("--support", nargs="+", type=str, default=[])
+    parser.add_argument("--negative", nargs="+", type=str, default=[])
+    parser.add_argument("--query", nargs="+", type=str, default=[])
+    parser.add_argument("--out", type=Path | None, default=None)
+    parser.add_argument("--threshold", type=float, default=0.0)
+    parser.add_argument("--probabilities", action="store_true")
+    parser.add_argument("--save", type=Path | None, default=None)
+    given = parser.parse_args(untrained.with_experiment(arguments))
+    if not 0 <= given.threshold <= 1:
+        raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1 is needed.")
+    if not (given.query or given.save):
+        raise FssegError("predict needs --query PICTURES, e.g. --query photos/, or --save FILE to keep what it learns.")
+    out = given.out or folders.fresh(Path("runs") / "predict")
+    supports, rejected = asked.supports(given.support), asked.rejected(given.negative)
+    queries = asked.queries(given.query, out)
+    engine = untrained.engine(given, parser)
+    if not (supports or engine.segmenter.classes):
+        raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
+    tell(engine.described)
+    began = time.perf_counter()
+    _learn(engine.segmenter, supports, rejected)
+    tell(f"learnt {', '.join(engine.segmenter.classes)} from {_counted(len(supports), 'support')} in "
+         f"{time.perf_counter() - began:.1f} s")  # fmt: skip
+    if given.save:
+        engine.segmenter.save(given.save)
+        print(f"  segmenter {given.save}")
+    if not queries:
+        return 0
+    results = Results(out, _decides(given, supports, rejected), engine.segmenter.classes, given.probabilities)
+    left = _segment(engine.segmenter, queries, results, given.threshold)
+    results.finish()
+    _say(results, out, given.probabilities)
+    return USAGE if left else 0
+
+
+def _learn(segmenter: Segmenter, supports: Sequence[asked.Shown], rejected: Sequence[asked.Shown]) -> None:
+    for shown in supports:
+        try:
+            segmenter.learn(shown.image, shown.labels(), shown.classes)
+        except FssegError as error:
+            raise _naming(shown, error) from error
+    for shown in rejected:
+        try:
+            segmenter.reject(shown.image, shown.labels())
+        except FssegError as error:
+            raise _naming(shown, error) from error
+
+
+def _naming(shown: asked.Shown, error: FssegError) -> FssegError:
+    """The error with the mask's file in place of what Python's users read."""
+    message = str(error)
+    if message.startswith("the mask"):
+        message = f"mask {shown.mask} of {shown.image}{message.removeprefix('the mask')}"
+    return FssegError(message)
+
+
+def _segment(segmenter: Segmenter, queries: Mapping[str, Path], results: Results, threshold: float) -> list[str]:
+    """Segment what is not done yet; returns the lines of queries that cannot be read."""
+    done = results.done
+    todo = {name: path for name, path in queries.items() if name not in done}
+    if len(todo) < len(queries):
+        tell(f"{len(queries) - len(todo):,} of {len(queries):,} are done already")
+    left = []
+    for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'picture')}"):
+        try:
+            image = as_image(path)
+            found = segmenter.predict(image, threshold, results.probabilities)
+        except FssegError as error:
+            left.append(str(error))
+            tell(f"note: {error} It is left out.")
+            continue
+        results.add(name, path, image, found)
+    if left:
+        tell(f"fsseg: {len(left)} of {len(queries):,} pictures were left out, as the notes say; the others are done.")
+    return left
+
+
+def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
+    """With a bar on a terminal, otherwise with a few lines."""
+    items = list(todo.items())
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(items, what, console=Console(stderr=True), transient=True)
+        return
+    tell(what)
+    for number, item in enumerate(items, 1):
+        yield item
+        if number * _LINES // len(items) > (number - 1) * _LINES // len(items) and number < len(items):
+            tell(f"  {number:,}/{len(items):,}")
+
+
+def _decides(given: Any, supports: Sequence[asked.Shown], rejected: Sequence[asked.Shown]) -> dict[str, Any]:
+    """What decides the results, for a run that goes on."""
+    files = [Path(p) for s in (*supports, *rejected) for p in (s.image, s.mask) if p and Path(p).is_file()]
+    files += [Path(given.ckpt_path)] if given.ckpt_path else []
+    method = given.model.method
+    return {
+        "support": [*given.support],
+        "negative": [*given.negative],
+        "ckpt_path": given.ckpt_path,
+        "model.method": None if given.ckpt_path else _plain(method),
+        **{name: given[name] for name in ("size", "long_side", "tile", "threshold", "probabilities")},
+        "files": fingerprint(files),
+    }
+
+
+def _plain(options: Any) -> Any:
+    return options.as_dict() if hasattr(options, "as_dict") else options
+
+
+def _say(results: Results, out: Path, probabilities: bool) -> None:
+    """What was found, and where it is."""
+    pictures = len(results.done)
+    print(f"{_counted(pictures, 'picture')}")
+    width = max(map(len, results.classes))
+    for name in results.classes:
+        rows = [row for row in results.rows if row["class"] == name]
+        shown = [row for row in rows if int(row["pixels"])]
+        share = sum(int(r["pixels"]) / (int(r["height"]) * int(r["width"])) for r in shown) / max(1, len(shown))
+        print(f"  {name:{width}}  in {len(shown):,} of {pictures:,}" + f", {share:.0%} of such a picture" * bool(shown))
+    print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}")
+    if probabilities:
+        print(f"  maps      {out / PROBABILITIES}/")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

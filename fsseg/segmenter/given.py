@@ -1,0 +1,151 @@
+"""Images and masks as a person has them in Python: arrays, tensors, PIL pictures or files."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import PIL.ImageOps
+import torch
+from torch import Tensor
+
+from fsseg.data.base import Image, Mask
+from fsseg.data.files import opaque, opaque_black, read_image, read_labels
+from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.errors import FssegError
+
+# An image or a mask: a file, a PIL picture, an array or a tensor.
+Given = str | PathLike[str] | PIL.Image.Image | npt.NDArray[Any] | Tensor
+
+_RGB, _RGBA = 3, 4
+_LEAST = 8  # pixels of a side
+_NAMED = 5  # values that an error lists
+
+
+def as_image(given: Given) -> Image:
+    """An image as ``H W 3`` of 0..255.
+
+    Args:
+        given: a file (turned upright by its EXIF tag), a PIL picture (likewise), an array ``H W``, ``H W 3`` or
+            ``H W 4``, or a tensor ``3 H W``, of uint8, or of floats from 0 to 1. What is transparent becomes white.
+
+    Raises:
+        FssegError: it is none of these.
+    """
+    if isinstance(given, str | PathLike):
+        image = read_image(Path(given), upright=True, on_white=True)
+    elif isinstance(given, PIL.Image.Image):
+        image = np.asarray(opaque(PIL.ImageOps.exif_transpose(given)).convert("RGB"))
+    else:
+        image = _pixels(given)
+    if min(image.shape[:2]) < _LEAST:
+        raise FssegError(f"an image of {image.shape[1]}x{image.shape[0]} pixels; {_LEAST} a side are needed at least.")
+    return image
+
+
+def _pixels(given: Any) -> Image:
+    array = given.detach().cpu().movedim(0, -1).numpy() if isinstance(given, Tensor) and given.ndim == 3 else given
+    array = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], _RGB, axis=2)
+    if array.ndim != 3 or array.shape[2] not in (_RGB, _RGBA):
+        wanted = "3 H W is needed" if isinstance(given, Tensor) else "H W, H W 3 or H W 4 is needed"
+        raise FssegError(f"an image of shape {tuple(getattr(given, 'shape', ()))}: {wanted}.")
+    if np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise FssegError("an image of floats holds values outside 0..1. Give uint8, or floats from 0 to 1.")
+        array = np.rint(255 * array).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise FssegError(f"an image of {array.dtype}: uint8 is needed, or floats from 0 to 1.")
+    return np.asarray(opaque(PIL.Image.fromarray(np.ascontiguousarray(array))).convert("RGB"))
+
+
+def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
+    """A mask as labels ``H W``: 0 background, 1 and on the classes, 255 where nothing is said.
+
+    Of one class, all that is not 0 is it: True, 1, or the 255 of a black and white mask; 255 beside another number is
+    what nobody labelled. Of several classes, the mask holds their places, from 1 on.
+
+    Args:
+        given: a file, a PIL picture, an array or tensor ``H W`` (or ``1 H W``).
+        classes: how many.
+        size: ``(H, W)`` of the image.
+
+    Raises:
+        FssegError: another size, other values, or nothing marked.
+    """
+    labels = _values(given)
+    if labels.shape != size:
+        turned = " The image was turned by its EXIF tag: paint on it upright." if labels.shape == size[::-1] else ""
+        raise FssegError(
+            f"{_name(given)} is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}.{turned} Mend one."
+        )
+    found = [int(value) for value in np.unique(labels) if value not in (BACKGROUND, IGNORE)]
+    if classes == 1:
+        if not found:
+            labels = (labels == IGNORE).astype(np.uint8)
+        elif len(found) == 1:
+            labels = np.where(labels == found[0], np.uint8(1), labels)
+        else:
+            shown = ", ".join(map(str, found[:_NAMED])) + ", ..." * (len(found) > _NAMED)
+            raise FssegError(
+                f"{_name(given)} holds the values {shown}: of one class, 0 and one other are needed. Say which one is "
+                "it, or name all classes."
+            )
+    elif found and found[-1] > classes:
+        raise FssegError(f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Mend one.")
+    if not ((labels != BACKGROUND) & (labels != IGNORE)).any():
+        raise FssegError(f"{_name(given)} is empty: no pixel of it is marked. Paint the object.")
+    return labels
+
+
+def _values(given: Given) -> Mask:
+    if isinstance(given, str | PathLike):
+        return read_labels(Path(given))
+    if isinstance(given, PIL.Image.Image) and given.mode not in ("P", "L"):
+        return np.asarray(opaque_black(given).any(axis=2) * np.uint8(IGNORE))
+    array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    array = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+    if array.ndim != 2:
+        raise FssegError(f"a mask of shape {array.shape}: H W is needed.")
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    whole = np.issubdtype(array.dtype, np.integer) or (array == np.rint(array)).all()
+    if not whole or array.size == 0 or array.min() < 0 or array.max() > IGNORE:
+        raise FssegError(f"a mask of {array.dtype} with other values than whole numbers of 0..255.")
+    return array.astype(np.uint8)
+
+
+def _name(given: Given) -> str:
+    return f"mask {given}" if isinstance(given, str | PathLike) else "the mask"
+
+
+def as_list(given: Given | Sequence[Given]) -> list[Given]:
+    """One or several images or masks, as a list; an array or tensor with a leading dimension more is several."""
+    if isinstance(given, list | tuple):
+        return list(given)
+    return [given]  # type: ignore[list-item]
+
+
+def to_tensor(image: Image) -> Tensor:
+    """``3 H W`` of an image."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def as_masks(pictures: Sequence[Image], masks: Sequence[Given], classes: int) -> list[Mask]:
+    """A mask for each picture, see `as_labels`."""
+    if len(pictures) != len(masks) or not pictures:
+        raise FssegError(f"{len(pictures)} images and {len(masks)} masks: one mask for each image is needed.")
+    return [as_labels(mask, classes, picture.shape[:2]) for mask, picture in zip(masks, pictures, strict=True)]
+
+
+def relabelled(labels: Mask, table: dict[int, int]) -> Mask:
+    """Labels by a table; 0 and 255 stay as they are, others become background."""
+    values = np.zeros(IGNORE + 1, dtype=np.uint8)
+    values[IGNORE] = IGNORE
+    for before, after in table.items():
+        values[before] = after
+    return values[labels]

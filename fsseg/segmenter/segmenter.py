@@ -1,0 +1,297 @@
+"""A method that learns from a person's pictures and segments others: supports are encoded once and can be repainted."""
+
+import threading
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from fsseg.data.base import Image, Mask
+from fsseg.errors import FssegError
+from fsseg.methods.base import Method
+from fsseg.segmenter.canvas import Canvas, Fit, Window
+from fsseg.segmenter.encoded import Encoded
+from fsseg.segmenter.given import Given, as_image, as_labels, as_list, as_masks, relabelled
+from fsseg.segmenter.learnt import Learnt, changed, labels_of, without
+from fsseg.segmenter.lessons import Support, logits
+from fsseg.segmenter.presence import prototype, similarity
+
+
+class Prediction(NamedTuple):
+    """What was found in a picture.
+
+    Attributes:
+        mask: ``H W`` uint8, 0 background, then the classes in their order.
+        probability: ``1+N H W`` float32, of background and classes; None where it was not asked for.
+        score: of each class, 0..1: above 0.5 what was found is more like the supports than like what they are not.
+            None where nothing can be said: the class has one support, or was not found.
+    """
+
+    mask: npt.NDArray[np.uint8]
+    probability: npt.NDArray[np.float32] | None
+    score: dict[str, float | None]
+
+
+class _Part(NamedTuple):
+    """What was found in a part of a picture, see `Prediction`."""
+
+    label: UInt8[Tensor, "h w"]
+    probability: Float[Tensor, "L h w"]
+    score: dict[str, float | None]
+
+
+class Segmenter:
+    """Learns classes from pictures with masks and finds them in others, with any method of fsseg.
+
+    A picture passes the encoder once: what it became is kept, so that another mask for a support, or a query that was
+    seen before, costs no encoder pass. It can be used from several threads.
+
+    Args:
+        method: is put into eval mode.
+        size: pixels of a side at which pictures are shown to the method (PANet's are trained at 417).
+        fit: ``square``: all are resized to that, as in training and tests; ``long_side``: proportions are kept;
+            ``tile``: pictures keep their size and are cut into overlapping squares.
+        device: e.g. ``cuda:0``; a GPU where there is one.
+
+    Attributes:
+        method: in eval mode, on its device.
+        canvas: size and fit.
+
+    Raises:
+        FssegError: a size below 32, another fit, or no such device.
+    """
+
+    def __init__(
+        self, method: Method, size: int = 417, fit: Fit = "square", device: str | torch.device | None = None
+    ) -> None:
+        self.canvas = Canvas(size, fit).checked()
+        try:
+            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.method = method.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:  # torch's, of a name that is none, or of what is not there
+            raise FssegError(f"device {device}: torch has no such device here. Give cpu, or leave it out.") from error
+        self._encoded = Encoded(self.method, self.canvas, self.device)
+        self._learnt, self._next = Learnt(), 1
+        self._changing = threading.Lock()
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | torch.device | None = None) -> "Segmenter":
+        """A segmenter from a checkpoint of `fsseg fit`, which has learnt no class yet, or from what `save` wrote.
+
+        Raises:
+            FssegError: it is neither, or broken.
+        """
+        from fsseg.segmenter.stored import load
+
+        return load(Path(path), device)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Keep the method and all that was learnt, prototypes and supports' features, in a file for `load`.
+
+        Raises:
+            FssegError: nothing was learnt, or the file cannot be written.
+        """
+        from fsseg.segmenter.stored import save
+
+        save(self, Path(path))
+
+    @property
+    def known(self) -> tuple[Learnt, int]:
+        """All that was learnt, and the number of the next support; for files."""
+        with self._changing:
+            return self._learnt, self._next
+
+    @known.setter
+    def known(self, known: tuple[Learnt, int]) -> None:
+        with self._changing:
+            self._learnt, self._next = known
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels in a mask, from 1 on."""
+        return self._learnt.names
+
+    def learn(
+        self,
+        images: Given | Sequence[Given],
+        masks: Given | Sequence[Given],
+        classes: str | Sequence[str] = "object",
+    ) -> list[int]:
+        """Learn from pictures and their masks; more of a known class add to what is known.
+
+        Args:
+            images: one or a list: files, PIL pictures, arrays ``H W 3`` or tensors ``3 H W``.
+            masks: one for each image, ``H W``. With one class all that is not 0 is it; with several, 1 is the first.
+                255 is where nothing is said, e.g. between scribbles, unless the mask is black and white.
+            classes: one name, or several.
+
+        Returns:
+            A number for each picture, for `repaint` and `forget`.
+
+        Raises:
+            FssegError: an image or a mask that is none, of another size, or that marks nothing.
+        """
+        names = [classes] if isinstance(classes, str) else list(classes)
+        if not names or len(set(names)) < len(names) or not all(names):
+            raise FssegError(f"classes {names}: at least one name is needed, and each once.")
+        pictures = [as_image(picture) for picture in as_list(images)]
+        labels = as_masks(pictures, as_list(masks), len(names))
+        encoded = [self._encoded.support(picture) for picture in pictures]
+        with self._changing:
+            known = [*self._learnt.classes, *(name for name in names if name not in self._learnt.classes)]
+            table = {label: 1 + known.index(name) for label, name in enumerate(names, 1)}
+            return self._add(known, pictures, encoded, [relabelled(mask, table) for mask in labels])
+
+    def reject(self, images: Given | Sequence[Given], masks: Given | Sequence[Given] | None = None) -> list[int]:
+        """Learn what is none of the classes: whole pictures, or what masks mark in them.
+
+        Each is looked for like a class of its own, and shown as background where it is found.
+
+        Returns:
+            A number for each picture.
+
+        Raises:
+            FssegError: see `learn`.
+        """
+        pictures = [as_image(picture) for picture in as_list(images)]
+        whole = [np.ones(picture.shape[:2], dtype=np.bool_) for picture in pictures]
+        labels = as_masks(pictures, whole if masks is None else as_list(masks), 1)
+        encoded = [self._encoded.support(picture) for picture in pictures]
+        with self._changing:
+            first = len(self._learnt.classes) + 1
+            marked = [np.where(mask == 1, np.uint8(first + i), mask) for i, mask in enumerate(labels)]
+            return self._add([*self._learnt.classes, *[None] * len(pictures)], pictures, encoded, marked)
+
+    def repaint(self, number: int, mask: Given) -> None:
+        """Give a support another mask, without encoding it again.
+
+        Args:
+            number: that `learn` gave.
+            mask: of the class that the support shows; of several, labels in the order of `classes`.
+
+        Raises:
+            FssegError: no such support, no mask of its size, or a class would be without support.
+        """
+        with self._changing, torch.inference_mode():
+            state = self._learnt
+            support = state.support(number)
+            before = labels_of([support])
+            if len(before) == 1:
+                labels = as_labels(mask, 1, support.size)
+                table = {1: before.pop()}
+            else:
+                labels = as_labels(mask, len(state.names), support.size)
+                table = dict(enumerate(state.found, 1))
+            labels = relabelled(labels, table)
+            new = support._replace(mask=self._encoded.mask(labels))
+            self._learnt = changed(self.method, state, state.classes, {**state.supports, number: new})
+
+    def forget(self, number: int) -> None:
+        """Forget a support, and its class where it was the last of it.
+
+        Raises:
+            FssegError: no such support.
+        """
+        with self._changing, torch.inference_mode():
+            self._learnt = without(self.method, self._learnt, number)
+
+    def segment(self, image: Given, threshold: float = 0.0) -> npt.NDArray[np.uint8]:
+        """The mask of a picture: ``H W`` uint8, 0 background, then the classes in the order of `classes`.
+
+        Args:
+            image: a file, a PIL picture, an array ``H W 3`` or a tensor ``3 H W``.
+            threshold: classes whose score is below are left out, see `Prediction`; 0 leaves none out.
+
+        Raises:
+            FssegError: no image, or nothing was learnt.
+        """
+        return self.predict(image, threshold, probability=False, score=threshold > 0).mask
+
+    @torch.inference_mode()
+    def predict(self, image: Given, threshold: float = 0.0, probability: bool = True, score: bool = True) -> Prediction:
+        """Mask, probabilities and scores of a picture.
+
+        Args:
+            image: see `segment`.
+            threshold: see `segment`.
+            probability: give probabilities, which are large.
+            score: give scores; the first time each support is segmented by the others.
+
+        Raises:
+            FssegError: see `segment`.
+        """
+        state, picture = self._learnt, as_image(image)
+        if not state.names:
+            raise FssegError("nothing was learnt yet: learn(images, masks) comes before segment(image).")
+        if not 0 <= threshold <= 1 or (threshold > 0 and not score):
+            raise FssegError(f"threshold {threshold:g}: a score of 0..1 is needed, and score=True.")
+        height, width = picture.shape[:2]
+        mask = np.zeros((height, width), dtype=np.uint8)
+        maps = np.zeros((1 + len(state.names), height, width), dtype=np.float32) if probability else None
+        scores: dict[str, float | None] = dict.fromkeys(state.names)
+        for window in self.canvas.windows(height, width):
+            part = self._part(state, picture, window, threshold, score)
+            place = (window.own_rows, window.own_columns)
+            mask[place] = part.label.cpu().numpy()
+            if maps is not None:
+                maps[(slice(None), *place)] = part.probability.cpu().numpy()
+            for name, value in part.score.items():
+                if value is not None:
+                    scores[name] = max(value, scores[name] or 0.0)
+        return Prediction(mask, maps, scores)
+
+    def _part(self, state: Learnt, picture: Image, window: Window, threshold: float, score: bool) -> _Part:
+        """What is found in a part of a picture; pixels of what was rejected are background's."""
+        part = picture[window.rows, window.columns]
+        feature = self._encoded.query(part)
+        labels = range(1, len(state.classes) + 1)
+        found = logits(self.method, state.lessons, [state.shots(label) for label in labels], feature, part.shape[:2])
+        if not found.isfinite().all():
+            raise FssegError("the logits are not finite: the checkpoint's training has diverged. Take another one.")
+        scores = self._scores(state, feature, found.argmax(0)) if score else {}
+        for label, name in state.found.items():
+            value = scores.get(name)
+            if value is not None and value < threshold:
+                found[label] = -torch.inf
+        own, classes = window.own(found), torch.tensor(list(state.found), device=found.device)
+        probability = own.softmax(0)[classes]
+        background = 1 - probability.sum(0, keepdim=True)
+        table = torch.zeros(len(found), dtype=torch.uint8, device=found.device)
+        table[classes] = torch.arange(1, len(classes) + 1, dtype=torch.uint8, device=found.device)
+        # The largest over all, also over what was rejected, as in an episode; indices of max are argmax, but faster.
+        return _Part(table[own.max(0).indices], torch.cat([background, probability]), scores)
+
+    def _scores(self, state: Learnt, feature: Tensor, best: Int[Tensor, "H W"]) -> dict[str, float | None]:
+        """Of each class that can be found."""
+        scores: dict[str, float | None] = {}
+        for label, name in state.found.items():
+            calibration, region = state.calibration(self.method, label), best == label
+            scores[name] = None
+            if calibration is not None and bool(region.any()):
+                shown = prototype(state.showing(label), label)
+                scores[name] = calibration.score(similarity(feature, region, shown))
+        return scores
+
+    @torch.inference_mode()
+    def _add(
+        self,
+        classes: Sequence[str | None],
+        pictures: Sequence[Image],
+        encoded: Sequence[Tensor],
+        labels: Sequence[Mask],
+    ) -> list[int]:
+        """Take supports up, with labels as `Learnt.classes` will have them; the lock is held."""
+        numbers = list(range(self._next, self._next + len(pictures)))
+        added = {
+            number: Support(feature, self._encoded.mask(mask), (picture.shape[0], picture.shape[1]))
+            for number, picture, feature, mask in zip(numbers, pictures, encoded, labels, strict=True)
+        }
+        self._learnt = changed(self.method, self._learnt, classes, {**self._learnt.supports, **added})
+        self._next += len(pictures)
+        return numbers

@@ -1,0 +1,376 @@
+"""`fsseg predict`: pictures in, masks at their own size out; mistakes are one line each, and what is done is kept."""
+
+import csv
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from pycocotools.coco import COCO
+
+import fsseg as package
+from fsseg.cli import predicted
+from fsseg.cli.help import OTHERS
+from fsseg.errors import MachineError
+from fsseg.pictures import COLOURS
+from fsseg.segmenter import Segmenter
+
+TINY = (
+    "--model.method.encoder", "ConvNet", "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[1,2]",
+    "--size", "48", "--device", "cpu",
+)  # fmt: skip
+
+
+def scene(
+    folder: Path, name: str, top: int, left: int, colour: tuple[int, int, int] = (220, 40, 40), size=(60, 80)
+) -> Path:
+    """A square on grey, and its mask beside it, black and white."""
+    image = np.full((*size, 3), 90, dtype=np.uint8)
+    image[top : top + 24, left : left + 24] = colour
+    mask = np.zeros(size, dtype=np.uint8)
+    mask[top : top + 24, left : left + 24] = 255
+    folder.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(image).save(folder / f"{name}.png")
+    PIL.Image.fromarray(mask).save(folder / f"{name}.mask.png")
+    return folder / f"{name}.png"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two supports of a red square, and three queries, one below a folder."""
+    scene(tmp_path, "a", 8, 10)
+    scene(tmp_path, "b", 30, 40)
+    for name, top, left in (("x", 5, 5), ("y", 20, 50), ("sub/z", 30, 20)):
+        path = scene(tmp_path / "photos" / Path(name).parent, Path(name).name, top, left)
+        path.with_suffix(".mask.png").unlink()
+    return tmp_path
+
+
+ASK = ("--support", "red=a.png:a.mask.png", "b.png:b.mask.png", "--query", "photos", "--out", "out")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "scores.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+def test_masks_overlays_scores_and_annotations(fsseg, pictures):
+    ran = fsseg("predict", *ASK, *TINY, "--probabilities")
+    assert ran.code == 0, ran.err
+    assert "no checkpoint: " in ran.err
+    assert "learnt red from 2 supports" in ran.err
+    assert "red  in 3 of 3" in ran.out
+    out = pictures / "out"
+    coco = COCO.__new__(COCO)
+    content = json.loads((out / "annotations.json").read_text())
+    coco.__init__()
+    coco.dataset = content
+    coco.createIndex()
+    assert [c["name"] for c in content["categories"]] == ["red"]
+    assert len(content["images"]) == len(content["annotations"]) == 3
+    truth = {"x": (5, 5), "y": (20, 50), "sub/z": (30, 20)}
+    for row, image, annotation in zip(rows(out), content["images"], content["annotations"], strict=True):
+        stored = PIL.Image.open(out / "masks" / f"{row['name']}.png")
+        assert stored.mode == "P"
+        assert tuple(stored.getpalette()[3:6]) == COLOURS[0]
+        mask = np.asarray(stored)
+        assert mask.shape == (60, 80)
+        assert (coco.annToMask(annotation) == mask).all()
+        assert annotation["area"] == int(row["pixels"]) == (mask == 1).sum()
+        assert annotation["score"] == float(row["score"])
+        assert image["file_name"] == row["image"]
+        top, left = truth[row["name"]]
+        region = np.zeros((60, 80), bool)
+        region[top : top + 24, left : left + 24] = True
+        found = mask == 1
+        assert (found & region).sum() > 0.9 * region.sum()  # where the square is, though weights are random
+        assert (found & region).sum() / (found | region).sum() > 0.4
+        grey = np.asarray(PIL.Image.open(out / "probabilities" / "red" / f"{row['name']}.png"))
+        assert (grey[mask == 1] >= 127).all()
+        with PIL.Image.open(out / "overlays" / f"{row['name']}.jpg") as overlay:
+            assert overlay.size == (80, 60)
+
+
+def test_the_same_as_in_python(fsseg, pictures):
+    """A file of --save segments as the command did, and the command goes on learning from it."""
+    assert fsseg("predict", *ASK, *TINY, "--save", "red.fsseg").code == 0
+    segmenter = Segmenter.load(pictures / "red.fsseg", "cpu")
+    written = np.asarray(PIL.Image.open(pictures / "out" / "masks" / "x.png"))
+    assert (segmenter.segment(pictures / "photos" / "x.png") == written).all()
+    again = fsseg("predict", "--ckpt_path", "red.fsseg", "--query", "photos/x.png", "--out", "again", "--device", "cpu")
+    assert again.code == 0, again.err
+    assert (np.asarray(PIL.Image.open(pictures / "again" / "masks" / "x.png")) == written).all()
+    more = ("--support", "grey=a.png:0,40,30,60", "--query", "photos/x.png", "--out", "more", "--device", "cpu")
+    ran = fsseg("predict", "--ckpt_path", "red.fsseg", *more)
+    assert "learnt red, grey from 1 support" in ran.err
+    assert package.Segmenter is Segmenter
+
+
+@pytest.mark.slow
+def test_a_trained_checkpoint(fsseg, pictures, trained):
+    ran = fsseg("predict", *ASK, "--ckpt_path", str(trained), "--device", "cpu")
+    assert ran.code == 0, ran.err
+    assert str(trained) in ran.err
+    assert json.loads((pictures / "out" / "predict.json").read_text())["model.method"] is None
+
+
+def test_an_experiments_method(fsseg, pictures):
+    ran = fsseg("predict", *ASK, "--config", "experiments/panet_shapes_1shot.yaml", "--device", "cpu")
+    assert ran.code == 0, ran.err
+    assert "PANet  ConvNet" in ran.err
+
+
+def test_boxes_scribbles_polygons_and_several_classes(fsseg, pictures):
+    scribble = np.full((60, 80), 255, np.uint8)
+    scribble[20, 12:30], scribble[50, 5:70] = 1, 0
+    PIL.Image.fromarray(scribble).save(pictures / "a.scribble.png")
+    shape = {"label": "red", "shape_type": "polygon", "points": [[40, 30], [63, 30], [63, 53], [40, 53]]}
+    (pictures / "b.json").write_text(json.dumps({"shapes": [shape]}))
+    labels = np.zeros((60, 80), np.uint8)
+    labels[30:54, 40:64], labels[:10] = 1, 2
+    PIL.Image.fromarray(labels).save(pictures / "labels.png")
+    voc = np.zeros((60, 80), np.uint8)
+    voc[8:32, 10:34], voc[50:], voc[:, 70:] = 8, 15, 255
+    PIL.Image.fromarray(voc).save(pictures / "voc.png")
+    given = ("a.png:a.scribble.png", "b.png:b.json", "a.png:10,8,34,32", "a.png:voc.png:8", "red,top=b.png:labels.png")
+    ran = fsseg("predict", "--support", "red=" + given[0], *given[1:], "--query", "photos/*.png", "--out", "out", *TINY)
+    assert ran.code == 0, ran.err
+    assert "learnt red, top from 5 supports" in ran.err
+    assert {row["class"] for row in rows(pictures / "out")} == {"red", "top"}
+    assert {row["name"] for row in rows(pictures / "out")} == {"x", "y"}
+
+
+def test_what_is_rejected_and_what_scores_too_little_is_left_out(fsseg, pictures):
+    scene(pictures, "yellow", 8, 10, (220, 200, 40))
+    query = scene(pictures / "more", "both", 4, 4)
+    image = np.array(PIL.Image.open(query))
+    image[34:58, 50:74] = (220, 200, 40)
+    PIL.Image.fromarray(image).save(query)
+    query.with_suffix(".mask.png").unlink()
+    negative = ("--negative", "yellow.png:yellow.mask.png")
+    ask = (*ASK[:3], "--query", "more", "photos", *TINY)
+    assert fsseg("predict", *ask, "--out", "plain").code == fsseg("predict", *ask, "--out", "told", *negative).code == 0
+    before, after = (np.asarray(PIL.Image.open(pictures / n / "masks" / "both.png")) for n in ("plain", "told"))
+    assert (after[36:56, 52:72] == 1).sum() <= (before[36:56, 52:72] == 1).sum()
+    assert fsseg("predict", *ask, "--out", "strict", "--threshold", "1").code == 0
+    assert all(row["pixels"] == "0" for row in rows(pictures / "strict"))
+    assert json.loads((pictures / "strict" / "annotations.json").read_text())["annotations"] == []
+
+
+def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
+    add, seen = predicted.Results.add, []
+
+    def stopping(self, name, *given):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(name)
+        add(self, name, *given)
+
+    monkeypatch.setattr(predicted.Results, "add", stopping)
+    assert fsseg("predict", *ASK, *TINY).code == 130
+    with (pictures / "out" / "scores.csv").open("a") as file:
+        file.write("y,photos/y.p")  # cut off by a kill
+    stamps = {path: path.stat().st_mtime_ns for path in (pictures / "out" / "masks").rglob("*.png")}
+    monkeypatch.setattr(predicted.Results, "add", add)
+    ran = fsseg("predict", *ASK, *TINY)
+    assert ran.code == 0
+    assert "2 of 3 are done already" in ran.err
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert fsseg("predict", *ASK[:-1], "whole", *TINY).code == 0
+    assert sorted(map(str, rows(pictures / "out"))) == sorted(map(str, rows(pictures / "whole")))
+    for path in (pictures / "whole" / "masks").rglob("*.png"):
+        assert path.read_bytes() == (pictures / "out" / path.relative_to(pictures / "whole")).read_bytes()
+    again = fsseg("predict", *ASK, *TINY)
+    assert again.code == 0
+    assert "3 of 3 are done already" in again.err
+    other = fsseg("predict", *ASK, *TINY, "--threshold", "0.5")
+    assert other.code == 2
+    assert "holds results with another threshold" in other.line
+
+
+def test_a_full_disk_loses_nothing_that_is_done(fsseg, pictures, monkeypatch):
+    save = PIL.Image.Image.save
+
+    def full(self, place, *given, **options):
+        if "y.png" in str(place):
+            raise OSError(28, "No space left on device")
+        save(self, place, *given, **options)
+
+    monkeypatch.setattr(PIL.Image.Image, "save", full)
+    ran = fsseg("predict", *ASK, *TINY)
+    assert ran.code == MachineError.code
+    assert "No space left on device. Make room. The same command goes on" in ran.line
+    monkeypatch.undo()
+    monkeypatch.chdir(pictures)
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    assert len(rows(pictures / "out")) == 3
+
+
+def test_pictures_of_one_name_are_told_apart(fsseg, pictures):
+    with PIL.Image.open(pictures / "photos" / "x.png") as picture:
+        picture.save(pictures / "photos" / "x.jpg")
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    assert {row["name"] for row in rows(pictures / "out")} == {"x.jpg", "x.png", "y", "sub/z"}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "tif", "bmp", "png"])
+def test_kinds_of_pictures(fsseg, pictures, ending):
+    """Of many kinds and modes; transparent, grey, with a palette, turned."""
+    with PIL.Image.open(pictures / "photos" / "x.png") as picture:
+        picture.convert({"png": "P", "bmp": "L"}.get(ending, "RGB")).save(pictures / f"q.{ending}")
+    ran = fsseg("predict", *ASK[:4], f"q.{ending}", "--out", "out", *TINY)
+    assert ran.code == 0, ran.err
+    assert rows(pictures / "out")[0]["name"] == "q"
+
+
+def test_large_pictures_by_tiles_and_long_ones_in_proportion(fsseg, pictures):
+    scene(pictures / "large", "l", 100, 150, size=(200, 300))
+    (pictures / "large" / "l.mask.png").unlink()
+    tiny = TINY[:4]
+    for name, option in (("tiles", "--tile"), ("long", "--long-side"), ("under", "--long_side")):
+        ran = fsseg("predict", *ASK[:3], "--query", "large", "--out", name, *tiny, option, "64", "--device", "cpu")
+        assert ran.code == 0, ran.err
+        assert np.asarray(PIL.Image.open(pictures / name / "masks" / "l.png")).shape == (200, 300)
+    mask = np.asarray(PIL.Image.open(pictures / "tiles" / "masks" / "l.png"))
+    assert (mask[104:120, 154:170] == 1).mean() > 0.8
+
+
+def bomb(path: Path, side: int) -> None:
+    """A PNG of so many pixels a side in a few kB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows_ = zlib.compress(bytes(1 + side // 8) * 64)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows_) + chunk(b"IEND", b""))
+
+
+def broken(folder: Path) -> None:
+    """Files that are not what their names say."""
+    (folder / "text.jpg").write_text("not a picture")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
+    (folder / "ps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    bomb(folder / "bomb.png", 20_000)
+    PIL.Image.fromarray(np.zeros((60, 80), np.uint8)).save(folder / "blank.png")
+    PIL.Image.fromarray(np.full((9, 9), 255, np.uint8)).save(folder / "small.png")
+    PIL.Image.fromarray(np.full((2, 9, 3), 9, np.uint8)).save(folder / "thin.png")
+    PIL.Image.fromarray(np.arange(4800, dtype=np.uint8).reshape(60, 80) % 7).save(folder / "many.png")
+    PIL.Image.fromarray(np.full((60, 80), 40_000, np.uint16)).save(folder / "deep.png")
+    (folder / "marks.json").write_text('{"shapes": [{"label": "dog", "points": [[1, 1], [9, 9], [1, 9]]}]}')
+    (folder / "no.json").write_text("{")
+    (folder / "text.ckpt").write_text("not a checkpoint")
+    (folder / "none").mkdir()
+    (folder / "full").mkdir()
+    (folder / "full" / "mine.txt").write_text("mine")
+
+
+GOOD = ("--query", "photos/x.png", "--out", "out")
+SUPPORT = ("--support", "a.png:a.mask.png")
+MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
+    "no support": (GOOD, "predict needs --support IMAGE:MASK"),
+    "no query": (SUPPORT, "predict needs --query PICTURES"),
+    "no such query": ((*SUPPORT, "--query", "gone.png"), "--query gone.png: no such file or folder"),
+    "a folder without pictures": ((*SUPPORT, "--query", "none"), "--query none: no picture there"),
+    "a pattern without pictures": ((*SUPPORT, "--query", "*.webp"), "no picture matches"),
+    "no mask": (("--support", "a.png", *GOOD), "--support a.png: [CLASS=]IMAGE:MASK is needed"),
+    "no image": (("--support", ":a.mask.png", *GOOD), "IMAGE:MASK is needed"),
+    "a missing image": (("--support", "gone.png:a.mask.png", *GOOD), "image gone.png is missing"),
+    "a missing mask": (("--support", "a.png:gone.png", *GOOD), "mask gone.png of a.png is missing"),
+    "an empty mask": (("--support", "a.png:blank.png", *GOOD), "mask blank.png of a.png is empty"),
+    "a mask of another size": (("--support", "a.png:small.png", *GOOD), "is 9x9, its image 80x60"),
+    "a mask of many values": (("--support", "a.png:many.png", *GOOD), "holds the values 1, 2, 3, 4, 5, ..."),
+    "a value that is not there": (("--support", "a.png:many.png:9", *GOOD), "holds no pixel of 9"),
+    "a value that is none": (("--support", "a.png:many.png:x", *GOOD), "IMAGE:MASK is needed"),
+    "a mask of 16 bits": (("--support", "a.png:deep.png", *GOOD), "mask deep.png has I;16 pixels"),
+    "marks of another class": (("--support", "a.png:marks.json", *GOOD), "'dog' is no class"),
+    "marks that are no JSON": (("--support", "a.png:no.json", *GOOD), "no.json is no whole JSON file"),
+    "a box outside": (("--support", "a.png:10,8,90,32", *GOOD), "within its 80x60 pixels is needed"),
+    "a box without area": (("--support", "a.png:10,8,10,32", *GOOD), "LEFT,TOP,RIGHT,BOTTOM"),
+    "text as an image": (("--support", "text.jpg:a.mask.png", *GOOD), "image text.jpg cannot be decoded"),
+    "text as a mask": (("--support", "a.png:text.jpg", *GOOD), "mask text.jpg cannot be decoded"),
+    "a class that is no name": (("--support", "..=a.png:a.mask.png", *GOOD), "is no name of a class"),
+    "a class twice": (("--support", "a,a=a.png:a.mask.png", *GOOD), "a class is named twice"),
+    "a missing negative": ((*SUPPORT, "--negative", "gone.png", *GOOD), "--negative: image gone.png is missing"),
+    "an empty negative": ((*SUPPORT, "--negative", "a.png:blank.png", *GOOD), "is empty"),
+    "a threshold beyond 1": ((*SUPPORT, *GOOD, "--threshold", "2"), "--threshold 2: a score of 0..1"),
+    "a threshold that is none": ((*SUPPORT, *GOOD, "--threshold", "x"), "--threshold"),
+    "a size that is too small": ((*SUPPORT, *GOOD, "--size", "8"), "size 8: at least 32 pixels"),
+    "two sizes": ((*SUPPORT, *GOOD, "--tile", "64"), "three ways to show a picture"),
+    "no such checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "gone.ckpt"), "gone.ckpt: no such file"),
+    "text as a checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "text.ckpt"), "text.ckpt cannot be read"),
+    "an experiment that there is not": ((*SUPPORT, *GOOD, "--config", "gone.yaml"), "--config gone.yaml: no such file"),
+    "a folder of other files": ((*SUPPORT, "--query", "photos", "--out", "full"), "already holds files"),
+    "an unknown option": ((*SUPPORT, *GOOD, "--treshold", "1"), "no option --treshold"),
+    "an unknown encoder": ((*SUPPORT, *GOOD, "--model.method.encoder", "VGG15"), "no class VGG15"),
+    "no such device": ((*SUPPORT, *GOOD, "--device", "gpu9"), "device gpu9: torch has no such device"),
+    "no such weights": (
+        (*SUPPORT, *GOOD, "--model.method.encoder", "VGG16", "--model.method.encoder.weights", "gone.pth"),
+        "weights gone.pth: no such file",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(fsseg, pictures, mistake):
+    broken(pictures)
+    asked, line = MISTAKES[mistake]
+    tiny = TINY if "--ckpt_path" not in asked else ()
+    tiny = TINY[2:] if "VGG16" in asked or "VGG15" in asked or "--config" in asked else tiny
+    tiny = TINY[4:] if "VGG16" in asked or "VGG15" in asked else tiny
+    tiny = [*tiny[:-2], *asked] if "--size" in asked or "--device" in asked else [*tiny, *asked]
+    ran = fsseg("predict", *tiny)
+    assert ran.code == 2
+    assert line in ran.line, ran.line
+    assert ran.line.startswith("fsseg: ")
+    assert "Traceback" not in ran.err
+    assert not (pictures / "out").exists()
+    assert (pictures / "full" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("text.jpg", "cannot be decoded"),
+        ("empty.png", "cannot be decoded"),
+        ("cut.jpg", "cannot be decoded"),
+        ("ps.png", "cannot be decoded"),
+        ("bomb.png", "400000000 pixels"),
+        ("thin.png", "9x2 pixels"),
+        ("deep.png", "I;16 pixels; 8 bits a channel are needed"),
+    ],
+)
+def test_a_query_that_cannot_be_read_is_left_out_and_said(fsseg, pictures, name, line):
+    broken(pictures)
+    ran = fsseg("predict", *SUPPORT, "--query", name, "photos/x.png", "--out", "out", *TINY)
+    assert ran.code == 2
+    assert line in ran.err
+    assert "1 of 2 pictures were left out" in ran.line
+    assert [row["name"] for row in rows(pictures / "out")] == ["x"]
+
+
+def test_every_option_is_in_the_help(fsseg):
+    listed = " ".join(OTHERS["predict"])
+    options = ("support", "query", "out", "ckpt_path", "config", "negative", "threshold", "size", "long-side", "tile")
+    for option in (*options, "probabilities", "save", "device"):
+        assert f"--{option}" in listed
+    ran = fsseg("predict", "--help")
+    assert ran.code == 0
+    assert "fsseg predict" in ran.out
+
+
+def test_names_stay_in_the_folder(fsseg, pictures, monkeypatch):
+    """A pattern that leads upwards does not write upwards."""
+    inside = pictures / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    ask: Callable[[str], tuple[str, ...]] = lambda q: ("predict", "--support", "../a.png:../a.mask.png", "--query", q)  # noqa: E731
+    assert fsseg(*ask("../photos/*.png"), "--out", "out", *TINY).code == 0
+    assert sorted(p.name for p in (inside / "out" / "masks").rglob("*.png")) == ["x.png", "y.png"]
+    assert not list(pictures.glob("masks"))
