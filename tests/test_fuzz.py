@@ -9,6 +9,7 @@ import io
 import json
 import os
 import resource
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -39,8 +40,11 @@ from fsseg.data.episode_list import load
 from fsseg.data.files import cached, image_size, read_binary, read_image, read_mask
 from fsseg.data.marks import read_marks
 from fsseg.data.regions import load as load_regions
+from fsseg.encoders import ConvNet
 from fsseg.encoders.base import load_pretrained
 from fsseg.errors import FssegError
+from fsseg.methods import PANet
+from fsseg.segmenter import Segmenter
 from fsseg.sweep import read_sweep
 from fsseg.trust import stored
 from tests.benchmark.folders import make_test
@@ -312,6 +316,27 @@ def test_checkpoints(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     tame(lambda: read_card(str(path)))
     tame(lambda: load_pretrained(torch.nn.Linear(2, 1), "vgg16", str(path)))
+
+
+def segmenter_content() -> dict[str, Any]:
+    segmenter = Segmenter(PANet(ConvNet(widths=(8,), strides=(4,), convolutions=1)), 32, device="cpu")
+    segmenter.learn(np.zeros((9, 9, 3), np.uint8), np.eye(9, dtype=np.uint8), "cat")
+    with tempfile.TemporaryDirectory() as folder:
+        segmenter.save(Path(folder) / "x")
+        content: dict[str, Any] = torch.load(Path(folder) / "x", weights_only=True)
+    return content
+
+
+SEGMENTER = segmenter_content()
+
+
+@given(content=st.one_of(st.just(saved(SEGMENTER)).flatmap(bytes_of), shapes_of(SEGMENTER).map(saved)))
+@tries(60)
+@pytest.mark.filterwarnings("ignore")
+def test_segmenters(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.fsseg"
+    path.write_bytes(content)
+    tame(lambda: Segmenter.load(path, "cpu").segment(np.zeros((9, 12, 3), np.uint8)))
 
 
 @given(card=shapes_of(CARD), config=yaml_of(CONFIG))

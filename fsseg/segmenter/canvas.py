@@ -40,7 +40,7 @@ class Canvas(NamedTuple):
         if self.size < _LEAST:
             raise FssegError(f"size {self.size}: at least {_LEAST} pixels are needed.")
         if self.fit not in get_args(Fit):
-            raise FssegError(f"fit {self.fit!r}: one of {', '.join(get_args(Fit))} is needed.")
+            raise FssegError(f"fit {self.fit!s:.20}: one of {', '.join(get_args(Fit))} is needed.")
         return self
 
     def shown(self, height: int, width: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import yaml
@@ -17,7 +17,7 @@ from fsseg.encoders.base import Encoder, given_arguments, without_pretrained_wei
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.safe import is_count, is_line, load_yaml, shown
-from fsseg.segmenter.canvas import Canvas
+from fsseg.segmenter.canvas import Canvas, Fit
 from fsseg.segmenter.learnt import Learnt, changed, labels_of
 from fsseg.segmenter.lessons import Support
 from fsseg.segmenter.segmenter import Segmenter
@@ -168,7 +168,8 @@ def _is_whole(content: Mapping[str, Any]) -> bool:
     """Whether a segmenter's file has what `save` writes."""
     state, supports, classes, canvas = (content.get(n) for n in ("state_dict", "supports", "classes", "canvas"))
     if not (
-        content["fsseg_segmenter"] == _VERSION
+        is_count(content["fsseg_segmenter"])
+        and content["fsseg_segmenter"] == _VERSION
         and isinstance(content.get("config"), str)
         and isinstance(state, dict)
         and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
@@ -177,6 +178,7 @@ def _is_whole(content: Mapping[str, Any]) -> bool:
         and isinstance(canvas, list)
         and len(canvas) == 2
         and is_count(canvas[0])
+        and canvas[1] in get_args(Fit)
         and isinstance(supports, dict)
         and is_count(content.get("next"))
         and all(is_count(number) and number < content["next"] for number in supports)

@@ -429,7 +429,7 @@ def test_mistakes_leave_a_segmenter_as_it_was(random):
         (lambda: segmenter.forget(9), "no support 9"),
         (lambda: segmenter.segment(query, 2.0), "score of 0..1"),
         (lambda: fsseg.Segmenter(segmenter.method, 8), "size 8"),
-        (lambda: Canvas(64, "round").checked(), "fit 'round'"),
+        (lambda: Canvas(64, "round").checked(), "fit round"),
     ):
         with pytest.raises(FssegError, match=line):
             mistake()
