@@ -38,6 +38,7 @@ class KeptCheckpoints(Callback):
         self.interrupted = False
         self._before: Any = None
         self._in_step = False
+        self._due = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over Ctrl-C, and write where the first process does, whoever started the others."""
@@ -64,7 +65,16 @@ class KeptCheckpoints(Callback):
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         if self.every and trainer.global_step % self.every == 0:
+            # Killed in the validation that follows, a training would go on behind it, and miss it.
+            self._due = trainer.is_last_batch and trainer.fit_loop.epoch_loop._should_check_val_epoch()
+            if not self._due:
+                self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what waited for the epoch's validation."""
+        if self._due:
             self._save_last(trainer)
+        self._due = False
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
