@@ -8,6 +8,7 @@ from importlib import import_module
 
 from fsseg import __version__
 from fsseg.cli.help import (
+    BARE,
     COMMANDS,
     DATA_COMMANDS,
     OTHERS,
@@ -54,7 +55,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in COMMANDS:
         known = [*COMMANDS, *DATA_COMMANDS]
         raise FssegError(f"no command {command!r}.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
-    if {"-h", "--help"} & set(arguments) or (command in OTHERS and len(arguments) == 1):
+    if {"-h", "--help"} & set(arguments) or (command in OTHERS and command not in BARE and len(arguments) == 1):
         print(command_help(command))
         return 0
     if command in OTHERS:

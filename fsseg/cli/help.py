@@ -20,6 +20,7 @@ COMMANDS = {
     "curves": "training curves of several runs",
     "distance": "how far supports and queries lie apart",
     "predict": "your own pictures, from examples",
+    "demo": "paint and see, in a browser",
 }
 _TEST_FOLDER = {
     "TEST_FOLDER": "that `fsseg test` wrote; its checkpoint and data are needed too",
@@ -98,7 +99,20 @@ OTHERS: dict[str, dict[str, str]] = {
         "--out FILE": "picture to write (curves.png)",
         "--metric NAME ...": "what to draw (train/segmentation where all runs have it, else train/loss; val/mean_iou)",
     },
+    "demo": {
+        "--ckpt_path FILE": "checkpoint, or a file of `predict --save` (default: PANet on ImageNet's VGG16, untrained)",
+        "--config FILE": "the method of an experiment, untrained; --model.method.OPTION VALUE: its options",
+        "--size N": "pixels of a side that pictures are resized to (the checkpoint's, or 417)",
+        "--long-side N": "resize the longer side, and keep proportions",
+        "--device D": "cpu, cuda, cuda:1 (default: a GPU where there is one)",
+        "--host ADDRESS": "who can reach the page: 127.0.0.1 (default) is this machine alone",
+        "--port N": "of the page (7860); 0 takes any that is free",
+        "--max_mb N": "of a picture's file (20)",
+        "--max_pixels N": "of a picture, by its header (40000000)",
+    },
 }
+
+BARE = ("demo",)  # of these, what runs without an option too
 
 DATA_COMMANDS = {
     "data prepare": "fetch, unpack and index a data set",
@@ -121,6 +135,7 @@ _EXAMPLES = {
     "distance": "fsseg distance runs/quickstart/fold0/test",
     "curves": "fsseg curves runs/with_par runs/without_par --out curves.png",
     "predict": "fsseg predict --support cat=a.jpg:a.png --query photos/ --out out",
+    "demo": "fsseg demo --ckpt_path runs/quickstart/fold0/last.ckpt",
     "data prepare": "fsseg data prepare pascal --root DIR",
     "data verify": "fsseg data verify coco --root DIR --report report.json",
     "data info": "fsseg data info folder --root DIR --out info.png",

@@ -22,6 +22,8 @@ from fsseg.segmenter.learnt import Learnt, changed, labels_of, without
 from fsseg.segmenter.lessons import Support, logits
 from fsseg.segmenter.presence import prototype, similarity
 
+Device = str | torch.device | None
+
 
 class Prediction(NamedTuple):
     """What was found in a picture.
@@ -47,10 +49,10 @@ class _Part(NamedTuple):
 
 
 class Segmenter:
-    """Learns classes from pictures with masks and finds them in others, with any method of fsseg.
+    """Learns classes from pictures with masks and finds them in others, with any method of fsseg; for several threads.
 
     A picture passes the encoder once: what it became is kept, so that another mask for a support, or a query that was
-    seen before, costs no encoder pass. It can be used from several threads.
+    seen before, costs no encoder pass.
 
     Args:
         method: is put into eval mode.
@@ -67,9 +69,7 @@ class Segmenter:
         FssegError: a size below 32, another fit, or no such device.
     """
 
-    def __init__(
-        self, method: Method, size: int = 417, fit: Fit = "square", device: str | torch.device | None = None
-    ) -> None:
+    def __init__(self, method: Method, size: int = 417, fit: Fit = "square", device: Device = None) -> None:
         self.canvas = Canvas(size, fit).checked()
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -81,7 +81,7 @@ class Segmenter:
         self._changing = threading.Lock()
 
     @classmethod
-    def load(cls, path: str | PathLike[str], device: str | torch.device | None = None) -> "Segmenter":
+    def load(cls, path: str | PathLike[str], device: Device = None) -> "Segmenter":
         """A segmenter from a checkpoint of `fsseg fit`, which has learnt no class yet, or from what `save` wrote.
 
         Raises:
@@ -104,8 +104,7 @@ class Segmenter:
     @property
     def known(self) -> tuple[Learnt, int]:
         """All that was learnt, and the number of the next support; for files."""
-        with self._changing:
-            return self._learnt, self._next
+        return self._learnt, self._next
 
     @known.setter
     def known(self, known: tuple[Learnt, int]) -> None:
@@ -160,7 +159,7 @@ class Segmenter:
             FssegError: see `learn`.
         """
         pictures = [as_image(picture) for picture in as_list(images)]
-        whole = [np.ones(picture.shape[:2], dtype=np.bool_) for picture in pictures]
+        whole: list[Given] = [np.ones(picture.shape[:2], dtype=np.bool_) for picture in pictures]
         labels = as_masks(pictures, whole if masks is None else as_list(masks), 1)
         encoded = [self._encoded.support(picture) for picture in pictures]
         with self._changing:
@@ -182,13 +181,8 @@ class Segmenter:
             state = self._learnt
             support = state.support(number)
             before = labels_of([support])
-            if len(before) == 1:
-                labels = as_labels(mask, 1, support.size)
-                table = {1: before.pop()}
-            else:
-                labels = as_labels(mask, len(state.names), support.size)
-                table = dict(enumerate(state.found, 1))
-            labels = relabelled(labels, table)
+            table = {1: before.pop()} if len(before) == 1 else dict(enumerate(state.found, 1))
+            labels = relabelled(as_labels(mask, len(table), support.size), table)
             new = support._replace(mask=self._encoded.mask(labels))
             self._learnt = changed(self.method, state, state.classes, {**state.supports, number: new})
 
@@ -246,6 +240,11 @@ class Segmenter:
                     scores[name] = max(value, scores[name] or 0.0)
         return Prediction(mask, maps, scores)
 
+    @torch.inference_mode()
+    def feature(self, image: Given) -> Float[Tensor, "C h w"]:
+        """Feature map of a whole picture as a query is shown; the one that was kept, if it was segmented."""
+        return self._encoded.query(as_image(image))
+
     def _part(self, state: Learnt, picture: Image, window: Window, threshold: float, score: bool) -> _Part:
         """What is found in a part of a picture; pixels of what was rejected are background's."""
         part = picture[window.rows, window.columns]
@@ -254,7 +253,7 @@ class Segmenter:
         found = logits(self.method, state.lessons, [state.shots(label) for label in labels], feature, part.shape[:2])
         if not found.isfinite().all():
             raise FssegError("the logits are not finite: the checkpoint's training has diverged. Take another one.")
-        scores = self._scores(state, feature, found.argmax(0)) if score else {}
+        scores = self._scores(state, feature, found.max(0).indices) if score else {}
         for label, name in state.found.items():
             value = scores.get(name)
             if value is not None and value < threshold:
@@ -264,7 +263,7 @@ class Segmenter:
         background = 1 - probability.sum(0, keepdim=True)
         table = torch.zeros(len(found), dtype=torch.uint8, device=found.device)
         table[classes] = torch.arange(1, len(classes) + 1, dtype=torch.uint8, device=found.device)
-        # The largest over all, also over what was rejected, as in an episode; indices of max are argmax, but faster.
+        # The largest over all, also over what was rejected, as in an episode.
         return _Part(table[own.max(0).indices], torch.cat([background, probability]), scores)
 
     def _scores(self, state: Learnt, feature: Tensor, best: Int[Tensor, "H W"]) -> dict[str, float | None]:

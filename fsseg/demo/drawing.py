@@ -1,0 +1,111 @@
+"""Pictures as the page shows them and as they are downloaded: data URLs, so that no file has to be served."""
+
+import base64
+import io
+import zipfile
+from collections.abc import Iterable
+from pathlib import PurePath
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from fsseg.data.base import Image, Mask
+from fsseg.data.transforms import resize_mask
+from fsseg.demo.painting import CLASSES
+from fsseg.episode import BACKGROUND
+from fsseg.pictures import COLOURS, edges
+
+_THUMB, _MAP = 72, 144  # pixels
+_FILL, _FULL = 120, 255  # opacity of a class inside, and of its outline
+_EDGE, _RIM = CLASSES, 2 * CLASSES + 1  # in an overlay: what is added on a class's outline; the light rim around it
+
+
+def photo(image: Image) -> str:
+    """An image as a JPEG."""
+    return _url(PIL.Image.fromarray(image), "JPEG", quality=88)
+
+
+def thumbnail(image: Image) -> str:
+    """A small JPEG of an image."""
+    small = PIL.Image.fromarray(image)
+    small.thumbnail((2 * _THUMB, 2 * _THUMB))
+    return _url(small, "JPEG", quality=80)
+
+
+def layer(labels: Mask) -> str:
+    """What was painted, as `fsseg.demo.painting.read_layer` takes it."""
+    return _url(PIL.Image.fromarray(labels), "PNG", compress_level=1)
+
+
+def overlay(mask: Mask) -> str:
+    """A prediction to lay over its query: classes filled, their outlines full, transparent elsewhere."""
+    drawn = mask.copy()
+    for label in np.unique(mask[mask != BACKGROUND]).tolist():
+        edge, around = edges(mask == label)
+        drawn[around & (mask == BACKGROUND)] = _RIM
+        drawn[edge] = label + _EDGE
+    picture = PIL.Image.fromarray(drawn).convert("P")
+    picture.putpalette([0, 0, 0, *_palette(), *_palette(), 255, 255, 255])
+    opacity = bytes([0, *[_FILL] * CLASSES, *[_FULL] * CLASSES, _FULL])
+    return _url(picture, "PNG", transparency=opacity, compress_level=1)
+
+
+def mask_file(mask: Mask, size: tuple[int, int]) -> bytes:
+    """A mask as an indexed PNG, its labels the colours' numbers, at a size."""
+    full = mask if mask.shape == size else resize_mask(mask, size)
+    picture = PIL.Image.fromarray(full).convert("P")
+    picture.putpalette([0, 0, 0, *_palette()])
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def mask_name(name: str) -> str:
+    """What the mask of a picture is called."""
+    return f"{PurePath(name).stem}_mask.png"
+
+
+def png_url(data: bytes) -> str:
+    """A PNG as a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def archive(files: Iterable[tuple[str, bytes]]) -> str:
+    """A zip file as a data URL; of files of the same name, later ones get a number."""
+    made, names = io.BytesIO(), set[str]()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, data in files:
+            free, number = name, 1
+            while free in names:
+                number += 1
+                free = f"{PurePath(name).stem}-{number}{PurePath(name).suffix}"
+            names.add(free)
+            packed.writestr(free, data)
+    return f"data:application/zip;base64,{base64.b64encode(made.getvalue()).decode()}"
+
+
+def heat(probability: npt.NDArray[np.float32], size: tuple[int, int]) -> str:
+    """A map from dark (0) to light (1), in the proportions of its query."""
+    from matplotlib import colormaps  # late: half a second, and only where maps are asked for
+
+    scale = 2 * _MAP / max(size)
+    shape = (max(1, round(scale * size[1])), max(1, round(scale * size[0])))
+    smooth = PIL.Image.fromarray(probability).resize(shape, PIL.Image.Resampling.BILINEAR)
+    colours = colormaps["inferno"](np.asarray(smooth).clip(0, 1))[..., :3]
+    return _url(PIL.Image.fromarray((255 * colours).astype(np.uint8)), "JPEG", quality=85)
+
+
+def hexadecimal(label: int) -> str:
+    """A class's colour as CSS has it."""
+    return "#{:02x}{:02x}{:02x}".format(*COLOURS[label - 1])
+
+
+def _palette() -> list[int]:
+    return [value for colour in COLOURS[:CLASSES] for value in colour]
+
+
+def _url(picture: PIL.Image.Image, form: str, **options: object) -> str:
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

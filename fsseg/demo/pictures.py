@@ -1,0 +1,94 @@
+"""Pictures that somebody sent: read within limits, kept at a size that a browser paints on quickly."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from fsseg.data.base import Image
+from fsseg.data.files import image_size, read_image
+from fsseg.data.transforms import resize_image
+from fsseg.errors import FssegError
+from fsseg.safe import shown
+
+SIDE = 1024  # pixels of the longer side at most; methods are shown fewer
+MEGABYTE = 2**20  # as Gradio counts them
+_LEAST = 8  # pixels of a side, see `fsseg.segmenter.given`
+_NAME = 60  # letters
+
+
+class Limits(NamedTuple):
+    """What a picture that is sent may be.
+
+    Attributes:
+        megabytes: of the file.
+        pixels: of the picture, by its header, before it is decoded.
+    """
+
+    megabytes: float = 20
+    pixels: int = 40_000_000
+
+    @property
+    def bytes(self) -> int:
+        """Of the file."""
+        return int(self.megabytes * MEGABYTE)
+
+
+class Picture(NamedTuple):
+    """A picture to work on.
+
+    Attributes:
+        name: of its file, for a person; never a path.
+        image: ``H W 3``, its longer side no more than `SIDE`.
+        size: ``(H, W)`` that it came with, upright.
+    """
+
+    name: str
+    image: Image
+    size: tuple[int, int]
+
+
+def read_picture(path: Path, limits: Limits, name: str = "") -> Picture:
+    """A picture that was sent.
+
+    Args:
+        path: where it lies.
+        limits: what it may be.
+        name: what its sender calls it.
+
+    Raises:
+        FssegError: it is too large, broken, or no picture; the line names it as its sender does.
+    """
+    called = file_name(name or path.name)
+    try:
+        size = path.stat().st_size
+        if size > limits.bytes:
+            raise FssegError(
+                f"{called} has {size / MEGABYTE:.1f} MB, {limits.megabytes:g} are the most. Send a smaller one."
+            )
+        height, width = image_size(path)  # not upright: PIL decodes a PNG to find its EXIF tag
+        if height * width > limits.pixels:
+            raise FssegError(
+                f"{called} has {width}x{height} pixels, {limits.pixels / 1e6:g} million are the most. Resize it."
+            )
+        if min(height, width) < _LEAST:
+            raise FssegError(f"{called} has {width}x{height} pixels; {_LEAST} a side are needed at least.")
+        image = read_image(path, upright=True, on_white=True)
+    except OSError as error:
+        raise FssegError(f"{called} cannot be read: {error.strerror or 'no such file'}. Send it again.") from error
+    except FssegError as error:
+        raise FssegError(str(error).replace(str(path), called)) from error
+    return Picture(called, fitted(image), (image.shape[0], image.shape[1]))
+
+
+def fitted(image: Image) -> Image:
+    """An image, resized where its longer side is more than `SIDE`."""
+    height, width = image.shape[:2]
+    if max(height, width) <= SIDE:
+        return image
+    scale = SIDE / max(height, width)
+    return resize_image(image, (max(_LEAST, round(scale * height)), max(_LEAST, round(scale * width))))
+
+
+def file_name(name: str) -> str:
+    """A name without folders or control characters, of a length that a line has room for."""
+    last = shown(name.replace("\\", "/").rsplit("/", 1)[-1]).strip(". ")
+    return last[-_NAME:] or "picture"
