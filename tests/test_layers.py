@@ -38,6 +38,7 @@ ALLOWED = {
         "safe",
     ),
     "demo": ("demo", "segmenter", "methods.base", "data", "episode", "pictures", "safe"),
+    "export": ("", "export", "segmenter", "methods.base", "losses", "ops", "episode"),
     "task": ("methods.base", "metrics", "losses", "optim", "reuse", "episode", "card"),
     "benchmark": ("benchmark", "episode", "protocol", "metrics", "data", "safe"),
     "pictures": ("episode",),
@@ -69,6 +70,7 @@ ALLOWED = {
         "task",
         "trust",
         "card",
+        "export",
     ),
 }
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "distance": "how far supports and queries lie apart",
     "predict": "your own pictures, from examples",
     "demo": "paint and see, in a browser",
+    "export": "a method as ONNX or torch graphs",
 }
 _TEST_FOLDER = {
     "TEST_FOLDER": "that `fsseg test` wrote; its checkpoint and data are needed too",
@@ -94,6 +95,14 @@ OTHERS: dict[str, dict[str, str]] = {
         "--save FILE": "keep what was learnt, for --ckpt_path and fsseg.Segmenter.load",
         "--device D": "cpu, cuda, cuda:1 (default: a GPU where there is one)",
     },
+    "export": {
+        "--ckpt_path FILE": "checkpoint of `fsseg fit`, or a file that Segmenter.save wrote, with what it has learnt",
+        "--to onnx|torch": 'graphs for ONNX Runtime and others (pip install "fsseg[export]"), or torch.export\'s .pt2',
+        "--out DIR": "where they go (default: export/ beside the checkpoint)",
+        "--size N": "pixels of a side that images are shown at (default: the checkpoint's)",
+        "--way N": "classes, for a method whose graphs need a fixed number (1)",
+        "--shot N": "supports of a class, likewise (1), e.g. CANet's",
+    },
     "curves": {
         "RUN ...": "folders of `fsseg fit`, with Lightning's logs in them",
         "--out FILE": "picture to write (curves.png)",
@@ -133,6 +142,7 @@ _EXAMPLES = {
     "report": "fsseg report runs/quickstart/fold0",
     "look": "fsseg look runs/quickstart/fold0/test",
     "distance": "fsseg distance runs/quickstart/fold0/test",
+    "export": "fsseg export --ckpt_path runs/quickstart/fold0/last.ckpt --to onnx",
     "curves": "fsseg curves runs/with_par runs/without_par --out curves.png",
     "predict": "fsseg predict --support cat=a.jpg:a.png --query photos/ --out out",
     "demo": "fsseg demo --ckpt_path runs/quickstart/fold0/last.ckpt",

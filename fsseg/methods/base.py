@@ -255,7 +255,9 @@ class BinaryMethod(Method):
         parts = tuple(part.flatten(0, 1) for part in learnt)
         if self.teaching == "together":
             parts = tuple(part.squeeze(1) for part in parts)
-        each = tuple(part.repeat_interleave(query_feature.shape[1], 0) for part in parts)
+        # What repeat_interleave does; of that, torch.onnx makes a wrong graph where the number of queries is dynamic.
+        shape = (-1, query_feature.shape[1])
+        each = tuple(part.unsqueeze(1).expand(*shape, *part.shape[1:]).flatten(0, 1) for part in parts)
         return self.stages(each, _per_way(query_feature, learnt[0].shape[1]))
 
     def _look(self, batch: Batch, mixture: PrototypeMixture) -> Look:

@@ -87,7 +87,7 @@ class CANet(BinaryMethod):
         if self.attention is not None:
             vectors = learnt[0].to(query_feature.dtype).transpose(0, 1)
             weight = torch.stack([self.attention(query_feature, vector) for vector in vectors]).float().softmax(0)
-        matched = torch.einsum("kmchw,km->mchw", compared, weight.expand(-1, len(query_feature)).to(compared.dtype))
+        matched = torch.einsum("kmchw,km->mchw", compared, weight.expand(-1, query_feature.shape[0]).to(compared.dtype))
         if not self.iterations:
             return [self.decoder(matched)]
         zeros = torch.zeros_like(query_feature[:, :2])

@@ -227,7 +227,8 @@ def fit(
     with full_precision(feature), torch.set_grad_enabled(first.gradient and torch.is_grad_enabled()):
         sample = first.samples(feature)
         weight = first.weights(foreground, background, (feature.shape[-2], feature.shape[-1]))
-        means = torch.cat([mixture.beginning().float() for mixture in mixtures]).expand(len(sample), 2, -1, -1)
+        # len() would fix the number of runs in a graph that is exported
+        means = torch.cat([mixture.beginning().float() for mixture in mixtures]).expand(sample.shape[0], 2, -1, -1)
         for _ in range(first.rounds):
             means = first.update(sample, weight, means, sizes)
         return [Prototypes(*part.unbind(1)) for part in means.split(sizes, dim=2)]

@@ -14,12 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-@lru_cache(maxsize=64)
 def _upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
     """Matrix of the linear interpolation from ``cells`` to ``pixels`` points (align_corners=False), pixels x cells."""
+    unit = torch.eye(cells, device=device, dtype=torch.float32).unsqueeze(0)
+    return F.interpolate(unit, size=pixels, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+@lru_cache(maxsize=64)
+def _kept_upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """`_upsampling`, made once."""
     with torch.inference_mode(False), torch.no_grad():
-        unit = torch.eye(cells, device=device, dtype=torch.float32).unsqueeze(0)
-        return F.interpolate(unit, size=pixels, mode="linear", align_corners=False)[0].T.contiguous()
+        return _upsampling(cells, pixels, device)
 
 
 def adjoint_weights(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Float[Tensor, "*b h w"]:
@@ -32,8 +37,10 @@ def adjoint_weights(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Flo
     Returns:
         The adjoint of bilinear upsampling (align_corners=False) applied to ``mask``; its sum is the mask's sum.
     """
-    rows = _upsampling(size[0], mask.shape[-2], mask.device)
-    columns = _upsampling(size[1], mask.shape[-1], mask.device)
+    # In a graph that is being exported sizes are no numbers yet, and nothing of it is to be kept for others.
+    matrix = _upsampling if torch.compiler.is_exporting() else _kept_upsampling
+    rows = matrix(size[0], mask.shape[-2], mask.device)
+    columns = matrix(size[1], mask.shape[-1], mask.device)
     return rows.T @ mask @ columns
 
 

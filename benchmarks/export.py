@@ -1,0 +1,43 @@
+"""Largest differences of exported graphs from the method, by method and format: the table of docs/export.md.
+
+python benchmarks/export.py [METHOD ...]
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from fsseg import Segmenter
+from fsseg.encoders import ConvNet
+from fsseg.export import dynamic, export
+from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+
+_SIZE = 64
+METHODS: dict[str, Callable[[], Method]] = {
+    "PANet": lambda: PANet(ConvNet()),
+    "PMMs": lambda: PMMs(ConvNet(), channels=32),
+    "RPMMs": lambda: RPMMs(ConvNet(), channels=32),
+    "CANet": lambda: CANet(ConvNet(), channels=32),
+    "SG-One": lambda: SGOne(ConvNet(), guidance=32, channels=32),
+}
+
+
+def main() -> None:
+    """Print a line for each method: what of its matcher is dynamic, what is fixed, and differences."""
+    for name in sys.argv[1:] or METHODS:
+        torch.manual_seed(0)
+        segmenter, cells = Segmenter(METHODS[name](), _SIZE, device="cpu"), []
+        for kind in ("onnx", "torch"):
+            with tempfile.TemporaryDirectory() as folder:
+                written = export(segmenter, Path(folder), kind)
+            cells.append(f"{max(one.difference.relative for one in written):.1e}")
+        matcher = written[-1].graph
+        axes = " ".join(axis for axis in dynamic(matcher) if axis not in ("rows", "columns"))
+        print(f"| {name} | {axes} | {' '.join(matcher.fixed) or '-'} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""All files of an export: graphs that were checked against the method, what was learnt, and a description."""
+
+import json
+from collections.abc import Sequence
+from math import lcm
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fsseg import __version__
+from fsseg.errors import FssegError
+from fsseg.export.examples import Given, Sizes, leaves
+from fsseg.export.files import ENDINGS, Format, Run, check_packages, opened, write
+from fsseg.export.graphs import Examples, Graph, Port, traced
+from fsseg.segmenter.canvas import Canvas
+from fsseg.segmenter.lessons import joined, logits
+from fsseg.segmenter.segmenter import Segmenter
+from fsseg.segmenter.stored import description
+
+MOST = 1e-3  # by which a graph may differ from the method, of the largest value
+_LEAST = 32  # pixels of a side, as of `Canvas`
+_REPEATED = 1000  # supports of a class at most, where classes with different numbers are brought to one
+
+
+class Difference(NamedTuple):
+    """By how much a graph differs from the method.
+
+    Attributes:
+        absolute: largest.
+        relative: to the largest value of the output.
+    """
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def and_of(self, found: torch.Tensor, wanted: torch.Tensor) -> "Difference":
+        """The larger of this and that of another output."""
+        if found.shape != wanted.shape or not found.isfinite().all():
+            return Difference(torch.inf, torch.inf)
+        absolute = float((found - wanted).abs().max())
+        relative = absolute / max(float(wanted.abs().max()), torch.finfo(wanted.dtype).tiny)
+        return Difference(max(self.absolute, absolute), max(self.relative, relative))
+
+
+class Exported(NamedTuple):
+    """A graph in its file.
+
+    Attributes:
+        graph: what was traced.
+        path: of the file.
+        difference: between the file and the method, at several sizes.
+    """
+
+    graph: Graph
+    path: Path
+    difference: Difference
+
+
+def export(
+    segmenter: Segmenter, folder: Path, kind: Format, size: int | None = None, way: int = 1, shot: int = 1
+) -> list[Exported]:
+    """Write encoder, learner, matcher, ``export.json`` and, where classes were learnt, ``learnt.npz``.
+
+    Args:
+        segmenter: on the CPU.
+        folder: is there, and empty.
+        kind: of the graphs.
+        size: pixels of a side that images are shown at; the segmenter's where it is None.
+        way: number of classes, for methods whose graphs fix it; what was learnt says its own.
+        shot: number of supports of a class, likewise.
+
+    Raises:
+        FssegError: packages are missing, sizes that make no sense, a method that cannot be traced, or a graph that
+            differs from the method.
+    """
+    check_packages(kind)
+    if min(way, shot) < 1:
+        raise FssegError(f"--way {way} --shot {shot}: at least 1 of each is needed.")
+    canvas = _canvas(segmenter, size)
+    learnt = _learnt(segmenter)
+    if learnt:
+        way, shot = len(learnt["shot"]), common_shot(segmenter)
+    examples = Examples(segmenter.method, Sizes(canvas.size, canvas.size, way, shot, 1))
+    written: list[Exported] = []
+    told: dict[str, int] = {}
+    for graph in traced(examples):
+        path = folder / f"{graph.name}{ENDINGS[kind]}"
+        told |= write(graph, path, kind)
+        run = opened(path, kind)
+        found = checked(examples, graph, path.name, run)
+        if learnt and graph.name == "matcher":
+            found = _checked_learnt(segmenter, graph, path.name, run, learnt, found)
+        written.append(Exported(graph, path, found))
+    if learnt:
+        np.savez(folder / "learnt.npz", allow_pickle=False, **learnt)
+    content = _described(segmenter, canvas, written, kind) | told
+    (folder / "export.json").write_text(json.dumps(content, indent=2) + "\n")
+    return written
+
+
+def checked(examples: Examples, graph: Graph, file: str, run: Run) -> Difference:
+    """By how much a file differs from the method, on random input: as it is used first, and of other sizes.
+
+    Raises:
+        FssegError: by too much, or it does not run.
+    """
+    asked = examples.asked
+    other = Sizes(asked.height + 37, max(_LEAST, asked.width - 11), way=3, shot=2, queries=3)
+    difference = Difference()
+    for sizes in (asked, other):
+        example = examples.of(sizes, graph.fixed)
+        difference = _compared(file, run, example.given[graph.name], example.wanted[graph.name], difference)
+    return difference
+
+
+def _compared(file: str, run: Run, given: Given, wanted: Sequence[torch.Tensor], known: Difference) -> Difference:
+    try:
+        found = run(given)
+    except Exception as error:  # a runtime raises nearly anything
+        said = " ".join(str(error).split())[:150]
+        raise FssegError(
+            f"{file} does not run on {[tuple(one.shape) for one in leaves(given)]} ({said}): the method's code decides "
+            "by sizes. Change it, or use fsseg.Segmenter."
+        ) from error
+    for one, other in zip(found, wanted, strict=True):
+        known = known.and_of(one, other)
+    if not known.relative <= MOST:
+        raise FssegError(
+            f"{file} differs from the method by {known.absolute:.1e}, {known.relative:.1e} of its largest value; "
+            f"{MOST:g} is allowed. It is not written. Use fsseg.Segmenter, or the other --to."
+        )
+    return known
+
+
+def common_shot(segmenter: Segmenter) -> int:
+    """Supports of each class in `learnt.npz`: those of classes with fewer are repeated, as a segmenter does."""
+    counts = [len(own) for own in segmenter.known[0].lessons]
+    return min(lcm(*counts), max(_REPEATED, *counts))
+
+
+def _learnt(segmenter: Segmenter) -> dict[str, npt.NDArray[Any]]:
+    """What a segmenter has learnt, as the matcher takes it; empty where that is nothing."""
+    state = segmenter.known[0]
+    if not state.classes or segmenter.method.teaching == "features":
+        return {}
+    parts = joined(state.lessons, common_shot(segmenter))
+    shots = [state.shots(label) for label in range(1, len(state.classes) + 1)]
+    return {f"learnt_{i}": part[0].numpy() for i, part in enumerate(parts)} | {"shot": np.array(shots)}
+
+
+def _checked_learnt(
+    segmenter: Segmenter, graph: Graph, file: str, run: Run, learnt: dict[str, npt.NDArray[Any]], known: Difference
+) -> Difference:
+    """By how much the answer by what was learnt differs from the segmenter's."""
+    state, size = segmenter.known[0], segmenter.canvas.size
+    image = torch.randint(256, (1, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        feature = segmenter.method.encode(image)
+        wanted = logits(segmenter.method, state.lessons, learnt["shot"].tolist(), feature[0], (size, size))
+    parts = tuple(torch.from_numpy(learnt[port.name]).contiguous() for port in graph.inputs if "learnt" in port.name)
+    last = (torch.from_numpy(learnt["shot"]),) if graph.inputs[-1].name == "shot" else ()
+    return _compared(file, run, (parts, feature, torch.tensor([size, size]), *last), [wanted[None]], known)
+
+
+def _canvas(segmenter: Segmenter, size: int | None) -> Canvas:
+    """The form in which images are shown to the graphs.
+
+    Raises:
+        FssegError: a size that is too small, or another one than that of what was learnt.
+    """
+    canvas = segmenter.canvas
+    if size is None or size == canvas.size:
+        return canvas
+    if segmenter.known[0].classes:
+        raise FssegError(f"--size {size}: what was learnt was learnt at {canvas.size}. Leave --size out.")
+    return canvas._replace(size=size).checked()
+
+
+def _described(segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported], kind: Format) -> dict[str, Any]:
+    """Content of ``export.json``: what a person needs who has the files alone."""
+    method, state = segmenter.method, segmenter.known[0]
+    return {
+        "fsseg": __version__,
+        "torch": torch.__version__,
+        "format": kind,
+        "method": {"name": method.name, **description(method)},
+        "encoder": method.encoder.name,
+        "size": canvas.size,
+        "fit": canvas.fit,
+        "images": "RGB, 0..255, uint8; the encoder normalises them",
+        "masks": "0 background, 1 and on the ways, 255 where nothing is said",
+        "upsampling": {"mode": "bilinear", "align_corners": method.align_corners, "where": "in the matcher, to size"},
+        "classes": list(state.classes) or None,
+        "learnt": "learnt.npz" if _learnt(segmenter) else None,
+        "graphs": {
+            one.graph.name: {
+                "file": one.path.name,
+                "inputs": [_plain(port) for port in one.graph.inputs],
+                "outputs": [_plain(port) for port in one.graph.outputs],
+                "dynamic": dynamic(one.graph),
+                "fixed": sorted(one.graph.fixed),
+                "largest_difference": {"absolute": one.difference.absolute, "relative": one.difference.relative},
+            }
+            for one in written
+        },
+    }
+
+
+def _plain(port: Port) -> dict[str, Any]:
+    return {"name": port.name, "shape": list(port.shape), "dtype": port.dtype}
+
+
+def dynamic(graph: Graph) -> list[str]:
+    """Axes of a graph's inputs that may have any size, in order."""
+    return list(dict.fromkeys(axis for port in graph.inputs for axis in port.shape if isinstance(axis, str)))

@@ -1,0 +1,69 @@
+"""`fsseg export`, on the checkpoint of a tiny training."""
+
+import json
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+
+from fsseg import Segmenter
+
+
+@pytest.fixture
+def _unchecked_shapes(monkeypatch):
+    """Sizes are symbols while a graph is traced, and no int; the checks are of the tests alone."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_unchecked_shapes")
+def test_a_checkpoint_and_a_segmenter_are_exported(fsseg, trained, tmp_path):
+    ran = fsseg("export", "--ckpt_path", str(trained), "--to", "onnx", "--out", "graphs", "--size", "48")
+    assert ran.code == 0, ran.err
+    assert ran.err == ""
+    assert "encoder.onnx" in ran.out
+    assert "way shot queries rows columns" in ran.out
+    assert {path.name for path in Path("graphs").iterdir()} == {
+        "encoder.onnx", "learner.onnx", "matcher.onnx", "export.json",
+    }  # fmt: skip
+    assert json.loads(Path("graphs/export.json").read_text())["size"] == 48
+    segmenter = Segmenter.load(trained, "cpu")
+    segmenter.learn(np.full((32, 32, 3), 9, dtype=np.uint8), np.eye(32, dtype=np.uint8), "stripe")
+    segmenter.save("stripe.fsseg")
+    ran = fsseg("export", "--ckpt_path", "stripe.fsseg", "--to", "torch")
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[0].startswith("PANet in export, largest differences")
+    assert ran.out.splitlines()[-1] == "  and export.json, learnt.npz"
+    assert json.loads(Path("export/export.json").read_text())["classes"] == ["stripe"]
+
+
+@pytest.mark.slow
+def test_mistakes_are_one_line_and_leave_nothing(fsseg, trained, tmp_path):
+    Path("text.ckpt").write_text("no checkpoint")
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("keep")
+    before = sorted(tmp_path.rglob("*"))
+    checkpoint = ("--ckpt_path", str(trained))
+    for arguments, said in (
+        (("--to", "onnx"), "export needs --ckpt_path FILE and --to onnx or --to torch."),
+        (checkpoint, "export needs --ckpt_path FILE and --to onnx or --to torch."),
+        ((*checkpoint, "--to", "tensorrt"), "--to tensorrt: one of onnx, torch is needed."),
+        (("--ckpt_path", "gone.ckpt", "--to", "torch"), "gone.ckpt: no such file."),
+        (("--ckpt_path", "full", "--to", "torch"), "full cannot be read"),
+        (("--ckpt_path", "text.ckpt", "--to", "torch"), "text.ckpt cannot be read: it is truncated, or neither"),
+        ((*checkpoint, "--to", "torch", "--out", "full"), "--out full already holds files. Choose another folder."),
+        ((*checkpoint, "--to", "torch", "--out", "text.ckpt/x"), "results cannot be written to text.ckpt"),
+        ((*checkpoint, "--to", "torch", "--out", "new", "--size", "8"), "size 8: at least 32 pixels are needed."),
+        ((*checkpoint, "--to", "torch", "--out", "new", "--way", "0"), "--way 0 --shot 1: at least 1 of each"),
+        ((*checkpoint, "--to", "torch", "--out", "new", "--shot", "x"), "--shot"),
+        ((*checkpoint, "--to", "torch", "--sise", "64"), "no option --sise. Did you mean --size?"),
+    ):
+        ran = fsseg("export", *arguments)
+        assert ran.code == 2, arguments
+        assert said in ran.line
+        assert len(ran.err.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not (trained.parent / "export").exists()

@@ -1,0 +1,225 @@
+"""Exported graphs beside the method itself, read by what knows nothing of fsseg."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import onnxruntime
+import PIL.Image
+import pytest
+import torch
+
+from fsseg import Segmenter
+from fsseg.encoders import ConvNet
+from fsseg.errors import FssegError
+from fsseg.export import check_packages, export
+from fsseg.export.export import Difference, _compared
+from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.segmenter.lessons import query_of
+
+PAGE = Path(__file__).parents[1] / "docs/export.md"
+SIZE = 64
+FILES = {"onnx": ".onnx", "torch": ".pt2"}
+MOST = 1e-5  # of the largest value; 1.8e-6 was measured for ONNX Runtime, 6.9e-7 for torch.export
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unchecked_shapes() -> Iterator[None]:
+    """Sizes are symbols while a graph is traced, and no int; the checks are of the tests alone."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def make(name: str) -> Method:
+    torch.manual_seed(0)
+    encoder, small = ConvNet((8, 16), (2, 2), 1), {"channels": 16}
+    return {
+        "PANet": lambda: PANet(encoder),
+        "PMMs": lambda: PMMs(encoder, rounds=4, **small),
+        "RPMMs": lambda: RPMMs(encoder, components=(1, 3), rounds=4, **small),
+        "SGOne": lambda: SGOne(encoder, guidance=16, channels=8),
+        "CANet": lambda: CANet(encoder, iterations=1, **small),
+    }[name]()
+
+
+def opened(folder: Path, name: str, kind: str) -> Callable:
+    """A graph of a file, called with flat arrays in order; a tuple of arrays."""
+    content = json.loads((folder / "export.json").read_text())["graphs"][name]
+    assert content["file"] == name + FILES[kind]
+    if kind == "onnx":
+        session = onnxruntime.InferenceSession(folder / content["file"])
+        names = [value.name for value in session.get_inputs()]
+        assert names == [port["name"] for port in content["inputs"]]
+        return lambda *given: session.run(None, dict(zip(names, given, strict=True)))
+    module = torch.export.load(folder / content["file"]).module()
+    learnt = sum(port["name"].startswith("learnt") for port in content["inputs"])
+
+    def run(*given):
+        given = [torch.from_numpy(array) for array in given]
+        with torch.no_grad():
+            found = module(*([tuple(given[:learnt])] if learnt else []), *given[learnt:])
+        return [one.numpy() for one in (found if isinstance(found, tuple) else (found,))]
+
+    return run
+
+
+def relative(found: np.ndarray, wanted: torch.Tensor) -> float:
+    assert found.shape == wanted.shape
+    return float(np.abs(found - wanted.numpy()).max() / wanted.abs().max())
+
+
+def images_and_masks(way: int, shot: int, queries: int, height: int, width: int):
+    random = np.random.default_rng(way)
+    images = random.integers(0, 256, (way * shot + queries, 3, height, width), dtype=np.uint8)
+    masks = random.integers(0, way + 1, (way, shot, height // 8, width // 8), dtype=np.uint8)
+    masks[:, :, 0, :2] = 255
+    masks[:, :, -1] = np.arange(1, way + 1, dtype=np.uint8)[:, None, None]
+    return images, masks.repeat(8, 2).repeat(8, 3)
+
+
+def check_chain(method: Method, folder: Path, kind: str, way: int, shot: int, queries: int, side: tuple[int, int]):
+    """Encoder, learner and matcher in a row are the method's own answer, whatever the sizes."""
+    images, masks = images_and_masks(way, shot, queries, *side)
+    size = (side[0] + 9, side[1] - 4)
+    encoder, learner, matcher = (opened(folder, name, kind) for name in ("encoder", "learner", "matcher"))
+    feature = encoder(images)[0]
+    support = feature[: way * shot].reshape(way, shot, *feature.shape[1:])
+    learnt = learner(support, masks)
+    graphs = json.loads((folder / "export.json").read_text())["graphs"]
+    given = [feature[way * shot :], np.array(size)]
+    if graphs["matcher"]["inputs"][-1]["name"] == "shot":
+        given.append(np.full(way, shot))
+    found = matcher(*learnt, *given)[0]
+    with torch.no_grad():
+        features = method.encode(torch.from_numpy(images))
+        own = features[: way * shot].unflatten(0, (way, shot))[None]
+        taught = method.learn_supports(own, torch.from_numpy(masks)[None])
+        frame = query_of(shot, way, size)
+        wanted = [method.decode(taught, one[None, None], frame)[0, 0] for one in features[way * shot :]]
+    assert relative(feature, features) < MOST
+    for one, other in zip(learnt, taught, strict=True):
+        assert relative(one, other[0]) < MOST
+    assert relative(found, torch.stack(wanted)) < MOST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("name", ["PANet", "PMMs", "RPMMs"])
+def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, tmp_path):
+    segmenter = Segmenter(make(name), SIZE, device="cpu")
+    written = export(segmenter, tmp_path, kind)
+    assert [one.graph.fixed for one in written] == [frozenset()] * 3
+    assert all(one.difference.relative < MOST for one in written)
+    check_chain(segmenter.method, tmp_path, kind, way=1, shot=1, queries=1, side=(SIZE, SIZE))
+    check_chain(segmenter.method, tmp_path, kind, way=1, shot=3, queries=4, side=(104, 48))
+    check_chain(segmenter.method, tmp_path, kind, way=3, shot=2, queries=1, side=(40, 88))
+    assert b"fsseg/" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())  # no path of whoever made it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "fixed"), [("SGOne", set()), ("CANet", {"shot"})])
+def test_what_cannot_be_dynamic_has_the_size_that_was_asked_for(name, fixed, tmp_path):
+    segmenter = Segmenter(make(name), SIZE, device="cpu")
+    written = export(segmenter, tmp_path, "onnx", way=2, shot=3)
+    assert [set(one.graph.fixed) for one in written] == [set(), set(), fixed]
+    check_chain(segmenter.method, tmp_path, "onnx", way=1, shot=3, queries=2, side=(104, 48))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind"), [("PANet", "torch"), ("RPMMs", "onnx")])
+def test_what_was_learnt_segments_without_a_learner(name, kind, tmp_path):
+    random = np.random.default_rng(0)
+    segmenter = Segmenter(make(name), SIZE, device="cpu")
+    pictures = random.integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
+    mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    mask[10:40, 8:50] = 1
+    segmenter.learn(list(pictures[:1]), [mask], "one")
+    segmenter.learn(list(pictures[1:3]), [mask, mask.T.copy()], "two")
+    segmenter.reject([pictures[3]], [mask])
+    export(segmenter, tmp_path, kind)
+    content = json.loads((tmp_path / "export.json").read_text())
+    assert content["classes"] == ["one", "two", None]
+    with np.load(tmp_path / content["learnt"], allow_pickle=False) as stored:
+        learnt = dict(stored)
+    assert learnt["shot"].tolist() == [1, 2, 1]
+    feature = opened(tmp_path, "encoder", kind)(pictures[4:].transpose(0, 3, 1, 2).copy())[0]
+    learnt |= {"query_feature": feature, "size": np.array([SIZE, SIZE])}
+    given = [learnt[port["name"]] for port in content["graphs"]["matcher"]["inputs"]]
+    logits = torch.from_numpy(opened(tmp_path, "matcher", kind)(*given)[0][0])
+    probability = logits.softmax(0)[1:3].numpy()
+    np.testing.assert_allclose(probability, segmenter.predict(pictures[4]).probability[1:], atol=1e-5)
+
+
+def test_a_graph_that_differs_is_refused():
+    wanted = [torch.tensor([1.0, 100.0])]
+    near = _compared("matcher.onnx", lambda _: [torch.tensor([1.05, 100.0])], (), wanted, Difference())
+    assert near == pytest.approx((0.05, 0.0005), rel=1e-4)
+    for found in (torch.tensor([1.5, 100.0]), torch.tensor([1.0, torch.nan]), torch.tensor([1.0])):
+        with pytest.raises(FssegError, match=r"matcher.onnx differs from the method by .* 0.001 is allowed"):
+            _compared("matcher.onnx", lambda _, found=found: [found], (), wanted, Difference())
+    with pytest.raises(FssegError, match=r"matcher.onnx does not run on .*no such axis"):
+        _compared("matcher.onnx", lambda _: exec('raise ValueError("no such axis")'), (), wanted, Difference())
+
+
+def test_a_method_that_decides_by_values_is_refused(tmp_path):
+    class Deciding(PANet):
+        def encode(self, images):
+            feature = super().encode(images)
+            return feature if feature.max() > 0 else -feature
+
+    with pytest.raises(FssegError, match="the encoder of PANet cannot be traced"):
+        export(Segmenter(Deciding(ConvNet((8,), (4,), 1)), SIZE, device="cpu"), tmp_path, "torch")
+
+
+def test_packages_that_are_missing_are_named(monkeypatch):
+    for name in ("onnxscript", "onnx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    check_packages("torch")
+    with pytest.raises(FssegError, match=re.escape('onnx and onnxscript, not installed: pip install "fsseg[export]"')):
+        check_packages("onnx")
+
+
+def test_sizes_that_make_no_sense_are_refused(tmp_path):
+    segmenter = Segmenter(make("PANet"), SIZE, device="cpu")
+    with pytest.raises(FssegError, match="--way 1 --shot 0: at least 1 of each"):
+        export(segmenter, tmp_path, "torch", shot=0)
+    with pytest.raises(FssegError, match="size 8: at least 32 pixels"):
+        export(segmenter, tmp_path, "torch", size=8)
+    segmenter.learn(np.full((SIZE, SIZE, 3), 9, dtype=np.uint8), np.eye(SIZE, dtype=np.uint8))
+    with pytest.raises(FssegError, match="--size 96: what was learnt was learnt at 64"):
+        export(segmenter, tmp_path, "torch", size=96)
+
+
+# What stands before the page's code: neither is there for whoever has the files alone.
+_ALONE = "import sys\nsys.modules['fsseg'] = sys.modules['torch'] = None\n"
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_segments_without_fsseg(tmp_path):
+    random = np.random.default_rng(0)
+    segmenter = Segmenter(make("PANet"), SIZE, device="cpu")
+    (tmp_path / "export").mkdir()
+    export(segmenter, tmp_path / "export", "onnx")
+    mask = np.zeros((90, 120), dtype=np.uint8)
+    mask[30:70, 20:80] = 255
+    for name in ("cat.png", "photo.png"):
+        picture = random.integers(0, 120, (90, 120, 3), dtype=np.uint8)
+        picture[mask > 0] += np.array([130, 60, 0], dtype=np.uint8)
+        PIL.Image.fromarray(picture).save(tmp_path / name)
+    PIL.Image.fromarray(mask).save(tmp_path / "cat_mask.png")
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", _ALONE + code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    segmenter.learn(tmp_path / "cat.png", tmp_path / "cat_mask.png")
+    found = np.asarray(PIL.Image.open(tmp_path / "photo_mask.png"))
+    wanted = segmenter.segment(tmp_path / "photo.png")
+    assert 0 < wanted.mean() < 1
+    assert (found == 255 * wanted).mean() > 0.999
