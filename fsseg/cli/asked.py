@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from glob import glob, has_magic
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,15 +13,21 @@ import numpy as np
 from fsseg.data.base import Mask
 from fsseg.data.boxes import Box, box_mask
 from fsseg.data.files import image_size, read_labels
+from fsseg.data.folder_files import SCRIBBLE
 from fsseg.data.marks import read_marks
+from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 from fsseg.safe import is_line
+
+# What lies in a folder of results.
+MASKS, OVERLAYS, PROBABILITIES, ASKED = "masks", "overlays", "probabilities", "predict.json"
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _DEFAULT = "object"  # class of supports that none is named for
 _FORM = "[CLASS=]IMAGE:MASK is needed, MASK a file or a box LEFT,TOP,RIGHT,BOTTOM"
 _CLASS = re.compile(r"^([^=/\\:]+)=(.+)$", re.DOTALL)
-_BOX = re.compile(r"^-?[\d.]+(,-?[\d.]+){3}$")
+_BOX = re.compile(r"^\d+(\.\d+)?(,\d+(\.\d+)?){3}$", re.ASCII)
+_NUMBERS = re.compile(r"^[\d.,\s-]+$")  # what was meant as a box
 _UNNAMEABLE = set('/\\:*?"<>|')  # classes name folders of probability maps
 
 
@@ -52,15 +59,37 @@ class Shown(NamedTuple):
             return _box(self.mask, self.image, size)
         path = Path(self.mask)
         if path.suffix.lower() == ".json":
-            return read_marks(path, {name: c for c, name in enumerate(self.classes or (_DEFAULT,), 1)}).paint(*size)
+            return self._marked(path, size)
         labels = read_labels(path)
         if self.value is None:
+            if path.name.endswith(SCRIBBLE) and not ((labels != BACKGROUND) & (labels != IGNORE)).any():
+                raise FssegError(f"mask {path} is empty: no scribble of it is the class (1). Paint the object.")
             return labels
         if not (labels == self.value).any():
             found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
             raise FssegError(f"mask {path} holds no pixel of {self.value}; it has {found}. Give one of them.")
-        ignored = labels == np.iinfo(np.uint8).max
+        ignored = labels == IGNORE
         return np.where(labels == self.value, np.uint8(1), np.where(ignored, labels, np.uint8(0)))
+
+    def _marked(self, path: Path, size: tuple[int, int]) -> Mask:
+        """Of a JSON; in a picture that is to be rejected all that is marked is meant, whatever it is called."""
+        if not self.classes:
+            return read_marks(path, _Any()).paint(*size)
+        try:
+            return read_marks(path, {name: c for c, name in enumerate(self.classes, 1)}).paint(*size)
+        except FssegError as error:
+            hint = " Name the class in front: CLASS=IMAGE:MASK." if self.classes == (_DEFAULT,) else ""
+            raise FssegError(f"{error}{hint}") from error
+
+
+class _Any(dict[str, int]):
+    """Labels by name: 1, whatever the name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> int:
+        return 1
 
 
 def supports(given: Sequence[str]) -> list[Shown]:
@@ -80,39 +109,49 @@ def supports(given: Sequence[str]) -> list[Shown]:
         if named:
             classes = tuple(name.strip() for name in named[1].split(","))
             _check_classes(classes, text)
-        image, _, rest = (named[2] if named else text).partition(":")
-        mask, _, value = rest.partition(":")
-        if not (image and mask) or (value and not value.isdigit()):
+        shown = _shown(text, named[2] if named else text, classes)
+        if shown.mask is None:
             raise FssegError(f"--support {text}: {_FORM}.")
-        shown = Shown(classes, Path(image), mask, int(value) if value else None)
-        if shown.value is not None and (len(classes) > 1 or not 1 <= shown.value < np.iinfo(np.uint8).max):
-            raise FssegError(f"--support {text}: a value of 1 to 254 is for a mask that holds one class among others.")
         _check_files("--support", shown)
         found.append(shown)
     return found
 
 
+def _shown(text: str, files: str, classes: tuple[str, ...]) -> Shown:
+    """``IMAGE[:MASK[:VALUE]]`` taken apart."""
+    image, _, rest = files.partition(":")
+    mask, _, value = rest.partition(":")
+    if not image or (value and not (mask and value.isascii() and value.isdigit())):
+        raise FssegError(f"{text}: {_FORM}. Names with a colon can not be given.")
+    if mask and _NUMBERS.match(mask) and not _BOX.match(mask) and not Path(mask).is_file():
+        raise FssegError(f"{text}: a box is four numbers without spaces, LEFT,TOP,RIGHT,BOTTOM.")
+    if value:
+        whole = not _BOX.match(mask) and Path(mask).suffix.lower() != ".json"
+        if len(classes) > 1 or not whole or not 1 <= int(value) < IGNORE:
+            raise FssegError(f"{text}: a value of 1 to 254 is for a picture that masks one class among others.")
+    return Shown(classes, Path(image), mask or None, int(value) if value else None)
+
+
 def rejected(given: Sequence[str]) -> list[Shown]:
-    """Pictures as ``--negative`` has them: ``IMAGE``, or ``IMAGE:MASK`` where only what it marks is meant.
+    """Pictures as ``--negative`` has them: ``IMAGE``, or ``IMAGE:MASK[:VALUE]`` where only what it marks is meant.
 
     Raises:
         FssegError: a file is missing.
     """
     found = []
     for text in given:
-        image, _, mask = text.partition(":")
-        shown = Shown((), Path(image), mask or None)
+        shown = _shown(text, text, ())
         _check_files("--negative", shown)
         found.append(shown)
     return found
 
 
-def queries(given: Sequence[str], out: Path) -> dict[str, Path]:
+def queries(given: Sequence[str]) -> dict[str, Path]:
     """Pictures to segment, by the name of what is written for each, in the order of their names.
 
     Args:
-        given: files, folders (all pictures in and below them), patterns such as ``photos/*.jpg``.
-        out: results are no queries.
+        given: files, folders (all pictures in and below them, but no results of this command), patterns such as
+            ``photos/*.jpg``.
 
     Raises:
         FssegError: nothing there, or no picture among it.
@@ -121,21 +160,23 @@ def queries(given: Sequence[str], out: Path) -> dict[str, Path]:
     for text in given:
         path = Path(text)
         if path.is_dir():
-            inside = [p for p in sorted(path.rglob("*")) if _is_picture(p) and not p.is_relative_to(out)]
+            inside = [p for p in sorted(path.rglob("*")) if _is_picture(p) and not _is_result(p)]
             if not inside:
                 raise FssegError(f"--query {text}: no picture there ({' '.join(PICTURES)}).")
             found |= {p: p.relative_to(path) for p in inside}
         elif path.is_file():
             found.setdefault(path, Path(path.name))
         elif has_magic(text):
-            matching = sorted(Path(p) for p in glob(text, recursive=True) if _is_picture(Path(p)))
+            every = sorted(Path(p) for p in glob(text, recursive=True))
+            matching = [p for p in every if _is_picture(p) and not _is_result(p)]
             if not matching:
                 raise FssegError(f"--query {text}: no picture matches.")
             common = os.path.commonpath([p.parent for p in matching])
             found |= {p: p.relative_to(common) for p in matching if p not in found}
         else:
             raise FssegError(f"--query {text}: no such file or folder.")
-    return _named(found)
+    once = {path.resolve(): path for path in reversed(found)}
+    return _named({path: below for path, below in found.items() if once[path.resolve()] == path})
 
 
 def _named(found: dict[Path, Path]) -> dict[str, Path]:
@@ -154,6 +195,15 @@ def _named(found: dict[Path, Path]) -> dict[str, Path]:
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a picture was written by this command."""
+    parents = path.absolute().parents
+    return any(
+        inner.name in (MASKS, OVERLAYS, PROBABILITIES) and (outer / ASKED).is_file()
+        for inner, outer in pairwise(parents)
+    )
 
 
 def _check_classes(classes: Sequence[str], text: str) -> None:

@@ -197,7 +197,7 @@ def overview() -> str:
     """The first page."""
     every = {**COMMANDS, **DATA_COMMANDS}
     commands = "\n".join(f"  {name:14}{what:42}{_EXAMPLES[name]}" for name, what in every.items())
-    names = "\n".join(_wrapped(sorted(experiments()), width=100))
+    names = "\n".join(_wrapped(sorted(experiments()), width=130))
     return (
         f"fsseg {fsseg.__version__}  few-shot segmentation experiments\n\n{commands}\n\n"
         f"experiments (fsseg fit --config experiments/NAME.yaml)\n{names}\n\nmore: fsseg COMMAND --help, or docs/"

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fsseg import safe
 from fsseg.cli import asked, folders, untrained
+from fsseg.cli.asked import MASKS, OVERLAYS, PROBABILITIES
 from fsseg.cli.libraries import quieten
 from fsseg.cli.parser import Parser
-from fsseg.cli.predicted import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES, Results
+from fsseg.cli.predicted import COCO, SCORES, Results
 from fsseg.cli.progress import tell
 from fsseg.data.files import fingerprint
 from fsseg.errors import USAGE, FssegError
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.given import as_image
+from fsseg.segmenter.given import as_image, relabelled
 
 _LINES = 10  # of progress, without a terminal
 
@@ -28,45 +30,80 @@ def run(arguments: Sequence[str]) -> int:
     quieten()
     parser = Parser(allow_abbrev=False)
     untrained.add_options(parser)
-    parser.add_argument("--support", nargs="+", type=str, default=[])
-    parser.add_argument("--negative", nargs="+", type=str, default=[])
-    parser.add_argument("--query", nargs="+", type=str, default=[])
+    for name in ("--support", "--negative", "--query"):
+        parser.add_argument(name, nargs="+", type=str, default=[])
     parser.add_argument("--out", type=Path | None, default=None)
     parser.add_argument("--threshold", type=float, default=0.0)
     parser.add_argument("--probabilities", action="store_true")
     parser.add_argument("--save", type=Path | None, default=None)
-    given = parser.parse_args(untrained.with_experiment(arguments))
+    given = parser.parse_args(untrained.with_experiment(_together(arguments)))
     if not 0 <= given.threshold <= 1:
         raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1 is needed.")
     if not (given.query or given.save):
         raise FssegError("predict needs --query PICTURES, e.g. --query photos/, or --save FILE to keep what it learns.")
     out = given.out or folders.fresh(Path("runs") / "predict")
     supports, rejected = asked.supports(given.support), asked.rejected(given.negative)
-    queries = asked.queries(given.query, out)
+    queries = asked.queries(given.query)
     engine = untrained.engine(given, parser)
     if not (supports or engine.segmenter.classes):
         raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
     tell(engine.described)
-    began = time.perf_counter()
     _learn(engine.segmenter, supports, rejected)
-    tell(f"learnt {', '.join(engine.segmenter.classes)} from {_counted(len(supports), 'support')} in "
-         f"{time.perf_counter() - began:.1f} s")  # fmt: skip
+    asks = _decides(given, supports, rejected)
+    names = engine.segmenter.classes
+    results = Results(out, asks, queries, names, given.probabilities) if queries else None
     if given.save:
         engine.segmenter.save(given.save)
         print(f"  segmenter {given.save}")
-    if not queries:
+    if results is None:
         return 0
-    results = Results(out, _decides(given, supports, rejected), engine.segmenter.classes, given.probabilities)
+    _note_unscored(engine.segmenter, given.threshold)
     left = _segment(engine.segmenter, queries, results, given.threshold)
     results.finish()
     _say(results, out, given.probabilities)
     return USAGE if left else 0
 
 
+def _together(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the values of a flag that stands several times behind its first one.
+
+    Raises:
+        FssegError: one is empty, as an unset variable of a shell is.
+    """
+    if "" in arguments:
+        raise FssegError("predict: an empty word among the options. Is a variable of the shell unset?")
+    lists: dict[str, list[str]] = {"--support": [], "--negative": [], "--query": []}
+    others: list[str] = []
+    into = others
+    for word in arguments:
+        name, _, value = word.partition("=")
+        if name in lists:
+            into = lists[name]
+            into += [value] if "=" in word else []
+        else:
+            into = others if word.startswith("--") else into
+            into.append(word)
+    return [*others, *(part for name, values in lists.items() if values for part in (name, *values))]
+
+
+def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
+    """Say of which classes a threshold leaves nothing out."""
+    state = segmenter.known[0]
+    alone = [name for label, name in state.found.items() if len(state.showing(label)) < 2]
+    if threshold > 0 and alone:
+        tell(f"note: --threshold leaves nothing out of {', '.join(alone)}: a score needs two supports of a class.")
+
+
 def _learn(segmenter: Segmenter, supports: Sequence[asked.Shown], rejected: Sequence[asked.Shown]) -> None:
+    began, known = time.perf_counter(), segmenter.classes
     for shown in supports:
         try:
-            segmenter.learn(shown.image, shown.labels(), shown.classes)
+            labels, names = shown.labels(), shown.classes
+            if len(names) > 1:  # a map need not show all of them
+                there = [label for label in range(1, len(names) + 1) if (labels == label).any()] or [1]
+                labels = relabelled(labels, {label: place for place, label in enumerate(there, 1)})
+                names = tuple(names[label - 1] for label in there)
+            segmenter.learn(shown.image, labels, names)
         except FssegError as error:
             raise _naming(shown, error) from error
     for shown in rejected:
@@ -75,10 +112,17 @@ def _learn(segmenter: Segmenter, supports: Sequence[asked.Shown], rejected: Sequ
         except FssegError as error:
             raise _naming(shown, error) from error
 
+    seconds = f"{time.perf_counter() - began:.1f} s"
+    more = f" knows {', '.join(known)};" if known else ""
+    now = f" learnt {', '.join(segmenter.classes)} from {_counted(len(supports), 'support')} in {seconds}"
+    tell((more + (now if supports or rejected else "")).strip(" ;"))
+
 
 def _naming(shown: asked.Shown, error: FssegError) -> FssegError:
     """The error with the mask's file in place of what Python's users read."""
     message = str(error)
+    if message.startswith(("what the mask marks", "no support shows")):
+        message = f"{shown.image}: {message}"
     if message.startswith("the mask"):
         message = f"mask {shown.mask} of {shown.image}{message.removeprefix('the mask')}"
     return FssegError(message)
@@ -93,6 +137,7 @@ def _segment(segmenter: Segmenter, queries: Mapping[str, Path], results: Results
     left = []
     for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'picture')}"):
         try:
+            _check_name(path)
             image = as_image(path)
             found = segmenter.predict(image, threshold, results.probabilities)
         except FssegError as error:
@@ -103,6 +148,15 @@ def _segment(segmenter: Segmenter, queries: Mapping[str, Path], results: Results
     if left:
         tell(f"fsseg: {len(left)} of {len(queries):,} pictures were left out, as the notes say; the others are done.")
     return left
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise FssegError(
+            f"{safe.shown(str(path))}: no name that can be written into a file (no UTF-8). Rename it."
+        ) from error
 
 
 def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
@@ -142,11 +196,12 @@ def _plain(options: Any) -> Any:
 
 def _say(results: Results, out: Path, probabilities: bool) -> None:
     """What was found, and where it is."""
-    pictures = len(results.done)
+    names = results.queries.keys() & results.done
+    pictures = len(names)
     print(f"{_counted(pictures, 'picture')}")
     width = max(map(len, results.classes))
     for name in results.classes:
-        rows = [row for row in results.rows if row["class"] == name]
+        rows = [row for row in results.rows if row["class"] == name and row["name"] in names]
         shown = [row for row in rows if int(row["pixels"])]
         share = sum(int(r["pixels"]) / (int(r["height"]) * int(r["width"])) for r in shown) / max(1, len(shown))
         print(f"  {name:{width}}  in {len(shown):,} of {pictures:,}" + f", {share:.0%} of such a picture" * bool(shown))

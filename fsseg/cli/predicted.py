@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import PIL.Image
 from pycocotools import mask as coco
 
 from fsseg.cli import folders
+from fsseg.cli.asked import ASKED, MASKS, OVERLAYS, PROBABILITIES
 from fsseg.data.base import Image
 from fsseg.data.files import read_mask
 from fsseg.errors import FssegError
@@ -22,9 +24,9 @@ from fsseg.pictures import overlay, palette
 from fsseg.safe import BrokenTextError, load_json
 from fsseg.segmenter import Prediction
 
-MASKS, OVERLAYS, PROBABILITIES = "masks", "overlays", "probabilities"
-SCORES, COCO, ASKED = "scores.csv", "annotations.json", "predict.json"
+SCORES, COCO = "scores.csv", "annotations.json"
 _COLUMNS = ("name", "image", "height", "width", "class", "pixels", "score")
+_SCORE = re.compile(r"^([01]\.\d{3})?$", re.ASCII)
 _QUALITY = 90  # of overlays
 
 
@@ -34,6 +36,7 @@ class Results:
     Args:
         folder: made where it is missing.
         asked: what decides the results; a folder of other ones is refused.
+        queries: of this run, by name.
         classes: names, in the order of their labels.
         probabilities: write maps.
 
@@ -44,26 +47,33 @@ class Results:
         FssegError: the folder cannot be written, or holds something else.
     """
 
-    def __init__(self, folder: Path, asked: Mapping[str, Any], classes: Sequence[str], probabilities: bool) -> None:
-        self.folder, self.classes, self.probabilities = folder, classes, probabilities
+    def __init__(
+        self,
+        folder: Path,
+        asked: Mapping[str, Any],
+        queries: Mapping[str, Path],
+        classes: Sequence[str],
+        probabilities: bool,
+    ) -> None:
+        self.folder, self.queries, self.classes, self.probabilities = folder, queries, classes, probabilities
         self.rows: list[dict[str, str]] = []
         with _written(folder):
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 self._go_on(asked)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
-                folders.write_whole(folder / SCORES, ",".join(_COLUMNS) + "\n")
                 folders.write_whole(folder / ASKED, json.dumps(asked, indent=2) + "\n")
+                folders.write_whole(folder / SCORES, ",".join(_COLUMNS) + "\n")
 
     @property
     def done(self) -> set[str]:
-        """Names of the queries that are done."""
+        """Names of the pictures that are done, also of earlier runs."""
         return {row["name"] for row in self.rows}
 
     def _go_on(self, asked: Mapping[str, Any]) -> None:
         try:
             before = load_json((self.folder / ASKED).read_text())
-            text = (self.folder / SCORES).read_text()
+            text = (self.folder / SCORES).read_text() if (self.folder / SCORES).exists() else ""
         except (OSError, UnicodeDecodeError, BrokenTextError) as error:
             raise FssegError(
                 f"--out {self.folder} already holds files, and no `fsseg predict`. Choose another."
@@ -71,17 +81,33 @@ class Results:
         now = json.loads(json.dumps(asked))
         if before != now:
             name = next((n for n in now if not isinstance(before, dict) or before.get(n) != now[n]), "more")
+            what = {"support": "supports", "negative": "negatives", "files": "contents of supports or checkpoint"}
             raise FssegError(
-                f"--out {self.folder} holds results with another {name}: choose another folder, or give the same again "
-                "to go on there."
+                f"--out {self.folder} holds results of other {what.get(name, f'--{name}')}: choose another folder, or "
+                "give the same again to go on there."
             )
         # A line that a kill cut off is no query that is done, and neither are the ones before it of the same query.
         whole = text[: text.rfind("\n") + 1]
-        rows = [row for row in csv.DictReader(io.StringIO(whole)) if all(row.get(c) is not None for c in _COLUMNS)]
-        counts = Counter(row["name"] for row in rows)
-        self.rows = [row for row in rows if counts[row["name"]] == len(self.classes)]
-        if len(self.rows) < len(rows) or whole != text:
+        rows = list(csv.DictReader(io.StringIO(whole)))
+        good = [row for row in rows if self._is_row(row)]
+        counts = Counter(row["name"] for row in good)
+        self.rows = [row for row in good if counts[row["name"]] == len(self.classes) and self._is_current(row)]
+        if len(self.rows) < len(rows) or whole != text or not text:
             folders.write_whole(self.folder / SCORES, _as_csv(self.rows, header=True))
+
+    def _is_row(self, row: Mapping[str | None, Any]) -> bool:
+        texts = [row.get(column) for column in _COLUMNS]
+        if None in row or not all(isinstance(text, str) for text in texts):
+            return False
+        numbers = all(row[column].isascii() and row[column].isdigit() for column in ("height", "width", "pixels"))
+        return numbers and row["class"] in self.classes and bool(_SCORE.match(row["score"]))
+
+    def _is_current(self, row: Mapping[str, str]) -> bool:
+        """Whether a row's files are there, of the picture that has its name now, and made after that."""
+        path, mask = Path(row["image"]), self.folder / MASKS / f"{row['name']}.png"
+        if self.queries.get(row["name"], path) != path or not mask.is_file():
+            return False
+        return not path.is_file() or path.stat().st_mtime_ns <= mask.stat().st_mtime_ns
 
     def add(self, name: str, path: Path, image: Image, found: Prediction) -> None:
         """Write what was found in a query.

@@ -42,6 +42,9 @@ def with_experiment(arguments: Sequence[str]) -> list[str]:
     Raises:
         FssegError: no such file, or it names no method.
     """
+    flags = {word.partition("=")[0] for word in arguments}
+    if "--ckpt_path" in flags and (named := sorted(flag for flag in flags if flag.startswith("--model"))):
+        raise FssegError(f"--ckpt_path brings its method along: leave {named[0]} out.")
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     if "--config" not in words:
         return list(arguments)

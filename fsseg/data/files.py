@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from fsseg.data.base import Image, Mask
-from fsseg.episode import IGNORE
+from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError, UnreadableError
 from fsseg.safe import shown
 
@@ -126,15 +126,29 @@ def read_labels(path: Path) -> Mask:
             return np.asarray(picture)
         if picture.mode.startswith("I") or picture.mode == "F":
             raise FssegError(f"mask {path} has {picture.mode} pixels; labels of 0..255 are needed. Convert it.")
-        return np.asarray(opaque_black(picture).any(axis=2) * np.uint8(IGNORE))
+        return marked(picture, f"mask {path}")
 
 
-def opaque_black(picture: PIL.Image.Image) -> Image:
-    """A picture's colours, black where it is transparent."""
-    colours = np.asarray(picture.convert("RGB"))
-    if not picture.has_transparency_data:
-        return colours
-    return np.where(np.asarray(picture.convert("RGBA"))[:, :, 3:] > 0, colours, 0)
+def marked(picture: PIL.Image.Image, name: str) -> Mask:
+    """255 where a picture of colours is neither black nor transparent.
+
+    Args:
+        picture: of two colours, one of them black; as a photo, and a map of several classes, is not.
+        name: for errors.
+
+    Raises:
+        FssegError: it has more colours.
+    """
+    colours = np.asarray(picture.convert("RGB")).astype(np.uint32)
+    packed = colours[:, :, 0] << 16 | colours[:, :, 1] << 8 | colours[:, :, 2]
+    if picture.has_transparency_data:
+        packed[np.asarray(picture.convert("RGBA"))[:, :, 3] == 0] = 0
+    if len(found := np.unique(packed[packed != 0])) > 1:
+        raise FssegError(
+            f"{name} has {len(found)} colours besides black, which name no class: black and one other are needed, or "
+            "an indexed or grey PNG of labels."
+        )
+    return np.where(packed != 0, np.uint8(IGNORE), np.uint8(BACKGROUND))
 
 
 def image_size(path: Path, upright: bool = False) -> tuple[int, int]:

@@ -37,7 +37,7 @@ class Canvas(NamedTuple):
         Raises:
             FssegError: a size that is too small, or an unknown form.
         """
-        if self.size < _LEAST:
+        if not isinstance(self.size, int) or self.size < _LEAST:
             raise FssegError(f"size {self.size}: at least {_LEAST} pixels are needed.")
         if self.fit not in get_args(Fit):
             raise FssegError(f"fit {self.fit!s:.20}: one of {', '.join(get_args(Fit))} is needed.")

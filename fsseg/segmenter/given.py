@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from fsseg.data.base import Image, Mask
-from fsseg.data.files import opaque, opaque_black, read_image, read_labels
+from fsseg.data.files import marked, opaque, read_image, read_labels
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
+from fsseg.safe import is_line
 
 # An image or a mask: a file, a PIL picture, an array or a tensor.
 Given = str | PathLike[str] | PIL.Image.Image | npt.NDArray[Any] | Tensor
@@ -38,20 +39,24 @@ def as_image(given: Given) -> Image:
     if isinstance(given, str | PathLike):
         image = read_image(Path(given), upright=True, on_white=True)
     elif isinstance(given, PIL.Image.Image):
+        if given.mode.startswith("I") or given.mode == "F":
+            raise FssegError(f"an image has {given.mode} pixels; 8 bits a channel are needed. Convert it.")
         image = np.asarray(opaque(PIL.ImageOps.exif_transpose(given)).convert("RGB"))
-    else:
+    elif isinstance(given, np.ndarray | Tensor):
         image = _pixels(given)
+    else:
+        raise FssegError(f"{type(given).__name__} is no image: a file, a PIL picture, an array or a tensor is needed.")
     if min(image.shape[:2]) < _LEAST:
-        raise FssegError(f"an image of {image.shape[1]}x{image.shape[0]} pixels; {_LEAST} a side are needed at least.")
+        what = f"image {given}" if isinstance(given, str | PathLike) else "an image"
+        raise FssegError(f"{what} has {image.shape[1]}x{image.shape[0]} pixels; {_LEAST} a side are needed at least.")
     return image
 
 
 def _pixels(given: Any) -> Image:
-    array = given.detach().cpu().movedim(0, -1).numpy() if isinstance(given, Tensor) and given.ndim == 3 else given
-    array = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
+    array = _array(given.movedim(0, -1) if isinstance(given, Tensor) and given.ndim == 3 else given)
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], _RGB, axis=2)
-    if array.ndim != 3 or array.shape[2] not in (_RGB, _RGBA):
+    if array.ndim != 3 or array.shape[2] not in (_RGB, _RGBA) or not array.size:
         wanted = "3 H W is needed" if isinstance(given, Tensor) else "H W, H W 3 or H W 4 is needed"
         raise FssegError(f"an image of shape {tuple(getattr(given, 'shape', ()))}: {wanted}.")
     if np.issubdtype(array.dtype, np.floating):
@@ -79,7 +84,7 @@ def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
     """
     labels = _values(given)
     if labels.shape != size:
-        turned = " The image was turned by its EXIF tag: paint on it upright." if labels.shape == size[::-1] else ""
+        turned = " Was one of them turned (EXIF)?" if labels.shape == size[::-1] else ""
         raise FssegError(
             f"{_name(given)} is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}.{turned} Mend one."
         )
@@ -106,26 +111,39 @@ def _values(given: Given) -> Mask:
     if isinstance(given, str | PathLike):
         return read_labels(Path(given))
     if isinstance(given, PIL.Image.Image) and given.mode not in ("P", "L"):
-        return np.asarray(opaque_black(given).any(axis=2) * np.uint8(IGNORE))
-    array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+        return marked(given, "the mask")
+    array = _array(given)
     array = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
     if array.ndim != 2:
         raise FssegError(f"a mask of shape {array.shape}: H W is needed.")
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
-    whole = np.issubdtype(array.dtype, np.integer) or (array == np.rint(array)).all()
+    numbers = array.dtype.kind in "iuf" and array.size > 0
+    whole = numbers and (array.dtype.kind != "f" or bool((array == np.rint(array)).all()))
     if not whole or array.size == 0 or array.min() < 0 or array.max() > IGNORE:
         raise FssegError(f"a mask of {array.dtype} with other values than whole numbers of 0..255.")
     return array.astype(np.uint8)
+
+
+def _array(given: Any) -> npt.NDArray[Any]:
+    if isinstance(given, Tensor):
+        values = given.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # numpy has no bfloat16
+    return np.asarray(given)
 
 
 def _name(given: Given) -> str:
     return f"mask {given}" if isinstance(given, str | PathLike) else "the mask"
 
 
-def as_list(given: Given | Sequence[Given]) -> list[Given]:
-    """One or several images or masks, as a list; an array or tensor with a leading dimension more is several."""
-    if isinstance(given, list | tuple):
+def as_list(given: Given | Sequence[Given], several: int) -> list[Given]:
+    """One or several images or masks, as a list.
+
+    Args:
+        given: one or a sequence.
+        several: dimensions of an array or a tensor that holds several.
+    """
+    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray | Tensor) and given.ndim == several):
         return list(given)
     return [given]  # type: ignore[list-item]
 
@@ -133,6 +151,18 @@ def as_list(given: Given | Sequence[Given]) -> list[Given]:
 def to_tensor(image: Image) -> Tensor:
     """``3 H W`` of an image."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def as_names(classes: str | Sequence[str]) -> list[str]:
+    """Names of classes, as a list.
+
+    Raises:
+        FssegError: none, one twice, or one that is no line of text.
+    """
+    names = [classes] if isinstance(classes, str) else list(classes) if isinstance(classes, list | tuple) else []
+    if not names or not all(is_line(name) and name for name in names) or len(set(names)) < len(names):
+        raise FssegError(f"classes {classes!r}: names are needed, each once, and each a line of text.")
+    return names
 
 
 def as_masks(pictures: Sequence[Image], masks: Sequence[Given], classes: int) -> list[Mask]:

@@ -55,7 +55,7 @@ class Learnt:
         Raises:
             FssegError: there is none of this number.
         """
-        if number not in self.supports:
+        if not isinstance(number, int) or number not in self.supports:
             known = ", ".join(map(str, self.supports)) or "none yet"
             raise FssegError(f"no support {number}. Supports: {known}.")
         return self.supports[number]
@@ -97,7 +97,10 @@ def changed(method: Method, before: Learnt, classes: Sequence[str | None], suppo
         if label in touched or label > len(before.lessons):
             shown = state.showing(label)
             if not shown:
-                raise FssegError(f"no support would show {name or 'what was rejected'} any more. Forget the support.")
+                raise FssegError(
+                    f"no support shows {name or 'what is rejected'}: no pixel of a mask is it, or too few to be left "
+                    "at the size at which pictures are shown."
+                )
             lessons.append(lesson(method, shown, label))
         else:
             lessons.append(before.lessons[label - 1])

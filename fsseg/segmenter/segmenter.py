@@ -17,7 +17,7 @@ from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.canvas import Canvas, Fit, Window
 from fsseg.segmenter.encoded import Encoded
-from fsseg.segmenter.given import Given, as_image, as_labels, as_list, as_masks, relabelled
+from fsseg.segmenter.given import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
 from fsseg.segmenter.learnt import Learnt, changed, labels_of, without
 from fsseg.segmenter.lessons import Support, logits
 from fsseg.segmenter.presence import prototype, similarity
@@ -30,7 +30,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         mask: ``H W`` uint8, 0 background, then the classes in their order.
-        probability: ``1+N H W`` float32, of background and classes; None where it was not asked for.
+        probability: ``1+N H W`` float32, of background, with all that was rejected, and classes; None where it was not
+            asked for. The mask is the largest of them all, each rejected picture by itself.
         score: of each class, 0..1: above 0.5 what was found is more like the supports than like what they are not.
             None where nothing can be said: the class has one support, or was not found.
     """
@@ -51,8 +52,7 @@ class _Part(NamedTuple):
 class Segmenter:
     """Learns classes from pictures with masks and finds them in others, with any method of fsseg; for several threads.
 
-    A picture passes the encoder once: what it became is kept, so that another mask for a support, or a query that was
-    seen before, costs no encoder pass.
+    A picture passes the encoder once: another mask for a support, or a query that was seen before, costs no pass.
 
     Args:
         method: is put into eval mode.
@@ -74,7 +74,11 @@ class Segmenter:
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.method = method.to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:  # torch's, of a name that is none, or of what is not there
+        except (
+            RuntimeError,
+            AssertionError,
+            NotImplementedError,
+        ) as error:  # torch's, of a name that is none, or of what is not there
             raise FssegError(f"device {device}: torch has no such device here. Give cpu, or leave it out.") from error
         self._encoded = Encoded(self.method, self.canvas, self.device)
         self._learnt, self._next = Learnt(), 1
@@ -136,11 +140,9 @@ class Segmenter:
         Raises:
             FssegError: an image or a mask that is none, of another size, or that marks nothing.
         """
-        names = [classes] if isinstance(classes, str) else list(classes)
-        if not names or len(set(names)) < len(names) or not all(names):
-            raise FssegError(f"classes {names}: at least one name is needed, and each once.")
-        pictures = [as_image(picture) for picture in as_list(images)]
-        labels = as_masks(pictures, as_list(masks), len(names))
+        names = as_names(classes)
+        pictures = [as_image(picture) for picture in as_list(images, 4)]
+        labels = as_masks(pictures, as_list(masks, 3), len(names))
         encoded = [self._encoded.support(picture) for picture in pictures]
         with self._changing:
             known = [*self._learnt.classes, *(name for name in names if name not in self._learnt.classes)]
@@ -158,9 +160,9 @@ class Segmenter:
         Raises:
             FssegError: see `learn`.
         """
-        pictures = [as_image(picture) for picture in as_list(images)]
+        pictures = [as_image(picture) for picture in as_list(images, 4)]
         whole: list[Given] = [np.ones(picture.shape[:2], dtype=np.bool_) for picture in pictures]
-        labels = as_masks(pictures, whole if masks is None else as_list(masks), 1)
+        labels = as_masks(pictures, whole if masks is None else as_list(masks, 3), 1)
         encoded = [self._encoded.support(picture) for picture in pictures]
         with self._changing:
             first = len(self._learnt.classes) + 1
@@ -215,7 +217,7 @@ class Segmenter:
             image: see `segment`.
             threshold: see `segment`.
             probability: give probabilities, which are large.
-            score: give scores; the first time each support is segmented by the others.
+            score: give scores; for the first, supports are segmented by each other.
 
         Raises:
             FssegError: see `segment`.
@@ -223,8 +225,8 @@ class Segmenter:
         state, picture = self._learnt, as_image(image)
         if not state.names:
             raise FssegError("nothing was learnt yet: learn(images, masks) comes before segment(image).")
-        if not 0 <= threshold <= 1 or (threshold > 0 and not score):
-            raise FssegError(f"threshold {threshold:g}: a score of 0..1 is needed, and score=True.")
+        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1) or (threshold > 0 and not score):
+            raise FssegError(f"threshold {threshold}: a score of 0..1 is needed, and score=True.")
         height, width = picture.shape[:2]
         mask = np.zeros((height, width), dtype=np.uint8)
         maps = np.zeros((1 + len(state.names), height, width), dtype=np.float32) if probability else None
@@ -246,7 +248,7 @@ class Segmenter:
         return self._encoded.query(as_image(image))
 
     def _part(self, state: Learnt, picture: Image, window: Window, threshold: float, score: bool) -> _Part:
-        """What is found in a part of a picture; pixels of what was rejected are background's."""
+        """What is found in a part of a picture; what was rejected is background."""
         part = picture[window.rows, window.columns]
         feature = self._encoded.query(part)
         labels = range(1, len(state.classes) + 1)
@@ -263,7 +265,6 @@ class Segmenter:
         background = 1 - probability.sum(0, keepdim=True)
         table = torch.zeros(len(found), dtype=torch.uint8, device=found.device)
         table[classes] = torch.arange(1, len(classes) + 1, dtype=torch.uint8, device=found.device)
-        # The largest over all, also over what was rejected, as in an episode.
         return _Part(table[own.max(0).indices], torch.cat([background, probability]), scores)
 
     def _scores(self, state: Learnt, feature: Tensor, best: Int[Tensor, "H W"]) -> dict[str, float | None]:
@@ -291,6 +292,9 @@ class Segmenter:
             number: Support(feature, self._encoded.mask(mask), (picture.shape[0], picture.shape[1]))
             for number, picture, feature, mask in zip(numbers, pictures, encoded, labels, strict=True)
         }
+        if not all(labels_of([support]) for support in added.values()):
+            size = self.canvas.size
+            raise FssegError(f"what the mask marks is too small to be left at {size} pixels: give a larger size.")
         self._learnt = changed(self.method, self._learnt, classes, {**self._learnt.supports, **added})
         self._next += len(pictures)
         return numbers

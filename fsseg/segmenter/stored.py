@@ -22,6 +22,7 @@ from fsseg.segmenter.learnt import Learnt, changed, labels_of
 from fsseg.segmenter.lessons import Support
 from fsseg.segmenter.segmenter import Segmenter
 
+ENDING = ".fsseg"  # of a file that may be written over
 _VERSION = 1
 _PLAIN = (bool, int, float, str, type(None))
 _DEFAULT = 417  # pixels, of a method that was trained on photos at their own sizes
@@ -34,6 +35,8 @@ def save(segmenter: Segmenter, path: Path) -> None:
     Raises:
         FssegError: nothing was learnt, the method's arguments cannot be told, or the file cannot be written.
     """
+    if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
+        raise FssegError(f"{path} is no place to save to: a new file is needed, or one that ends with {ENDING}.")
     state, number = segmenter.known
     if not state.names:
         raise FssegError("nothing was learnt: there is nothing to save.")

@@ -190,7 +190,82 @@ def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
     assert "3 of 3 are done already" in again.err
     other = fsseg("predict", *ASK, *TINY, "--threshold", "0.5")
     assert other.code == 2
-    assert "holds results with another threshold" in other.line
+    assert "holds results of other --threshold" in other.line
+
+
+def test_another_picture_of_the_same_name_is_not_done(fsseg, pictures):
+    """What is done is a picture, not a name: not another file, nor a newer one; what lost its mask is made again."""
+    scene(pictures / "other", "x", 30, 40)
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    first = (pictures / "out" / "masks" / "x.png").read_bytes()
+    ran = fsseg("predict", *ASK[:3], "--query", "other/x.png", "--out", "out", *TINY)
+    assert ran.code == 0
+    assert "done already" not in ran.err
+    assert ran.out.startswith("1 picture\n")
+    assert (pictures / "out" / "masks" / "x.png").read_bytes() != first
+    assert {(row["name"], row["image"]) for row in rows(pictures / "out")} >= {("x", "other/x.png")}
+    (pictures / "out" / "masks" / "y.png").unlink()
+    (pictures / "photos" / "sub" / "z.png").touch()
+    ran = fsseg("predict", *ASK, *TINY)
+    assert "done already" not in ran.err
+    assert ran.out.startswith("3 pictures\n")
+    (pictures / "out" / "scores.csv").unlink()
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    assert len(rows(pictures / "out")) == 3
+
+
+def test_results_are_no_queries(fsseg, pictures):
+    ask = (*ASK[:3], *TINY)
+    for query in ("photos", str(pictures / "photos"), "photos/**"):
+        ran = fsseg("predict", *ask, "--query", query, "--out", "photos/out")
+        assert ran.code == 0, ran.err
+        assert ran.out.startswith(f"{3} pictures\n")
+    assert fsseg("predict", *ask, "--query", "photos/x.png", str(pictures / "photos/x.png"), "--out", "o").code == 0
+    assert len(rows(pictures / "o")) == 1
+
+
+def test_flags_may_be_repeated(fsseg, pictures):
+    supports = ("--support", "red=a.png:a.mask.png", "--support", "b.png:b.mask.png")
+    ran = fsseg("predict", *supports, "--query=photos/x.png", "--query", "photos/y.png", "--out", "out", *TINY)
+    assert ran.code == 0, ran.err
+    assert "learnt red from 2 supports" in ran.err
+    assert len(rows(pictures / "out")) == 2
+
+
+def test_a_threshold_that_does_nothing_is_said(fsseg, pictures):
+    ran = fsseg("predict", *SUPPORT, *GOOD, *TINY, "--threshold", "0.5")
+    assert ran.code == 0
+    assert "note: --threshold leaves nothing out of object: a score needs two supports" in ran.err
+
+
+def test_a_name_that_is_no_text_is_left_out(fsseg, pictures):
+    odd = pictures / "photos" / "bad\udcff.png"
+    odd.write_bytes((pictures / "photos" / "x.png").read_bytes())
+    ran = fsseg("predict", *ASK, *TINY)
+    assert ran.code == 2
+    assert "1 of 4 pictures were left out" in ran.line
+    assert len(rows(pictures / "out")) == 3
+
+
+def test_maps_need_not_show_all_classes_and_negatives_any_label(fsseg, pictures):
+    labels = np.zeros((60, 80), np.uint8)
+    labels[8:32, 10:34] = 1
+    PIL.Image.fromarray(labels).save(pictures / "one.png")
+    labels[40:, 60:] = 2
+    PIL.Image.fromarray(labels).save(pictures / "both.png")
+    shape = {"label": "sofa", "points": [[40, 30], [63, 30], [63, 53]]}
+    (pictures / "sofa.json").write_text(json.dumps({"shapes": [shape]}))
+    given = (
+        "--support",
+        "cat,dog=a.png:one.png",
+        "a.png:both.png",
+        "--negative",
+        "b.png:sofa.json",
+        "b.png:both.png:2",
+    )
+    ran = fsseg("predict", *given, *GOOD, *TINY)
+    assert ran.code == 0, ran.err
+    assert "learnt cat, dog from 2 supports" in ran.err
 
 
 def test_a_full_disk_loses_nothing_that_is_done(fsseg, pictures, monkeypatch):
@@ -263,6 +338,12 @@ def broken(folder: Path) -> None:
     PIL.Image.fromarray(np.full((2, 9, 3), 9, np.uint8)).save(folder / "thin.png")
     PIL.Image.fromarray(np.arange(4800, dtype=np.uint8).reshape(60, 80) % 7).save(folder / "many.png")
     PIL.Image.fromarray(np.full((60, 80), 40_000, np.uint16)).save(folder / "deep.png")
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(folder / "photo.png")
+    PIL.Image.fromarray(np.where(np.eye(60, 80) > 0, 0, 255).astype(np.uint8)).save(folder / "bg.scribble.png")
+    PIL.Image.fromarray(np.zeros((1500, 1500, 3), np.uint8)).save(folder / "big.png")
+    dot = np.zeros((1500, 1500), np.uint8)
+    dot[700:702, 700:702] = 255
+    PIL.Image.fromarray(dot).save(folder / "dot.png")
     (folder / "marks.json").write_text('{"shapes": [{"label": "dog", "points": [[1, 1], [9, 9], [1, 9]]}]}')
     (folder / "no.json").write_text("{")
     (folder / "text.ckpt").write_text("not a checkpoint")
@@ -288,6 +369,20 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a mask of many values": (("--support", "a.png:many.png", *GOOD), "holds the values 1, 2, 3, 4, 5, ..."),
     "a value that is not there": (("--support", "a.png:many.png:9", *GOOD), "holds no pixel of 9"),
     "a value that is none": (("--support", "a.png:many.png:x", *GOOD), "IMAGE:MASK is needed"),
+    "a value that is no digit of ours": (("--support", "a.png:many.png:²", *GOOD), "IMAGE:MASK is needed"),
+    "a value behind a box": (("--support", "a.png:10,8,34,32:8", *GOOD), "masks one class among others"),
+    "a box of three": (("--support", "a.png:1,2,3", *GOOD), "a box is four numbers"),
+    "a box of no numbers": (("--support", "a.png:1.2.3,4,50,60", *GOOD), "a box is four numbers"),
+    "a photo as a mask": (("--support", "a.png:photo.png", *GOOD), "colours besides black"),
+    "a scribble of background alone": (("--support", "a.png:bg.scribble.png", *GOOD), "no scribble of it is the class"),
+    "a mask that vanishes": (("--support", "big.png:dot.png", *GOOD), "too small to be left at 48 pixels"),
+    "a class without a pixel": (("--support", "a,b=a.png:a.mask.png:3", *GOOD), "masks one class among others"),
+    "an empty word": ((*SUPPORT, "--query", ""), "Is a variable of the shell unset?"),
+    "a place to save that is a photo": ((*SUPPORT, "--query", "photos", "--save", "a.png"), "no place to save to"),
+    "a method beside a checkpoint": (
+        (*SUPPORT, *GOOD, "--model.method.scale", "5", "--ckpt_path", "text.ckpt"),
+        "leave --model.method.scale out",
+    ),
     "a mask of 16 bits": (("--support", "a.png:deep.png", *GOOD), "mask deep.png has I;16 pixels"),
     "marks of another class": (("--support", "a.png:marks.json", *GOOD), "'dog' is no class"),
     "marks that are no JSON": (("--support", "a.png:no.json", *GOOD), "no.json is no whole JSON file"),
@@ -297,6 +392,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "text as a mask": (("--support", "a.png:text.jpg", *GOOD), "mask text.jpg cannot be decoded"),
     "a class that is no name": (("--support", "..=a.png:a.mask.png", *GOOD), "is no name of a class"),
     "a class twice": (("--support", "a,a=a.png:a.mask.png", *GOOD), "a class is named twice"),
+    "marks of a class that was not named": (("--support", "a.png:marks.json", *GOOD), "Name the class in front"),
     "a missing negative": ((*SUPPORT, "--negative", "gone.png", *GOOD), "--negative: image gone.png is missing"),
     "an empty negative": ((*SUPPORT, "--negative", "a.png:blank.png", *GOOD), "is empty"),
     "a threshold beyond 1": ((*SUPPORT, *GOOD, "--threshold", "2"), "--threshold 2: a score of 0..1"),
@@ -307,6 +403,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "text as a checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "text.ckpt"), "text.ckpt cannot be read"),
     "an experiment that there is not": ((*SUPPORT, *GOOD, "--config", "gone.yaml"), "--config gone.yaml: no such file"),
     "a folder of other files": ((*SUPPORT, "--query", "photos", "--out", "full"), "already holds files"),
+    "an image of a few pixels": (("--support", "thin.png:small.png", *GOOD), "thin.png has 9x2 pixels"),
     "an unknown option": ((*SUPPORT, *GOOD, "--treshold", "1"), "no option --treshold"),
     "an unknown encoder": ((*SUPPORT, *GOOD, "--model.method.encoder", "VGG15"), "no class VGG15"),
     "no such device": ((*SUPPORT, *GOOD, "--device", "gpu9"), "device gpu9: torch has no such device"),
@@ -342,7 +439,7 @@ def test_a_mistake_is_one_line(fsseg, pictures, mistake):
         ("cut.jpg", "cannot be decoded"),
         ("ps.png", "cannot be decoded"),
         ("bomb.png", "400000000 pixels"),
-        ("thin.png", "9x2 pixels"),
+        ("thin.png", "image thin.png has 9x2 pixels"),
         ("deep.png", "I;16 pixels; 8 bits a channel are needed"),
     ],
 )

@@ -342,6 +342,24 @@ def test_images_may_be_given_in_any_form(kind, random, tmp_path):
     assert (as_image(GIVEN[kind](image, tmp_path)) == image).all()
 
 
+def test_several_may_be_one_array(random):
+    images, masks = np.stack([picture(random)] * 2), np.stack([square(), square(top=30)])
+    found = []
+    for given in (
+        (images, masks),
+        (list(images), list(masks)),
+        (torch.from_numpy(images).movedim(-1, 1), torch.from_numpy(masks)),
+    ):
+        torch.manual_seed(0)
+        segmenter = fsseg.Segmenter(PANet(encoder()), SIZE, device="cpu")
+        assert segmenter.learn(*given) == [1, 2]
+        found.append(segmenter.segment(images[0]))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
+    half = torch.from_numpy(images[0]).movedim(-1, 0).bfloat16() / 255
+    assert as_image(half).shape == images[0].shape
+
+
 def test_grey_transparent_and_turned_images(tmp_path):
     assert as_image(np.full((9, 10), 7, np.uint8)).tolist() == np.full((9, 10, 3), 7).tolist()
     clear = np.zeros((9, 10, 4), np.uint8)
@@ -369,6 +387,8 @@ def test_grey_transparent_and_turned_images(tmp_path):
         (np.zeros((4, 90, 3), np.uint8), "90x4 pixels"),
         (torch.zeros(9, 9, 3, dtype=torch.uint8), "3 H W is needed"),
         (np.zeros(5), "is needed"),
+        (np.zeros((0, 9, 3)), "is needed"),
+        (PIL.Image.fromarray(np.zeros((9, 9), np.uint16)), "I;16 pixels; 8 bits"),
     ],
 )
 def test_what_is_no_image_is_refused(image, line):
@@ -406,6 +426,8 @@ def test_masks_may_be_given_in_any_form(mask, classes, expected):
         (np.full((2, 2), 300), 1, "whole numbers"),
         (np.full((2, 2), np.nan), 1, "whole numbers"),
         (np.zeros((2, 2, 3)), 1, r"shape \(2, 2, 3\)"),
+        (np.array([["a", "b"], ["c", "d"]]), 1, "whole numbers"),
+        (np.zeros((2, 2), complex), 1, "whole numbers"),
     ],
 )
 def test_what_is_no_mask_is_refused(mask, classes, line):
@@ -424,6 +446,10 @@ def test_mistakes_leave_a_segmenter_as_it_was(random):
         (lambda: segmenter.learn(query, square(10, 10)), "is 10x10"),
         (lambda: segmenter.learn([query, query], [square()]), "2 images and 1 masks"),
         (lambda: segmenter.learn(query, square(), ["a", "a"]), "each once"),
+        (lambda: segmenter.learn(query, square(), "a\nb"), "a line of text"),
+        (lambda: segmenter.learn(query, square(), ["a", "b"]), "no support shows b"),
+        (lambda: segmenter.save(Path(".")), "no place to save to"),
+        (lambda: Canvas(96.5).checked(), "size 96.5"),
         (lambda: segmenter.repaint(number, square() * 0), "is empty"),
         (lambda: segmenter.repaint(9, square()), "no support 9. Supports: 1"),
         (lambda: segmenter.forget(9), "no support 9"),
