@@ -82,14 +82,7 @@ def engine(given: Any, parser: Parser) -> Engine:
         torch.manual_seed(0)  # where weights are random, the next command is to have the same
         method = parser.instantiate(given).model.method
         fit, size = next(iter(asked.items()), ("square", _SIZE))
-        weights = method.encoder.weights
-        source = "no checkpoint: " + (
-            "ImageNet weights, not trained for few-shot segmentation"
-            if weights == "imagenet"
-            else "weights at random, for trying things out only"
-            if weights in (None, "none")
-            else f"weights of {weights}, not trained for few-shot segmentation"
-        )
+        source = f"no checkpoint: {_origin(method.encoder.weights)}"
         made = Segmenter(method, size, fit, given.device)  # type: ignore[arg-type]
         return Engine(made, f"{method.name}  {method.encoder.name}  ({source})")
     if given.config is not None:
@@ -100,3 +93,11 @@ def engine(given: Any, parser: Parser) -> Engine:
     for fit, size in asked.items():
         loaded = Segmenter(loaded.method, size, fit, given.device)  # type: ignore[arg-type]
     return Engine(loaded, f"{loaded.method.name}  {loaded.method.encoder.name}  {given.ckpt_path}")
+
+
+def _origin(weights: str | None) -> str:
+    """Where an encoder's weights are from, in words."""
+    if weights in (None, "none"):
+        return "weights at random, for trying things out only"
+    named = "ImageNet weights" if weights == "imagenet" else f"weights of {weights}"
+    return f"{named}, not trained for few-shot segmentation"

@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from fsseg.data.base import Image
-from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.methods.base import Features, Look
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.lessons import query_of, shows
-
-_OTHER = 2  # label of another class of a support in an episode of one way
+from fsseg.segmenter.lessons import one_way, query_of
 
 
 class Map(NamedTuple):
@@ -49,15 +46,7 @@ def prototype_maps(segmenter: Segmenter, image: Image, labels: list[int]) -> lis
 
 def _look(segmenter: Segmenter, place: int, query: Tensor) -> Look | None:
     """At one class, in an episode of one way whose features are those that were kept."""
-    chosen = [
-        (support.feature[shown], support.mask[shown])
-        for support in segmenter.known[0].showing(place)
-        if (shown := shows(support, place)).any()
-    ]
-    feature, mask = (torch.cat(parts)[None, None] for parts in zip(*chosen, strict=True))
-    labels = torch.full_like(mask, _OTHER)
-    for value, meant in ((place, 1), (BACKGROUND, BACKGROUND), (IGNORE, IGNORE)):
-        labels[mask == value] = meant
+    feature, labels = one_way(segmenter.known[0].showing(place), place)
     batch = query_of(feature.shape[2], 1, (query.shape[-2], query.shape[-1]))._replace(support_mask=labels)
     method = copy.copy(segmenter.method)  # with the same weights
     kept = Features(feature, query[None, None])

@@ -19,6 +19,7 @@ from fsseg.errors import FssegError
 from fsseg.safe import shown
 from fsseg.segmenter import Segmenter
 from fsseg.segmenter.canvas import fill_mask
+from fsseg.segmenter.given import relabelled
 
 SUPPORTS, QUERIES = 12, 24  # that a session keeps, of some 3 MB each
 _LETTERS = 30  # of a class's name
@@ -225,14 +226,13 @@ class Session:
         if query is None or not self.taught:
             return None
         found = self.segmenter.predict(query.image, probability=False)
-        table = np.zeros(256, dtype=np.uint8)
         labels = {name: 1 + self._keys.index(name) for name in self.segmenter.classes}
-        table[1 : 1 + len(labels)] = list(labels.values())
+        mask = relabelled(found.mask, dict(enumerate(labels.values(), 1)))
         scores = {labels[name]: score for name, score in found.score.items()}
         maps = prototype_maps(self.segmenter, query.image, list(labels.values())) if self.maps else []
         milliseconds = 1000 * (perf_counter() - began)
         ordered = dict(sorted(scores.items()))
-        return Result(query, table[found.mask], ordered, maps, milliseconds, self._passes.so_far - passes)
+        return Result(query, mask, ordered, maps, milliseconds, self._passes.so_far - passes)
 
     def now(self) -> tuple[float, int]:
         """Time, and encoder passes so far."""
@@ -283,8 +283,5 @@ class Session:
 
 
 def _compact(labels: Mask, order: list[int]) -> Mask:
-    """Labels renumbered from 1 on; background and what is open stay."""
-    table = np.arange(256, dtype=np.uint8)
-    for place, label in enumerate(order, 1):
-        table[label] = place
-    return table[labels]
+    """Labels renumbered from 1 on; what is open stays."""
+    return relabelled(labels, {label: place for place, label in enumerate(order, 1)})

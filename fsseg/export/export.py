@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from math import lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +15,12 @@ from fsseg.export.examples import Given, Sizes, leaves
 from fsseg.export.files import ENDINGS, Format, Run, check_packages, opened, write
 from fsseg.export.graphs import Examples, Graph, Port, traced
 from fsseg.segmenter.canvas import Canvas
-from fsseg.segmenter.lessons import joined, logits
+from fsseg.segmenter.lessons import common_count, joined, logits
 from fsseg.segmenter.segmenter import Segmenter
 from fsseg.segmenter.stored import description
 
 MOST = 1e-3  # by which a graph may differ from the method, of the largest value
 _LEAST = 32  # pixels of a side, as of `Canvas`
-_REPEATED = 1000  # supports of a class at most, where classes with different numbers are brought to one
 
 
 class Difference(NamedTuple):
@@ -82,7 +80,7 @@ def export(
     canvas = _canvas(segmenter, size)
     learnt = _learnt(segmenter)
     if learnt:
-        way, shot = len(learnt["shot"]), common_shot(segmenter)
+        way, shot = len(learnt["shot"]), common_count(segmenter.known[0].lessons)
     examples = Examples(segmenter.method, Sizes(canvas.size, canvas.size, way, shot, 1))
     written: list[Exported] = []
     told: dict[str, int] = {}
@@ -96,7 +94,7 @@ def export(
         written.append(Exported(graph, path, found))
     if learnt:
         np.savez(folder / "learnt.npz", allow_pickle=False, **learnt)
-    content = _described(segmenter, canvas, written, kind) | told
+    content = _described(segmenter, canvas, written, kind, bool(learnt)) | told
     (folder / "export.json").write_text(json.dumps(content, indent=2) + "\n")
     return written
 
@@ -135,20 +133,13 @@ def _compared(file: str, run: Run, given: Given, wanted: Sequence[torch.Tensor],
     return known
 
 
-def common_shot(segmenter: Segmenter) -> int:
-    """Supports of each class in `learnt.npz`: those of classes with fewer are repeated, as a segmenter does."""
-    counts = [len(own) for own in segmenter.known[0].lessons]
-    return min(lcm(*counts), max(_REPEATED, *counts))
-
-
 def _learnt(segmenter: Segmenter) -> dict[str, npt.NDArray[Any]]:
     """What a segmenter has learnt, as the matcher takes it; empty where that is nothing."""
     state = segmenter.known[0]
     if not state.classes or segmenter.method.teaching == "features":
         return {}
-    parts = joined(state.lessons, common_shot(segmenter))
-    shots = [state.shots(label) for label in range(1, len(state.classes) + 1)]
-    return {f"learnt_{i}": part[0].numpy() for i, part in enumerate(parts)} | {"shot": np.array(shots)}
+    parts = joined(state.lessons, common_count(state.lessons))
+    return {f"learnt_{i}": part[0].numpy() for i, part in enumerate(parts)} | {"shot": np.array(state.shots)}
 
 
 def _checked_learnt(
@@ -179,7 +170,9 @@ def _canvas(segmenter: Segmenter, size: int | None) -> Canvas:
     return canvas._replace(size=size).checked()
 
 
-def _described(segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported], kind: Format) -> dict[str, Any]:
+def _described(
+    segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported], kind: Format, learnt: bool
+) -> dict[str, Any]:
     """Content of ``export.json``: what a person needs who has the files alone."""
     method, state = segmenter.method, segmenter.known[0]
     return {
@@ -194,7 +187,7 @@ def _described(segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported]
         "masks": "0 background, 1 and on the ways, 255 where nothing is said",
         "upsampling": {"mode": "bilinear", "align_corners": method.align_corners, "where": "in the matcher, to size"},
         "classes": list(state.classes) or None,
-        "learnt": "learnt.npz" if _learnt(segmenter) else None,
+        "learnt": "learnt.npz" if learnt else None,
         "graphs": {
             one.graph.name: {
                 "file": one.path.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,9 +46,10 @@ class Learnt:
         """Supports that show a class."""
         return [support for support in self.supports.values() if bool(shows(support, label).any())]
 
-    def shots(self, label: int) -> int:
-        """How many supports, or parts of supports, a class has."""
-        return sum(int(shows(support, label).sum()) for support in self.supports.values())
+    @cached_property
+    def shots(self) -> tuple[int, ...]:
+        """How many supports, or parts of supports, each class has."""
+        return tuple(shots_of(list(self.supports.values()), label) for label in range(1, len(self.classes) + 1))
 
     def support(self, number: int) -> Support:
         """A support.
@@ -67,8 +69,7 @@ class Learnt:
             without = [feature for place in rejected for s in self.showing(place) for feature in s.feature]
 
             def segmenting(supports: Sequence[Support], feature: Tensor, size: tuple[int, int]) -> Tensor:
-                shots = sum(int(shows(support, label).sum()) for support in supports)
-                return logits(method, [lesson(method, supports, label)], [shots], feature, size)
+                return logits(method, [lesson(method, supports, label)], [shots_of(supports, label)], feature, size)
 
             self.calibrations[label] = calibrated(self.showing(label), label, segmenting, without)
         return self.calibrations[label]
@@ -129,6 +130,11 @@ def without(method: Method, before: Learnt, number: int) -> Learnt:
     classes = [before.classes[old - 1] for old in left]
     kept = Learnt(tuple(classes), every, tuple(before.lessons[old - 1] for old in left))
     return changed(method, kept, classes, {n: every[n] for n in supports})
+
+
+def shots_of(supports: Sequence[Support], label: int) -> int:
+    """How many of some supports, or of their parts, show a class."""
+    return sum(int(shows(support, label).sum()) for support in supports)
 
 
 def labels_of(supports: Iterable[Support]) -> set[int]:

@@ -40,12 +40,8 @@ def shows(support: Support, label: int) -> Tensor:
     return (support.mask == label).flatten(1).any(1)
 
 
-def lesson(method: Method, supports: Sequence[Support], label: int) -> Lessons:
-    """What supports teach of a class: `Method.learn_supports` in an episode of one way.
-
-    Returns:
-        One lesson, of all parts that show the class; or one of each, where the method's supports teach alone.
-    """
+def one_way(supports: Sequence[Support], label: int) -> tuple[Float[Tensor, "1 1 K C h w"], UInt8[Tensor, "1 1 K S S"]]:
+    """Features and labels of an episode whose one way is a class: all parts of supports that show it."""
     chosen = [
         (support.feature[shown], support.mask[shown]) for support in supports if (shown := shows(support, label)).any()
     ]
@@ -53,6 +49,16 @@ def lesson(method: Method, supports: Sequence[Support], label: int) -> Lessons:
     labels = torch.full_like(mask, _OTHER)
     for value, meant in ((label, 1), (BACKGROUND, BACKGROUND), (IGNORE, IGNORE)):
         labels[mask == value] = meant
+    return feature, labels
+
+
+def lesson(method: Method, supports: Sequence[Support], label: int) -> Lessons:
+    """What supports teach of a class: `Method.learn_supports` in an episode of one way.
+
+    Returns:
+        One lesson, of all parts that show the class; or one of each, where the method's supports teach alone.
+    """
+    feature, labels = one_way(supports, label)
     learnt = method.learn_supports(feature, labels)
     if method.teaching == "together":
         return [learnt]
@@ -87,8 +93,14 @@ def logits(
         return merge_ways(torch.cat(each, dim=1))[0]
     if method.teaching == "features":
         lessons = [_as_way(own, way) for way, own in enumerate(lessons, 1)]
-    common = min(lcm(*map(len, lessons)), max(_MOST, *map(len, lessons)))
+    common = common_count(lessons)
     return method.decode(joined(lessons, common), query, query_of(common, len(lessons), size))[0, 0]
+
+
+def common_count(lessons: Sequence[Lessons]) -> int:
+    """The number of lessons to which those of all classes are brought."""
+    counts = [len(own) for own in lessons]
+    return min(lcm(*counts), max(_MOST, *counts))
 
 
 def _as_way(own: Lessons, way: int) -> Lessons:
@@ -112,7 +124,7 @@ def query_of(shot: int, way: int, size: tuple[int, int]) -> Batch:
     mask = torch.zeros(1, dtype=torch.uint8).expand(1, 1, *size)
     one = torch.zeros(1, 1, dtype=torch.long)
     return Batch(
-        support_image=nothing.view(1, way, 0, 3, 0, 0)[:, :, :0],
+        support_image=nothing.view(1, way, 0, 3, 0, 0),
         support_mask=nothing.view(1, way, 0, 0, 0),
         query_image=nothing.view(1, 1, 3, 0, 0),
         query_mask=mask,

@@ -29,10 +29,17 @@ Segmenting = Callable[[Sequence[Support], Tensor, tuple[int, int]], Tensor]
 
 
 class Calibration(NamedTuple):
-    """Similarities at which a class is as likely there as not, and how fast that changes."""
+    """What a class's score is measured on.
+
+    Attributes:
+        middle: similarity at which it is as likely there as not.
+        apart: how fast that changes.
+        shown: mean feature of the class.
+    """
 
     middle: float
     apart: float
+    shown: Float[Tensor, " C"]
 
     def score(self, similarity: float) -> float:
         """Of a similarity: 0..1, 0.5 in the middle."""
@@ -96,7 +103,7 @@ def calibrated(
     if not all(known):
         return None
     high, low = (sum(values) / len(values) for values in known)
-    return Calibration((high + low) / 2, max(high - low, _NEAR))
+    return Calibration((high + low) / 2, max(high - low, _NEAR), shown)
 
 
 def _likeliest(margin: Float[Tensor, "H W"], background: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:

@@ -20,7 +20,7 @@ from fsseg.segmenter.encoded import Encoded
 from fsseg.segmenter.given import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
 from fsseg.segmenter.learnt import Learnt, changed, labels_of, without
 from fsseg.segmenter.lessons import Support, logits
-from fsseg.segmenter.presence import prototype, similarity
+from fsseg.segmenter.presence import similarity
 
 Device = str | torch.device | None
 
@@ -74,11 +74,8 @@ class Segmenter:
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.method = method.to(self.device).eval()
-        except (
-            RuntimeError,
-            AssertionError,
-            NotImplementedError,
-        ) as error:  # torch's, of a name that is none, or of what is not there
+        # Torch's, of a name that is none, or of what is not there.
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise FssegError(f"device {device}: torch has no such device here. Give cpu, or leave it out.") from error
         self._encoded = Encoded(self.method, self.canvas, self.device)
         self._learnt, self._next = Learnt(), 1
@@ -251,8 +248,7 @@ class Segmenter:
         """What is found in a part of a picture; what was rejected is background."""
         part = picture[window.rows, window.columns]
         feature = self._encoded.query(part)
-        labels = range(1, len(state.classes) + 1)
-        found = logits(self.method, state.lessons, [state.shots(label) for label in labels], feature, part.shape[:2])
+        found = logits(self.method, state.lessons, state.shots, feature, part.shape[:2])
         if not found.isfinite().all():
             raise FssegError("the logits are not finite: the checkpoint's training has diverged. Take another one.")
         scores = self._scores(state, feature, found.max(0).indices) if score else {}
@@ -274,8 +270,7 @@ class Segmenter:
             calibration, region = state.calibration(self.method, label), best == label
             scores[name] = None
             if calibration is not None and bool(region.any()):
-                shown = prototype(state.showing(label), label)
-                scores[name] = calibration.score(similarity(feature, region, shown))
+                scores[name] = calibration.score(similarity(feature, region, calibration.shown))
         return scores
 
     @torch.inference_mode()

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor, nn
 
 from fsseg import trust
-from fsseg.card import read_card, refuse_bomb
+from fsseg.card import checked, refuse_bomb
 from fsseg.encoders.base import Encoder, given_arguments, without_pretrained_weights
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
@@ -69,7 +69,7 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
     """
     content = _read(path)
     if not (isinstance(content, dict) and "fsseg_segmenter" in content):
-        return of_checkpoint(path, device)
+        return of_checkpoint(path, content, device)
     if not _is_whole(content):
         raise FssegError(
             f"{path} is a broken file of a segmenter, or of a newer fsseg: what it holds is not what save writes."
@@ -99,14 +99,18 @@ def _check_sizes(path: Path, segmenter: Segmenter, supports: Iterable[Support]) 
             raise FssegError(f"{path} is a broken file of a segmenter: its supports are not of its method and size.")
 
 
-def of_checkpoint(path: Path, device: str | torch.device | None) -> Segmenter:
+def of_checkpoint(path: Path, content: Any, device: str | torch.device | None) -> Segmenter:
     """A segmenter that has learnt nothing yet, at the size of the checkpoint's tests.
+
+    Args:
+        path: of the checkpoint.
+        content: of it.
+        device: see `Segmenter`.
 
     Raises:
         FssegError: it is no checkpoint of `fsseg fit`.
     """
-    card = read_card(str(path))
-    state = _read(path)["state_dict"]
+    card, state = checked(str(path), content), content["state_dict"]
     own = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
     data = load_yaml(card["config"])["data"]
     size = data.get("test_size") or data.get("size") or _DEFAULT
@@ -154,12 +158,12 @@ def _made(path: Path, config: str, state: Mapping[str, Tensor]) -> Method:
     Raises:
         FssegError: the configuration is broken or names what it may not, or the weights are another method's.
     """
-    checked = load_yaml(trust.stored(config, f"the configuration in {path}", path.parent))
+    stored = load_yaml(trust.stored(config, f"the configuration in {path}", path.parent))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Method, "method", required=True)
     try:
         with trust.known_classes_only(), without_pretrained_weights():
-            built = parser.instantiate(parser.parse_object({"method": checked["model"]["method"]}))
+            built = parser.instantiate(parser.parse_object({"method": stored["model"]["method"]}))
         method: Method = built.method
         method.load_state_dict(state)
     except (ArgumentError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
