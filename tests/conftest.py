@@ -55,16 +55,13 @@ def _seeded() -> None:
 
 @pytest.fixture(scope="session")
 def oracle_folder() -> Path:
-    """Golden values of the official codes; tests that need them are skipped where they are not at hand."""
-    folder = SHARED / "oracle"
-    if not folder.is_dir():
-        pytest.skip(f"no golden values in {folder}")
-    return folder
+    """Golden values of the official codes; README.md there says where they come from."""
+    return ROOT / "tests" / "golden"
 
 
 @pytest.fixture(scope="session")
 def oracle(oracle_folder: Path) -> Callable[[str], dict[str, np.ndarray]]:
-    """Loads the arrays of ``oracle/NAME.npz``."""
+    """Loads the arrays of ``golden/NAME.npz``."""
 
     def load(name: str) -> dict[str, np.ndarray]:
         with np.load(oracle_folder / f"{name}.npz", allow_pickle=False) as stored:

@@ -1,6 +1,5 @@
 """What comparisons with the official networks share: weights by recipe, given features, batches, norms."""
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
+from tests.golden.recipe import fill
 
 Rename = Callable[[str], str | None]
 
@@ -39,14 +39,9 @@ def recipe_state(folder: Path, manifest: str, rename: Rename) -> dict[str, Tenso
         manifest: name of a case with weights, e.g. ``pmms_full_resnet50_129``.
         rename: official name to ours; tensors for which it is None are left out, and never computed.
     """
-    spec = importlib.util.spec_from_file_location("recipe", folder / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
     rows = json.loads((folder / f"{manifest}_manifest.json").read_text())
     named = [(rename(official), shape, kind, seed) for _, official, shape, kind, seed in rows]
-    state = {name: torch.from_numpy(recipe.fill(shape, kind, seed)) for name, shape, kind, seed in named if name}
+    state = {name: torch.from_numpy(fill(shape, kind, seed)) for name, shape, kind, seed in named if name}
     assert len(state) == sum(name is not None for name, *_ in named), "two official names became one"
     return state
 

@@ -1,4 +1,4 @@
-"""CANet against numbers of its official code; tolerances are those of oracle/README.md."""
+"""CANet against numbers of its official code; tolerances are those of golden/README.md."""
 
 from collections.abc import Callable
 from pathlib import Path

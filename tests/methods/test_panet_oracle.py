@@ -1,6 +1,5 @@
-"""PANet against numbers of its official code; tolerances are those of oracle/README.md."""
+"""PANet against numbers of its official code; tolerances are those of golden/README.md."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +16,7 @@ from fsseg.episode import IGNORE, Batch
 from fsseg.losses import upsample
 from fsseg.methods import PANet
 from fsseg.task import Task
+from tests.golden.recipe import fill
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 NEITHER = 200  # a label of no way: in no region of the support
@@ -93,13 +93,8 @@ def test_gradients_reach_both_features(case: Case, name: str, loss: str) -> None
 @pytest.fixture(scope="module")
 def recipe_state(oracle_folder: Path) -> list[np.ndarray]:
     """The oracle's weights of VGG16, in the order of its parameters."""
-    spec = importlib.util.spec_from_file_location("recipe", oracle_folder / "recipe.py")
-    assert spec is not None
-    assert spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
     manifest = json.loads((oracle_folder / "panet_vgg_manifest.json").read_text())
-    return [recipe.fill(shape, kind, seed) for _, _, shape, kind, seed in manifest]
+    return [fill(shape, kind, seed) for _, _, shape, kind, seed in manifest]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""PMMs against numbers of its official code; tolerances are those of oracle/README.md."""
+"""PMMs against numbers of its official code; tolerances are those of golden/README.md."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""RPMMs against numbers of their official code; tolerances are those of oracle/README.md."""
+"""RPMMs against numbers of their official code; tolerances are those of golden/README.md."""
 
 from collections.abc import Callable
 from pathlib import Path

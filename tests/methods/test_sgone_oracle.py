@@ -1,4 +1,4 @@
-"""SG-One against numbers of its official code; tolerances are those of oracle/README.md."""
+"""SG-One against numbers of its official code; tolerances are those of golden/README.md."""
 
 from collections.abc import Callable
 from functools import partial
