@@ -40,16 +40,16 @@ def count(prediction: Integer[Tensor, "B Q H W"], mask: Integer[Tensor, "B Q H W
     return Counts(intersection, predicted.sum((-2, -1)) + truth - intersection, truth)
 
 
-class IoU(NamedTuple):
-    """What the metrics compute.
+class IoU:
+    """What the metrics compute. No tuple: torchmetrics makes numbers of a tuple's tensors where they have one element.
 
-    Attributes:
-        per_class: IoU of each run (row) and class or label (column); NaN for one that was never counted.
-        per_run: mean over the columns that were counted, per run.
+    Args:
+        per_class: ``R C``, IoU of each run and class or label; NaN for one that was never counted.
+        per_run: ``R``, mean over the columns that were counted.
     """
 
-    per_class: Tensor
-    per_run: Tensor
+    def __init__(self, per_class: Tensor, per_run: Tensor) -> None:
+        self.per_class, self.per_run = per_class, per_run
 
     @property
     def mean(self) -> Tensor:

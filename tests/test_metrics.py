@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from fsseg.metrics import BinaryIoU, ClassIoU, count
+from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 CLASSES = (3, 5, 8)
@@ -149,3 +149,11 @@ def test_the_mean_over_classes_is_not_the_mean_over_images() -> None:
     metric.update(count(small * 0, small, 1), torch.tensor([[1]]), torch.tensor([0]))
     metric.update(count(large, large, 1), torch.tensor([[1]]), torch.tensor([0]))
     assert metric.compute().mean.item() == pytest.approx(16 / 17)
+
+
+def test_one_class_in_one_run_keeps_its_place() -> None:
+    """torchmetrics would make a number without a dimension of it, which no loop over classes takes."""
+    one = ClassIoU((3,))
+    one.update(Counts(*torch.ones(3, 1, 1, 2, dtype=torch.long)), torch.tensor([[3]]), torch.tensor([0]))
+    assert one.compute().per_class.tolist() == [[1.0]]
+    assert one.compute().per_run.tolist() == [1.0]

@@ -251,11 +251,10 @@ class Runs(Commands):
 
     def _keeps(self, error: BaseException, part: Path) -> bool:
         """Whether the rows of a test that fails are worth going on from; says so."""
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        config, report = self.config[str(self.subcommand)], self.report
+        report = self.report
         if report is None or report.stream.batches == 0 or not self.alone or self.trainer.world_size > 1:
             return False
-        if isinstance(error, DivergedError) or (stopped and not config.resume):
+        if isinstance(error, DivergedError):
             return False
         folder = part.with_name(part.name[1:].rpartition("-")[0])
         done = min(report.stream.batches * self.datamodule.test_batch_size, report.expected)

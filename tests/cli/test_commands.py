@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -318,7 +319,9 @@ def test_ctrl_c_in_a_validation_and_in_a_test(trained, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.strip().splitlines()[-1]) == (130, "fsseg: stopped.")
-    assert not list(tmp_path.glob("*test*"))
+    assert re.search(r"of 10,000 episodes are kept; the same command with --resume --out \S+ goes on from there", err)
+    (left,) = tmp_path.glob("*test*")
+    assert (left.name[0], (left / "rows.part").stat().st_size > 0) == (".", True)
 
 
 def read_until(process, text):
