@@ -47,7 +47,7 @@ class Repeated(Pascal):
         found = np.flatnonzero(shown)
         repeated = [int(found[i % len(found)]) for i in range(self.images)]
         self._names = [self._names[i] for i in repeated]
-        self.index = Index(self.index.pixels[repeated], self.index.grid)
+        self.index = Index(self.index.pixels[repeated])
 
     def numbers(self, split: Split) -> range:
         """All of them are val images."""

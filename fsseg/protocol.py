@@ -54,8 +54,9 @@ class Protocol:
     Attributes:
         name: of the protocol that the values come from; a value that is not its own changes the hash, not the name.
         split: whose images are tested on. PANet's code tests on training images of the novel classes.
-        pairs: which images count for a class. ``any``: all that show it. ``official``: by OSLSM's size rule, whose
-            lists all later codes share: more than two pixels of the class on a grid of every 32nd pixel.
+        pairs: which images count for a class. ``any``: all that show it. ``official``: those of the lists of PASCAL-5i
+            that PMMs and HSNet share, nearly OSLSM's size rule (more than two pixels of the class on a grid of every
+            32nd pixel); or those of list files (--data.pairs_files).
         min_pixels: an image counts for a class from this many pixels on, at the image's own size.
         release: of COCO.
         fold_rule: of COCO, see `fsseg.data.Coco`.
@@ -84,6 +85,7 @@ class Protocol:
         selection: which checkpoint is tested: the ``last``, the best on base classes of the val images
             (``base_val``), or the best on the novel classes themselves (``novel_val``).
         listed: digest of the episodes, where they are those of a file; see `of_list`.
+        listed_pairs: digest of the official pairs, where they are those of list files that are not the published ones.
 
     Raises:
         FssegError: a value is out of range, or two don't go together.
@@ -114,6 +116,7 @@ class Protocol:
     absent_queries: float = 0.0
     selection: Selection = "last"
     listed: str = ""
+    listed_pairs: str = ""
 
     def __post_init__(self) -> None:
         kinds = get_type_hints(Protocol)
@@ -187,7 +190,7 @@ class Protocol:
             pairs: number of (image, class) pairs that episodes are drawn from.
         """
         counted = f"{pairs:,} pairs" if pairs is not None else "pairs"
-        rule = pair_rule(self.pairs, self.min_pixels)
+        rule = pair_rule(self.pairs, self.min_pixels, self.listed_pairs)
         last = self.seed + self.runs - 1
         seeds = f"seed {last}" if self.runs == 1 else f"seeds {self.seed}-{last}"
         images = [f"{self.split} images", f"{counted} ({rule})" if rule else counted]
@@ -221,7 +224,18 @@ class Protocol:
         return [f"void {where[self.void]}, in supports {where[self.support_void]}"]
 
 
-def pair_rule(pairs: Pairs, min_pixels: int) -> str:
-    """Which images count for a class, in words; empty where all do that show it."""
-    rule = ["OSLSM's size rule"] if pairs == "official" else []
+# Fields that a test fills in from files; they are no options.
+OF_FILES = ("listed", "listed_pairs")
+
+
+def pair_rule(pairs: Pairs, min_pixels: int, digest: str = "") -> str:
+    """Which images count for a class, in words; empty where all do that show it.
+
+    Args:
+        pairs: see `Protocol`.
+        min_pixels: see `Protocol`.
+        digest: of list files.
+    """
+    lists = f"list files [{digest}]" if digest else "official lists"
+    rule = [lists] if pairs == "official" else []
     return ", ".join([*rule, *([f"at least {min_pixels:,} pixels"] if min_pixels > 1 else [])])

@@ -51,6 +51,7 @@ def test_a_protocol_is_frozen_and_its_digest_tells_every_value_apart_but_the_nam
         "support_void": "background", "void": "background", "size": 417, "resize": "pad", "evaluate_at": "input",
         "runs": 1, "episodes": 2, "seed": 0, "draw": "panet", "repeat_supports": True, "absent": "drop",
         "queries": "several", "absent_queries": 0.5, "selection": "novel_val", "listed": "a",
+            "listed_pairs": "a",
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Protocol)} - {"name"}
     digests = {replace(plain, **{name: value}).digest for name, value in other.items()}
@@ -123,7 +124,7 @@ def test_changes_keep_the_name_and_leave_the_rest_alone() -> None:
         ({"size": 481, "evaluate_at": "resampled"}, "masks resized to the input and back"),
         ({"runs": 1, "seed": 7}, "1 x 1,000 episodes, episodes seeded by number, seed 7,"),
         ({"repeat_supports": True}, "supports may repeat"),
-        ({"pairs": "official", "min_pixels": 20}, "451 pairs (OSLSM's size rule, at least 20 pixels)"),
+        ({"pairs": "official", "min_pixels": 20}, "451 pairs (official lists, at least 20 pixels)"),
         ({"queries": "several"}, "queries show several classes"),
         ({"absent_queries": 0.25}, "25% of queries lack all classes"),
         ({"absent": "drop"}, "absent classes dropped"),

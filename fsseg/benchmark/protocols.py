@@ -38,9 +38,7 @@ class Choice(NamedTuple):
 
 _FSSEG = {
     "split": Choice("val", "no image of a training list is tested"),
-    "pairs": Choice(
-        "any", "OSLSM's size rule on PASCAL-5i, as the lists that HSNet, PMMs and SG-One share", "official"
-    ),
+    "pairs": Choice("any", "on PASCAL-5i the lists that PMMs and HSNet share, nearly OSLSM's size rule", "official"),
     "release": Choice(2017, "the current release; train and val share no image with each other"),
     "fold_rule": Choice("interleaved", "FWB; nearly all work on COCO-20i since"),
     "masks": Choice(
@@ -81,7 +79,7 @@ _PANET = {
 }  # fmt: skip
 _PMMS = {
     "split": Choice("val", "data_list/val; val2017 on COCO"),
-    "pairs": Choice("any", "lists by OSLSM's size rule on PASCAL-5i, no filter on COCO", "official"),
+    "pairs": Choice("any", "data_list on PASCAL-5i, nearly OSLSM's size rule; no filter on COCO", "official"),
     "release": Choice(2017, "data/coco_val.py"),
     "fold_rule": Choice("interleaved", "data/coco_val.py"),
     "masks": Choice("first_polygon_convex", "data/coco_val.py: get_mask, support and truth"),
@@ -121,7 +119,7 @@ _PFENET = {
 }
 _HSNET = {
     "split": Choice("val", "data/pascal.py, data/coco.py"),
-    "pairs": Choice("any", "lists by OSLSM's size rule on PASCAL-5i; on COCO by none that is stated", "official"),
+    "pairs": Choice("any", "data/splits, on PASCAL-5i PMMs' lists; on COCO by no rule that is stated", "official"),
     "release": Choice(2014, "data/coco.py"),
     "fold_rule": Choice("interleaved", "data/coco.py"),
     "masks": Choice("exact", "the code reads label maps whose making is not documented; here they are exact"),

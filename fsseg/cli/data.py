@@ -141,7 +141,8 @@ def _verify(dataset: Dataset, given: Any) -> int:
         raise FssegError(f"--workers {given.workers}: 0 to {_WORKERS} are possible.")
     dataset.locate(given.root)
     problems = verify(dataset, given.workers, Told())
-    if not problems and isinstance(dataset, OwnDataset):  # what its masks show together: COCO's and VOC's are known
+    # What masks show together: of COCO it is known, of PASCAL-5i it makes the official lists.
+    if not problems and (isinstance(dataset, OwnDataset) or dataset.listed_pairs):
         try:
             dataset.open(given.root)
         except FssegError as error:
@@ -153,6 +154,8 @@ def _verify(dataset: Dataset, given: Any) -> int:
     for what, (found, official) in counts.items():
         beside = "" if official is None else "  as it should be" if found == official else f"  of {official:,}"
         print(f"  {what:16}{found:9,}{beside}")
+    if dataset.list_hashes:
+        print(f"  official lists  {dataset.pairs_note or 'all 8 as published'}")
     if dataset.note:
         print(f"  note: {dataset.note}")
     for problem in problems[:_SHOWN]:
@@ -201,7 +204,7 @@ def _info_text(dataset: Dataset, counted: Census) -> str:
     lines = [
         f"{dataset.name}: {counted.train:,} train and {counted.val:,} val images, {len(dataset.class_names)} classes",
         f"folds: {dataset.fold_words}    images count for a class by: {rule}",
-        *([f"note: {dataset.note}"] if dataset.note else []),
+        *(f"note: {note}" for note in (dataset.note, counted.note) if note),
     ]
     width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
     for number, fold in enumerate(counted.folds):
@@ -213,5 +216,16 @@ def _info_text(dataset: Dataset, counted: Census) -> str:
             f"fold {number}   novel classes: {pairs}; {kept} show none of them",
             f"  {'':{width}}train      val",
             *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
+            *_list_lines(counted, number),
         ]
     return "\n".join(lines)
+
+
+def _list_lines(counted: Census, fold: int) -> list[str]:
+    """The SHA-256 of a fold's official lists, beside the published ones."""
+    return [
+        f"  {split + ' list':11}{found}  {'as published' if found == known else f'published: {known}'}"
+        for split in SPLITS
+        if (split, fold) in counted.hashes
+        for found, known in [counted.hashes[split, fold]]
+    ]

@@ -176,6 +176,7 @@ _ONLY = {
         "--untrained": "test without a checkpoint, e.g. PANet-init",
         "--protocol.name P": "fsseg (default), panet, pmms, pfenet or hsnet; any field: --protocol.episodes 200 ...",
         "--data.episode_list FILE": "test the episodes of a file, e.g. of another test's episodes.json",
+        "--data.pairs_files DIR": "list files of (image, class) pairs in place of PASCAL-5i's official ones",
         "--protocols all": "the same checkpoint under each protocol, side by side; or some: panet,pmms",
     },
 }

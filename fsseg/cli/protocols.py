@@ -6,11 +6,11 @@ from typing import Any, get_type_hints
 
 from fsseg.benchmark.protocols import NAMES, protocol
 from fsseg.errors import FssegError
-from fsseg.protocol import DRAWING, Protocol
+from fsseg.protocol import DRAWING, OF_FILES, Protocol
 
 _HINTS = get_type_hints(Protocol)
 # The same fields, each of them to be left out: what is not asked for is the named protocol's.
-_ASKED = [(f.name, _HINTS[f.name] | None, field(default=None)) for f in fields(Protocol) if f.name != "listed"]
+_ASKED = [(f.name, _HINTS[f.name] | None, field(default=None)) for f in fields(Protocol) if f.name not in OF_FILES]
 Asked = make_dataclass("Asked", _ASKED)
 Asked.__doc__ = Protocol.__doc__
 

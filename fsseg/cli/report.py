@@ -22,6 +22,7 @@ from fsseg.cli.replay import Replay
 from fsseg.cli.resume import finished
 from fsseg.cli.table import class_lines, make_grids, size_rows
 from fsseg.errors import FssegError
+from fsseg.protocol import OF_FILES
 
 _SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
 _LOOKED_AT = 1  # tests whose episodes are drawn anew: each builds its method and data again
@@ -156,7 +157,7 @@ def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         protocol = result.tested.protocol
         if str(protocol) not in seen:
             seen.add(str(protocol))
-            values = [(name, value) for name, value in asdict(protocol).items() if name != "listed" or value]
+            values = [(name, value) for name, value in asdict(protocol).items() if name not in OF_FILES or value]
             yield {"name": str(protocol), "words": result.tested.how, "fields": values}
 
 

@@ -177,7 +177,7 @@ def describe(
         *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
         *([] if precision.startswith("32") else [f"precision {precision}"]),
     ]
-    notes = [data.dataset.note] if data.dataset.note else []
+    notes = [note for note in (data.dataset.note, _pairs_note(data)) if note]
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     notes += _training_notes(data, card, chosen) if card and chosen else []
@@ -228,6 +228,10 @@ def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> lis
     if protocol.split == "train" and dropped == "keep" and card["dataset"] == data.dataset.name:
         notes.append("tested images are of the train split; those that show a base class too may have been trained on")
     return notes
+
+
+def _pairs_note(data: EpisodeData) -> str:
+    return data.dataset.pairs_note if data.protocol.pairs == "official" else ""
 
 
 def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:

@@ -24,9 +24,6 @@ Image = npt.NDArray[np.uint8]  # H W 3, RGB
 Mask = npt.NDArray[np.uint8]  # H W, class ids, 0 background, 255 ignore
 
 
-_STRIDE, _OFFICIAL = 32, 3  # OSLSM's size rule (ss_datalayer.py: _remove_small_objects)
-
-
 @dataclass(frozen=True)
 class Index:
     """How many pixels of each class each image shows.
@@ -34,15 +31,18 @@ class Index:
     Attributes:
         pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are nowhere.
             Where classes overlap, a pixel counts for each of them.
-        grid: the same of every 32nd pixel, which OSLSM's size rule wants; None where no such rule is.
+        official: images x (classes + 1), which images the official lists have for each class; None without lists.
         cache: where it is kept on disk; None if nowhere.
         fresh: it was counted just now, not read from the cache.
+        order: (image number, class id) pairs in the order of list files, which the draws of codes walk; empty where
+            the order is that of the image numbers.
     """
 
     pixels: npt.NDArray[np.int32]
-    grid: npt.NDArray[np.int32] | None = None
+    official: npt.NDArray[np.bool_] | None = None
     cache: Path | None = None
     fresh: bool = True
+    order: tuple[tuple[int, int], ...] = ()
 
     def images(
         self, class_id: int, numbers: Numbers, min_pixels: int = 1, pairs: Pairs = "any"
@@ -53,20 +53,20 @@ class Index:
             class_id: class id.
             numbers: image numbers, ascending.
             min_pixels: that an image must show of the class.
-            pairs: ``official``: by OSLSM's size rule too, more than two pixels of the grid.
+            pairs: ``official``: only pairs of the official lists.
 
         Raises:
-            FssegError: ``official`` on a data set that has no such rule.
+            FssegError: ``official`` on a data set that has no lists.
         """
         chosen = _array(numbers)
         enough = self.pixels[chosen, class_id] >= min_pixels
         if pairs == "official":
-            if self.grid is None:
+            if self.official is None:
                 raise FssegError(
                     "pairs official is PASCAL-5i's rule, which this data set does not have: give --data.pairs any, or "
                     "--protocol.pairs any in a test."
                 )
-            enough &= self.grid[chosen, class_id] >= _OFFICIAL
+            enough &= self.official[chosen, class_id]
         kept: npt.NDArray[np.int64] = chosen[enough]
         return kept
 
@@ -106,6 +106,8 @@ class Dataset(ABC):
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
         fold_words: how classes are cut into folds.
         listed_pairs: val pairs of each fold in published lists, by their rule; of a whole data set only.
+        list_hashes: hash found and hash published of each official list; of an opened, whole data set only.
+        pairs_note: what a reader of a result on official pairs must know; empty if they are the published ones.
         note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
     """
 
@@ -119,6 +121,8 @@ class Dataset(ABC):
     fold_words: str = "blocks of equal size"
     note: str = ""
     listed_pairs: Mapping[Pairs, tuple[int, ...]] = MappingProxyType({})
+    list_hashes: Mapping[tuple[Split, int], tuple[str, str]] = MappingProxyType({})
+    pairs_note: str = ""
     index: Index
 
     @property
@@ -238,12 +242,3 @@ def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda:
             f"{describe()} holds class ids {alien[:5]}; allowed are {BACKGROUND} to {classes} and {IGNORE} (ignore)."
         )
     return counts[: classes + 1].astype(np.int32)
-
-
-def count_grid(mask: Mask, classes: int) -> npt.NDArray[np.int32]:
-    """Pixel count of each class id on OSLSM's grid: every 32nd row and column, from the second on.
-
-    The code pads by 15 and samples by nearest neighbour at half-way points, which an old image library rounds in its
-    own way; rounded up, as here, it decided as the official lists do on all photos that it was compared on (docs).
-    """
-    return np.bincount(mask[1::_STRIDE, 1::_STRIDE].ravel(), minlength=256)[: classes + 1].astype(np.int32)

@@ -1,9 +1,11 @@
 """How many images show each class, fold by fold and split by split."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fsseg.data.base import Dataset
-from fsseg.protocol import Pairs
+from fsseg.protocol import Pairs, Split
 
 
 class ClassCount(NamedTuple):
@@ -49,6 +51,8 @@ class Census(NamedTuple):
         pairs: the rule by which images count, see `Protocol`.
         min_pixels: the same.
         listed: val pairs of each fold in the published lists, by the same rule; None where there are none for this set.
+        hashes: hash found and hash published of each official list, see `Dataset.list_hashes`.
+        note: what a reader must know of the official pairs; empty if they are the published ones, or not counted.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Census(NamedTuple):
     pairs: Pairs
     min_pixels: int
     listed: tuple[int, ...] | None = None
+    hashes: Mapping[tuple[Split, int], tuple[str, str]] = MappingProxyType({})
+    note: str = ""
 
     def kept_percent(self, fold: FoldCount) -> float:
         """Share of the train images that show no novel class of a fold, in percent; 0 of none."""
@@ -84,4 +90,6 @@ def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Censu
         for fold in range(dataset.folds)
     ]
     listed = dataset.listed_pairs.get(pairs) if min_pixels == 1 else None
-    return Census(dataset.name, len(train), len(val), tuple(folds), dataset.fold_words, pairs, min_pixels, listed)
+    hashes, note = ({}, "") if pairs == "any" or min_pixels > 1 else (dataset.list_hashes, dataset.pairs_note)
+    sizes = (dataset.name, len(train), len(val))
+    return Census(*sizes, tuple(folds), dataset.fold_words, pairs, min_pixels, listed, hashes, note)

@@ -61,7 +61,10 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
 def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes, seed: int) -> list[Episode]:
     """A run's episodes as a code draws them."""
     lists = {c: found.tolist() for c, found in images.items()}
-    pairs = sorted((number, c) for c, numbers in lists.items() for number in numbers)  # as the official lists
+    pairs = sorted((number, c) for c, numbers in lists.items() for number in numbers)  # as the published lists
+    if protocol.pairs == "official" and dataset.index.order:
+        kept = set(pairs)
+        pairs = [pair for pair in dataset.index.order if pair in kept]
     shot, episodes = sizes[1], protocol.episodes
     if protocol.draw == "panet":
         return panet_episodes(lists, *sizes, seed, episodes)

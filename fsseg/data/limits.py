@@ -13,7 +13,7 @@ _NUMBERS = ("shot", "test_shot", "query", "size", "test_size", "batch_size", "ep
 
 
 def check_ranges(options: Mapping[str, Any]) -> None:
-    """Refuse numbers that are too small.
+    """Refuse numbers that are too small, and files without a name.
 
     Raises:
         FssegError: one is.
@@ -22,6 +22,9 @@ def check_ranges(options: Mapping[str, Any]) -> None:
         value, least = options[name], _LEAST.get(name, 1)
         if value is not None and value < least:
             raise FssegError(f"--data.{name} {value}: at least {least} is needed.")
+    for name, what in (("episode_list", "a file of episodes"), ("pairs_files", "a folder of list files")):
+        if options[name] == "":
+            raise FssegError(f"--data.{name} is empty: {what} is needed, or null.")
 
 
 def check_fold(dataset: Dataset, fold: int, way: int) -> None:
@@ -37,12 +40,28 @@ def check_fold(dataset: Dataset, fold: int, way: int) -> None:
         raise FssegError(f"--data.way {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
 
 
+def check_base(dataset: Dataset, fold: int) -> None:
+    """Refuse to train on a fold without base classes.
+
+    Raises:
+        FssegError: the fold has none.
+    """
+    if not dataset.base(fold):
+        mend = "make more folds" if len(dataset.class_names) > 1 else "one class can be tested only"
+        raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {mend}.")
+
+
 def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
     """Images of different sizes do not fit into one tensor, nor several ways or queries into a code's walk.
 
     Raises:
         FssegError: an option of the data does not go with another one, or with the protocol.
     """
+    if options["pairs_files"] is not None and "official" not in (options["pairs"], protocol.pairs):
+        raise FssegError(
+            "--data.pairs_files takes the place of official pairs: give --data.pairs official, or --protocol.pairs "
+            "official in a test."
+        )
     draw = f"--protocol.draw {protocol.draw} draws one class and one query an episode"
     alone = [
         (protocol.one_way, draw, "way"),

@@ -17,14 +17,15 @@ from fsseg.data.episode_list import Runs, load
 from fsseg.data.episodes import Episodes, loader
 from fsseg.data.files import cache_folder
 from fsseg.data.images import Images, image_loader, shown, with_pixels
-from fsseg.data.limits import check_fold, check_ranges, check_sizes
+from fsseg.data.limits import check_base, check_fold, check_ranges, check_sizes
+from fsseg.data.pair_lists import PairLists, use_pair_lists
 from fsseg.data.pairs import Need, class_images, whole
 from fsseg.data.sampler import PLAIN, EpisodeOrder, Numbers, Rules
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
-from fsseg.protocol import Pairs, Protocol, Void
+from fsseg.protocol import Pairs, Protocol, Split, Void
 
 _FLIP = {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}
 Missing = Literal["error", "skip"]
@@ -48,13 +49,13 @@ class EpisodeData(LightningDataModule):
         query: Q, queries per episode.
         size: images and masks are resized to size x size (PANet section 4.1: 417); null keeps photos as they are, one
             episode a batch (SG-One).
-        test_size: size of validation and test episodes where the protocol leaves it to the experiment; ``size`` where
-            it is not given (PMMs: 321, then 481).
+        test_size: size of validation and test episodes where the protocol has none; ``size`` if null (PMMs: 321, 481).
         batch_size: training episodes per step.
         episodes: training episodes per epoch; every epoch has new ones.
         augment: albumentations for training, each as ``{class_path: ..., init_args: {...}}``.
         drop_novel: leave out training images that show a novel class. PANet keeps them, the object as background.
         pairs: which images count for a class in training and validation, see `Protocol`; PMMs: ``official`` on VOC.
+        pairs_files: folder of list files in place of the ``official`` pairs, see `fsseg.data.pair_lists`.
         min_pixels: an image counts for a class from this many pixels on, in training and validation.
         support_void: what pixels labelled 255 are in supports of training: ``background`` (all seed codes), or
             ``ignore``.
@@ -94,6 +95,7 @@ class EpisodeData(LightningDataModule):
         augment: list[dict[str, Any]] = [_FLIP],  # noqa: B006 - never changed; jsonargparse prints it as the default
         drop_novel: bool = False,
         pairs: Pairs = "any",
+        pairs_files: str | None = None,
         min_pixels: int = 1,
         support_void: Void = "background",
         query_void: Void = "ignore",
@@ -118,7 +120,7 @@ class EpisodeData(LightningDataModule):
         self.test_size = size if test_size is None else test_size
         self._test_shot_option = "shot" if test_shot is None else "test_shot"
         self.batch_size, self.episodes, self.augment = batch_size, episodes, augment
-        self.drop_novel, self.pairs, self.min_pixels = drop_novel, pairs, min_pixels
+        self.drop_novel, self.pairs, self.min_pixels, self.pairs_files = drop_novel, pairs, min_pixels, pairs_files
         self.support_void, self.query_void = support_void, query_void
         self.support_annotation, self.box_instance = support_annotation, box_instance
         self.test_support_annotation = test_support_annotation or support_annotation
@@ -128,13 +130,10 @@ class EpisodeData(LightningDataModule):
         self.reuse, self.reuse_memory, self.reuse_folder = reuse and not self._skip, reuse_memory, cache_folder()
         self.pixels = True  # of test episodes; a test that has their features sets it to False
         self._runs: Runs = []  # of the list
+        self._lists: PairLists | None = None
         self.skipped: tuple[int, ...] = ()
-        self._train: dict[int, Numbers] = {}
-        self._val: dict[int, Numbers] = {}
-        self._test: dict[int, Numbers] = {}
+        self._train, self._val, self._test = (dict[int, Numbers]() for _ in range(3))
         self._opened, self.tested_batches = False, 0  # batches of the test that are done before it begins
-        if episode_list == "":
-            raise FssegError("--data.episode_list is empty: a file of episodes is needed, or null.")
         check_ranges(vars(self))
         if not self.dataset.class_names:  # they are in its files
             self._open()
@@ -161,6 +160,8 @@ class EpisodeData(LightningDataModule):
         if not self._opened:
             self.dataset.open(Path(self.root) if self.root else None)
             self._opened = True
+        if self.pairs_files is not None and self._lists is None:
+            self._lists = use_pair_lists(Path(self.pairs_files), self.dataset)
 
     def setup(self, stage: str) -> None:
         """Open the data set and choose the images of each class.
@@ -169,10 +170,8 @@ class EpisodeData(LightningDataModule):
             FssegError: files missing or broken, or classes with too few images.
         """
         self._open()
-        if stage == "fit" and not self.base:
-            mend = "make more folds" if len(self.dataset.class_names) > 1 else "one class can be tested only"
-            raise FssegError(f"fold {self.fold} of {self.dataset.name} has no base class to train on: {mend}.")
         if stage == "fit":
+            check_base(self.dataset, self.fold)
             numbers: Any = self.dataset.numbers("train")
             if self.drop_novel:
                 numbers = self.dataset.index.without(self.novel, numbers)
@@ -184,17 +183,17 @@ class EpisodeData(LightningDataModule):
         if stage == "test" and self.episode_list:
             self._read_list(Path(self.episode_list))
         elif stage == "test":
-            self._test = self._images(
-                self.novel, self.dataset.numbers(self.protocol.split), "test", self.missing_classes
-            )
+            numbers = self.dataset.numbers(self.protocol.split)
+            self._test = self._images(self.novel, numbers, "test", self.missing_classes)
             self.skipped = tuple(c for c in self.novel if c not in self._test)
+            if self._lists is not None:
+                self._protocol = self._lists.named(self.protocol, self.fold)
 
     def _read_list(self, path: Path) -> None:
         """Test the episodes of a file."""
         found = load(path, self.dataset, self.novel, (self.way, self.test_shot, self.query))
         self._runs = found.runs
-        runs, episodes = len(found.runs), len(found.runs[0])
-        self._protocol = self.protocol.of_list(runs, episodes, found.digest)
+        self._protocol = self.protocol.of_list(len(found.runs), len(found.runs[0]), found.digest)
         self._test = found.images(self.novel)
 
     @property
@@ -227,9 +226,11 @@ class EpisodeData(LightningDataModule):
     ) -> dict[int, Numbers]:
         """Image numbers of each class, by the rule for training and validation or by the protocol's."""
         rule = (self.protocol.pairs, self.protocol.min_pixels) if role == "test" else (self.pairs, self.min_pixels)
-        split = {"train": "train", "val": "val"}.get(role, self.protocol.split)
+        split: Split = self.protocol.split if role == "test" else "train" if role == "train" else "val"
         shot, option = (self.shot, "shot") if role == "train" else (self.test_shot, self._test_shot_option)
         need = Need(self.way, shot, self.query, split, option)
+        if self._lists is not None and rule[0] == "official":
+            self._lists.require(self.dataset, classes, split)
         return class_images(self.dataset, classes, numbers, *rule, need, missing)
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Count, Dataset, Image, Index, Mask, count_grid, count_pixels
+from fsseg.data.base import Count, Dataset, Image, Index, Mask, count_pixels
 from fsseg.data.boxes import Box, boxes_of
 from fsseg.data.files import cached, image_size, read_image, read_mask, tracked
+from fsseg.data.pascal_pairs import compare_lists, count_grid, official_pairs
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
 from fsseg.protocol import Pairs, Split
@@ -55,7 +56,11 @@ class Pascal(Dataset):
         masks = [self._mask_path(number) for number in range(len(self._names))]
         shape = (len(self._names), len(self.class_names) + 1)
         found = cached("pascal", masks, self._scan_all, {"pixels": shape, "grid": shape})
-        self.index = Index(found.arrays["pixels"], found.arrays["grid"], found.cache, found.fresh)
+        pixels, grid = found.arrays["pixels"], found.arrays["grid"]
+        self.index = Index(pixels, official_pairs(grid, pixels, self._names), found.cache, found.fresh)
+        if self.listed_pairs:
+            self.list_hashes = compare_lists(self)
+        self.pairs_note = self._describe_pairs()
 
     def locate(self, root: Path | None) -> None:
         """Read the lists.
@@ -77,6 +82,18 @@ class Pascal(Dataset):
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
         else:
             self.listed_pairs = _LISTED
+
+    def _describe_pairs(self) -> str:
+        """What the official pairs are, where they are not known to be the published lists."""
+        if not self.list_hashes:
+            return "pairs are by OSLSM's size rule: the published lists are of the whole PASCAL-5i"
+        other = [f"{split} {fold}" for (split, fold), (found, known) in self.list_hashes.items() if found != known]
+        return (
+            f"pairs are by OSLSM's size rule: these masks are not the usual ones, so that {len(other)} of "
+            f"{len(self.list_hashes)} lists are not the published ones (of folds {', '.join(other)})"
+            if other
+            else ""
+        )
 
     def counts(self) -> dict[str, Count]:
         """Photos, masks and lists, beside VOC's and SBD's."""

@@ -11,6 +11,8 @@ import pytest
 
 from fsseg.cli.help import DATA_COMMANDS
 from fsseg.data import Coco, Shapes, pascal
+from fsseg.data.pascal_pairs import published_lists
+from fsseg.protocol import SPLITS
 from tests.cli.conftest import TINY
 
 DATASETS = [
@@ -179,16 +181,27 @@ def test_info_says_fold_rule_and_size_filter(fsseg, fake_coco, fake_voc):
     count = len(dataset.index.images(3, dataset.numbers("train"), min_pixels=60))
     assert re.search(rf"  car +{count} +\d+\n", other.out)
     voc = fsseg("data", "info", "pascal", "--root", str(fake_voc))
-    assert "folds: blocks of five (OSLSM)    images count for a class by: OSLSM's size rule" in voc.out
+    assert "folds: blocks of five (OSLSM)    images count for a class by: official lists" in voc.out
     assert "by: any size" in fsseg("data", "info", "pascal", "--root", str(fake_voc), "--pairs", "any").out
 
 
 def test_info_gives_the_pairs_of_the_published_lists_beside_a_whole_set(fsseg, fake_voc, monkeypatch):
     info = ("data", "info", "pascal", "--root", str(fake_voc))
-    assert "published lists" not in fsseg(*info).out, "it is a subset"
+    subset = fsseg(*info).out
+    assert "in the published lists" not in subset
+    assert "note: pairs are by OSLSM's size rule: the published lists are of the whole PASCAL-5i" in subset
     monkeypatch.setattr(pascal, "_COMPLETE", {"train": 60, "val": 60})
     whole = fsseg(*info).out
     assert re.findall(r"val pairs \((\d+) in the published lists\)", whole) == ["346", "451", "725", "346"]
+    known = published_lists()
+    found = re.findall(r"^  (train|val) list +([0-9a-f]{64})  published: ([0-9a-f]{64})$", whole, flags=re.MULTILINE)
+    assert [(split, sha256) for split, _, sha256 in found] == [(s, known[s, f]) for f in range(4) for s in SPLITS]
+    assert "note: pairs are by OSLSM's size rule: these masks are not the usual ones, so that 8 of 8 lists are" in whole
+    assert "8 of 8 lists are not the published ones" in fsseg("data", "verify", *info[2:], "--workers", "0").out
+    lists = dict(zip(known, [sha256 for _, sha256, _ in sorted(found, key=lambda f: f[0])], strict=True))
+    monkeypatch.setattr(pascal, "compare_lists", lambda _: {key: (sha256, sha256) for key, sha256 in lists.items()})
+    assert fsseg(*info).out.count("  as published\n") == 8
+    assert "official lists  all 8 as published" in fsseg("data", "verify", *info[2:], "--workers", "0").out
     assert "(440 in the published lists)" in fsseg(*info, "--pairs", "any").out
     assert "published lists" not in fsseg(*info, "--min_pixels", "9").out
 

@@ -37,6 +37,18 @@ def test_the_walk_equals_pmms_code(shot: int, oracle: Callable[[str], dict[str, 
     assert [episode.classes[0] - 1 for episode in episodes] == stored["class_index"].tolist()
 
 
+@pytest.mark.parametrize("shot", [1, 5])
+def test_the_walk_equals_hsnets_code(shot: int, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    """On a list that is not sorted and names some pairs twice."""
+    stored = oracle("hsnet_voc_val_order_invented")
+    lines = [line.split("__") for line in stored["list_lines"].tolist()]
+    names = sorted({name for name, _ in lines}, reverse=True)
+    episodes = hsnet_episodes([(names.index(name), int(class_id)) for name, class_id in lines], shot, 0, 400)
+    assert [names[episode.query[0]] for episode in episodes] == stored[f"query_{shot}"].tolist()
+    assert [[names[i] for i in episode.support[0]] for episode in episodes] == stored[f"support_{shot}"].tolist()
+    assert [episode.classes[0] - 1 for episode in episodes] == stored[f"class_{shot}"].tolist()
+
+
 def test_a_walk_takes_every_pair_once_before_it_is_shuffled() -> None:
     pairs = [(i, 1 + i % 3) for i in range(9)]
     episodes = pmms_episodes(pairs, shot=2, seed=0, episodes=20)
