@@ -5,17 +5,21 @@ BIN := $(VENV)/bin
 # Shorter quickstart, e.g. `make quickstart STEPS=100 EPISODES=50`.
 STEPS ?= 1500
 EPISODES ?= 500
-PYTEST ?= -n 2
+# Two workers, which take tests from each other at the end: one file's tests mostly share a worker and what it has made.
+PYTEST ?= -n 2 --dist worksteal --durations 10
+
+# Tests and the quickstart start many processes: none of them shall compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test fast fuzz lint format bench-gpu install clean
 
-# Starts afresh each time, in a folder that nothing else uses.
-RUN := runs/make-quickstart
+# Where `fsseg fit` would write too. Each start is afresh; a run that is there already is moved aside.
+RUN := runs/quickstart/fold0
 
 # One thread for so small a network: as fast as two on an idle machine, and several times faster on a busy one.
 quickstart: export OMP_NUM_THREADS = 1
 quickstart: install
-	rm -rf $(RUN)
+	if [ -e $(RUN) ]; then mv $(RUN) $(RUN)-until-$$(date +%Y%m%d-%H%M%S); fi
 	$(BIN)/fsseg fit --config experiments/quickstart.yaml --out $(RUN) \
 		--trainer.max_steps $(STEPS) --model.lr_scheduler.total_steps $(STEPS)
 	$(BIN)/fsseg test --ckpt_path $(RUN)/last.ckpt --protocol.episodes $(EPISODES)

@@ -4,6 +4,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import pytest
 
 from fsseg.cli import main
 from fsseg.cli.help import experiment_folder
+from fsseg.data import shapes
 
 TINY = (
     "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
@@ -19,6 +21,9 @@ TINY = (
     "--data.batch_size=2", "--trainer.max_steps=4", "--trainer.accelerator=cpu",
 )  # fmt: skip
 QUICKSTART = ("--config", str(experiment_folder() / "quickstart.yaml"), *TINY)
+
+
+_drawn_once = cache(shapes.draw)  # an image is a function of its size, seed and number, as tests/data shows
 
 
 class Ran(NamedTuple):
@@ -30,6 +35,14 @@ class Ran(NamedTuple):
     def line(self) -> str:
         """The error as the person reads it."""
         return self.err.strip().splitlines()[-1]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _shapes_drawn_once() -> Iterator[None]:
+    """Hundreds of commands begin with the same images, and the data set hands out copies of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "draw", lambda size, seed, number: _drawn_once(size, seed, number))
+        yield
 
 
 @pytest.fixture
