@@ -1,11 +1,16 @@
-"""Losses: pure functions of logits and episode labels."""
+"""Losses: functions of logits and episode labels; a mean over pixels is of all processes of a training together."""
+
+from typing import Literal
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
 from fsseg.episode import IGNORE
+
+LossMean = Literal["episodes", "pixels"]
 
 
 def upsample(
@@ -23,17 +28,26 @@ def upsample(
     return large.reshape(*logits.shape[:-2], *size)
 
 
-def cross_entropy(logits: Float[Tensor, "B *b L H W"], mask: Integer[Tensor, "B *b H W"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the pixels of an episode that are not ignored, averaged over episodes.
+def cross_entropy(
+    logits: Float[Tensor, "B *b L H W"], mask: Integer[Tensor, "B *b H W"], mean: LossMean = "episodes"
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the pixels that are not ignored.
 
-    So a batch trains as its episodes one by one would on average (the code of PANet has batches of one), whatever
-    processes they are dealt out to. Where no pixel is ignored, that is the mean over all pixels.
+    ``episodes``: a mean per episode, averaged over episodes. Each episode counts the same, however much of its mask is
+    ignored; a batch trains as its episodes one by one would on average. ``pixels``: one mean over all pixels of the
+    batch (the code of PMMs, and of PANet where its batches were larger than one). An episode with few labelled pixels
+    counts less. Where no pixel is ignored, both are the same.
+
+    In a training of several processes, both are the loss of one process with all episodes of the step.
 
     Args:
         logits: one map per episode label, in float32 or wider.
-        mask: episode labels; 255 is ignored. Of an episode where everything is ignored the loss is 0, not NaN.
+        mask: episode labels; 255 is ignored. Where everything is ignored the loss is 0, not NaN.
+        mean: over what.
     """
     losses, valid = _pixel_losses(logits, mask)
+    if mean == "pixels":
+        return losses.sum() / _mean_over_processes(valid.sum()).clamp(min=1 / _processes())
     return (losses.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)).mean()
 
 
@@ -48,3 +62,16 @@ def _pixel_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     labels = mask.reshape(-1, *mask.shape[-2:]).long()
     losses = F.cross_entropy(flat, labels, ignore_index=IGNORE, reduction="none")
     return losses.reshape(mask.shape), (mask != IGNORE).to(torch.int64)
+
+
+def _mean_over_processes(pixels: Tensor) -> Tensor:
+    """Labelled pixels per process, so that gradients averaged over processes are those of one mean over all pixels."""
+    if _processes() == 1:
+        return pixels
+    total = pixels.clone()
+    dist.all_reduce(total)
+    return total / _processes()
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders.base import Encoder, M, keep_arguments
 from fsseg.episode import BACKGROUND, IGNORE, Batch
-from fsseg.losses import cross_entropy, upsample
+from fsseg.losses import LossMean, cross_entropy, upsample
 from fsseg.ops.em import PrototypeMixture, Prototypes
 from fsseg.ops.ways import merge_ways
 
@@ -182,13 +182,15 @@ class BinaryMethod(Method):
 
     Args:
         encoder: image encoder.
+        loss_mean: what the loss is a mean over, see `fsseg.losses.cross_entropy`.
     """
 
     separate_passes: ClassVar[bool] = True
     teaching: ClassVar[Teaching] = "together"
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, loss_mean: LossMean = "episodes") -> None:
         super().__init__(encoder)
+        self.loss_mean = loss_mean
         self.reduce: nn.Module = nn.Identity()
 
     def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
@@ -246,7 +248,8 @@ class BinaryMethod(Method):
         ways = _labels(batch.classes.shape[1], batch.query_mask)
         mask = batch.query_mask.unsqueeze(1)
         target = (mask == ways.view(-1, 1, 1, 1)).long().masked_fill(mask == IGNORE, IGNORE)  # B N Q H W
-        losses = [cross_entropy(self.at_pixels(stage, batch), target.flatten(0, 2)) for stage in stages]
+        labels = target.flatten(0, 2)
+        losses = [cross_entropy(self.at_pixels(stage, batch), labels, self.loss_mean) for stage in stages]
         parts = {f"stage{i}": loss for i, loss in enumerate(losses, 1)} if len(losses) > 1 else {}
         return {"loss": torch.stack(losses).sum(), **parts}
 

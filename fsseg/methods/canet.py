@@ -1,7 +1,8 @@
 """CANet, CVPR 2019; without iterations the baseline of the PMMs paper (tables 1 and 6).
 
 Zhang et al., "CANet: Class-Agnostic Segmentation Networks with Iterative Refinement and Attentive Few-Shot Learning".
-Where this is not the official code:
+As in the official code, the loss of a batch is one mean over all its labelled pixels (`loss_mean`). Where this is not
+the official code:
 
 - the code keeps, for every training pair, the prediction of its last visit, and feeds it as history with probability
   0.3 (else zeros). Here that history is the network's own first answer of the same step, computed without gradient.
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.errors import FssegError
+from fsseg.losses import LossMean
 from fsseg.methods.base import BinaryMethod, Teaching, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.matching import DenseComparison
@@ -39,6 +41,8 @@ class CANet(BinaryMethod):
         fusion: of the shots' comparisons: ``average``, or ``attention`` (a reconstruction; one shot does not train it).
         channels: C of features (256).
         dropout: probability that a channel is dropped, in training (0.5 in the code).
+        loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
+            same where no pixel is void.
 
     Raises:
         FssegError: a negative number of iterations.
@@ -54,8 +58,9 @@ class CANet(BinaryMethod):
         fusion: Literal["average", "attention"] = "average",
         channels: int = 256,
         dropout: float = 0.5,
+        loss_mean: LossMean = "pixels",
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(encoder, loss_mean)
         if iterations < 0:
             raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
         departures = {f"iterations={iterations}": iterations not in (0, 4), "attention": fusion == "attention"}

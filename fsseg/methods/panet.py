@@ -9,7 +9,8 @@ Where paper and official code differ, the code's way is the default (numbers are
   episode's other classes are ignored.
 - nothing is detached: the alignment loss trains the encoder through supports and through the query's prototypes.
 
-Ours: batches of episodes in one pass; pooling by the adjoint of the upsampling (`fsseg.ops.pooling`), exact.
+Ours: batches of episodes in one pass, by default with the mean of the episodes' losses (the code trains on one episode
+a step; `loss_mean`); pooling by the adjoint of the upsampling (`fsseg.ops.pooling`), exact.
 """
 
 from typing import ClassVar, NamedTuple
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
-from fsseg.losses import cross_entropy, cross_entropy_per_image, upsample
+from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
 from fsseg.methods.base import Look, Method, Teaching
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
@@ -57,7 +58,9 @@ class PANet(Method):
         encoder: image encoder; the paper's is `VGG16`.
         scale: factor of the cosine before the softmax (alpha in section 3.3, 20).
         align: regularise by prototype alignment while training (section 3.4).
-        align_weight: lambda of the total loss (eq. 8, 1).
+        align_weight: lambda of the total loss (section 3.5, 1).
+        loss_mean: what the segmentation loss of a batch is a mean over: pixels, then ``episodes``, or all ``pixels``;
+            the paper's batches are of one episode, for which both are the same.
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"scale"})
@@ -69,8 +72,10 @@ class PANet(Method):
         scale: float = 20.0,
         align: bool = True,
         align_weight: float = 1.0,
+        loss_mean: LossMean = "episodes",
     ) -> None:
         super().__init__(encoder)
+        self.loss_mean = loss_mean
         self.scale = scale
         self.align = align
         self.align_weight = align_weight
@@ -131,7 +136,7 @@ class PANet(Method):
         """The losses of `loss`, from features."""
         logits = self.segment(support_feature, support_mask, query_feature)
         height, width = query_mask.shape[-2:]
-        segmentation = cross_entropy(upsample(logits, (height, width)), query_mask)
+        segmentation = cross_entropy(upsample(logits, (height, width)), query_mask, self.loss_mean)
         if not self.align:
             return {"loss": segmentation, "segmentation": segmentation}
         alignment = self.alignment_loss(query_feature, logits, support_feature, self.regions(support_mask))

@@ -8,6 +8,7 @@ the mixture. Besides:
 - P-Match adds the comparisons with the prototypes up; they are neither averaged nor concatenated.
 - no gradient passes the mixture nor P-Conv: the supports' features are not trained as supports, only as queries.
 - BatchNorm of the comparison runs once per prototype, so its running statistics move K times per step.
+- the loss of a batch is one mean over all its labelled pixels; with void, episodes weigh by their labels (`loss_mean`).
 
 Ours: P-Match alone has no history channels (the paper doesn't say what becomes of them); the mixture's start is seeded
 and part of the state dict (the code draws it anew in every process and stores it nowhere, so that its tests are
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
+from fsseg.losses import LossMean
 from fsseg.methods.base import BinaryMethod, Look, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
@@ -46,6 +48,8 @@ class PMMs(BinaryMethod):
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped in ASPP, in training (0.5 in the code).
         seed: of the mixture's start.
+        loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
+            same where no pixel is void.
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"rounds", "kappa", "dropout", "seed"})
@@ -64,8 +68,9 @@ class PMMs(BinaryMethod):
         channels: int = 256,
         dropout: float = 0.5,
         seed: int = 0,
+        loss_mean: LossMean = "pixels",
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(encoder, loss_mean)
         self.support_gradient = em_gradient
         self.p_conv = p_conv
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)

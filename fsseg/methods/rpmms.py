@@ -9,6 +9,7 @@ official code differ, the code's way is the default:
 - one shot: the last stage answers. Several shots: the mean of the stages' probabilities does (forward_5shot of the
   code); `answer`.
 - ReLU and dropout of channels where PMMs has BatchNorm, except behind the features.
+- the loss of a batch is one mean over all its labelled pixels, stage by stage (`loss_mean`), summed over stages.
 
 Ours: the mixtures' starts are seeded and part of the state dict, and testing uses them. The code draws them anew in
 every forward pass; in training so does `redraw`, which the experiments of PASCAL-5i and COCO-20i set.
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
+from fsseg.losses import LossMean
 from fsseg.methods.base import BinaryMethod, Look, named
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes, fit
@@ -50,6 +52,8 @@ class RPMMs(BinaryMethod):
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped, in training (0.5 in the code).
         seed: of the mixtures' starts.
+        loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
+            same where no pixel is void.
 
     Raises:
         FssegError: no stage.
@@ -72,8 +76,9 @@ class RPMMs(BinaryMethod):
         channels: int = 256,
         dropout: float = 0.5,
         seed: int = 0,
+        loss_mean: LossMean = "pixels",
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(encoder, loss_mean)
         if not components:
             raise FssegError("RPMMs: components is empty; one number for each stage is needed, e.g. [1, 3, 6].")
         self.support_gradient = em_gradient

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
+from fsseg.losses import LossMean
 from fsseg.methods.base import BinaryMethod, Teaching, named
 from fsseg.ops.pooling import masked_average_pool
 from fsseg.ops.precision import full_precision
@@ -30,6 +31,8 @@ class SGOne(BinaryMethod):
         fusion: of several shots: ``mean`` of the prototypes, or ``union`` of the predictions (paper, section III-D).
         guidance: channels of the guidance feature (512).
         channels: of the segmentation branch (128).
+        loss_mean: what the loss of a batch is a mean over: pixels, then ``episodes``, or all ``pixels``; the code's
+            batches are of one episode, for which both are the same.
 
     Raises:
         FssegError: no channels.
@@ -44,8 +47,9 @@ class SGOne(BinaryMethod):
         fusion: Literal["mean", "union"] = "mean",
         guidance: int = 512,
         channels: int = 128,
+        loss_mean: LossMean = "episodes",
     ) -> None:
-        super().__init__(encoder)
+        super().__init__(encoder, loss_mean)
         if min(guidance, channels) < 1:
             raise FssegError(f"SGOne: guidance {guidance} and channels {channels}; at least 1 is needed.")
         self.name = named("SG-One", {"union": fusion == "union"})

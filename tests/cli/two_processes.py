@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,7 @@ from fsseg.cli import main
 from fsseg.cli.processes import leads
 from fsseg.encoders.base import batch_norms
 from fsseg.episode import Batch
+from fsseg.losses import LossMean
 from fsseg.methods import Method
 from tests.conftest import make_batch
 from tests.methods.test_contract import METHODS
@@ -31,13 +33,14 @@ class _Loss(nn.Module):
         return self.method.loss(batch)["loss"]
 
 
-def gradients(name: str) -> dict[str, float]:
+def gradients(name: str, mean: LossMean) -> dict[str, float]:
     """How far the gradients of two processes with an episode each are from those of one with both, and the losses.
 
     Void differs by episode. Nothing is drawn and BatchNorm has its running statistics, else both could not be equal.
     """
     torch.manual_seed(0)
     method = METHODS[name]().train()
+    method.loss_mean = mean
     for module in (*batch_norms(method), *(m for m in method.modules() if isinstance(m, nn.Dropout2d))):
         module.eval()
     if hasattr(method, "_training_history"):
@@ -62,7 +65,7 @@ def gradients(name: str) -> dict[str, float]:
 def run(work: Path) -> None:
     """Check the gradients of every method, then run commands; the file lists them, one beside it gets what came out."""
     dist.init_process_group("gloo")  # Lightning goes on with it
-    found = {name: gradients(name) for name in METHODS}
+    found = {f"{name}, {mean}": gradients(name, mean) for name in METHODS for mean in get_args(LossMean)}
     if leads():
         work.with_suffix(".out").write_text(json.dumps(found))
     for command in json.loads(work.read_text()):
