@@ -1,4 +1,4 @@
-"""Parameters of the methods, beside what the papers say (PMMs paper, section 4.2: millions of parameters).
+"""Parameters of the methods, beside what the papers say (PANet table 1, PMMs section 4.3: millions of parameters).
 
 python benchmarks/parameters.py
 """

@@ -126,6 +126,7 @@ _LATER_COCO = _later(
     ("FSSAM", "SAM2, DINOv2"), ("FSS-SAM3", "SAM3"),
 )  # fmt: skip
 _BEFORE = _other("OSLSM", "co-FCN")
+_PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
 _VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
 _HEADS_5 = (
@@ -160,17 +161,17 @@ LAYOUTS = {
         Layout("panet-table1", "1-way mean-IoU", "PANet table 1", _PASCAL,
                (*_BEFORE, *_own("SG-One", "PANet-init", "PANet")), _folds(1, 5), _LATER_PASCAL),
         Layout("panet-table2", "1-way binary-IoU", "PANet table 2", _PASCAL,
-               (*_BEFORE, *_own("SG-One", "PANet-init", "PANet")), _means(metric="binary-IoU"), _LATER_PASCAL),
-        Layout("panet-table3", "2-way", "PANet table 3", _PASCAL, _own("SG-One", "PANet"), _TWO),
-        Layout("panet-table4", "1-way", "PANet table 4", _PANET_COCO, (Line("A-MCG", "?"), *_own("PANet")), _BOTH),
+               (*_other("FG-BG", "Fine-tuning"), *_BEFORE, *_PL, *_AMCG, *_own("SG-One", "PANet-init", "PANet")),
+               _means(metric="binary-IoU"), _LATER_PASCAL),
+        Layout("panet-table3", "2-way", "PANet table 3", _PASCAL, (*_PL, *_own("SG-One", "PANet")), _TWO),
+        Layout("panet-table4", "1-way", "PANet table 4", _PANET_COCO, (*_AMCG, *_own("PANet")), _BOTH),
         Layout("panet-table5", "prototype alignment", "PANet table 5", _PASCAL, _own("PANet w/o PAR", "PANet"),
                _means()),
         Layout("panet-table6", "weak annotations", "PANet table 6", _PASCAL, _WEAK, _means()),
         Layout("pmms-table1", "ablation, 1-shot", "PMMs table 1", _PASCAL, _ABLATIONS, _folds(1),
                means_only=True),
-        Layout("pmms-table2", "number of prototypes, 1-shot", "PMMs table 2", _PASCAL, _COMPONENTS, _folds(1),
-               means_only=True),
-        Layout("pmms-table3", "kernel, 1-shot", "PMMs table 3", _PASCAL, _KERNELS, _folds(1), means_only=True),
+        Layout("pmms-table2", "number of prototypes, 1-shot", "PMMs table 2", _PASCAL, _COMPONENTS, _folds(1)),
+        Layout("pmms-table3", "kernel, 1-shot", "PMMs table 3", _PASCAL, _KERNELS, _folds(1)),
         Layout("pmms-table4", "1-way 1-shot mean-IoU", "PMMs table 4", _PASCAL, (*_VGG, *_HEADS), _folds(1),
                _LATER_PASCAL),
         Layout("pmms-table5", "1-way 5-shot mean-IoU", "PMMs table 5", _PASCAL, (*_VGG, *_HEADS_5), _folds(5),

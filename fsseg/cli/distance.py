@@ -14,8 +14,8 @@ from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
 from fsseg.methods import PANet
 
-_PAPER = {"PANet": 32.2, "PANet w/o PAR": 42.6}  # section 4.3, 1-way 1-shot
-_SOURCE = "PANet section 4.3: VGG16 features, PASCAL-5i; the scale is the encoder's"
+_PAPER = {"PANet": 32.2, "PANet w/o PAR": 42.6}  # section 4.3: 1,000 episodes, 1-way 5-shot, of split-1
+_SOURCE = "PANet section 4.3: VGG16 features, PASCAL-5i fold 0, 5-shot; the scale is the encoder's"
 _KINDS = {"predicted": "query under its prediction", "true": "query under its mask"}
 _LINES = 10  # of progress
 

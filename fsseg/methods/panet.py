@@ -56,9 +56,9 @@ class PANet(Method):
 
     Args:
         encoder: image encoder; the paper's is `VGG16`.
-        scale: factor of the cosine before the softmax (alpha in section 3.3, 20).
-        align: regularise by prototype alignment while training (section 3.4).
-        align_weight: lambda of the total loss (section 3.5, 1).
+        scale: factor of the cosine before the softmax (alpha in section 3.4, eq. 3: 20).
+        align: regularise by prototype alignment while training (section 3.5).
+        align_weight: lambda of the total loss (section 3.5: 1).
         loss_mean: what the segmentation loss of a batch is a mean over: pixels, then ``episodes``, or all ``pixels``;
             the paper's batches are of one episode, for which both are the same.
     """
@@ -87,7 +87,7 @@ class PANet(Method):
         support_mask: Integer[Tensor, "B N K H W"],
         query_feature: Float[Tensor, "B Q C h w"],
     ) -> Float[Tensor, "B Q L h w"]:
-        """Logits of the queries at feature resolution (section 3.3), in float32."""
+        """Logits of the queries at feature resolution, whose softmax is eq. 3 (section 3.4), in float32."""
         return self.segment_by(
             self.learn_supports(support_feature, support_mask), query_feature, support_feature.shape[2]
         )
@@ -95,7 +95,7 @@ class PANet(Method):
     def learn_supports(
         self, support_feature: Float[Tensor, "B N K C hs ws"], support_mask: Integer[Tensor, "B N K H W"]
     ) -> tuple[Tensor, ...]:
-        """Each support's own prototypes of its way and of the background, ``B N K C`` (section 3.2, eq. 1 and 2)."""
+        """Each support's own prototypes of its way and of the background, ``B N K C`` (section 3.3, eq. 1 and 2)."""
         with full_precision(support_feature):
             feature = support_feature.float()
             return tuple(masked_average_pool(feature, side, EPS) for side in self.regions(support_mask))
@@ -121,7 +121,7 @@ class PANet(Method):
         return SupportRegions(foreground.float(), (support_mask == BACKGROUND).float())
 
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """``loss`` (eq. 8), ``segmentation`` (eq. 4) and, where PAR is on, ``alignment`` (eq. 7)."""
+        """``loss`` (their sum, section 3.5), ``segmentation`` (eq. 5) and, where PAR is on, ``alignment`` (eq. 7)."""
         support, query = self.features(batch)
         with full_precision(query):
             return self.losses(support.float(), batch.support_mask, query.float(), batch.query_mask)
@@ -150,7 +150,7 @@ class PANet(Method):
         support_feature: Float[Tensor, "B N K C hs ws"],
         regions: SupportRegions,
     ) -> Float[Tensor, ""]:
-        """Segment the supports by the prototypes of the predicted query (section 3.4, eq. 5 to 7)."""
+        """Segment the supports by the prototypes of the predicted query (section 3.5, eq. 6 and 7)."""
         way, shot = support_feature.shape[1:3]
         query_prototypes, cells = self.query_prototypes(query_feature, logits)
         background = query_prototypes[:, :1].expand(-1, way, -1)
@@ -167,7 +167,7 @@ class PANet(Method):
     def query_prototypes(
         self, query_feature: Float[Tensor, "B Q C h w"], logits: Float[Tensor, "B Q L h w"]
     ) -> tuple[Float[Tensor, "B L C"], Float[Tensor, "B L"]]:
-        """Prototypes of the queries under their own prediction, at feature resolution (section 3.4), and its cells."""
+        """Prototypes of the queries under their own prediction, at feature resolution (section 3.5), and its cells."""
         labels = torch.arange(logits.shape[2], device=logits.device)
         predicted = (logits.argmax(2, keepdim=True) == labels.view(-1, 1, 1)).float()  # B Q L h w
         cells = predicted.sum((1, 3, 4))

@@ -3,8 +3,8 @@
 Where paper and official code differ, the code's way is the default; the module `fsseg.ops.em` lists what that means for
 the mixture. Besides:
 
-- residual blocks, inherited from CANet and not in the paper's figure, come before ASPP, and P-Conv's probabilities
-  enter the first of them (figure 3 shows them entering before ASPP).
+- residual blocks, inherited from CANet and not in the paper's figure 2, come before ASPP, and P-Conv's probabilities
+  enter the first of them (the paper concatenates them with the features that enter ASPP: eq. 9).
 - P-Match adds the comparisons with the prototypes up; they are neither averaged nor concatenated.
 - no gradient passes the mixture nor P-Conv: the supports' features are not trained as supports, only as queries.
 - BatchNorm of the comparison runs once per prototype, so its running statistics move K times per step.
@@ -38,12 +38,12 @@ class PMMs(BinaryMethod):
     Args:
         encoder: image encoder; the paper's are `ResNet` (50 layers) and `DeepLabVGG16`.
         components: K, prototypes of the foreground and of the background (section 4.3, table 2: 3).
-        rounds: of expectation maximisation (10).
-        kappa: concentration of the vMF kernel (20).
+        rounds: of expectation maximisation (section 4.1: 10).
+        kappa: concentration of the vMF kernel (section 3.2: 20).
         kernel: ``vmf`` or ``gaussian`` (table 3).
         p_conv: use P-Conv beside P-Match ("duplex", section 3.3).
         em_gradient: train through the mixture and P-Conv.
-        normalise_samples: cosine kernel, as in the paper's eq. 4.
+        normalise_samples: cosine kernel, as the paper defines vMF (section 3.2).
         hard_selection: samples chosen by the mask instead of weighted by it, as in the paper.
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped in ASPP, in training (0.5 in the code).
@@ -89,7 +89,7 @@ class PMMs(BinaryMethod):
         foreground: Float[Tensor, "M K H W"],
         background: Float[Tensor, "M K H W"],
     ) -> tuple[Tensor, ...]:
-        """Prototypes of foreground and background; the cells of all shots make one mixture (section 3.2)."""
+        """Prototypes of foreground and background; the cells of all shots make one mixture (section 3.1)."""
         return self.mixture(support_feature, foreground, background)  # type: ignore[no-any-return]
 
     def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""RPMMs: residual prototype mixture models; Yang et al., ECCV 2020, section 3.4 and figure 4.
+"""RPMMs: residual prototype mixture models; Yang et al., ECCV 2020, section 3.4 and figure 5.
 
 Three mixtures of growing size in a row, each refining the decision before it, with shared layers. Where paper and
 official code differ, the code's way is the default:
@@ -45,7 +45,7 @@ class RPMMs(BinaryMethod):
         kappa: concentration of the vMF kernel (20).
         kernel: ``vmf`` or ``gaussian``.
         em_gradient: train through mixtures and P-Conv.
-        normalise_samples: cosine kernel, as in the paper's eq. 4.
+        normalise_samples: cosine kernel, as the paper defines vMF (section 3.2).
         hard_selection: samples chosen by the mask instead of weighted by it, as in the paper.
         redraw: draw the mixtures' start anew in every training step, as the code does; testing uses the stored one.
         answer: ``last`` stage, ``mean`` of the stages' probabilities, or ``code``: last at one shot, mean at more.

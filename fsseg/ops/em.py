@@ -41,7 +41,7 @@ class PrototypeMixture(nn.Module):
             code, where the paper leaves kappa out).
         gradient: let it pass through the rounds and through `probability`. The paper trains end to end, the code
             does not.
-        normalise_samples: unit samples, so that the vMF kernel is a cosine as in the paper.
+        normalise_samples: unit samples, so that the vMF kernel is a cosine, as in the paper's section 3.2.
         hard_selection: samples are the cells whose mask is at least one half, as in the paper.
         redraw: draw a new start in every training step, from torch's generator, as the code of RPMMs does. Testing
             uses the stored start, so that a checkpoint always gives the same prediction.
@@ -203,7 +203,7 @@ class PrototypeMixture(nn.Module):
             return product.softmax(1)
 
     def probability(self, feature: Float[Tensor, "M C h w"], prototypes: Prototypes) -> Float[Tensor, "M 2 h w"]:
-        """Probability of background and foreground (P-Conv, eq. 7): the sum over either mixture's components."""
+        """Probability of background and foreground (P-Conv, eq. 7 and 8): the sum over either mixture's components."""
         foreground, background = self.component_probability(feature, prototypes).chunk(2, dim=1)
         return torch.stack([background.sum(1), foreground.sum(1)], dim=1)
 

@@ -1,4 +1,4 @@
-"""Dense comparison of a query with support vectors (CANet; P-Match of PMMs, section 3.3).
+"""Dense comparison of a query with support vectors (CANet; P-Match of PMMs, section 3.3, eq. 6).
 
 The papers tile a vector over the query's map, concatenate both and convolve. A convolution is linear, so that is the
 convolution of the query plus the convolution of a constant map; and the latter takes one matrix product per vector, for

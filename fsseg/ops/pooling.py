@@ -1,6 +1,6 @@
 """Masked average pooling, at mask resolution (PANet) and at feature resolution (CANet).
 
-PANet (section 3.2, eq. 1) upsamples the features bilinearly to the mask and averages them under it. Upsampling is a
+PANet (section 3.3, eq. 1) upsamples the features bilinearly to the mask and averages them under it. Upsampling is a
 linear map ``U``, so ``sum_p m_p (U f)_p = sum_c (U^T m)_c f_c``: applying the adjoint of the upsampling to the *mask*
 gives cell weights that yield the same average without the upsampled features (512 x 417 x 417 floats per image).
 Downsampling the mask instead is another function (3 to 11 % off).

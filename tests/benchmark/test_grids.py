@@ -319,3 +319,38 @@ def test_a_line_without_a_mean_says_which_folds_there_are(tmp_path):
     for fold in (0, 2):
         make_test(tmp_path / str(fold), fold=fold)
     assert line(grid_of(tmp_path, "panet-table5"), "ours", "PANet").label == "only folds 0, 2"
+
+
+# The papers' own tables, as they are printed there.
+PRINTED = {
+    "panet-table2": {
+        "FG-BG": (55.0, None), "Fine-tuning": (55.1, 55.6), "OSLSM": (61.3, 61.5), "co-FCN": (60.1, 60.2),
+        "PL": (61.2, 62.3), "A-MCG": (61.2, 62.2), "SG-One": (63.9, 65.9), "PANet-init": (58.9, 65.7),
+        "PANet": (66.5, 70.7),
+    },
+    "panet-table3": {
+        "PL": (None, None, 42.7, 43.7), "SG-One": (None, 29.4, None, None), "PANet": (45.1, 53.1, 64.2, 67.9),
+    },
+    "pmms-table2": {
+        "PMMs+, K = 1": (49.38, 66.42, 51.29, 47.68, 53.69), "PMMs+, K = 2": (50.85, 66.65, 51.89, 48.25, 54.41),
+        "PMMs+, K = 3": (51.88, 66.72, 51.14, 48.80, 54.63), "PMMs+, K = 4": (51.89, 66.96, 51.36, 47.91, 54.53),
+        "PMMs+, K = 5": (50.76, 66.89, 50.76, 47.94, 54.09),
+    },
+    "pmms-table3": {
+        "PMMs+, Gaussian kernel": (50.94, 66.70, 50.59, 47.91, 54.04),
+        "PMMs+, vMF kernel": (51.88, 66.72, 51.14, 48.80, 54.63),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_published_lines_are_the_papers(tmp_path, name):
+    make_test(tmp_path / "any")
+    layout = LAYOUTS[name]
+    lines = [line for line in grid_of(tmp_path, name).lines if line.kind == "published" and line.line in layout.lines]
+    found = {line.line.label or line.line.method: tuple(cell and cell.value for cell in line.cells) for line in lines}
+    assert list(found.items()) == list(PRINTED[name].items())
+    sources = {
+        published(layout.setting(x, c), c.metric, c.fold, layout.source) for x in layout.lines for c in layout.columns
+    }
+    assert all(number.source.startswith(layout.source) for number in sources if number)
