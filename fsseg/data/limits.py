@@ -57,7 +57,8 @@ def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
     Raises:
         FssegError: an option of the data does not go with another one, or with the protocol.
     """
-    if options["pairs_files"] is not None and "official" not in (options["pairs"], protocol.pairs):
+    unused = "official" not in (options["pairs"], protocol.pairs) and not options["episode_list"]
+    if options["pairs_files"] is not None and unused:
         raise FssegError(
             "--data.pairs_files takes the place of official pairs: give --data.pairs official, or --protocol.pairs "
             "official in a test."

@@ -160,8 +160,6 @@ class EpisodeData(LightningDataModule):
         if not self._opened:
             self.dataset.open(Path(self.root) if self.root else None)
             self._opened = True
-        if self.pairs_files is not None and self._lists is None:
-            self._lists = use_pair_lists(Path(self.pairs_files), self.dataset)
 
     def setup(self, stage: str) -> None:
         """Open the data set and choose the images of each class.
@@ -229,7 +227,8 @@ class EpisodeData(LightningDataModule):
         split: Split = self.protocol.split if role == "test" else "train" if role == "train" else "val"
         shot, option = (self.shot, "shot") if role == "train" else (self.test_shot, self._test_shot_option)
         need = Need(self.way, shot, self.query, split, option)
-        if self._lists is not None and rule[0] == "official":
+        if rule[0] == "official" and self.pairs_files is not None:
+            self._lists = self._lists or use_pair_lists(Path(self.pairs_files), self.dataset)
             self._lists.require(self.dataset, classes, split)
         return class_images(self.dataset, classes, numbers, *rule, need, missing)
 
