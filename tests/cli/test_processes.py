@@ -31,7 +31,7 @@ ABSENT = ("--protocol.absent_queries=0.4", "--protocol.runs=3", "--protocol.epis
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     """A folder where two processes have worked."""
     folder = tmp_path_factory.mktemp("two")
     killed = [*FSSEG, *DRAWING, "--trainer.max_steps=1000", "--out", "killed"]
@@ -46,6 +46,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (*DRAWING, steps, "--out", "whole"),
         (*DRAWING, steps, "--out", "killed", "--resume"),
         (*EXACT, *TWO, "--data.batch_size=2", "--out", "exact"),
+        ("test", "--ckpt_path", str(trained), *ABSENT, *TWO, "--out", "two", "--resume"),
     ]
     (folder / "work.json").write_text(json.dumps(listed))
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
@@ -93,14 +94,12 @@ def test_two_processes_train_as_one_with_twice_the_batch(work, fsseg, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_test_the_same_rows_as_one(trained, fsseg, tmp_path):
+def test_two_processes_test_the_same_rows_as_one(work, trained, fsseg, tmp_path):
     """21 episodes in batches of two: two processes must neither drop one nor count one twice."""
-    options = ("test", "--ckpt_path", str(trained), *ABSENT)
-    subprocess.run([*FSSEG, *options, *TWO, "--out", "two", "--resume"], check=True, cwd=tmp_path, env=ENVIRONMENT)
-    assert fsseg(*options, "--out", "one").code == 0
+    assert fsseg("test", "--ckpt_path", str(trained), *ABSENT, "--out", "one").code == 0
     for name in ("rows.csv", "table.json", "table.md", "episodes.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
-    found = {(row["run"], row["episode"]) for row in read(tmp_path / "two/rows.csv")}
+        assert (tmp_path / "one" / name).read_bytes() == (work / "two" / name).read_bytes(), name
+    found = {(row["run"], row["episode"]) for row in read(work / "two/rows.csv")}
     assert found == {(str(run), str(number)) for run in range(3) for number in range(7)}
 
 
