@@ -166,12 +166,13 @@ def hidden(folder, name):
 
 
 @pytest.mark.slow
-def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(trained, tmp_path):
+def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(fsseg, trained, tmp_path):
     long = ["--protocol.runs=1", "--protocol.episodes=500", "--data.test_batch_size=1", "--data.workers=2"]
-    command = [*FSSEG, "test", "--ckpt_path", str(trained), *long]
+    command = ["test", "--ckpt_path", str(trained), *long]
 
     def begin(*options):
-        return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path)
+        started = [*FSSEG, *command, *options]
+        return subprocess.Popen(started, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path)
 
     process = begin("--out", "run")
     read_until(process, "test 50/500")
@@ -187,9 +188,8 @@ def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_kil
     process.communicate(timeout=60)
     assert not (tmp_path / "run").exists()
     for options in (("--out", "run", "--resume"), ("--out", "whole")):
-        process = begin(*options)
-        _, err = process.communicate()
-        assert (process.returncode, "going on after" in err) == (0, options[1] == "run"), err
+        ran = fsseg(*command, *options)
+        assert (ran.code, "going on after" in ran.err) == (0, options[1] == "run"), ran.err
     for name in ("rows.csv", "table.json", "episodes.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not hidden(tmp_path, "run")
