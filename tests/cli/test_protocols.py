@@ -16,6 +16,7 @@ from tests.cli.conftest import QUICKSTART, TINY
 QUICK = ("--protocol.runs", "1", "--protocol.episodes", "4", "--protocol.min_pixels", "1", "--protocol.size", "32")
 
 
+@pytest.mark.slow
 def test_every_row_and_the_table_carry_the_protocol_and_its_hash(fsseg, trained, tmp_path):
     ran = fsseg("test", "--ckpt_path", str(trained), "--protocol.name", "hsnet", *QUICK, "--out", "result")
     assert ran.code == 0, ran.err
@@ -185,6 +186,7 @@ def test_a_resumed_training_remembers_the_best(fsseg, tmp_path):
     assert not (tmp_path / "run/best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_absent_queries_are_reported_apart(fsseg, trained, tmp_path):
     flags = ("--protocol.absent_queries", "0.5", "--protocol.episodes", "20", "--data.way", "2")
     ran = fsseg("test", "--ckpt_path", str(trained), *flags, "--out", "r")

@@ -126,6 +126,7 @@ def shapes() -> Shapes:
     return dataset
 
 
+@pytest.mark.slow
 def test_a_scribble_marks_one_part_of_its_class_and_the_background_and_nothing_else(shapes: Shapes) -> None:
     annotator = Annotator(shapes, "scribble")
     for number in range(20):
@@ -246,6 +247,7 @@ def test_void_outside_of_a_weak_annotation_is_what_the_view_says(annotation: str
     assert (annotated == 1).any()
 
 
+@pytest.mark.slow
 def test_the_seed_of_a_test_is_the_protocols() -> None:
     def masks(seed: int, protocol: int) -> list[bytes]:
         options = {"size": 48, "workers": 0, "seed": seed, "test_support_annotation": "scribble"}

@@ -226,6 +226,7 @@ def grid_mask(columns: range) -> np.ndarray:
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data/VOCdevkit").is_dir(), reason="no photos at hand")
 def test_official_pairs_of_real_photos_near_the_threshold() -> None:
     """The lists of HSNet and PMMs have the former and lack the latter, though they show the class."""
