@@ -6,7 +6,7 @@ from pathlib import Path
 from fsseg.cli import untrained
 from fsseg.cli.parser import Parser
 from fsseg.demo.pictures import Limits
-from fsseg.demo.server import listening, require_gradio, serve
+from fsseg.demo.server import listening, require_server, serve
 from fsseg.demo.sessions import Sessions
 from fsseg.errors import FssegError
 
@@ -19,7 +19,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run ``demo``; returns the exit code.
 
     Raises:
-        FssegError: an option is wrong, the method cannot be built, the address is taken, or Gradio is missing.
+        FssegError: an option is wrong, the method cannot be built, the address is taken, or Starlette is missing.
     """
     parser = Parser(allow_abbrev=False)
     untrained.add_options(parser)
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError(f"--ckpt_path {given.ckpt_path}: no such file.")
     if given.tile is not None:
         raise FssegError("--tile is for `fsseg predict`: the page shows whole pictures. Give --size or --long-side.")
-    require_gradio()
+    require_server()
     with listening(given.host, given.port) as bound:
         segmenter = untrained.engine(given, parser).segmenter
         method = segmenter.method

@@ -1,6 +1,7 @@
 """Reading images and masks from files, and caching an index: every error names the file."""
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
+def _opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
     """A picture, decoded when it is asked for; whatever is wrong with the file, the error names it."""
     try:
         with PIL.Image.open(path, formats=_formats()) as picture:
@@ -61,11 +62,11 @@ def _opened(path: Path, what: str) -> Iterator[PIL.Image.Image]:
         raise UnreadableError(f"{what} {path} cannot be decoded ({said}). Replace the file.") from error
 
 
-def read_image(path: Path, upright: bool = False, on_white: bool = False) -> Image:
+def read_image(path: Path | io.BytesIO, upright: bool = False, on_white: bool = False) -> Image:
     """An image file as RGB.
 
     Args:
-        path: of the file.
+        path: of the file; or its bytes, in an object that errors print as its name.
         upright: turn it as its EXIF tag says; data sets' own codes don't.
         on_white: what is transparent becomes white, where it is otherwise what the file has below.
 
@@ -151,11 +152,11 @@ def marked(picture: PIL.Image.Image, name: str) -> Mask:
     return np.where(packed != 0, np.uint8(IGNORE), np.uint8(BACKGROUND))
 
 
-def image_size(path: Path, upright: bool = False) -> tuple[int, int]:
+def image_size(path: Path | io.BytesIO, upright: bool = False) -> tuple[int, int]:
     """``(height, width)`` of an image file, from its header alone.
 
     Args:
-        path: of the file.
+        path: of the file, or its bytes, see `read_image`.
         upright: as `read_image` turns it.
 
     Raises:

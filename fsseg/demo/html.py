@@ -1,14 +1,36 @@
 """The parts of the page that the server writes. Names come from strangers: all text is escaped."""
 
 from html import escape
+from pathlib import Path
+from string import Template
 from typing import Any
 
 from fsseg.data.base import Image
 from fsseg.demo import drawing
 from fsseg.demo.maps import Map
+from fsseg.demo.painting import BACK
+from fsseg.demo.pictures import Limits
 from fsseg.demo.session import Result, Session
 
 _STAGE = 400  # pixels of a query's height at most, on the screen
+_HERE = Path(__file__).parent
+
+
+def page(limits: Limits, about: str, note: str) -> str:
+    """The page before anything is shown on it.
+
+    Args:
+        limits: of images that are sent; the browser checks the size of a file before it sends one.
+        about: the method, in a line.
+        note: what to know of it, e.g. that it is not trained.
+    """
+    return Template((_HERE / "page.html").read_text()).substitute(
+        about=escape(about),
+        note=f'<p class="note">{escape(note)}</p>' if note else "",
+        megabytes=f"{limits.megabytes:g}",
+        back=BACK,
+        painter=(_HERE / "painter.html").read_text(),
+    )
 
 
 def painter(session: Session) -> dict[str, Any]:
@@ -16,7 +38,7 @@ def painter(session: Session) -> dict[str, Any]:
     support = session.supports.get(session.support)
     return {
         "supports": [
-            {"number": number, "name": one.picture.name, "picture": drawing.thumbnail(one.picture.image)}
+            {"number": number, "name": one.picture.name, "picture": one.picture.thumbnail}
             for number, one in session.supports.items()
         ],
         "selected": session.support,
@@ -29,7 +51,6 @@ def painter(session: Session) -> dict[str, Any]:
             {"name": name, "colour": drawing.hexadecimal(label)} for label, name in enumerate(session.names, 1)
         ],
         "known": max(session.taught, default=1),
-        "hint": session.hint(),
     }
 
 
@@ -47,16 +68,11 @@ def result(session: Session, found: Result | None) -> str:
     return "".join(parts)
 
 
-def message(text: str, kind: str = "error") -> str:
-    """A line above all, or nothing."""
-    return f'<div class="message {kind}" role="alert">{escape(text)}</div>' if text else ""
-
-
 def _thumbs(session: Session) -> str:
     each = [
         f'<button type="button" class="thumb{" chosen" * (number == session.query)}" data-do="pick" '
         f'data-number="{number}" title="{escape(query.name)}" '
-        f'style="background-image:url({drawing.thumbnail(query.image)})"></button>'
+        f'style="background-image:url({query.thumbnail})"></button>'
         for number, query in session.queries.items()
     ]
     away = f'<button type="button" class="plain" data-do="drop" data-number="{session.query}">Remove</button>'
@@ -138,14 +154,3 @@ def _tile(session: Session, one: Map, size: tuple[int, int]) -> str:
         f'<figcaption><span class="swatch" style="background:{drawing.hexadecimal(one.label)}"></span>'
         f"{escape(name)}</figcaption></figure>"
     )
-
-
-def heading(about: str, note: str) -> str:
-    """The first lines."""
-    said = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<header><h1>fsseg demo</h1><p>{escape(about)}</p></header>{said}"
-
-
-def title(what: str, said: str) -> str:
-    """The head of a column."""
-    return f'<h2 class="part">{escape(what)}<span>{escape(said)}</span></h2>'

@@ -1,6 +1,8 @@
-// The canvas that supports are painted on. gr.HTML gives: element, trigger, props, watch.
+// The canvas that supports are painted on.
+import { part } from "./page.js";
+const { element, props, trigger, watch } = part("painter");
 // Labels, one byte a pixel, are the truth; colours are only how they are shown, so that edges are hard and exact.
-const BACK = props.back, MOST_UNDONE = 30, PAUSE = 120;
+const BACK = Number(element.dataset.back), MOST_UNDONE = 30, PAUSE = 120;
 const $ = (name) => element.querySelector(name);
 const image = $(".photo"), canvas = $(".paint"), stage = $(".stage"), context = canvas.getContext("2d");
 let state = null, labels = null, width = 0, height = 0;
@@ -135,7 +137,8 @@ function send(now = false) {  // one update at a time; what is painted meanwhile
   dirty = false; busy = last = Date.now();
   trigger("stroke", { number: state.selected, layer: packed(), way: state.way });
 }
-watch("answered", () => { busy = 0; $(".hint").textContent = props.hint || ""; if (dirty) send(true); });
+watch("answered", () => { busy = 0; if (dirty) send(true); });
+watch("hint", () => { $(".hint").textContent = props.hint; });
 
 function chip(name, at, colour) {
   const made = document.createElement("label"), swatch = document.createElement("button");
@@ -203,8 +206,7 @@ function fit() {
 new ResizeObserver(fit).observe(element);
 
 async function load() {
-  state = JSON.parse(JSON.stringify(props.value));  // ours to change; a changed props.value would count as news
-  $(".hint").textContent = state.hint;
+  state = props.value;
   element.classList.toggle("empty", !state.selected);
   $(".thumbs").replaceChildren(...state.supports.map((one) => {
     const thumb = document.createElement("button");
@@ -228,4 +230,3 @@ async function load() {
   fit(); bar(); showAll();
 }
 watch("value", load);
-load();

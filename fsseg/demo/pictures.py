@@ -1,16 +1,19 @@
 """Pictures that somebody sent: read within limits, kept at a size that a browser paints on quickly."""
 
-from pathlib import Path
+import io
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from fsseg.data.base import Image
 from fsseg.data.files import image_size, read_image
 from fsseg.data.transforms import resize_image
+from fsseg.demo.drawing import thumbnail
 from fsseg.errors import FssegError
 from fsseg.safe import shown
 
 SIDE = 1024  # pixels of the longer side at most; methods are shown fewer
-MEGABYTE = 2**20  # as Gradio counts them
+MEGABYTE = 2**20
 _LEAST = 8  # pixels of a side, see `fsseg.segmenter.given`
 _NAME = 60  # letters
 
@@ -32,7 +35,8 @@ class Limits(NamedTuple):
         return int(self.megabytes * MEGABYTE)
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Picture:
     """A picture to work on.
 
     Attributes:
@@ -45,37 +49,49 @@ class Picture(NamedTuple):
     image: Image
     size: tuple[int, int]
 
+    @cached_property
+    def thumbnail(self) -> str:
+        """A small copy as a data URL: each answer of the page shows all of them."""
+        return thumbnail(self.image)
 
-def read_picture(path: Path, limits: Limits, name: str = "") -> Picture:
-    """A picture that was sent.
+
+class _Upload(io.BytesIO):
+    """Bytes of an image file; errors print the sender's name for the file."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self._called = name
+
+    def __str__(self) -> str:
+        return self._called
+
+    __repr__ = __str__  # PIL's errors print this
+
+
+def read_picture(data: bytes, limits: Limits, name: str) -> Picture:
+    """Decode an image that was sent. No file is opened: the name is text for messages only.
 
     Args:
-        path: where it lies.
+        data: bytes of the image file.
         limits: what it may be.
-        name: what its sender calls it.
+        name: the sender's name for the file.
 
     Raises:
         FssegError: it is too large, broken, or no picture; the line names it as its sender does.
     """
-    called = file_name(name or path.name)
-    try:
-        size = path.stat().st_size
-        if size > limits.bytes:
-            raise FssegError(
-                f"{called} has {size / MEGABYTE:.1f} MB, {limits.megabytes:g} are the most. Send a smaller one."
-            )
-        height, width = image_size(path)  # not upright: PIL decodes a PNG to find its EXIF tag
-        if height * width > limits.pixels:
-            raise FssegError(
-                f"{called} has {width}x{height} pixels, {limits.pixels / 1e6:g} million are the most. Resize it."
-            )
-        if min(height, width) < _LEAST:
-            raise FssegError(f"{called} has {width}x{height} pixels; {_LEAST} a side are needed at least.")
-        image = read_image(path, upright=True, on_white=True)
-    except OSError as error:
-        raise FssegError(f"{called} cannot be read: {error.strerror or 'no such file'}. Send it again.") from error
-    except FssegError as error:
-        raise FssegError(str(error).replace(str(path), called)) from error
+    called = file_name(name)
+    if len(data) > limits.bytes:
+        raise FssegError(
+            f"{called} has {len(data) / MEGABYTE:.1f} MB, {limits.megabytes:g} are the most. Send a smaller one."
+        )
+    height, width = image_size(_Upload(data, called))  # not upright: PIL decodes a PNG to find its EXIF tag
+    if height * width > limits.pixels:
+        raise FssegError(
+            f"{called} has {width}x{height} pixels, {limits.pixels / 1e6:g} million are the most. Resize it."
+        )
+    if min(height, width) < _LEAST:
+        raise FssegError(f"{called} has {width}x{height} pixels; {_LEAST} a side are needed at least.")
+    image = read_image(_Upload(data, called), upright=True, on_white=True)
     return Picture(called, fitted(image), (image.shape[0], image.shape[1]))
 
 

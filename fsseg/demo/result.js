@@ -1,4 +1,6 @@
-// Clicks on the result, and the archive that it asks for. gr.HTML gives: element, trigger, props, watch.
+// Clicks on the result, and the archive that it asks for.
+import { part } from "./page.js";
+const { element, props, trigger, watch } = part("result");
 element.addEventListener("click", (event) => {
   const asked = event.target.closest("[data-do]");
   if (!asked) return;
@@ -12,7 +14,6 @@ element.addEventListener("input", (event) => {
   if (event.target.matches(".opacity")) element.style.setProperty("--opacity", event.target.value / 100);
 });
 watch("archive", () => {
-  if (!props.archive) return;
   const link = document.createElement("a");
   link.href = props.archive; link.download = "masks.zip";
   link.click();

@@ -97,7 +97,6 @@ class Session:
         self.queries: dict[int, Picture] = {}
         self.support = self.query = 0
         self.maps = False
-        self.answered = 0
         self.way: Way = "mask"
         self.lock = threading.Lock()
         self._next = 1

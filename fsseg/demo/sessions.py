@@ -1,41 +1,144 @@
-"""The sessions of all who look at the page; nothing is common to them but the method and what it has encoded."""
+"""Sessions of all visitors. Keys cannot be guessed; the number of sessions, their memory and their age are bounded."""
 
+import asyncio
+import secrets
 import threading
-from collections import OrderedDict
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
 
 from fsseg.demo.passes import Passes
 from fsseg.demo.session import Session
+from fsseg.errors import FssegError
 from fsseg.segmenter import Segmenter
 
-_SESSIONS = 8  # that are kept; the one that was not used for longest is forgotten for another
+SESSIONS = 32  # at a time
+BYTES = 1_000_000_000  # of all sessions together, see `memory`
+IDLE = 1800  # seconds without a request, after which a session ends
+SPARE = 300  # the same, where another visitor needs the session's place or memory
+_FULL = "the page is in use by too many visitors. Try again in some minutes."
+
+
+class SessionEndedError(FssegError):
+    """A key that no session has, or no longer."""
+
+
+class PageFullError(FssegError):
+    """No place or no memory is left, and nobody has been idle for long."""
+
+
+@dataclass
+class Visit:
+    """A session and its use.
+
+    Attributes:
+        session: what the visitor works on.
+        used: time of the latest request.
+        requests: under way now.
+        turn: held by the request that is worked on; the visitor's other requests wait without a thread.
+    """
+
+    session: Session
+    used: float
+    requests: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Sessions:
-    """Sessions by their keys; a few, so that memory is bounded.
+    """Sessions by their keys. Common to all are the method and the latest 64 feature maps.
 
     Args:
-        segmenter: where each begins.
+        segmenter: where each session begins.
+        clock: seconds, for tests.
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter, self._passes = segmenter, Passes(segmenter.method.encoder)
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+    def __init__(self, segmenter: Segmenter, clock: Callable[[], float] = time.monotonic) -> None:
+        self._segmenter, self._passes, self._clock = segmenter, Passes(segmenter.method.encoder), clock
+        self._visits: dict[str, Visit] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._visits)
 
-    def get(self, key: str) -> Session:
-        """The session of a key, or a new one."""
-        with self._lock:
-            if key not in self._sessions:
-                self._sessions[key] = Session(self._segmenter, self._passes)
-                while len(self._sessions) > _SESSIONS:
-                    self._sessions.popitem(last=False)
-            self._sessions.move_to_end(key)
-            return self._sessions[key]
+    def open(self) -> str:
+        """Begin a session and return its key.
 
-    def forget(self, key: str) -> None:
-        """Drop a session."""
+        Raises:
+            PageFullError: there are `SESSIONS` already, none of them idle.
+        """
         with self._lock:
-            self._sessions.pop(key, None)
+            self._end_idle(IDLE)
+            if len(self._visits) >= SESSIONS:
+                self._end_longest_idle()
+            key = secrets.token_urlsafe(32)
+            self._visits[key] = Visit(Session(self._segmenter, self._passes), self._clock())
+            return key
+
+    def visit(self, key: str) -> Visit:
+        """The session of a key.
+
+        Raises:
+            SessionEndedError: there is none.
+        """
+        with self._lock:
+            self._end_idle(IDLE)
+            visit = self._visits.get(key)
+            if visit is None:
+                raise SessionEndedError("your session has ended: it was idle for too long. Reload the page.")
+            visit.used = self._clock()
+            return visit
+
+    def make_room(self, more: int) -> None:
+        """Make sure that all sessions together may take up more bytes; idle ones end for this.
+
+        Raises:
+            PageFullError: nobody is idle.
+        """
+        with self._lock:
+            while sum(memory(visit.session) for visit in self._visits.values()) + more > BYTES:
+                self._end_longest_idle()
+
+    def end(self, key: str) -> None:
+        """End a session and free its memory."""
+        with self._lock:
+            self._visits.pop(key, None)
+
+    def end_idle(self) -> None:
+        """End sessions that were not used for `IDLE` seconds."""
+        with self._lock:
+            self._end_idle(IDLE)
+
+    def _idle(self) -> dict[str, float]:
+        """Seconds since the latest request, of sessions without a request under way."""
+        now = self._clock()
+        return {key: now - visit.used for key, visit in self._visits.items() if not visit.requests}
+
+    def _end_idle(self, seconds: float) -> None:
+        for key, idle in self._idle().items():
+            if idle >= seconds:
+                del self._visits[key]
+
+    def _end_longest_idle(self) -> None:
+        idle = self._idle()
+        longest = max(idle, key=idle.__getitem__, default=None)
+        if longest is None or idle[longest] < SPARE:
+            raise PageFullError(_FULL)
+        del self._visits[longest]
+
+
+def memory(session: Session) -> int:
+    """Bytes of the images and layers of a session, and of the features that its segmenter holds."""
+    supports, state = [*session.supports.values()], session.segmenter.known[0]
+    pictures = [*session.queries.values(), *(support.picture for support in supports)]
+    arrays = [picture.image for picture in pictures] + [support.layer for support in supports]
+    return sum(array.nbytes for array in arrays) + _nbytes([*state.supports.values(), *state.lessons])
+
+
+def _nbytes(value: Any) -> int:
+    """Memory of the tensors in nested tuples and lists."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0

@@ -1,22 +1,26 @@
-"""A running page, and somebody who talks to it without a browser."""
+"""The page in this process and as a command; and somebody who talks to it without a browser, and can lie."""
 
+import asyncio
 import json
 import os
 import re
-import secrets
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import pytest
 import torch
 
+from fsseg.encoders import ConvNet
+from fsseg.methods import PANet
+from fsseg.segmenter import Segmenter
+
 ROOT = Path(__file__).parents[2]
 TAPS, SIZE, MEGABYTES = "features.4", 64, 1
+SECONDS = 30  # after which a request that is not answered has failed
 
 
 class Server(NamedTuple):
@@ -29,7 +33,7 @@ class Server(NamedTuple):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`fsseg demo` on a free port, with a small encoder of known weights."""
-    pytest.importorskip("gradio")
+    pytest.importorskip("starlette")
     from torchvision.models import squeezenet1_0
 
     torch.manual_seed(0)
@@ -39,88 +43,128 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = [encoder, "Torchvision", f"{encoder}.architecture", "squeezenet1_0", f"{encoder}.taps=[{TAPS}]",
                f"{encoder}.weights", str(folder / "weights.pth"),
                "--size", str(SIZE), "--device", "cpu", "--port", "0", "--max_mb", str(MEGABYTES)]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    with (folder / "err.txt").open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "fsseg", "demo", *options],
-            cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors,
-        )  # fmt: skip
-    said = ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        said += line
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-            break
-    else:
-        raise AssertionError(said + (folder / "err.txt").read_text())
-    yield Server(found[0], process, said, folder / "weights.pth")
-    process.terminate()
-    process.wait(20)
-    process.stdout.close()
-    assert not list(folder.glob("fsseg-demo-*")), "what was sent stays behind"
+    with started(folder, "-m", "fsseg", "demo", *options) as (process, said):
+        yield Server(re.search(r"http://127\.0\.0\.1:\d+", said)[0], process, said, folder / "weights.pth")
+        process.terminate()
+        assert process.wait(20) == 143
+    assert {path.name for path in folder.iterdir()} == {"weights.pth", "err.txt"}, "what was sent stays behind"
     said = (folder / "err.txt").read_text()
     assert "Traceback" not in said, said
 
 
+class started:  # noqa: N801 - a context manager
+    """A process that serves a page, once it has said where."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        self._errors = folder / "err.txt"
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TMPDIR": str(folder)}
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", *command],
+                cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors,
+            )  # fmt: skip
+
+    def __enter__(self) -> tuple[subprocess.Popen, str]:
+        said = ""
+        for line in self._process.stdout or ():
+            said += line
+            if "http://" in line:
+                return self._process, said
+        raise AssertionError(said + self._errors.read_text())
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the page is told to show."""
+        return json.loads(self.body)
+
+
+async def asking(
+    app: Any, method: str, target: str, body: bytes | list[bytes] = b"", headers: dict[str, str] | None = None
+) -> Answer:
+    """A request, as uvicorn passes it on; a body in parts has no known length."""
+    parts = list(body) if isinstance(body, list) else [body]
+    sent: list[dict[str, Any]] = []
+    known = {"host": "127.0.0.1:7860", **({} if isinstance(body, list) else {"content-length": str(len(body))})}
+    path, _, query = target.partition("?")
+    raw = [(name.lower().encode(), value.encode()) for name, value in {**known, **(headers or {})}.items()]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+             "path": unquote(path), "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
+             "headers": raw, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 7860)}  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        if not parts:
+            await asyncio.sleep(SECONDS)  # nothing more comes
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    await asyncio.wait_for(app(scope, receive, send), SECONDS)
+    said = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Answer(sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:]), said)
+
+
+def ask(app: Any, method: str, target: str, body: bytes | list[bytes] = b"", **headers: str) -> Answer:
+    return asyncio.run(asking(app, method, target, body, {n.replace("_", "-"): v for n, v in headers.items()}))
+
+
 class Visitor:
-    """Speaks Gradio's protocol as the page does, and can lie."""
+    """Speaks to an application as the page does."""
 
-    def __init__(self, address: str) -> None:
-        self.address, self.session = address, secrets.token_hex(6)
-        config = json.loads(self.get("/config")[1])
-        names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
-        self.functions = {
-            (names.get(target), event): one["id"] for one in config["dependencies"] for target, event in one["targets"]
-        }
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.key = ask(app, "POST", "/session").said["key"]
 
-    def get(self, path: str, **headers: str) -> tuple[int, str]:
-        return self._ask(urllib.request.Request(self.address + path, headers=headers))
+    def post(self, target: str, body: bytes = b"") -> Answer:
+        return ask(self.app, "POST", target, body, x_session=self.key)
 
-    def upload(self, name: str, data: bytes) -> tuple[int, Any]:
-        """Send a file; status, and what the server says."""
-        edge = secrets.token_hex(8)
-        head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
-        body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={edge}"}
-        code, said = self._ask(urllib.request.Request(f"{self.address}/gradio_api/upload", body, kind))
-        return code, json.loads(said) if code == 200 else said
+    def drop(self, where: str, name: str, data: bytes) -> dict[str, Any]:
+        """Drop an image file; what the page shows then."""
+        return self.post(f"/pictures/{where}?name={quote(name)}", data).said
 
-    def drop(self, where: str, name: str, data: bytes) -> str:
-        """Drop a picture; what the page says of it."""
-        code, said = self.upload(name, data)
-        assert code == 200, said
-        return self.drop_path(where, said[0], name)
+    def cause(self, event: str, sent: Any = None) -> dict[str, Any]:
+        """Cause an event; what the page shows after it."""
+        return self.post(f"/events/{event}", json.dumps(sent).encode()).said
 
-    def drop_path(self, where: str, path: str, name: str = "a.png", **more: Any) -> str:
-        file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}, **more}
-        return self.call(where, "upload", [[file]])
+    def leave(self) -> None:
+        assert ask(self.app, "POST", "/leave", self.key.encode()).status == 204
 
-    def call(self, part: str, event: str, data: list | None = None, sent: Any = None) -> str:
-        """Cause an event; what the page shows after it, as JSON."""
-        body = {"data": data or [], "fn_index": self.functions[part, event], "session_hash": self.session,
-                "event_data": sent}  # fmt: skip
-        kind = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.address}/gradio_api/queue/join", json.dumps(body).encode(), kind)
-        code, said = self._ask(request)
-        if code != 200:
-            return f"{code} {said}"
-        with urllib.request.urlopen(f"{self.address}/gradio_api/queue/data?session_hash={self.session}") as stream:
-            for line in stream:
-                message = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
-                if message.get("msg") == "process_completed":
-                    return json.dumps(message["output"])
-        raise AssertionError("no answer")
 
-    @staticmethod
-    def _ask(request: urllib.request.Request) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+@pytest.fixture(scope="session")
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter(PANet(ConvNet(widths=(8, 8), strides=(2, 2))), size=48, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def app(segmenter: Segmenter) -> Iterator[Any]:
+    """The page without a network."""
+    pytest.importorskip("starlette")
+    from fsseg.demo.page import Page
+    from fsseg.demo.pictures import Limits
+    from fsseg.demo.server import application
+    from fsseg.demo.sessions import Sessions
+
+    limits = Limits(megabytes=MEGABYTES)
+    page = Page(Sessions(segmenter), limits, "PANet")
+    yield application(page, limits, "127.0.0.1")
+    assert not page.close(), "work is still under way"
 
 
 @pytest.fixture
-def visitor(server: Server) -> Visitor:
-    return Visitor(server.address)
+def visitor(app: Any) -> Iterator[Visitor]:
+    made = Visitor(app)
+    yield made
+    made.leave()
