@@ -51,11 +51,11 @@ def check_base(dataset: Dataset, fold: int) -> None:
         raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {mend}.")
 
 
-def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
-    """Images of different sizes do not fit into one tensor, nor several ways or queries into a code's walk.
+def check_pairs(options: Mapping[str, Any], protocol: Protocol) -> None:
+    """Refuse list files that nothing would read.
 
     Raises:
-        FssegError: an option of the data does not go with another one, or with the protocol.
+        FssegError: no pairs are the official ones, whose place the files take.
     """
     unused = "official" not in (options["pairs"], protocol.pairs) and not options["episode_list"]
     if options["pairs_files"] is not None and unused:
@@ -63,6 +63,14 @@ def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
             "--data.pairs_files takes the place of official pairs: give --data.pairs official, or --protocol.pairs "
             "official in a test."
         )
+
+
+def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
+    """Images of different sizes do not fit into one tensor, nor several ways or queries into a code's walk.
+
+    Raises:
+        FssegError: an option of the data does not go with another one, or with the protocol.
+    """
     draw = f"--protocol.draw {protocol.draw} draws one class and one query an episode"
     alone = [
         (protocol.one_way, draw, "way"),

@@ -17,7 +17,7 @@ from fsseg.data.episode_list import Runs, load
 from fsseg.data.episodes import Episodes, loader
 from fsseg.data.files import cache_folder
 from fsseg.data.images import Images, image_loader, shown, with_pixels
-from fsseg.data.limits import check_base, check_fold, check_ranges, check_sizes
+from fsseg.data.limits import check_base, check_fold, check_pairs, check_ranges, check_sizes
 from fsseg.data.pair_lists import PairLists, use_pair_lists
 from fsseg.data.pairs import Need, class_images, whole
 from fsseg.data.sampler import PLAIN, EpisodeOrder, Numbers, Rules
@@ -167,6 +167,7 @@ class EpisodeData(LightningDataModule):
         Raises:
             FssegError: files missing or broken, or classes with too few images.
         """
+        check_pairs(vars(self), self.protocol)
         self._open()
         if stage == "fit":
             check_base(self.dataset, self.fold)

@@ -85,12 +85,13 @@ class Pascal(Dataset):
 
     def _describe_pairs(self) -> str:
         """What the official pairs are, where they are not known to be the published lists."""
+        rule = "pairs are by rule (OSLSM's, with its known exceptions)"
         if not self.list_hashes:
-            return "pairs are by OSLSM's size rule: the published lists are of the whole PASCAL-5i"
+            return f"{rule}: the published lists are of the whole PASCAL-5i"
         other = [f"{split} {fold}" for (split, fold), (found, known) in self.list_hashes.items() if found != known]
         return (
-            f"pairs are by OSLSM's size rule: these masks are not the usual ones, so that {len(other)} of "
-            f"{len(self.list_hashes)} lists are not the published ones (of folds {', '.join(other)})"
+            f"{rule}: these masks are not the usual ones, so that {len(other)} of {len(self.list_hashes)} lists are "
+            f"not the published ones ({', '.join(other)})"
             if other
             else ""
         )

@@ -189,14 +189,15 @@ def test_info_gives_the_pairs_of_the_published_lists_beside_a_whole_set(fsseg, f
     info = ("data", "info", "pascal", "--root", str(fake_voc))
     subset = fsseg(*info).out
     assert "in the published lists" not in subset
-    assert "note: pairs are by OSLSM's size rule: the published lists are of the whole PASCAL-5i" in subset
+    rule = "note: pairs are by rule (OSLSM's, with its known exceptions): "
+    assert f"{rule}the published lists are of the whole PASCAL-5i" in subset
     monkeypatch.setattr(pascal, "_COMPLETE", {"train": 60, "val": 60})
     whole = fsseg(*info).out
     assert re.findall(r"val pairs \((\d+) in the published lists\)", whole) == ["346", "451", "725", "346"]
     known = published_lists()
     found = re.findall(r"^  (train|val) list +([0-9a-f]{64})  published: ([0-9a-f]{64})$", whole, flags=re.MULTILINE)
     assert [(split, sha256) for split, _, sha256 in found] == [(s, known[s, f]) for f in range(4) for s in SPLITS]
-    assert "note: pairs are by OSLSM's size rule: these masks are not the usual ones, so that 8 of 8 lists are" in whole
+    assert f"{rule}these masks are not the usual ones, so that 8 of 8 lists are" in whole
     assert "8 of 8 lists are not the published ones" in fsseg("data", "verify", *info[2:], "--workers", "0").out
     lists = dict(zip(known, [sha256 for _, sha256, _ in sorted(found, key=lambda f: f[0])], strict=True))
     monkeypatch.setattr(pascal, "compare_lists", lambda _: {key: (sha256, sha256) for key, sha256 in lists.items()})

@@ -10,6 +10,7 @@ import yaml
 
 from fsseg.benchmark.protocols import NAMES
 from fsseg.cli.protocols import settle
+from fsseg.data import Pascal
 from fsseg.protocol import Protocol
 from tests.cli.conftest import QUICKSTART, TINY
 
@@ -28,6 +29,27 @@ def test_every_row_and_the_table_carry_the_protocol_and_its_hash(fsseg, trained,
     rows = list(csv.DictReader((tmp_path / "result/rows.csv").read_text().splitlines()))
     assert {row["protocol"] for row in rows} == {f"hsnet#{digest}"}
     assert "note: the protocol tests the best on the novel classes; this checkpoint is the last one" in ran.out
+
+
+def test_list_files_are_tested_and_named(fsseg, fake_voc, tmp_path):
+    (tmp_path / "lists/val").mkdir(parents=True)
+    dataset = Pascal()
+    dataset.open(fake_voc)
+    shown = [(dataset.image_name(i), c) for c in range(1, 6) for i in dataset.index.images(c, dataset.numbers("val"))]
+    (tmp_path / "lists/val/split0_val.txt").write_text("".join(f"{name}__{c:02d}\n" for name, c in shown[::-1]))
+    options = ("--untrained", "--data.dataset", "Pascal", "--data.root", str(fake_voc), "--data.pairs_files", "lists")
+    test = ("test", "--config", "experiments/quickstart.yaml", *options, *QUICK, "--data.workers", "0")
+    ran = fsseg(*test, "--protocol.name", "pmms", "--out", "listed")
+    assert ran.code == 0, ran.err
+    assert f"{len(shown)} pairs (list files [" in ran.out
+    assert "pairs are by rule" not in ran.out
+    rows = list(csv.DictReader((tmp_path / "listed/rows.csv").read_text().splitlines()))
+    assert list(dict.fromkeys(row["query"] for row in rows)) == [name for name, _ in shown[::-1]][:4]
+    without = fsseg(*test, "--protocol.name", "panet", "--out", "without")
+    assert (without.code, "give --data.pairs official, or --protocol.pairs official in a test" in without.line) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.slow

@@ -234,7 +234,7 @@ def test_folders_without_lists_are_refused(fake_voc: Path, tmp_path: Path) -> No
 
 def test_list_files_need_official_pairs() -> None:
     with pytest.raises(FssegError, match=r"give --data.pairs official, or --protocol.pairs official in a test"):
-        EpisodeData(Pascal(), pairs_files="lists", protocol=Protocol())
+        EpisodeData(Pascal(), pairs_files="lists", protocol=Protocol()).setup("test")
     with pytest.raises(FssegError, match=r"--data.pairs_files is empty"):
         EpisodeData(Pascal(), pairs="official", pairs_files="")
 
@@ -249,11 +249,11 @@ def test_episodes_of_a_file_need_no_list_files(tmp_path: Path) -> None:
 def test_masks_that_are_not_the_usual_ones_are_said(fake_voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Pascal()
     dataset.open(fake_voc)
-    assert dataset.pairs_note == "pairs are by OSLSM's size rule: the published lists are of the whole PASCAL-5i"
+    assert dataset.pairs_note.startswith("pairs are by rule (OSLSM's, with its known exceptions): the published lists")
     monkeypatch.setattr(pascal, "_COMPLETE", {"train": 60, "val": 60})
     whole = Pascal()
     whole.open(fake_voc)
-    assert "8 of 8 lists are not the published ones (of folds train 0, train 1" in whole.pairs_note
+    assert "8 of 8 lists are not the published ones (train 0, train 1" in whole.pairs_note
     same = {key: (sha256, sha256) for key, sha256 in published_lists().items()}
     monkeypatch.setattr(pascal, "compare_lists", lambda _: same)
     whole.open(fake_voc)
