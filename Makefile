@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST ?= .venv-oldest
 # Shorter quickstart, e.g. `make quickstart STEPS=100 EPISODES=50`.
 STEPS ?= 1500
 EPISODES ?= 500
@@ -11,7 +12,11 @@ PYTEST ?= -n 2 --dist worksteal --durations 10
 # Tests and the quickstart start many processes: none of them shall compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test fast fuzz lint format bench-gpu install clean
+# Other random starts of networks and batches, e.g. `make fast SEED=3`: every test holds whatever the start.
+SEED ?= 0
+export FSSEG_TEST_SEED = $(SEED)
+
+.PHONY: quickstart test fast test-oldest test-processors fuzz lint format bench-gpu install clean
 
 # Where `fsseg fit` would write too. Each start is afresh; a run that is there already is moved aside.
 RUN := runs/quickstart/fold0
@@ -29,6 +34,13 @@ test: install
 
 fast: install  ## without the tests that start processes or take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST) -m "not slow"
+
+test-processors: install  ## the fast suite as processors without AVX, with AVX2, and this one compute
+	for capability in default avx2; do ATEN_CPU_CAPABILITY=$$capability $(MAKE) fast || exit 1; done
+	$(MAKE) fast
+
+test-oldest: $(OLDEST)/installed  ## the fast suite with the oldest libraries that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PYTEST) -m "not slow"
 
 # Broken and hostile files of each kind, other ones at each start, e.g. `make fuzz FUZZ=10000`.
 FUZZ ?= 2000
@@ -55,5 +67,14 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@
 
+# uv resolves each requirement to its lower bound, so no second list of versions can drift from pyproject.toml.
+$(OLDEST)/installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
+		-r pyproject.toml --extra dev
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) runs .mypy_cache .ruff_cache .pytest_cache

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fsseg.episode import Batch
 
 ROOT = Path(__file__).parents[1]
+SEED = int(os.environ.get("FSSEG_TEST_SEED") or 0)  # of networks and batches; each test holds whatever it is
 SHARED = Path(os.environ.get("FSSEG_SHARED") or ROOT.parent / "shared")
 
 
@@ -50,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
 
 
 @pytest.fixture(scope="session")
@@ -241,7 +242,7 @@ def make_batch(
     """Random images, and masks of which every image shows background, all ways and, if asked for, ignored pixels."""
     from fsseg.episode import Batch  # after the hook, which checks the shapes in its signatures
 
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(SEED + seed)
 
     def images(*shape: int) -> torch.Tensor:
         return torch.randint(0, 256, (*shape, 3, size, size), dtype=torch.uint8, generator=random)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fsseg.encoders import ConvNet
 from fsseg.episode import IGNORE, Batch
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from tests.conftest import SEED
 
 MakeBatch = Callable[..., Batch]
 
@@ -44,7 +45,6 @@ close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> Method:
-    torch.manual_seed(0)
     return METHODS[request.param]()
 
 
@@ -218,7 +218,7 @@ def test_runs_in_bfloat16_with_logits_of_full_precision(method: Method, make_bat
 def test_the_state_dict_is_the_whole_state(request: pytest.FixtureRequest, method: Method, make_batch: Any) -> None:
     batch = make_batch(way=2)
     method.train().loss(batch)
-    torch.manual_seed(1)
+    torch.manual_seed(SEED + 1)
     other = METHODS[request.node.callspec.params["method"]]()
     assert not torch.equal(logits(other, batch), logits(method, batch))
     other.load_state_dict(method.state_dict())
