@@ -15,11 +15,12 @@ Shape legend, used in every signature of the project:
 ====== =========================================================
 
 A mask holds *class ids* as long as it belongs to a data set, and *episode labels* as soon as it belongs to an episode:
-0 background, ``n + 1`` for the class ``episode.classes[n]``, 255 ignore.
+0 background, ``n + 1`` for the class ``episode.classes[n]``, 255 ignore. Class ids have 8 bits, with 255 for pixels to
+ignore, or 16 bits, with 65535: the largest value of the mask's type. Episode labels always have 8 bits.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,22 +85,42 @@ class Batch(NamedTuple):
     number: Int[Tensor, " B"]
 
 
-def relabel(mask: npt.NDArray[np.uint8], classes: Sequence[int]) -> npt.NDArray[np.uint8]:
+def void_of(mask: npt.NDArray[Any]) -> int:
+    """Class id of pixels to ignore in a mask of class ids: 255 where it has 8 bits, 65535 where it has 16.
+
+    Raises:
+        TypeError: the mask has another type.
+    """
+    if mask.dtype not in (np.uint8, np.uint16):
+        raise TypeError(
+            f"a mask of class ids is of {mask.dtype}: uint8 (255 is ignored) or uint16 (65535 is ignored) is needed."
+        )
+    return int(np.iinfo(mask.dtype).max)
+
+
+def relabel(mask: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], classes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """Class ids to episode labels.
 
     Classes outside the episode become background (PANet customized.py: novel objects on a training image are
-    background); 255 stays 255.
+    background); pixels to ignore become 255.
 
     Args:
-        mask: ``H W`` class ids, 0 background, 255 ignore.
+        mask: ``H W`` class ids, 0 background, see `void_of` for pixels to ignore.
         classes: class id of each way.
 
     Returns:
         ``H W`` episode labels.
+
+    Raises:
+        TypeError: the mask has neither 8 nor 16 bits.
     """
-    table = bytearray(256)
-    table[IGNORE] = IGNORE
+    void = void_of(mask)
+    table = bytearray(void + 1)
+    table[void] = IGNORE
     for way, class_id in enumerate(classes):
-        table[class_id] = way + 1
+        if class_id < void:  # a mask of 8 bits shows no larger one
+            table[class_id] = way + 1
+    if mask.dtype == np.uint16:
+        return np.frombuffer(table, dtype=np.uint8)[mask]
     # Bytes have a loop in C for this; an index of numpy's takes three times as long.
     return np.frombuffer(bytearray(mask.tobytes().translate(table)), dtype=np.uint8).reshape(mask.shape)

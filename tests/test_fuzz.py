@@ -37,8 +37,9 @@ from fsseg.cli.resume import finished
 from fsseg.cli.table import make_grids
 from fsseg.data import CocoJson, Folder, Pascal, Shapes
 from fsseg.data.episode_list import load
-from fsseg.data.files import cached, image_size, read_binary, read_image, read_mask
+from fsseg.data.files import cached, image_size, read_image
 from fsseg.data.marks import read_marks
+from fsseg.data.mask_files import read_labels, read_region
 from fsseg.data.regions import load as load_regions
 from fsseg.encoders import ConvNet
 from fsseg.encoders.base import load_pretrained
@@ -177,7 +178,7 @@ PICTURES = [picture("PNG", "P"), picture("PNG", "L"), picture("JPEG", "RGB"), pi
 def test_pictures(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)
-    for read in (read_mask, read_binary, read_image, image_size):
+    for read in (read_labels, read_region, read_image, image_size):
         tame(lambda read=read: read(path))
     tame(lambda: read_image(path, upright=True))
 

@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsseg.data.base import Mask
+from fsseg.data.base import MOST_CLASSES, Mask
 from fsseg.data.boxes import Box, box_mask
-from fsseg.data.files import image_size, read_labels
+from fsseg.data.files import image_size
 from fsseg.data.folder_files import SCRIBBLE
 from fsseg.data.marks import read_marks
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.data.mask_files import read_labels, read_region, read_scribble
+from fsseg.episode import BACKGROUND, IGNORE, void_of
 from fsseg.errors import FssegError
 from fsseg.safe import is_line
+from fsseg.segmenter.given import as_labels
 
 # What lies in a folder of results.
 MASKS, OVERLAYS, PROBABILITIES, ASKED = "masks", "overlays", "probabilities", "predict.json"
@@ -60,26 +62,40 @@ class Shown(NamedTuple):
         path = Path(self.mask)
         if path.suffix.lower() == ".json":
             return self._marked(path, size)
-        labels = read_labels(path)
-        if self.value is None:
-            if path.name.endswith(SCRIBBLE) and not ((labels != BACKGROUND) & (labels != IGNORE)).any():
-                raise FssegError(f"mask {path} is empty: no scribble of it is the class (1). Paint the object.")
-            return labels
-        if not (labels == self.value).any():
-            found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
-            raise FssegError(f"mask {path} holds no pixel of {self.value}; it has {found}. Give one of them.")
-        ignored = labels == IGNORE
-        return np.where(labels == self.value, np.uint8(1), np.where(ignored, labels, np.uint8(0)))
+        if self.value is not None:
+            return _chosen(path, self.value)
+        if len(self.classes) > 1:
+            return as_labels(path, len(self.classes), size)
+        if not path.name.endswith(SCRIBBLE):
+            return read_region(path)
+        labels = read_scribble(path)
+        if not (labels == 1).any():
+            raise FssegError(f"mask {path} is empty: no scribble of it is the class (1). Paint the object.")
+        return labels
 
     def _marked(self, path: Path, size: tuple[int, int]) -> Mask:
         """Of a JSON; in a picture that is to be rejected all that is marked is meant, whatever it is called."""
-        if not self.classes:
-            return read_marks(path, _Any()).paint(*size)
+        ids = {name: c for c, name in enumerate(self.classes, 1)} if self.classes else _Any()
         try:
-            return read_marks(path, {name: c for c, name in enumerate(self.classes, 1)}).paint(*size)
+            labels = read_marks(path, ids).paint(*size)
+            if not ((labels != BACKGROUND) & (labels != IGNORE)).any():
+                raise FssegError(f"mask {path} is empty: no shape of it is a class. Mark the object.")
+            return labels.astype(np.uint8)
         except FssegError as error:
             hint = " Name the class in front: CLASS=IMAGE:MASK." if self.classes == (_DEFAULT,) else ""
             raise FssegError(f"{error}{hint}") from error
+
+
+def _chosen(path: Path, value: int) -> Mask:
+    """The class of a value in a label map."""
+    labels = read_labels(path)
+    void = void_of(labels)
+    if value == void:
+        raise FssegError(f"mask {path}: {value} is what nobody labelled. White of black and white: leave :{value} out.")
+    if not (labels == value).any():
+        found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
+        raise FssegError(f"mask {path} holds no pixel of {value}; it has {found}. Give one of them.")
+    return np.where(labels == void, np.uint8(IGNORE), labels == value).astype(np.uint8)
 
 
 class _Any(dict[str, int]):
@@ -127,8 +143,10 @@ def _shown(text: str, files: str, classes: tuple[str, ...]) -> Shown:
         raise FssegError(f"{text}: a box is four numbers without spaces, LEFT,TOP,RIGHT,BOTTOM.")
     if value:
         whole = not _BOX.match(mask) and Path(mask).suffix.lower() != ".json"
-        if len(classes) > 1 or not whole or not 1 <= int(value) < IGNORE:
-            raise FssegError(f"{text}: a value of 1 to 254 is for a picture that masks one class among others.")
+        if len(classes) > 1 or not whole or not 1 <= int(value) <= MOST_CLASSES:
+            raise FssegError(
+                f"{text}: a value of 1 to {MOST_CLASSES} is for a picture that masks one class among others."
+            )
     return Shown(classes, Path(image), mask or None, int(value) if value else None)
 
 
@@ -222,8 +240,14 @@ def _check_files(option: str, shown: Shown) -> None:
 
 
 def _box(text: str, image: Path, size: tuple[int, int]) -> Mask:
-    left, top, right, bottom = (round(float(value)) for value in text.split(","))
+    corners = [float(value) for value in text.split(",")]
     height, width = size
+    if max(corners) <= 1:
+        scaled = ",".join(str(round(value * side)) for value, side in zip(corners, (width, height) * 2, strict=True))
+        raise FssegError(
+            f"box {text} on {image}: pixels are needed, not fractions of the image. Did you mean {scaled}?"
+        )
+    left, top, right, bottom = (round(value) for value in corners)
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise FssegError(f"box {text} on {image}: LEFT,TOP,RIGHT,BOTTOM within its {width}x{height} pixels is needed.")
     return box_mask(size, [Box(top, left, bottom, right, (bottom - top) * (right - left))], 1)

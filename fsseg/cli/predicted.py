@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 from fsseg.cli import folders
 from fsseg.cli.asked import ASKED, MASKS, OVERLAYS, PROBABILITIES
 from fsseg.data.base import Image
-from fsseg.data.files import read_mask
+from fsseg.data.mask_files import read_labels
 from fsseg.errors import FssegError
 from fsseg.pictures import overlay, palette
 from fsseg.safe import BrokenTextError, load_json
@@ -156,7 +156,7 @@ class Results:
             rows = [row for row in self.rows if row["name"] == name]
             size = {"height": int(rows[0]["height"]), "width": int(rows[0]["width"])}
             images.append({"id": number, "file_name": rows[0]["image"], **size})
-            mask = read_mask(self.folder / MASKS / f"{name}.png")
+            mask = read_labels(self.folder / MASKS / f"{name}.png")
             for row in rows:
                 label = self.classes.index(row["class"]) + 1
                 if int(row["pixels"]):

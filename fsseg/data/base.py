@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg.data.boxes import Box, parts
-from fsseg.episode import BACKGROUND, IGNORE, relabel
+from fsseg.episode import BACKGROUND, IGNORE, relabel, void_of
 from fsseg.errors import FssegError
 from fsseg.protocol import SPLITS, Pairs, Split
 
 Numbers = Sequence[int] | npt.NDArray[np.int64]
 Image = npt.NDArray[np.uint8]  # H W 3, RGB
-Mask = npt.NDArray[np.uint8]  # H W, class ids, 0 background, 255 ignore
+Mask = npt.NDArray[np.uint8]  # H W, episode labels: 0 background, 255 ignore
+ClassMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # H W, class ids: 0 background, 255 or 65535 ignore
+MOST_CLASSES = 65_534  # of a data set: 65535 is the class id of pixels to ignore
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Dataset(ABC):
         self.refuse_other_size(number, image, mask)
         count_pixels(mask, len(self.class_names), lambda: f"the mask of {self.image_name(number)}")
 
-    def refuse_other_size(self, number: int, image: Image, mask: Mask) -> None:
+    def refuse_other_size(self, number: int, image: Image, mask: ClassMap) -> None:
         """Refuse an image and a mask that differ in size.
 
         Raises:
@@ -198,8 +200,8 @@ class Dataset(ABC):
         """An image, RGB."""
 
     @abstractmethod
-    def mask(self, number: int) -> Mask:
-        """An image's mask: class ids, 0 background, 255 ignore.
+    def mask(self, number: int) -> ClassMap:
+        """An image's mask: class ids, 0 background; 255 ignore where it has 8 bits, 65535 where it has 16.
 
         Episodes are made of `episode_mask`: where classes overlap, one class id per pixel is not the whole truth.
         """
@@ -214,7 +216,10 @@ class Dataset(ABC):
             classes: class id of each way.
             own: the way that the image was drawn for; its label wins where classes overlap. None: the later way wins.
         """
-        return relabel(self.mask(number), classes)
+        try:
+            return relabel(self.mask(number), classes)
+        except TypeError as error:
+            raise FssegError(f"{self.name}: {error}") from error
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
         """Boxes of the instances of a class that an image shows; of its connected parts where instances are unknown.
@@ -224,7 +229,12 @@ class Dataset(ABC):
         return parts(self.episode_mask(number, (class_id,)) == 1)
 
 
-def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda: "a mask") -> npt.NDArray[np.int32]:
+def class_map(shape: tuple[int, ...], classes: int) -> ClassMap:
+    """A mask of background, of 8 bits where ids up to the number of classes fit beside 255, else of 16."""
+    return np.zeros(shape, dtype=np.uint8) if classes < IGNORE else np.zeros(shape, dtype=np.uint16)
+
+
+def count_pixels(mask: ClassMap, classes: int, describe: Callable[[], str] = lambda: "a mask") -> npt.NDArray[np.int32]:
     """Pixel count of each class id of a mask, ignored pixels left out.
 
     Args:
@@ -233,12 +243,18 @@ def count_pixels(mask: Mask, classes: int, describe: Callable[[], str] = lambda:
         describe: names the mask in an error.
 
     Raises:
-        FssegError: the mask holds an id that is no class.
+        FssegError: the mask holds an id that is no class, or has neither 8 nor 16 bits.
     """
-    counts = np.bincount(mask.ravel(), minlength=256)
-    alien = [int(i) for i in np.flatnonzero(counts) if i > classes and i != IGNORE]
+    try:
+        void = void_of(mask)
+    except TypeError as error:
+        raise FssegError(f"{describe()}: {error}") from error
+    counts = np.bincount(mask.ravel(), minlength=classes + 1)
+    alien = [int(i) for i in np.flatnonzero(counts[classes + 1 :]) + classes + 1 if i != void]
     if alien:
         raise FssegError(
-            f"{describe()} holds class ids {alien[:5]}; allowed are {BACKGROUND} to {classes} and {IGNORE} (ignore)."
+            f"{describe()} holds class ids {alien[:5]}; allowed are {BACKGROUND} to {classes} and {void} (ignore)."
         )
+    if void <= classes:
+        counts[void] = 0
     return counts[: classes + 1].astype(np.int32)

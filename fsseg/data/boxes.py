@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import find_objects, label
 
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, void_of
 
 Region = npt.NDArray[np.bool_]  # H W
 
@@ -35,10 +35,11 @@ def boxes_of(instances: npt.NDArray[np.integer], region: Region) -> list[Box]:
     """Boxes of the instances of a class, in ascending order of their numbers.
 
     Args:
-        instances: ``H W`` instance numbers, 0 for none and 255 for void.
+        instances: ``H W`` instance numbers, 0 for none and 255 (of 16 bits: 65535) for void.
         region: pixels of the class; an instance counts where it overlaps with them, and with that part only.
     """
-    own = np.where(region & (instances != IGNORE), instances, 0)
+    void = void_of(instances) if instances.dtype == np.uint16 else IGNORE
+    own = np.where(region & (instances != void), instances, 0)
     found = []
     for number, place in enumerate(find_objects(own), 1):
         if place is not None:

@@ -30,7 +30,7 @@ _OBJECTS: dict[Year, dict[Split, int]] = {
     2017: {"train": 860_001, "val": 36_781},
     2014: {"train": 604_907, "val": 291_875},
 }
-_FORMAT = 2  # of the cache; raise it when what is stored, or how it is found, changes
+_FORMAT = 3  # of the cache; raise it when what is stored, or how it is found, changes
 
 
 class Coco(RegionDataset):

@@ -22,7 +22,12 @@ _LARGEST = 2**15  # pixels of a side
 _PIXELS = 178_956_970  # of an image; PIL decodes no larger ones, and pycocotools counts them in 32 bits
 _MUCH = 2**24  # bytes; reading fewer takes less than a second, and is not announced
 _LONGEST = 255  # letters of a file's name, about
+_CROWD = {"None": False, "0": False, "1": True, "False": False, "True": True, "0.0": False, "1.0": True}  # iscrowd
+_PAIR, _LEAST = 2, 6  # numbers of a point and of a polygon
 _FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
+
+
+Id = int | str  # of an image, an annotation or a category: a number, or text that is none
 
 
 class Annotation(NamedTuple):
@@ -30,12 +35,12 @@ class Annotation(NamedTuple):
 
     Attributes:
         number: the file's id of it, for errors.
-        class_id: 1 .. 80.
+        class_id: 1 .. number of categories.
         crowd: it marks a group of objects roughly.
         segmentation: its region as in the file.
     """
 
-    number: int
+    number: Id
     class_id: int
     crowd: bool
     segmentation: Segmentation
@@ -71,15 +76,15 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
     """
     content = _read(path)
     names = _categories(path, content["categories"])
-    found = tuple(names[number] for number in sorted(names))
+    found = tuple(names[number] for number in sorted(names, key=_by_id))
     if class_names is not None and found != tuple(class_names):
         raise _other_categories(path, found, class_names)
-    class_ids = {number: place + 1 for place, number in enumerate(sorted(names))}
+    class_ids = {number: place + 1 for place, number in enumerate(sorted(names, key=_by_id))}
     images = _images(path, content["images"])
     for item in content["annotations"]:
         try:
-            number, image, category = int(item["id"]), int(item["image_id"]), int(item["category_id"])
-            crowd, segmentation = bool(item.get("iscrowd", 0)), item["segmentation"]
+            number, image, category = _id(item["id"]), _id(item["image_id"]), _id(item["category_id"])
+            crowd, segmentation = item.get("iscrowd"), item["segmentation"]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FssegError(
                 f"{path} has an annotation without id, image, category or segmentation: {item!s:.80}."
@@ -87,8 +92,28 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
         if image not in images or category not in class_ids:
             what = f"of category {category}" if image in images else f"of image {image}"
             raise FssegError(f"{path}: annotation {number} is {what}, which the file does not list. Replace the file.")
-        images[image].annotations.append(Annotation(number, class_ids[category], crowd, segmentation))
-    return AnnotationFile([images[number] for number in sorted(images)], found)
+        if str(crowd) not in _CROWD:
+            raise FssegError(f"{path}: annotation {number} has iscrowd {crowd!r:.20}; 0 or 1 is needed. Mend it.")
+        images[image].annotations.append(Annotation(number, class_ids[category], _CROWD[str(crowd)], segmentation))
+    return AnnotationFile([images[number] for number in sorted(images, key=_by_id)], found)
+
+
+def _id(value: Any) -> Id:
+    """An id: a number, also where it is written as text; other text, such as a file's name, as it is.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
+        if not value.isprintable() or not 0 < len(value) <= _LONGEST:
+            raise ValueError("no id")
+        return value
+    return int(value)
+
+
+def _by_id(number: Id) -> tuple[bool, int, str]:
+    """Order of ids: numbers, then texts."""
+    return (True, 0, number) if isinstance(number, str) else (False, number, "")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -109,10 +134,10 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _categories(path: Path, categories: list[Any]) -> dict[int, str]:
+def _categories(path: Path, categories: list[Any]) -> dict[Id, str]:
     """Names by category id."""
     try:
-        names = {int(category["id"]): category["name"] for category in categories}
+        names = {_id(category["id"]): category["name"] for category in categories}
         check_names([*names.values()], str(path))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FssegError(f"{path} has a category without id or name.") from error
@@ -130,11 +155,12 @@ def _other_categories(path: Path, found: Sequence[str], class_names: Sequence[st
     )
 
 
-def _images(path: Path, listed: list[Any]) -> dict[int, AnnotatedImage]:
-    images, names = {}, set()
+def _images(path: Path, listed: list[Any]) -> dict[Id, AnnotatedImage]:
+    images: dict[Id, AnnotatedImage] = {}
+    names = set()
     for item in listed:
         try:
-            number = int(item["id"])
+            number = _id(item["id"])
             image = AnnotatedImage(item["file_name"], int(item["height"]), int(item["width"]), [])
             if not isinstance(image.name, str) or not Path(image.name).name:
                 raise ValueError
@@ -173,6 +199,8 @@ def exact(segmentation: Segmentation, height: int, width: int) -> Code:
 def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points]:
     """The polygons of an annotation; none if it is run-length encoded.
 
+    Points and lines beside a polygon, which labelling programs leave behind, have no area and are left out.
+
     Raises:
         ValueError: one of them is malformed.
     """
@@ -184,12 +212,21 @@ def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points
         found = [np.array(polygon, dtype=np.float64) for polygon in segmentation]
     except OverflowError as error:
         raise ValueError("a polygon far outside the image") from error
-    for points in found:
-        if points.ndim != 1 or len(points) < 6 or len(points) % 2:
+    if any(points.ndim == _PAIR for points in found) or (len(found) > _PAIR and {*map(np.size, found)} == {_PAIR}):
+        raise ValueError("a polygon of pairs [x, y]; one list x, y, x, y ... is needed")
+    areas = [points for points in found if points.ndim != 1 or len(points) not in (_PAIR, 2 * _PAIR)]
+    for points in (found := areas or found):
+        if points.ndim != 1 or len(points) < _LEAST or len(points) % 2:
             raise ValueError("a polygon without three pairs of coordinates")
         if not np.abs(points).max() <= _FAR * max(height, width):
             raise ValueError("a polygon far outside the image")
     return found
+
+
+def in_fractions(segmentation: Segmentation, height: int, width: int) -> bool:
+    """Whether all coordinates of an annotation's polygons are from 0 to 1: shares of the image, and no pixels."""
+    found = polygons(segmentation, height, width)
+    return bool(found) and all(points.min() >= 0 and points.max() <= 1 for points in found)
 
 
 def _whole(counts: Sequence[Any]) -> list[int]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from fsseg.data.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
 from fsseg.data.files import cache_folder, fingerprint, image_size, tracked
 from fsseg.data.own import Folds, OwnDataset, check_share, is_val
@@ -10,7 +12,7 @@ from fsseg.data.regions import Regions, load, store
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, Masks, OtherWays, Split
 
-_FORMAT = 2  # of the cache; raise it when what is checked or stored changes
+_FORMAT = 3  # of the cache; raise it when what is checked or stored changes
 
 
 class CocoJson(RegionDataset, OwnDataset):
@@ -35,6 +37,7 @@ class CocoJson(RegionDataset, OwnDataset):
 
     name = "COCO-JSON"
     option = "CocoJson"
+    full = True
     upright = True  # labelling programs show photos so
 
     def __init__(
@@ -72,6 +75,7 @@ class CocoJson(RegionDataset, OwnDataset):
             self._regions = store(self._scan(), cache)
         self.index = self._regions.index
         self._set_classes(self._regions.class_names, self.asked_folds, self._files[0].name)
+        self._note_empty()
 
     def locate(self, root: Path | None) -> None:
         """Read the annotation files, without their masks.
@@ -100,6 +104,21 @@ class CocoJson(RegionDataset, OwnDataset):
         }
         self.note = ", ".join(note for note, is_so in said.items() if is_so)
 
+    def _note_empty(self) -> None:
+        """Say how many objects mark nothing; refuse annotations that all do."""
+        empty = np.asarray(self._regions.arrays["empty"])
+        if not (count := int(empty.sum())):
+            return
+        first = self.image_name(int(np.flatnonzero(empty)[0]))
+        why = "outside of their image, or in fractions of it"
+        if not self.index.pixels[:, 1:].any():
+            raise FssegError(
+                f"{self._files[0].name}: none of its {count:,} objects marks a pixel: they are {why}. Coordinates in "
+                "pixels are needed: multiply x by an image's width and y by its height."
+            )
+        said = f"{count:,} objects mark no pixel ({why}), the first in {first}; fsseg data verify names them"
+        self.note = "; ".join(filter(None, [self.note, said]))
+
     @uncollected()
     def _read(self) -> list[AnnotationFile]:
         return [read_annotations(path) for path in self._files]
@@ -113,7 +132,7 @@ class CocoJson(RegionDataset, OwnDataset):
             for image in tracked(images, f"sizes of {len(images):,} {split} images"):
                 size = image_size(self._folders[split] / image.name, self.upright)
                 if size != (image.height, image.width):
-                    raise other_size(image, size, self.upright)
+                    raise other_size(image, size, self._folders[split] / image.name, self.upright)
         return pack_splits(annotated, self.masks, self.crowds, read[0].class_names)
 
     def _split(self, read: list[AnnotationFile]) -> dict[Split, list[AnnotatedImage]]:

@@ -7,13 +7,14 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
+from fsseg.data.base import ClassMap, class_map
 from fsseg.data.boxes import Box
-from fsseg.data.coco_annotations import AnnotatedImage, Annotation, Points, exact, polygons
+from fsseg.data.coco_annotations import AnnotatedImage, Annotation, Points, exact, in_fractions, polygons
 from fsseg.data.regions import Code, ImageRegions, decode
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, Masks
 
-Canvas = npt.NDArray[np.uint8]  # H W
+Canvas = ClassMap  # H W, class ids
 Fill = Callable[[Canvas, npt.NDArray[np.int32], int], object]  # canvas, points x 2, colour
 
 
@@ -29,7 +30,11 @@ def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRe
     Raises:
         FssegError: a segmentation is malformed.
     """
-    exact_regions = [(annotation, _region(image, annotation)) for annotation in image.annotations]
+    every = [(annotation, _region(image, annotation)) for annotation in image.annotations]
+    exact_regions = [(annotation, code) for annotation, code in every if _marks(image, annotation, code)]
+    kept = [annotation for annotation, _ in exact_regions]
+    empty = [annotation.number for annotation, code in every if not _marks(image, annotation, code)]
+    image = image._replace(annotations=kept)
     if masks == "exact":
         codes = _exact(exact_regions, crowds)
     elif masks == "first_polygon_convex":
@@ -38,7 +43,12 @@ def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRe
         codes = _first_polygon_map(image)
     shown = {kind: code for kind, code in codes.items() if rle.area(code)}
     objects = [(annotation.class_id, _box(code)) for annotation, code in exact_regions if not annotation.crowd]
-    return ImageRegions(image.name, image.height, image.width, shown, [o for o in objects if o[1].pixels])
+    return ImageRegions(image.name, image.height, image.width, shown, objects, empty)
+
+
+def _marks(image: AnnotatedImage, annotation: Annotation, code: Code) -> bool:
+    """Whether an annotation marks a pixel: it is not outside of the image, nor in fractions of it."""
+    return bool(rle.area(code)) and not in_fractions(annotation.segmentation, image.height, image.width)
 
 
 def _box(code: Code) -> Box:
@@ -110,9 +120,10 @@ def _broken(image: AnnotatedImage, annotation: Annotation, error: Exception) -> 
 
 
 def _blank(image: AnnotatedImage) -> Canvas:
-    return np.zeros((image.height, image.width), dtype=np.uint8)
+    most = max((annotation.class_id for annotation in image.annotations), default=0)
+    return class_map((image.height, image.width), most)
 
 
-def _encode(region: npt.NDArray[np.uint8] | npt.NDArray[np.bool_]) -> Code:
+def _encode(region: ClassMap | npt.NDArray[np.bool_]) -> Code:
     code: Code = rle.encode(np.asfortranarray(region, dtype=np.uint8))
     return code

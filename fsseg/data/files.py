@@ -15,8 +15,7 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageOps
 
-from fsseg.data.base import Image, Mask
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.data.base import Image
 from fsseg.errors import FssegError, UnreadableError
 from fsseg.safe import shown
 
@@ -48,7 +47,7 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
+def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
     """A picture, decoded when it is asked for; whatever is wrong with the file, the error names it."""
     try:
         with PIL.Image.open(path, formats=_formats()) as picture:
@@ -73,7 +72,7 @@ def read_image(path: Path | io.BytesIO, upright: bool = False, on_white: bool = 
     Raises:
         FssegError: the file is missing, truncated or no image, or has 16 bits a channel.
     """
-    with _opened(path, "image") as picture:
+    with opened(path, "image") as picture:
         if picture.mode.startswith("I") or picture.mode == "F":
             raise FssegError(f"image {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
         turned = PIL.ImageOps.exif_transpose(picture) if upright else picture
@@ -89,69 +88,6 @@ def opaque(picture: PIL.Image.Image) -> PIL.Image.Image:
     return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
 
 
-def read_binary(path: Path) -> npt.NDArray[np.bool_]:
-    """A mask of one class, in any mode: pixels that are not 0.
-
-    Raises:
-        FssegError: the file is missing, truncated or no image.
-    """
-    with _opened(path, "mask") as picture:
-        pixels = np.asarray(picture.convert("RGB") if picture.mode in ("RGBA", "LA", "PA", "CMYK") else picture)
-        region: npt.NDArray[np.bool_] = np.asarray(pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0)
-        return region
-
-
-def read_mask(path: Path) -> Mask:
-    """An indexed or grey-level PNG as class ids; a palette's colours are not looked at.
-
-    Raises:
-        FssegError: the file is missing, truncated or holds colours instead of ids.
-    """
-    with _opened(path, "mask") as picture:
-        if picture.mode not in ("P", "L"):
-            raise FssegError(
-                f"mask {path} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG. "
-                "Convert it, or give each class a folder of masks: masks/CLASS/NAME.png."
-            )
-        return np.asarray(picture)
-
-
-def read_labels(path: Path) -> Mask:
-    """A mask in any mode: labels where it has them, 255 where colours, or the absence of them, mark a region.
-
-    Raises:
-        FssegError: the file is missing, truncated or no image, or has 16 bits.
-    """
-    with _opened(path, "mask") as picture:
-        if picture.mode in ("P", "L"):
-            return np.asarray(picture)
-        if picture.mode.startswith("I") or picture.mode == "F":
-            raise FssegError(f"mask {path} has {picture.mode} pixels; labels of 0..255 are needed. Convert it.")
-        return marked(picture, f"mask {path}")
-
-
-def marked(picture: PIL.Image.Image, name: str) -> Mask:
-    """255 where a picture of colours is neither black nor transparent.
-
-    Args:
-        picture: of two colours, one of them black; as a photo, and a map of several classes, is not.
-        name: for errors.
-
-    Raises:
-        FssegError: it has more colours.
-    """
-    colours = np.asarray(picture.convert("RGB")).astype(np.uint32)
-    packed = colours[:, :, 0] << 16 | colours[:, :, 1] << 8 | colours[:, :, 2]
-    if picture.has_transparency_data:
-        packed[np.asarray(picture.convert("RGBA"))[:, :, 3] == 0] = 0
-    if len(found := np.unique(packed[packed != 0])) > 1:
-        raise FssegError(
-            f"{name} has {len(found)} colours besides black, which name no class: black and one other are needed, or "
-            "an indexed or grey PNG of labels."
-        )
-    return np.where(packed != 0, np.uint8(IGNORE), np.uint8(BACKGROUND))
-
-
 def image_size(path: Path | io.BytesIO, upright: bool = False) -> tuple[int, int]:
     """``(height, width)`` of an image file, from its header alone.
 
@@ -162,7 +98,7 @@ def image_size(path: Path | io.BytesIO, upright: bool = False) -> tuple[int, int
     Raises:
         FssegError: the file is missing or no image.
     """
-    with _opened(path, "image") as picture:
+    with opened(path, "image") as picture:
         turned = upright and picture.getexif().get(_ORIENTATION, 1) >= _LYING
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 

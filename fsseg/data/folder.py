@@ -3,14 +3,15 @@
 ::
 
     images/NAME.jpg             photos; also png, webp, bmp, tif
-    masks/NAME.png              label map: an indexed or 8-bit grey PNG of class ids, 0 background, 255 ignored
+    masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignored (65535 of 16 bits)
     masks/NAME.scribble.png     scribbles: the same, 255 where nothing is said
     masks/NAME.json             polygons, boxes, lines or points, see `fsseg.data.marks`
     classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}; maybe folds: 2 or [[cat], [dog, ...]]
     train.txt, val.txt          maybe: names of the images of a split, or of both; of one, the rest is the other
     instances/NAME.png          maybe: instance numbers, for boxes
 
-or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, any pixel that is not 0;
+or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, see
+`fsseg.data.mask_regions`;
 ``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json`` too.
 """
 
@@ -20,15 +21,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Image, Index, Mask, count_pixels
+from fsseg.data.base import ClassMap, Image, Index, Mask, class_map, count_pixels
 from fsseg.data.boxes import Box, boxes_of
-from fsseg.data.files import cached, image_size, read_binary, read_image, read_mask, tracked
+from fsseg.data.files import cached, image_size, read_image, tracked
 from fsseg.data.folder_files import SCRIBBLE, find
 from fsseg.data.marks import read_marks
+from fsseg.data.mask_files import read_labels, read_region, read_scribble
 from fsseg.data.own import Folds, OwnDataset, check_share, is_val
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, void_of
 from fsseg.errors import FssegError
 from fsseg.protocol import Split
+
+_FORMAT = 2  # of the cache; raise it when masks are read in another way
+_NAMED = 3  # images that a note names
 
 
 class Folder(OwnDataset):
@@ -58,11 +63,12 @@ class Folder(OwnDataset):
         """
         self.locate(root)
         masks = [path for name in self._names for path in self._files.masks[name]]
-        shapes = {"pixels": (len(self._names), len(self.class_names) + 1), "weak": (len(self._names),)}
-        found = cached("folder", masks, self._scan, shapes, self.class_names, self._names)
+        count = len(self._names)
+        shapes = {"pixels": (count, len(self.class_names) + 1), "weak": (count,), "void": (count,)}
+        found = cached("folder", masks, self._scan, shapes, _FORMAT, self.class_names, self._names)
         self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
         self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
-        self._note_shown()
+        self._note_shown(np.flatnonzero(found.arrays["void"]).tolist())
 
     def locate(self, root: Path | None) -> None:
         """Find images and masks.
@@ -76,7 +82,7 @@ class Folder(OwnDataset):
         folds = self.asked_folds if self.asked_folds is not None else self._files.folds
         self._set_classes(self._files.class_names, folds, str(self._files.source))
         self._ids = {name: c for c, name in enumerate(self.class_names, 1)}
-        self._table = self._files.table()
+        self._tables = {void: self._files.table(void) for void in (IGNORE, int(np.iinfo(np.uint16).max))}
         train, val = self._split()
         self._names, self._train = [*train, *val], len(train)
         self.name = root.resolve().name
@@ -114,18 +120,19 @@ class Folder(OwnDataset):
         """An image, RGB, upright if its file says how it was held."""
         return read_image(self._image_path(number), upright=True)
 
-    def mask(self, number: int) -> Mask:
+    def mask(self, number: int) -> ClassMap:
         """An image's label map; where classes overlap, the smaller over the larger."""
         paths = self._files.masks[self._names[number]]
         if self._files.per_class:
             maps = self._maps(number)
-            mask = np.where(np.all([found == IGNORE for found in maps.values()], axis=0), np.uint8(IGNORE), np.uint8(0))
+            mask = class_map(next(iter(maps.values())).shape, len(self.class_names))
+            mask[np.all([found == IGNORE for found in maps.values()], axis=0)] = void_of(mask)
             for class_id in sorted(maps, key=lambda c: -int((maps[c] == 1).sum())):
                 mask[maps[class_id] == 1] = class_id
             return mask
         if paths[0].suffix == ".json":
             return read_marks(paths[0], self._ids).paint(*image_size(self._image_path(number), upright=True))
-        return self._known(read_mask(paths[0]), paths[0])
+        return self._known(read_labels(paths[0]), paths[0])
 
     def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
         """An image's mask in episode labels; the own way's region is whole where classes overlap."""
@@ -145,7 +152,7 @@ class Folder(OwnDataset):
         path = self._instances(number)
         if not path.is_file():
             return super().boxes(number, class_id)
-        region, instances = self.episode_mask(number, (class_id,)) == 1, read_mask(path)
+        region, instances = self.episode_mask(number, (class_id,)) == 1, read_labels(path)
         if instances.shape != region.shape:
             raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
         return boxes_of(instances, region)
@@ -153,8 +160,8 @@ class Folder(OwnDataset):
     def _instances(self, number: int) -> Path:
         return self._files.root / "instances" / f"{self._names[number]}.png"
 
-    def _note_shown(self) -> None:
-        """Say of weak masks and of classes that no mask shows; refuse masks that show none."""
+    def _note_shown(self, void: Sequence[int]) -> None:
+        """Say of weak masks, of masks that are not labelled, and of classes that no mask shows; refuse if none does."""
         absent = [self.class_name(c) for c in self.class_ids if not self.index.pixels[:, c].any()]
         if len(absent) == len(self.class_names):
             raise FssegError(
@@ -162,6 +169,9 @@ class Folder(OwnDataset):
                 f"masks of one class go into its folder: masks/{absent[0]}/NAME.png, without classes.yaml."
             )
         more = [f"{len(self.weak):,} images have weak masks; they are supports only"] if self.weak else []
+        if void:
+            names = ", ".join(self._names[number] for number in void[:_NAMED]) + ", ..." * (len(void) > _NAMED)
+            more += [f"{len(void):,} masks hold 0 and 255 alone, background and not labelled: {names}"]
         more += [f"no mask shows {', '.join(absent)}"] if absent else []
         self.note = "; ".join(filter(None, [self._files.note, *more]))
 
@@ -170,37 +180,45 @@ class Folder(OwnDataset):
 
     def _maps(self, number: int, classes: Sequence[int] | None = None) -> dict[int, Mask]:
         """Of each class that an image has a mask of: 1 where it is, 0 where it is not, 255 where nothing is said."""
-        found = {}
+        found: dict[int, Mask] = {}
         for path in self._files.masks[self._names[number]]:
             class_id = self._ids[path.parent.name]
             if classes is not None and class_id not in classes:
                 continue
             if path.suffix == ".json":
                 marks = read_marks(path, {path.parent.name: 1})
-                found[class_id] = marks.paint(*image_size(self._image_path(number), upright=True))
-            elif path.name.endswith(SCRIBBLE):
-                mask = read_mask(path)
-                found[class_id] = np.where(mask == IGNORE, mask, mask != BACKGROUND).astype(np.uint8)
+                found[class_id] = marks.paint(*image_size(self._image_path(number), upright=True)).astype(np.uint8)
             else:
-                found[class_id] = read_binary(path).astype(np.uint8)
+                read = read_scribble if path.name.endswith(SCRIBBLE) else read_region
+                found[class_id] = read(path)
         return found
 
-    def _known(self, mask: Mask, path: Path) -> Mask:
+    def _known(self, mask: ClassMap, path: Path) -> ClassMap:
         """Ids of classes.yaml to class ids."""
-        known = self._table[mask]
-        wrong = (known == IGNORE) & (mask != IGNORE)
+        void, source = void_of(mask), self._files.source.name
+        if void == IGNORE and IGNORE in self._files.ids and (mask == IGNORE).any():
+            raise FssegError(
+                f"mask {path} holds 255: is it the class of that id in {source}, or not labelled? Save the mask with "
+                "16 bits, where 65535 is not labelled."
+            )
+        known = self._tables[void][mask]
+        wrong = (known == void_of(known)) & (mask != void)
         if wrong.any():
-            ids, source = np.unique(mask[wrong])[:5].tolist(), self._files.source.name
-            raise FssegError(f"mask {path} holds the ids {ids}, which {source} does not list. Mend one.")
+            ids = np.unique(mask[wrong])[:5].tolist()
+            deep = " In a mask of 16 bits, not labelled is 65535." if void > IGNORE in ids else ""
+            raise FssegError(f"mask {path} holds the ids {ids}, which {source} does not list. Mend one.{deep}")
         return known
 
     def _scan(self) -> dict[str, npt.NDArray[np.int32]]:
         numbers = tracked(range(len(self._names)), f"index of {len(self._names):,} masks")
-        pixels = np.stack([self._count(number) for number in numbers])
-        weak = np.array([self._is_weak(number) for number in range(len(self._names))], dtype=np.int32)
-        return {"pixels": pixels, "weak": weak}
+        pixels, void = zip(*(self._count(number) for number in numbers), strict=True)
+        weak = [self._is_weak(number) for number in range(len(self._names))]
+        return {
+            "pixels": np.stack(pixels), "weak": np.array(weak, dtype=np.int32), "void": np.array(void, dtype=np.int32)
+        }  # fmt: skip
 
-    def _count(self, number: int) -> npt.NDArray[np.int32]:
+    def _count(self, number: int) -> tuple[npt.NDArray[np.int32], bool]:
+        """Pixels of each class, and whether a label map shows none, but pixels that are not labelled."""
         size = image_size(self._image_path(number), upright=True)
         counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
         if self._files.per_class:
@@ -209,10 +227,18 @@ class Folder(OwnDataset):
                 self._check_size(number, found.shape, size)
                 counts[class_id] = (found == 1).sum()
             counts[0] = np.all([found == BACKGROUND for found in maps.values()], axis=0).sum()
-            return counts
+            return counts, False
         mask = self.mask(number)
         self._check_size(number, mask.shape, size)
-        return count_pixels(mask, len(self.class_names))
+        counts = count_pixels(mask, len(self.class_names))
+        void = not counts[1:].any() and counts[0] < mask.size
+        if void and len(self.class_names) == 1 and counts[0]:
+            path, name = self._files.masks[self._names[number]][0], self.class_names[0]
+            raise FssegError(
+                f"mask {path} holds 0 and 255 alone: is 255 {name}, or not labelled? Save {name} as 1, or put black "
+                f"and white masks into its folder: masks/{name}/NAME.png, without classes.yaml."
+            )
+        return counts, void
 
     def _check_size(self, number: int, mask: tuple[int, ...], image: tuple[int, int]) -> None:
         if mask != image:

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from fsseg.data.base import MOST_CLASSES, ClassMap, class_map
 from fsseg.data.own import Folds, check_names
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import IGNORE, void_of
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, load_yaml
 
@@ -44,12 +42,17 @@ class Files(NamedTuple):
     source: Path
     note: str
 
-    def table(self) -> npt.NDArray[np.uint8]:
-        """Class id for each value of a label map; 255 for values that are none."""
-        table = np.full(256, IGNORE, dtype=np.uint8)
-        table[BACKGROUND] = BACKGROUND
+    def table(self, void: int) -> ClassMap:
+        """Class id for each value of a label map; for values that are none, the void of the table's own type.
+
+        Args:
+            void: value of pixels that are not labelled in the file, its largest: 255 or 65535.
+        """
+        table = class_map((void + 1,), len(self.ids))
+        table[1:] = void_of(table)
         for class_id, value in enumerate(self.ids, 1):
-            table[value] = class_id
+            if value < void:
+                table[value] = class_id
         return table
 
 
@@ -150,8 +153,13 @@ def _classes(root: Path, folders: list[str], marked: bool) -> tuple[list[int], l
             f"{path} is needed, {'the names that may be marked' if marked else 'for masks of class ids'}, such as: "
             "classes: [cat, dog] or {1: cat, 2: dog}."
         )
-    if wrong := [value for value in listed if type(value) is not int or not 0 < value < IGNORE]:
-        raise FssegError(f"{path}: ids of classes are whole numbers from 1 to 254, not {wrong[0]!r}.")
+    if wrong := [value for value in listed if type(value) is not int or not 0 < value <= MOST_CLASSES]:
+        raise FssegError(
+            f"{path}: ids of classes are whole numbers from 1 to 254, not {wrong[0]!r}; in masks of 16 bits, to "
+            f"{MOST_CLASSES}."
+        )
+    if max(listed) == IGNORE:
+        raise FssegError(f"{path}: ids of classes are whole numbers from 1 to 254, not 255, which is not labelled.")
     ids = sorted(listed)
     names = [listed[value] for value in ids]
     check_names(names, str(path))

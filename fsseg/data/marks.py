@@ -8,10 +8,10 @@ and a short one::
 
     {"boxes": [{"class": "cat", "box": [10, 20, 90, 80]}], "points": [{"class": "background", "point": [5, 5]}]}
 
-Coordinates are pixels from the upper left corner, ``x`` first; a box is ``left, top, right, bottom``. Labels are names
-of classes, ``background`` (or labelme's ``_background_``), or ``ignore`` (``__ignore__``). Polygons and circles are
-exact; boxes, lines and points are weak. Where there is a polygon, a circle or a box, all outside them is background;
-where there are lines and points only, all else is open (255).
+Coordinates are pixels from the upper left corner, ``x`` first; a box is ``left, top, right, bottom``; a rectangle has
+two opposite corners, or all four. Labels are names of classes, ``background`` (or labelme's ``_background_``), or
+``ignore`` (``__ignore__``). Polygons and circles are exact; boxes, lines and points are weak. Where there is a polygon,
+a circle or a box, all outside them is background; where there are lines and points only, all else is open (255).
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from fsseg.data.base import Mask
+from fsseg.data.base import MOST_CLASSES, ClassMap
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 from fsseg.safe import load_json
@@ -38,7 +38,12 @@ _AREAS = ("box", "polygon", "circle")
 _WEAK = ("box", "line", "point")
 _BACKGROUNDS, _IGNORES = ("background", "_background_"), ("ignore", "__ignore__")
 _FAR = 1e5  # sides of the image; beyond, PIL's integers overflow
+_VOID = MOST_CLASSES + 1  # label of what is to be ignored, whatever the class ids
+_CORNER = 1.0  # pixels that a corner of a rectangle may be off
 _BRUSH = 0.012  # width of lines and points, in longer sides of the image
+
+
+Points = list[tuple[float, float]]  # x, y
 
 
 class Mark(NamedTuple):
@@ -46,7 +51,7 @@ class Mark(NamedTuple):
 
     kind: str
     label: int
-    points: list[tuple[float, float]]
+    points: Points
 
 
 class Marks(NamedTuple):
@@ -64,11 +69,11 @@ class Marks(NamedTuple):
     weak: bool
     size: tuple[int, int] | None = None
 
-    def paint(self, height: int, width: int) -> Mask:
-        """The mask: class ids, 0 background, 255 where nothing is said.
+    def paint(self, height: int, width: int) -> ClassMap:
+        """The mask: class ids, 0 background, 255 where nothing is said (65535, if a class id is above 254).
 
         Raises:
-            FssegError: the marks are of an image of another size, or one lies outside of it.
+            FssegError: the marks are of an image of another size, or one lies outside of it or is in fractions.
         """
         if self.size is not None and self.size != (height, width):
             raise FssegError(
@@ -78,13 +83,20 @@ class Marks(NamedTuple):
         for mark in self.marks:
             if not _reaches(mark, height, width):
                 raise FssegError(f"mask {self.path}: a {mark.kind} lies outside the {width}x{height} image. Mend it.")
+            if _in_fractions(mark):
+                raise FssegError(
+                    f"mask {self.path}: a {mark.kind} is smaller than a pixel, as if its coordinates were fractions of "
+                    f"the image. Pixels are needed: multiply x by {width} and y by {height}."
+                )
         areas = any(mark.kind in _AREAS for mark in self.marks)
-        picture = PIL.Image.new("L", (width, height), BACKGROUND if areas else IGNORE)
+        deep = any(IGNORE <= mark.label < _VOID for mark in self.marks)
+        void = _VOID if deep else IGNORE
+        picture = PIL.Image.new("I" if deep else "L", (width, height), BACKGROUND if areas else void)
         draw = PIL.ImageDraw.Draw(picture)
         brush = max(3, round(_BRUSH * max(height, width)))
         for mark in sorted(self.marks, key=_depth):
-            _paint(draw, mark, brush)
-        return np.asarray(picture)
+            _paint(draw, mark._replace(label=min(mark.label, void)), brush)
+        return np.asarray(picture).astype(np.uint16) if deep else np.asarray(picture)
 
 
 def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
@@ -129,6 +141,15 @@ def _reaches(mark: Mark, height: int, width: int) -> bool:
     return True
 
 
+def _in_fractions(mark: Mark) -> bool:
+    """Whether all coordinates are from 0 to 1, or an area is narrower and lower than a pixel."""
+    values = [value for point in mark.points for value in point]
+    if min(values) >= 0 and max(values) <= 1 and (mark.kind != "point" or any(value % 1 for value in values)):
+        return True
+    sides = [max(along) - min(along) for along in zip(*mark.points, strict=True)]
+    return mark.kind in _AREAS and max(sides) < 1
+
+
 def _items(path: Path, content: Any) -> list[dict[str, Any]]:
     """Shapes in labelme's form."""
     if not isinstance(content, dict) or not {"shapes", "boxes", "points"} & content.keys():
@@ -153,7 +174,7 @@ def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
     if kind is None:
         raise FssegError(f"mask {path}: shape {shape!r} is none of {', '.join(_KINDS)}.")
     if name in _BACKGROUNDS or name in _IGNORES:
-        label = BACKGROUND if name in _BACKGROUNDS else IGNORE
+        label = BACKGROUND if name in _BACKGROUNDS else _VOID
     elif isinstance(name, str) and name in ids:
         label = ids[name]
     else:
@@ -164,7 +185,27 @@ def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
         raise FssegError(f"mask {path}: a {shape} of {name} has no list of points [x, y].") from error
     if len(points) < _LEAST[kind] or not all(isfinite(value) for point in points for value in point):
         raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more, of finite numbers.")
-    return Mark(kind, label, points)
+    if kind == "circle" and len(points) > _LEAST[kind]:
+        raise FssegError(f"mask {path}: a {shape} of {name} has {len(points)} points; its centre and one on its edge.")
+    return Mark(kind, label, _corners(path, name, points) if kind == "box" else points)
+
+
+def _corners(path: Path, name: object, points: Points) -> Points:
+    """Upper left and lower right corner of a rectangle.
+
+    Raises:
+        FssegError: it has neither two corners nor the four of an upright rectangle.
+    """
+    (left, right), (top, bottom) = ((min(along), max(along)) for along in zip(*points, strict=True))
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    near = [[max(abs(x - a), abs(y - b)) <= _CORNER for x, y in points] for a, b in corners]
+    upright = len(points) == len(corners) and all(any(row) for row in near) and all(map(any, zip(*near, strict=True)))
+    if len(points) != _LEAST["box"] and not upright:
+        raise FssegError(
+            f"mask {path}: a rectangle of {name} has {len(points)} points that are not the corners of an upright "
+            "rectangle. Give two opposite corners, or make it a polygon."
+        )
+    return [(left, top), (right, bottom)]
 
 
 def _depth(mark: Mark) -> tuple[int, float]:

@@ -6,13 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from fsseg.data.base import Dataset
+from fsseg.data.base import MOST_CLASSES, Dataset
 from fsseg.errors import FssegError
 
 Folds = int | list[list[str]]
 
 _MADE = 4  # folds, where nobody says otherwise and there are as many classes
-_MOST = 254  # classes; 255 is the label of ignored pixels
 
 
 class OwnDataset(Dataset):
@@ -36,8 +35,8 @@ class OwnDataset(Dataset):
         Raises:
             FssegError: too many classes, or folds that are no partition of them.
         """
-        if not 1 <= len(names) <= _MOST:
-            raise FssegError(f"{where} has {len(names)} classes; 1 to {_MOST} are possible.")
+        if not 1 <= len(names) <= MOST_CLASSES:
+            raise FssegError(f"{where} has {len(names)} classes; 1 to {MOST_CLASSES} are possible.")
         check_names(names, where)
         self.class_names = tuple(names)
         self._folds = made_folds(self.class_names, folds, where)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Count, Dataset, Image, Index, Mask, count_pixels
+from fsseg.data.base import ClassMap, Count, Dataset, Image, Index, count_pixels
 from fsseg.data.boxes import Box, boxes_of
-from fsseg.data.files import cached, image_size, read_image, read_mask, tracked
+from fsseg.data.files import cached, image_size, read_image, tracked
+from fsseg.data.mask_files import read_labels
 from fsseg.data.pascal_pairs import compare_lists, count_grid, official_pairs
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
@@ -123,9 +124,9 @@ class Pascal(Dataset):
         """An image, RGB."""
         return read_image(self._image_path(number))
 
-    def mask(self, number: int) -> Mask:
+    def mask(self, number: int) -> ClassMap:
         """An image's mask: class ids, 0 background, 255 void."""
-        return read_mask(self._mask_path(number))
+        return read_labels(self._mask_path(number))
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
         """Boxes of instances, from SegmentationObjectAug (or SegmentationObject) where the image has a map there.
@@ -136,7 +137,7 @@ class Pascal(Dataset):
         for folder in _OBJECTS:
             path = self._folder / folder / f"{self._names[number]}.png"
             if path.is_file():
-                mask, instances = self.mask(number), read_mask(path)
+                mask, instances = self.mask(number), read_labels(path)
                 if instances.shape != mask.shape:
                     raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
                 return boxes_of(instances, mask == class_id)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.data.base import Dataset, Mask
+from fsseg.data.base import ClassMap, Dataset
 from fsseg.protocol import SPLITS, Split
 
 _STRIDE, _LEAST = 32, 3  # ss_datalayer.py of OSLSM's code: _remove_small_objects
@@ -24,7 +24,7 @@ _STRIDE, _LEAST = 32, 3  # ss_datalayer.py of OSLSM's code: _remove_small_object
 Matrix = npt.NDArray[np.bool_]  # images x (classes + 1)
 
 
-def count_grid(mask: Mask, classes: int) -> npt.NDArray[np.int32]:
+def count_grid(mask: ClassMap, classes: int) -> npt.NDArray[np.int32]:
     """Pixel count of each class id on OSLSM's grid: every 32nd row and column, from the second on.
 
     The code pads by 15 and samples by nearest neighbour at half-way points, which an old image library rounds in its

@@ -6,21 +6,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fsseg.data.base import Dataset, Image, Mask
+import numpy as np
+
+from fsseg.data.base import ClassMap, Dataset, Image, Mask
 from fsseg.data.boxes import Box
 from fsseg.data.coco_annotations import AnnotatedImage
 from fsseg.data.coco_masks import find_regions
-from fsseg.data.files import read_image, tracked
+from fsseg.data.files import image_size, read_image, tracked
 from fsseg.data.regions import ImageRegions, Regions, pack, paint
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
 from fsseg.protocol import Crowds, Masks, OtherWays, Split
+
+_NAMED = 5  # annotations that an error names
 
 
 class RegionDataset(Dataset):
     """Answers from regions; `open` sets ``_regions`` and ``_folders``, where the images of each split lie."""
 
     other_ways: OtherWays = "labelled"
+    full: ClassVar[bool] = False  # an object that marks no pixel is a mistake; COCO's own files have a few
     upright: ClassVar[bool] = False  # images are turned by their EXIF tags; COCO's own are not
     _regions: Regions
     _folders: dict[Split, Path]
@@ -41,8 +46,11 @@ class RegionDataset(Dataset):
 
     def image(self, number: int) -> Image:
         """An image, RGB, also if the file is grey."""
+        return read_image(self._path(number), self.upright)
+
+    def _path(self, number: int) -> Path:
         split: Split = "train" if number in self.numbers("train") else "val"
-        return read_image(self._folders[split] / self._file_name(number), self.upright)
+        return self._folders[split] / self._file_name(number)
 
     def _file_name(self, number: int) -> str:
         return self._located[number].name if self._located else self._regions.name(number)
@@ -60,13 +68,20 @@ class RegionDataset(Dataset):
         """
         annotated, shape = self._located[number], self.image(number).shape
         if shape[:2] != (annotated.height, annotated.width):
-            raise other_size(annotated, (shape[0], shape[1]), self.upright)
-        find_regions(annotated, "exact", "include")
+            raise other_size(annotated, (shape[0], shape[1]), self._path(number), self.upright)
+        empty = find_regions(annotated, "exact", "include").empty
+        if empty and self.full:
+            raise FssegError(
+                f"{_listed(empty)} of image {annotated.name} mark no pixel of it: outside of its {annotated.width}x"
+                f"{annotated.height} pixels, or in fractions. Mend them, or take them out of the annotation file."
+            )
 
-    def mask(self, number: int) -> Mask:
-        """An image's label map, for pictures: class ids, the smaller class over the larger, 255 for ignored crowds."""
+    def mask(self, number: int) -> ClassMap:
+        """An image's label map, for pictures: class ids, the smaller class over the larger; ignored crowds are void."""
         labels = [(class_id, class_id) for class_id in self._regions.class_ids(number)]
-        return paint(self._regions, number, labels, IGNORE)
+        if len(self.class_names) < IGNORE:
+            return paint(self._regions, number, labels, np.uint8)
+        return paint(self._regions, number, labels, np.uint16)
 
     def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
         """An image's mask in episode labels, a region per class; with ``other_ways="background"``, the own way's only.
@@ -76,7 +91,7 @@ class RegionDataset(Dataset):
         ways = sorted(range(len(classes)), key=lambda way: way == own)  # the last is on top
         if own is not None and self.other_ways == "background":
             ways = [own]
-        return paint(self._regions, number, [(classes[way], way + 1) for way in ways], IGNORE)
+        return paint(self._regions, number, [(classes[way], way + 1) for way in ways], np.uint8)
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
         """Boxes of a class's objects, crowds left out; of its region's parts where a crowd is all there is."""
@@ -150,14 +165,22 @@ def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) 
         )
 
 
-def other_size(annotated: AnnotatedImage, shape: tuple[int, int], upright: bool) -> FssegError:
+def other_size(annotated: AnnotatedImage, shape: tuple[int, int], path: Path, upright: bool) -> FssegError:
     """An image is not as large as its annotations say."""
-    lying = upright and shape == (annotated.width, annotated.height)
-    why = "The image is turned upright by its EXIF tag; annotate it so, or take the tag off" if lying else "Replace one"
+    why = "Replace one"
+    if shape == (annotated.width, annotated.height) != shape[::-1]:
+        why = "Width and height are swapped in the annotation file; swap them there"
+        if upright and image_size(path) != shape:
+            why = "The image is turned upright by its EXIF tag; annotate it so, or take the tag off"
     return FssegError(
         f"image {annotated.name} is {shape[1]}x{shape[0]}, its annotations are of {annotated.width}x"
         f"{annotated.height}. {why}."
     )
+
+
+def _listed(numbers: Sequence[int | str]) -> str:
+    listed = ", ".join(map(str, numbers[:_NAMED])) + ", ..." * (len(numbers) > _NAMED)
+    return f"annotations {listed}"
 
 
 def _stem(name: str) -> str:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +17,20 @@ from pycocotools import mask as rle
 
 from fsseg.data.base import Index
 from fsseg.data.boxes import Box
+from fsseg.episode import void_of
 from fsseg.errors import FssegError
 
+Label = TypeVar("Label", np.uint8, np.uint16)
 Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, width], "counts": bytes}
 Region = npt.NDArray[np.bool_]  # H W
 Arrays = dict[str, npt.NDArray[Any]]
 
 # names, sizes (height, width), pixels (as in `Index`): one row per image. Regions lie image by image: `first` says
 # where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. Objects lie image by image too:
-# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `class_names`, of class id 1 first;
-# `train`: images of that split.
+# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `empty`: annotations of an image that mark no pixel.
+# `class_names`, of class id 1 first; `train`: images of that split.
 _ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
-           "object_boxes", "class_names", "train")  # fmt: skip
+           "object_boxes", "empty", "class_names", "train")  # fmt: skip
 
 
 class ImageRegions(NamedTuple):
@@ -40,6 +42,7 @@ class ImageRegions(NamedTuple):
         width: of the image.
         codes: region of each class id; of minus a class id: pixels to ignore in episodes of that class.
         objects: class id and box of each object.
+        empty: ids of annotations that mark no pixel.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ImageRegions(NamedTuple):
     width: int
     codes: Mapping[int, Code]
     objects: Sequence[tuple[int, Box]] = ()
+    empty: Sequence[int | str] = ()
 
 
 class Regions:
@@ -159,6 +163,7 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str])
     kinds: list[int] = []
     objects: list[tuple[int, Box]] = []
     codes: list[bytes] = []
+    empty: list[int] = []
     for image in images:
         names.append(image.name.encode())
         sizes.append((image.height, image.width))
@@ -167,17 +172,19 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str])
         codes += [code["counts"] for code in image.codes.values()]
         first.append(len(kinds))
         objects += image.objects
+        empty.append(len(image.empty))
         first_object.append(len(objects))
     arrays = {
         "names": np.array(names),
         "sizes": np.array(sizes, dtype=np.int32),
         "pixels": np.asfortranarray(np.stack(pixels)),  # a sampler reads columns
         "first": np.array(first, dtype=np.int64),
-        "kinds": np.array(kinds, dtype=np.int16),
+        "kinds": np.array(kinds, dtype=np.int32),
         "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
         "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
         "first_object": np.array(first_object, dtype=np.int64),
-        "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int16),
+        "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int32),
+        "empty": np.array(empty, dtype=np.int32),
         "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "class_names": np.array([name.encode() for name in class_names]),
         "train": np.array(train),
@@ -191,7 +198,8 @@ def _count(image: ImageRegions, classes: int) -> npt.NDArray[np.int32]:
     if image.codes:
         counts[0] -= rle.area(rle.merge(list(image.codes.values())))
         shown = [class_id for class_id in image.codes if class_id > 0]
-        counts[shown] = rle.area([image.codes[class_id] for class_id in shown])
+        # One by one: of more than 255 at once, pycocotools' area overflows.
+        counts[shown] = [int(rle.area(image.codes[class_id])) for class_id in shown]
     return counts
 
 
@@ -225,6 +233,7 @@ def _is_whole(arrays: Arrays) -> bool:
         "names": (images,), "sizes": (images, 2), "pixels": (images, classes + 1), "first": (images + 1,),
         "kinds": (regions,), "offsets": (regions + 1,), "codes": (int(arrays["offsets"][-1]),),
         "first_object": (images + 1,), "object_kinds": (objects,), "object_boxes": (objects, 5),
+        "empty": (images,),
         "class_names": (classes,), "train": (),
     }  # fmt: skip
     kinds = {name: "S" if name in ("names", "class_names") else "u" if name == "codes" else "i" for name in shapes}
@@ -264,19 +273,22 @@ def _reopen(folder: Path) -> Regions:
         raise FssegError(f"the cache {folder} was removed or changed while in use. Start again.") from error
 
 
-def paint(regions: Regions, number: int, labels: Sequence[tuple[int, int]], ignore: int) -> npt.NDArray[np.uint8]:
+def paint(regions: Regions, number: int, labels: Sequence[tuple[int, int]], kind: type[Label]) -> npt.NDArray[Label]:
     """An image's mask with a label for each of some class ids, 0 elsewhere.
+
+    What is to be ignored in episodes of these classes, and shows none of them, is 255 or 65535, see `void_of`.
 
     Args:
         regions: of the data set.
         number: image number.
         labels: class id and label, the later over the earlier.
-        ignore: label of what is to be ignored in episodes of these classes, and shows none of them.
+        kind: type of the mask.
     """
-    mask = np.zeros(regions.size(number), dtype=np.uint8, order="F")  # as pycocotools decodes
-    kinds = [(-class_id, ignore) for class_id, _ in labels] + list(labels)
-    for kind, label in kinds:
-        region = regions.region(number, kind)
+    mask: npt.NDArray[Label] = np.zeros(regions.size(number), dtype=kind, order="F")  # as pycocotools decodes
+    kinds = [(-class_id, void_of(mask)) for class_id, _ in labels] + list(labels)
+    for class_id, label in kinds:
+        region = regions.region(number, class_id)
         if region is not None:
             mask[region] = label
-    return np.ascontiguousarray(mask)
+    whole: npt.NDArray[Label] = np.ascontiguousarray(mask)
+    return whole

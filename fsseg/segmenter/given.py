@@ -12,9 +12,11 @@ import PIL.ImageOps
 import torch
 from torch import Tensor
 
-from fsseg.data.base import Image, Mask
-from fsseg.data.files import marked, opaque, read_image, read_labels
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.data.base import ClassMap, Image, Mask
+from fsseg.data.files import opaque, read_image
+from fsseg.data.mask_files import labels_of, read_labels, read_region
+from fsseg.data.mask_regions import region_of, region_of_greys
+from fsseg.episode import BACKGROUND, IGNORE, void_of
 from fsseg.errors import FssegError
 from fsseg.safe import is_line
 
@@ -23,7 +25,6 @@ Given = str | PathLike[str] | PIL.Image.Image | npt.NDArray[Any] | Tensor
 
 _RGB, _RGBA = 3, 4
 _LEAST = 8  # pixels of a side
-_NAMED = 5  # values that an error lists
 
 
 def as_image(given: Given) -> Image:
@@ -71,8 +72,8 @@ def _pixels(given: Any) -> Image:
 def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
     """A mask as labels ``H W``: 0 background, 1 and on the classes, 255 where nothing is said.
 
-    Of one class, all that is not 0 is it: True, 1, or the 255 of a black and white mask; 255 beside another number is
-    what nobody labelled. Of several classes, the mask holds their places, from 1 on.
+    Of one class, a mask is read as `fsseg.data.mask_regions` says: what is not 0, what is white, what is not
+    transparent; 255 beside another label is what nobody labelled. Of several classes, it holds their places, from 1 on.
 
     Args:
         given: a file, a PIL picture, an array or tensor ``H W`` (or ``1 H W``).
@@ -80,44 +81,46 @@ def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
         size: ``(H, W)`` of the image.
 
     Raises:
-        FssegError: another size, other values, or nothing marked.
+        FssegError: another size, other values, a mask that can be read in two ways, or nothing marked.
     """
-    labels = _values(given)
+    labels = _region(given) if classes == 1 else _labels(given)
     if labels.shape != size:
         turned = " Was one of them turned (EXIF)?" if labels.shape == size[::-1] else ""
         raise FssegError(
             f"{_name(given)} is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}.{turned} Mend one."
         )
-    found = [int(value) for value in np.unique(labels) if value not in (BACKGROUND, IGNORE)]
-    if classes == 1:
-        if not found:
-            labels = (labels == IGNORE).astype(np.uint8)
-        elif len(found) == 1:
-            labels = np.where(labels == found[0], np.uint8(1), labels)
-        else:
-            shown = ", ".join(map(str, found[:_NAMED])) + ", ..." * (len(found) > _NAMED)
-            raise FssegError(
-                f"{_name(given)} holds the values {shown}: of one class, 0 and one other are needed. Say which one is "
-                "it, or name all classes."
-            )
-    elif found and found[-1] > classes:
+    void = void_of(labels)
+    found = [int(value) for value in np.unique(labels) if value not in (BACKGROUND, void)]
+    if found and found[-1] > classes:
         raise FssegError(f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Mend one.")
-    if not ((labels != BACKGROUND) & (labels != IGNORE)).any():
+    if not found:
         raise FssegError(f"{_name(given)} is empty: no pixel of it is marked. Paint the object.")
-    return labels
+    return np.where(labels == void, IGNORE, labels).astype(np.uint8)
 
 
-def _values(given: Given) -> Mask:
+def _region(given: Given) -> Mask:
+    if isinstance(given, str | PathLike):
+        return read_region(Path(given))
+    if isinstance(given, PIL.Image.Image):
+        return region_of(given, "the mask")
+    return region_of_greys(_values(given), "the mask")
+
+
+def _labels(given: Given) -> ClassMap:
     if isinstance(given, str | PathLike):
         return read_labels(Path(given))
-    if isinstance(given, PIL.Image.Image) and given.mode not in ("P", "L"):
-        return marked(given, "the mask")
+    return labels_of(given, "the mask") if isinstance(given, PIL.Image.Image) else _values(given)
+
+
+def _values(given: Given) -> ClassMap:
     array = _array(given)
     array = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
     if array.ndim != 2:
         raise FssegError(f"a mask of shape {array.shape}: H W is needed.")
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
+    if array.dtype == np.uint16:
+        return array
     numbers = array.dtype.kind in "iuf" and array.size > 0
     whole = numbers and (array.dtype.kind != "f" or bool((array == np.rint(array)).all()))
     if not whole or array.size == 0 or array.min() < 0 or array.max() > IGNORE:

@@ -345,6 +345,7 @@ def broken(folder: Path) -> None:
     dot[700:702, 700:702] = 255
     PIL.Image.fromarray(dot).save(folder / "dot.png")
     (folder / "marks.json").write_text('{"shapes": [{"label": "dog", "points": [[1, 1], [9, 9], [1, 9]]}]}')
+    (folder / "ignore.json").write_text('{"shapes": [{"label": "ignore", "points": [[1, 1], [9, 9], [1, 9]]}]}')
     (folder / "no.json").write_text("{")
     (folder / "text.ckpt").write_text("not a checkpoint")
     (folder / "none").mkdir()
@@ -371,6 +372,15 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a value that is none": (("--support", "a.png:many.png:x", *GOOD), "IMAGE:MASK is needed"),
     "a value that is no digit of ours": (("--support", "a.png:many.png:²", *GOOD), "IMAGE:MASK is needed"),
     "a value behind a box": (("--support", "a.png:10,8,34,32:8", *GOOD), "masks one class among others"),
+    "a value behind black and white": (("--support", "a.png:a.mask.png:255", *GOOD), "leave :255 out"),
+    "a box in fractions": (
+        ("--support", "a.png:0.1,0.2,0.6,0.8", *GOOD),
+        "not fractions of the image. Did you mean 8,12,48,48?",
+    ),
+    "marks of ignore alone": (
+        ("--support", "a.png:ignore.json", *GOOD),
+        "ignore.json is empty: no shape",
+    ),
     "a box of three": (("--support", "a.png:1,2,3", *GOOD), "a box is four numbers"),
     "a box of no numbers": (("--support", "a.png:1.2.3,4,50,60", *GOOD), "a box is four numbers"),
     "a photo as a mask": (("--support", "a.png:photo.png", *GOOD), "colours besides black"),
@@ -383,7 +393,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
         (*SUPPORT, *GOOD, "--model.method.scale", "5", "--ckpt_path", "text.ckpt"),
         "leave --model.method.scale out",
     ),
-    "a mask of 16 bits": (("--support", "a.png:deep.png", *GOOD), "mask deep.png has I;16 pixels"),
+    "a mask of one grey": (("--support", "a.png:deep.png", *GOOD), "deep.png holds the value 40000 and no other"),
     "marks of another class": (("--support", "a.png:marks.json", *GOOD), "'dog' is no class"),
     "marks that are no JSON": (("--support", "a.png:no.json", *GOOD), "no.json is no whole JSON file"),
     "a box outside": (("--support", "a.png:10,8,90,32", *GOOD), "within its 80x60 pixels is needed"),

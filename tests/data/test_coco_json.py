@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     refused(tmp_path, "annotations.json is missing", "There are: labels.json")
     write(tmp_path, categories=[{"id": 3, "name": "bolt"}, {"id": 8, "name": "bolt"}, {"id": 20, "name": "nut"}])
     refused(tmp_path, "two categories of one id or name")
-    write(tmp_path, categories=[{"id": i, "name": str(i)} for i in range(255)])
-    refused(tmp_path, "has 255 classes; 1 to 254 are possible")
+    write(tmp_path, categories=[{"id": i, "name": str(i)} for i in range(65_535)])
+    refused(tmp_path, "has 65535 classes; 1 to 65534 are possible")
     write(tmp_path)
     refused(tmp_path, "4 folds of 3 classes", folds=4)
     refused(tmp_path, "too few for a train and a val split", val_share=0.0001)
@@ -207,3 +208,101 @@ def test_ids_may_be_text_and_hints_are_given(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     path.rename(tmp_path / "annotations/instances_default.json")
     refused(tmp_path, "There are: annotations/instances_default.json")
+
+
+def changed(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = write(root)
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+OUTSIDE, FRACTIONS = [40, 30, 50, 30, 50, 40], [0.2, 0.2, 0.6, 0.2, 0.6, 0.8, 0.2, 0.8]
+
+
+def test_objects_that_mark_nothing_are_counted_and_named(tmp_path: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        for place, polygon in ((0, FRACTIONS), (1, OUTSIDE), (8, OUTSIDE)):
+            content["annotations"][place]["segmentation"] = [polygon]
+
+    changed(tmp_path, edit)
+    dataset = opened(tmp_path)
+    assert "3 objects mark no pixel (outside of their image, or in fractions of it), the first in day1/" in dataset.note
+    (first,) = (i for i in range(12) if dataset.image_name(i) == "day1/img0")
+    assert not dataset.index.pixels[first, 1:].any()
+    assert dataset.boxes(first, 1) == []
+    located = CocoJson()
+    located.locate(tmp_path)
+    problems = []
+    for number in range(12):
+        try:
+            located.check(number)
+        except FssegError as error:
+            problems.append(str(error))
+    assert len(problems) == 2
+    (line,) = (problem for problem in problems if "img0.png" in problem)
+    assert line.startswith(
+        "annotations 0, 1 of image day1/img0.png mark no pixel of it: outside of its 30x20 pixels, or"
+    )
+
+
+def test_annotations_that_all_mark_nothing_are_refused(tmp_path: Path) -> None:
+    changed(tmp_path, lambda c: [a.update(segmentation=[FRACTIONS]) for a in c["annotations"]])
+    refused(tmp_path, "none of its 24 objects marks a pixel", "multiply x by an image's width and y by its height")
+
+
+def test_a_point_beside_a_polygon_marks_nothing(tmp_path: Path) -> None:
+    before = opened(write(tmp_path).parent).index.pixels.copy()
+    changed(tmp_path, lambda c: c["annotations"][0]["segmentation"].extend([[5, 5], [1, 1, 9, 9]]))
+    assert np.array_equal(opened(tmp_path).index.pixels, before)
+    changed(tmp_path, lambda c: c["annotations"][0].update(segmentation=[[1, 1], [9, 1], [9, 9], [1, 9]]))
+    refused(tmp_path, "malformed segmentation: a polygon of pairs [x, y]; one list x, y, x, y ... is needed")
+
+
+@pytest.mark.parametrize(("crowd", "is_one"), [("0", False), ("1", True), (0, False), (True, True), (None, False)])
+def test_iscrowd_is_a_number_also_as_text(tmp_path: Path, crowd: object, is_one: bool) -> None:
+    changed(tmp_path, lambda c: [a.update(iscrowd=crowd) for a in c["annotations"]])
+    dataset = opened(tmp_path, crowds="ignore")
+    assert dataset.index.pixels[:, 1:].any() == (not is_one)
+    assert bool(dataset._regions.boxes(0, 1)) or bool(dataset._regions.boxes(0, 2)) == (not is_one)
+
+
+@pytest.mark.parametrize("crowd", ["yes", 2, "", [], "-1"])
+def test_another_iscrowd_is_refused(tmp_path: Path, crowd: object) -> None:
+    changed(tmp_path, lambda c: c["annotations"][3].update(iscrowd=crowd))
+    refused(tmp_path, "annotation 3 has iscrowd", "0 or 1 is needed")
+
+
+def test_ids_may_be_text(tmp_path: Path) -> None:
+    """Numbers as text are numbers; other text is an id as it is, after all numbers."""
+    before = opened(write(tmp_path).parent)
+    pixels = {before.image_name(i): before.index.pixels[i].tolist() for i in range(12)}
+
+    def edit(content: dict[str, Any]) -> None:
+        texts = {50 + i: f"img-{i:02d}" if i % 2 else str(50 + i) for i in range(12)}
+        for image in content["images"]:
+            image["id"] = texts[image["id"]]
+        for place, annotation in enumerate(content["annotations"]):
+            annotation |= {"id": f"a{place}", "image_id": texts[annotation["image_id"]]}
+            annotation["category_id"] = str(annotation["category_id"])
+
+    changed(tmp_path, edit)
+    dataset = opened(tmp_path)
+    assert {dataset.image_name(i): dataset.index.pixels[i].tolist() for i in range(12)} == pixels
+    changed(tmp_path, lambda c: c["images"][0].update(id=""))
+    refused(tmp_path, "has an image without id, file name or size")
+
+
+def test_swapped_sizes_are_said_to_be_swapped(tmp_path: Path) -> None:
+    def swap(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["width"], image["height"] = image["height"], image["width"]
+
+    changed(tmp_path, swap)
+    refused(tmp_path, "is 30x20, its annotations are of 20x30", "Width and height are swapped in the annotation file")
+    path = write(tmp_path).parent / "images/day1/img0.png"
+    with PIL.Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        picture.save(path, exif=exif)
+    refused(tmp_path, "is 20x30, its annotations are of 30x20", "turned upright by its EXIF tag")

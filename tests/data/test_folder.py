@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from fsseg.data import EpisodeData, Folder
-from fsseg.data.files import read_binary
+from fsseg.data.mask_files import read_region
 from fsseg.data.own import is_val, made_folds
 from fsseg.errors import FssegError
 from fsseg.protocol import Protocol
@@ -457,7 +457,7 @@ def test_grey_masks_with_alpha_are_read_by_their_grey(tmp_path: Path) -> None:
     pixels[..., 1] = 255
     pixels[2, 3, 0] = 200
     PIL.Image.fromarray(pixels, "LA").save(tmp_path / "mask.png")
-    assert read_binary(tmp_path / "mask.png").sum() == 1
+    assert read_region(tmp_path / "mask.png").sum() == 1
 
 
 def test_marks_of_another_size_or_outside_of_the_image_are_refused(own_maps: Path) -> None:

@@ -14,8 +14,9 @@ import torch
 
 from fsseg.card import read_card
 from fsseg.data import CocoJson, Folder, Pascal
-from fsseg.data.files import image_size, read_binary, read_image, read_mask
+from fsseg.data.files import image_size, read_image
 from fsseg.data.marks import read_marks
+from fsseg.data.mask_files import read_labels, read_region
 from fsseg.encoders.base import load_pretrained
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, leads_out, load_json, load_yaml, shown
@@ -36,7 +37,7 @@ def test_a_picture_starts_no_interpreter(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "gs").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     PIL.Image.new("RGB", (8, 8)).save(path, "EPS")
-    for read in (read_image, read_mask, read_binary, image_size):
+    for read in (read_image, read_labels, read_region, image_size):
         refused(lambda read=read: read(path), "cannot be decoded")
     assert not marker.exists()
     with PIL.Image.open(path) as picture, contextlib.suppress(OSError):  # what the list of formats is for

@@ -85,13 +85,13 @@ def test_an_index_is_scanned_once_and_again_after_a_change(
 
     def counted(path: Path) -> np.ndarray:
         read.append(path.name)
-        return read_mask(path)
+        return read_labels(path)
 
-    read_mask = pascal.read_mask
+    read_labels = pascal.read_labels
     mask = np.asarray(PIL.Image.open(mask_path(voc))).copy()
     PIL.Image.fromarray(mask).save(mask_path(voc), compress_level=0)
     size = mask_path(voc).stat().st_size
-    monkeypatch.setattr(pascal, "read_mask", counted)
+    monkeypatch.setattr(pascal, "read_labels", counted)
     first = opened(voc.parent).index.pixels
     assert len(read) == 120
     assert np.array_equal(opened(voc.parent).index.pixels, first)
