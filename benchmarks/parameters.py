@@ -6,7 +6,7 @@ python benchmarks/parameters.py
 from fsseg.encoders import VGG16, DeepLabVGG16, ResNet
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 
-PAPERS = {"PANet": "14.7", "PMMs": "19.5", "RPMMs": "19.6"}
+PAPERS = {"PANet": "14.7", "SG-One": "19.0", "CANet baseline": "19", "PMMs": "19.5", "RPMMs": "19.6"}
 
 
 def main() -> None:
