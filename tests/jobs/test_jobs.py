@@ -223,46 +223,47 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-@pytest.mark.slow
-def test_jobs_on_a_local_ray_cluster(tmp_path):
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A local one of two cores."""
     ray = pytest.importorskip("ray")
-    from fsseg.jobs.ray import run_ray
-
     environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=environment)
-    try:
-        lost = f"import os, signal\nif not os.path.exists({str(tmp_path / 'tried')!r}):\n"
-        lost += f"    open({str(tmp_path / 'tried')!r}, 'w').close(); os.kill(os.getppid(), signal.SIGKILL)\n"
-        lost += "    raise SystemExit(1)"
-        jobs = [
-            program(tmp_path, "fit"),
-            program(tmp_path, "test", f"open({str(tmp_path / 'fit.done')!r})", ("fit",)),
-            program(tmp_path, "broken", "raise SystemExit('no')"),
-            program(tmp_path, "left", after=("broken",)),
-            program(tmp_path, "its worker dies once", lost),
-        ]
-        outcomes = run_ray(jobs, tmp_path, 1, str)
-        assert states(outcomes) == {
-            "fit": "done", "test": "done", "broken": "failed", "left": "left", "its worker dies once": "done",
-        }  # fmt: skip
-        assert outcomes[2].said == "no"
-        assert states(run_ray(jobs[:2], tmp_path, 1, str)) == {"fit": "before", "test": "before"}
-    finally:
-        ray.shutdown()
+    yield
+    ray.shutdown()
 
 
 @pytest.mark.slow
-def test_ray_refuses_what_no_machine_of_the_cluster_has(tmp_path):
-    ray = pytest.importorskip("ray")
+@pytest.mark.usefixtures("ray_cluster")
+def test_jobs_on_a_local_ray_cluster(tmp_path):
     from fsseg.jobs.ray import run_ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        for wanted in ({"threads": 1, "gpus": 1.0}, {"threads": 3}):
-            with pytest.raises(FssegError, match="no machine of the cluster has more than 0 and 2"):
-                run_ray([program(tmp_path, "a")], tmp_path, tell=str, **wanted)
-    finally:
-        ray.shutdown()
+    lost = f"import os, signal\nif not os.path.exists({str(tmp_path / 'tried')!r}):\n"
+    lost += f"    open({str(tmp_path / 'tried')!r}, 'w').close(); os.kill(os.getppid(), signal.SIGKILL)\n"
+    lost += "    raise SystemExit(1)"
+    jobs = [
+        program(tmp_path, "fit"),
+        program(tmp_path, "test", f"open({str(tmp_path / 'fit.done')!r})", ("fit",)),
+        program(tmp_path, "broken", "raise SystemExit('no')"),
+        program(tmp_path, "left", after=("broken",)),
+        program(tmp_path, "its worker dies once", lost),
+    ]
+    outcomes = run_ray(jobs, tmp_path, 1, str)
+    assert states(outcomes) == {
+        "fit": "done", "test": "done", "broken": "failed", "left": "left", "its worker dies once": "done",
+    }  # fmt: skip
+    assert outcomes[2].said == "no"
+    assert states(run_ray(jobs[:2], tmp_path, 1, str)) == {"fit": "before", "test": "before"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_refuses_what_no_machine_of_the_cluster_has(tmp_path):
+    from fsseg.jobs.ray import run_ray
+
+    for wanted in ({"threads": 1, "gpus": 1.0}, {"threads": 3}):
+        with pytest.raises(FssegError, match="no machine of the cluster has more than 0 and 2"):
+            run_ray([program(tmp_path, "a")], tmp_path, tell=str, **wanted)
 
 
 def test_ray_missing_is_said(tmp_path, monkeypatch):
