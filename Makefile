@@ -45,7 +45,7 @@ test-oldest: $(OLDEST)/installed  ## the fast suite with the oldest libraries th
 # Broken and hostile files of each kind, other ones at each start, e.g. `make fuzz FUZZ=10000`.
 FUZZ ?= 2000
 fuzz: install
-	OMP_NUM_THREADS=1 FSSEG_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py -q
+	OMP_NUM_THREADS=1 FSSEG_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/test_fuzz.py tests/test_names.py -q
 
 lint: install
 	$(BIN)/ruff check .

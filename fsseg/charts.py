@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from fsseg import atomic
 from fsseg.benchmark.rows import Row
 from fsseg.benchmark.tables import ClassScore
 from fsseg.data.census import Census
@@ -75,7 +76,7 @@ def draw_census(census: Census, path: Path) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     rule = pair_rule(census.pairs, census.min_pixels) or "any size"
     figure.suptitle(f"{census.name}: images per class ({rule}); folds: {census.fold_words}", fontsize=10)
-    figure.savefig(path)
+    _write(figure, path)
 
 
 def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
@@ -113,7 +114,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     columns = max(1, min(len(handles), int(5.2 * len(charts) / inches)))
     labels = list(handles.values()), list(handles)
     figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
-    figure.savefig(path)
+    _write(figure, path)
 
 
 def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -177,7 +178,7 @@ def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> Non
     _plain(axis)
     if len(lines) > 1:
         figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
-    figure.savefig(path)
+    _write(figure, path)
 
 
 def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
@@ -221,7 +222,7 @@ def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
     axis.set_ylabel("IoU, percent", fontsize=9)
     _plain(axis)
     figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
-    figure.savefig(path)
+    _write(figure, path)
 
 
 def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -243,3 +244,8 @@ def _plain(axis: Axes) -> None:
     axis.tick_params(labelsize=8)
     axis.grid(color="#dddddd", linewidth=0.6)
     axis.set_axisbelow(True)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its ending."""
+    atomic.save(path, lambda file: figure.savefig(file, format=path.suffix[1:] or "png"))

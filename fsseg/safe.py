@@ -3,9 +3,11 @@
 A file that a user names on the command line is trusted as code is; all others are read by what stands here.
 """
 
+import hashlib
 import json
 import math
 import re
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,6 +18,13 @@ _DEPTH = 60  # of nesting
 _MUCH = 1 << 18  # letters of a YAML text; PyYAML is slow, and no such text is longer
 _SAID = 100  # letters of PyYAML's error, which may quote the text
 _MERGED = 10_000  # keys of a dict
+_LONG = 160  # bytes of a file's name, with room for an ending and what stands around it
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)  # of Windows
+_ENCODED = re.compile(r"%(?=[0-9A-Fa-f]{2})")  # what a reader would decode
+# Where a cell begins, also for a program that splits at semicolons, tabs or line ends; wide signs are Excel's too.
+_BEGIN, _SIGNS = r"(?:^|(?<=[;\t\r\n]))", r"'*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
+_FORMULA, _QUOTED = re.compile(f"{_BEGIN}(?={_SIGNS})"), re.compile(f"{_BEGIN}'(?={_SIGNS})")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE | re.ASCII)
 
 
 class BrokenTextError(ValueError):
@@ -82,9 +91,47 @@ def leads_out(name: str) -> bool:
     return path.is_absolute() or "\x00" in name or ":" in next(iter(path.parts), "")
 
 
+def file_name(name: str) -> str:
+    """A name from a file as one part of a path, on any system: what none may have in it is percent-encoded.
+
+    Names of letters, digits, spaces and most signs stay as they are, and two names never become one. Encoded are
+    separators, signs that a system forbids or does not print, a leading dot, dash, tilde or space, a trailing dot or
+    space, and names of devices. Of a name that is too long, a hash takes the place of the end.
+    """
+    return _without_meaning(_ENCODED.sub("%25", name))
+
+
+def relative_path(name: str) -> str:
+    """A name with slashes as a path that stays in its folder, see `file_name`."""
+    return "/".join(file_name(part) for part in name.split("/"))
+
+
+def is_relative_path(text: str) -> bool:
+    """Whether a text is a path as `relative_path` makes them."""
+    return all(part == _without_meaning(part) for part in text.split("/"))
+
+
+def csv_cell(value: object) -> object:
+    """A value for a cell of a CSV file: a text that a spreadsheet would take for a formula gets a quote in front.
+
+    Numbers stay as they are, also as text. `csv_text` gives the text back.
+    """
+    return _FORMULA.sub("'", value) if isinstance(value, str) and not _NUMBER.fullmatch(value) else value
+
+
+def csv_text(cell: str) -> str:
+    """The text of a cell that `csv_cell` made."""
+    return _QUOTED.sub("", cell)
+
+
 def is_line(value: object) -> bool:
     """Whether a value is text that can be printed on one line of a terminal or a table."""
-    return isinstance(value, str) and (value.isprintable() or not value)
+    return isinstance(value, str) and (value.isprintable() or all(map(_is_printed, value)))
+
+
+def has_controls(text: str) -> bool:
+    """Whether a text has line ends, other control characters, or bytes that are no UTF-8: no table holds these."""
+    return any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
 
 
 def is_text(value: object) -> bool:
@@ -108,7 +155,34 @@ def is_number(value: object) -> bool:
 def shown(text: str) -> str:
     """A text on one line, with what a terminal would act on written out."""
     line = " ".join(text.split())
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    return "".join(sign if _is_printed(sign) else ascii(sign)[1:-1] for sign in line)
+
+
+def _without_meaning(text: str) -> str:
+    """A file's name with all encoded that has a meaning to a system, or is forbidden there."""
+    text = "".join(sign if _is_plain(sign) else _encoded(sign) for sign in text) or "%empty"
+    if text[0] in ".-~ " or _DEVICE.match(text):
+        text = _encoded(text[0]) + text[1:]
+    if text[-1] in ". ":
+        text = text[:-1] + _encoded(text[-1])
+    if len(text.encode()) > _LONG:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        text = f"{text.encode()[: _LONG - len(digest) - 1].decode(errors='ignore')}%{digest}"
+    return text
+
+
+def _is_plain(sign: str) -> bool:
+    """Whether a sign may stand in the name of a file on any system."""
+    return _is_printed(sign) and sign not in '/\\:*?"<>|'
+
+
+def _is_printed(sign: str) -> bool:
+    """Whether a terminal shows a sign: also a space of any width, such as macOS has in names of screenshots."""
+    return sign.isprintable() or unicodedata.category(sign) == "Zs"
+
+
+def _encoded(sign: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in sign.encode("utf-8", "surrogatepass"))
 
 
 def _flow_depth(text: str) -> int:

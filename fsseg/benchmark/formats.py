@@ -15,6 +15,7 @@ from markupsafe import Markup
 from fsseg.benchmark.grids import Cell, Grid, GridLine
 from fsseg.benchmark.papers import Column
 from fsseg.benchmark.texts import without_nan
+from fsseg.safe import csv_cell
 
 _WIDTH = 118  # of a line of text
 _PLUS_MINUS = {"text": " +- ", "markdown": " ± ", "latex": r" $\pm$ ", "html": " ± "}
@@ -212,7 +213,7 @@ def as_csv(grid: Grid, intervals: bool = False) -> str:
     if records:
         writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({name: csv_cell(value) for name, value in record.items()} for record in records)
     return file.getvalue()
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fsseg.episode import BACKGROUND, NO_WAY, Batch
 from fsseg.errors import FssegError
 from fsseg.metrics import Counts
+from fsseg.safe import csv_cell, csv_text
 
 
 class Row(NamedTuple):
@@ -74,10 +75,10 @@ def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None
         common: columns whose value all rows share, so that files of several tests can be read as one.
     """
     names, values = (list(common), list(common.values())) if common else ([], [])
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*Row._fields, *names])
-        writer.writerows([*row, *values] for row in rows)
+        writer.writerow(map(csv_cell, [*Row._fields, *names]))
+        writer.writerows(map(csv_cell, [*row, *values]) for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -87,11 +88,11 @@ def read_rows(path: Path) -> list[Row]:
         FssegError: no rows of ours.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         header, *lines = csv.reader(text.splitlines())
         if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
             raise ValueError
-        rows = [Row(*map(int, line[:8]), *line[8 : len(_FIELDS)]) for line in lines]  # type: ignore[arg-type]
+        rows = [Row(*map(int, line[:8]), *map(csv_text, line[8 : len(_FIELDS)])) for line in lines]  # type: ignore[arg-type]
         runs = {row.run for row in rows}  # each has rows
         if runs != set(range(len(runs))) or not all(0 <= n < _MOST for row in rows for n in row[1:8]):
             raise ValueError

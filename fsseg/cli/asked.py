@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from glob import glob, has_magic
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +14,25 @@ from fsseg.data.base import MOST_CLASSES, Mask
 from fsseg.data.boxes import Box, box_mask
 from fsseg.data.files import image_size
 from fsseg.data.folder_files import SCRIBBLE
+from fsseg.data.image_files import (
+    count_endings,
+    endings,
+    installation,
+    is_ignored,
+    is_image,
+    is_undecodable,
+    list_files,
+)
 from fsseg.data.marks import read_marks
 from fsseg.data.mask_files import read_labels, read_region, read_scribble
 from fsseg.episode import BACKGROUND, IGNORE, void_of
 from fsseg.errors import FssegError
-from fsseg.safe import is_line
+from fsseg.safe import is_line, relative_path
 from fsseg.segmenter.given import as_labels
 
 # What lies in a folder of results.
 MASKS, OVERLAYS, PROBABILITIES, ASKED = "masks", "overlays", "probabilities", "predict.json"
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _DEFAULT = "object"  # class of supports that none is named for
 _FORM = "[CLASS=]IMAGE:MASK is needed, MASK a file or a box LEFT,TOP,RIGHT,BOTTOM"
 _CLASS = re.compile(r"^([^=/\\:]+)=(.+)$", re.DOTALL)
@@ -164,37 +172,73 @@ def rejected(given: Sequence[str]) -> list[Shown]:
     return found
 
 
-def queries(given: Sequence[str]) -> dict[str, Path]:
-    """Pictures to segment, by the name of what is written for each, in the order of their names.
+class Queries(NamedTuple):
+    """Images to segment.
+
+    Attributes:
+        paths: by the name of what is written for each, in the order of their names.
+        undecodable: images whose decoder is not installed.
+        notes: other files that were left out, counted by their ending, of each ``--query``.
+    """
+
+    paths: dict[str, Path]
+    undecodable: list[Path]
+    notes: list[str]
+
+
+def queries(given: Sequence[str]) -> Queries:
+    """Images as ``--query`` has them.
 
     Args:
-        given: files, folders (all pictures in and below them, but no results of this command), patterns such as
-            ``photos/*.jpg``.
+        given: files, folders (all images in and below them, but no hidden or system files, and no results of this
+            command), patterns such as ``photos/*.jpg``.
 
     Raises:
-        FssegError: nothing there, or no picture among it.
+        FssegError: nothing there, or no image among it that can be decoded.
     """
     found: dict[Path, Path] = {}  # path below what was given, by path
+    undecodable: list[Path] = []
+    notes: list[str] = []
     for text in given:
         path = Path(text)
-        if path.is_dir():
-            inside = [p for p in sorted(path.rglob("*")) if _is_picture(p) and not _is_result(p)]
-            if not inside:
-                raise FssegError(f"--query {text}: no picture there ({' '.join(PICTURES)}).")
-            found |= {p: p.relative_to(path) for p in inside}
-        elif path.is_file():
+        if path.is_file():
             found.setdefault(path, Path(path.name))
-        elif has_magic(text):
-            every = sorted(Path(p) for p in glob(text, recursive=True))
-            matching = [p for p in every if _is_picture(p) and not _is_result(p)]
-            if not matching:
-                raise FssegError(f"--query {text}: no picture matches.")
-            common = os.path.commonpath([p.parent for p in matching])
-            found |= {p: p.relative_to(common) for p in matching if p not in found}
-        else:
-            raise FssegError(f"--query {text}: no such file or folder.")
+            continue
+        every = [p for p in _listed(text, path) if not _is_result(p)]
+        images = [p for p in every if is_image(p)]
+        unknown = [p for p in every if is_undecodable(p)]
+        others = count_endings(p for p in every if not (is_image(p) or is_undecodable(p)))
+        if not images:
+            raise FssegError(f"--query {text}: {_none_found(unknown, others)}")
+        top = path if path.is_dir() else os.path.commonpath([p.parent for p in images])
+        found |= {p: p.relative_to(top) for p in images if path.is_dir() or p not in found}
+        undecodable += unknown
+        notes += [f"--query {text}: left out {others}, no images."] if others else []
     once = {path.resolve(): path for path in reversed(found)}
-    return _named({path: below for path, below in found.items() if once[path.resolve()] == path})
+    paths = _named({path: below for path, below in found.items() if once[path.resolve()] == path})
+    return Queries(paths, list(dict.fromkeys(undecodable)), notes)
+
+
+def _listed(text: str, path: Path) -> list[Path]:
+    """Files of a folder or a pattern, without hidden and system ones.
+
+    Raises:
+        FssegError: it is neither.
+    """
+    if path.is_dir():
+        return list_files(path, below=True)
+    if not has_magic(text):
+        raise FssegError(f"--query {text}: no such file or folder.")
+    fixed = len(tuple(takewhile(lambda part: not has_magic(part), path.parts)))  # a person named these
+    matching = (Path(p) for p in sorted(glob(text, recursive=True)))
+    return [p for p in matching if p.is_file() and not any(map(is_ignored, p.parts[fixed:]))]
+
+
+def _none_found(undecodable: Sequence[Path], others: str) -> str:
+    if undecodable:
+        return f"no image there can be decoded ({count_endings(undecodable)}). {installation(undecodable[0])}"
+    there = f" There are {others}." if others else ""
+    return f"no image there; hidden and system files are left out.{there} {' '.join(endings())} are read."
 
 
 def _named(found: dict[Path, Path]) -> dict[str, Path]:
@@ -203,16 +247,12 @@ def _named(found: dict[Path, Path]) -> dict[str, Path]:
     stems = [below.with_suffix("").as_posix().casefold() for below in found.values()]
     for path, below in found.items():
         bare = below.with_suffix("").as_posix()
-        name = bare if stems.count(bare.casefold()) == 1 else below.as_posix()
+        name = relative_path(bare if stems.count(bare.casefold()) == 1 else below.as_posix())
         number = 1
         while (name if number == 1 else f"{name}-{number}") in names:
             number += 1
         names[name if number == 1 else f"{name}-{number}"] = path
     return names
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
 
 
 def _is_result(path: Path) -> bool:

@@ -8,6 +8,7 @@ from zipfile import is_zipfile
 import torch
 import yaml
 
+from fsseg import atomic
 from fsseg.cli import folders
 from fsseg.cli.checked import Checked, checked
 from fsseg.cli.checkpoint import first_difference
@@ -48,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     folders.make(plan.out)
     folders.refuse_links(plan.out)
     _take_back(plan)
-    folders.write_whole(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+    atomic.write_text(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     if given.engine == "slurm":
         (plan.out / "logs").mkdir(exist_ok=True)
         print(slurm_script(plan.jobs(), plan.out, experiment.experiment, settings["threads"]), end="")

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from fsseg import atomic
 from fsseg.benchmark.stream import Streamed
 from fsseg.benchmark.tables import Table
 from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
@@ -103,8 +104,8 @@ def _under_each(arguments: list[str], names: Sequence[str]) -> int:
             outcomes.append(Outcome(name, None, str(error)))
     if not any(outcome.table for outcome in outcomes):
         raise FssegError(f"no protocol can be tested here. {names[0]}: {outcomes[0].refused}")
-    folders.write_whole(folder / "protocols.md", side_by_side_markdown(outcomes))
-    folders.write_whole(folder / "protocols.json", side_by_side_json(outcomes))
+    atomic.write_text(folder / "protocols.md", side_by_side_markdown(outcomes))
+    atomic.write_text(folder / "protocols.json", side_by_side_json(outcomes))
     print(f"\n{side_by_side(outcomes)}\n\n  table     {folder}/protocols.md  protocols.json")
     print(f"  each      {folder}/{{{','.join(o.name for o in outcomes if o.table)}}}/")
     return 0
@@ -164,7 +165,7 @@ class Runs(Commands):
         with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
             if leader and not fast:
                 folders.make(self.folder)
-                folders.write_whole(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
+                atomic.write_text(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
             try:
                 with finishing(self.folder, self.trainer, resumed, lambda: not self.last.interrupted):
                     if not self.at_end:
@@ -225,7 +226,7 @@ class Runs(Commands):
             if self.trainer.is_global_zero:
                 if report.table is None:
                     raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
-                folders.write_whole(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
+                atomic.write_text(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
                 report.close()
                 unfinished.end(part)
         self.table = report.table

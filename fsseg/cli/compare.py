@@ -3,9 +3,11 @@
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fsseg import atomic
 from fsseg.benchmark.compare import Comparison, compare, comparison_text, place
 from fsseg.benchmark.results import find_results
 from fsseg.benchmark.texts import without_nan
@@ -14,6 +16,7 @@ from fsseg.cli.options import Options
 from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
 from fsseg.pictures import Panel, draw_sections
+from fsseg.safe import file_name
 
 _MEANING = (
     "The interval is of a paired bootstrap over episodes: these trainings on other episodes. Whether other trainings\n"
@@ -44,8 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{text}\n\n{_MEANING}")
     if out is not None:
         with folders.result_folder(out) as part:
-            (part / "compare.txt").write_text(f"{text}\n")
-            (part / "compare.json").write_text(as_json(comparisons, given.tests))
+            atomic.write_text(part / "compare.txt", f"{text}\n")
+            atomic.write_text(part / "compare.json", as_json(comparisons, given.tests))
             drawn = [_draw(comparison, part, given.count, given.root) for comparison in comparisons]
         print(f"\n  numbers   {out}/compare.json")
         for line in dict.fromkeys(drawn):
@@ -56,9 +59,8 @@ def run(arguments: Sequence[str]) -> int:
 def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) -> str:
     """The episodes that differ most, A's prediction above B's; returns where, or why they cannot be drawn."""
     setting = comparison.pairs[0][0].tested.setting
-    name = "-".join(
-        ["differences", f"{setting.shot}shot", *([] if setting.annotation == "mask" else [setting.annotation])]
-    )
+    annotation = [] if setting.annotation == "mask" else [setting.annotation]
+    name = file_name("-".join(["differences", f"{setting.shot}shot", *annotation]))
     replays: dict[Path, Replay] = {}
     sections: list[tuple[str, list[Panel]]] = []
     try:
@@ -74,7 +76,7 @@ def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) ->
         return f"none: {error}"
     if not sections:
         return "none: --count 0"
-    draw_sections(sections, columns=1).save(folder / f"{name}.png")
+    atomic.save(folder / f"{name}.png", partial(draw_sections(sections, columns=1).save, format="PNG"))
     return f"{{out}}/{name}.png"
 
 

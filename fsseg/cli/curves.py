@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fsseg.charts import Curve, draw_curves
+from fsseg.cli import folders
 from fsseg.cli.help import did_you_mean
 from fsseg.cli.parser import Parser
 from fsseg.errors import FssegError
@@ -29,15 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     given = parser.parse_args(list(arguments))
     names = distinct(given.runs)
     charts = charts_of(given.runs, given.metric)
-    part = given.out.with_name(f".{given.out.stem}.part{given.out.suffix}")
-    try:
-        draw_curves(charts, part)
-        part.replace(given.out)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise FssegError(f"--out {given.out} cannot be written: {reason}.") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with folders.named("--out", given.out):
+        draw_curves(charts, given.out)
     print(f"  curves    {given.out}    {', '.join(charts)} of {', '.join(names)}")
     return 0
 

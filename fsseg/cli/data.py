@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fsseg import atomic
 from fsseg.benchmark.protocols import protocol
+from fsseg.cli import folders
 from fsseg.cli.help import did_you_mean
 from fsseg.cli.libraries import building, quieten
 from fsseg.cli.parser import Parser
@@ -49,13 +51,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         given = _parse(command, kind, options[1:])
     except FssegError as error:
-        raise FssegError(str(error).replace("--dataset.", "--")) from error
+        raise type(error)(str(error).replace("--dataset.", "--")) from error
     with building(f"data {command}"):
         dataset = kind(**dict(given.get("dataset") or {}))
     try:
         return {"prepare": _prepare, "verify": _verify, "info": _info}[command](dataset, given)
     except FssegError as error:
-        raise FssegError(_own_options(str(error))) from error
+        raise type(error)(_own_options(str(error))) from error
 
 
 def _own_options(text: str) -> str:
@@ -176,10 +178,8 @@ def _write_report(path: Path, dataset: Dataset, counts: Mapping[str, Count], pro
         "note": dataset.note,
         "problems": [problem._asdict() for problem in problems],
     }
-    try:
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise FssegError(f"--report {path} cannot be written: {error.strerror}.") from error
+    with folders.named("--report", path):
+        atomic.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _info(dataset: Dataset, given: Any) -> int:
@@ -191,10 +191,8 @@ def _info(dataset: Dataset, given: Any) -> int:
     if given.out is not None:
         from fsseg.charts import draw_census
 
-        try:
+        with folders.named("--out", given.out):
             draw_census(counted, given.out)
-        except (OSError, ValueError) as error:
-            raise FssegError(f"--out {given.out} cannot be written: {' '.join(str(error).split())}.") from error
         print(f"\n  picture: {given.out}")
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fsseg.cli import folders
+from fsseg import atomic
 from fsseg.cli.parser import Parser
 from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
         "paper": {**_PAPER, "source": _SOURCE},
     }
     try:
-        folders.write_whole(given.folder / "distance.json", json.dumps(content, indent=2) + "\n")
+        atomic.write_text(given.folder / "distance.json", json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise FssegError(f"{given.folder / 'distance.json'} cannot be written: {error.strerror}.") from error
     print(_text(content))

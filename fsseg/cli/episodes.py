@@ -1,11 +1,14 @@
 """`fsseg data show` and `fsseg data episodes`: the episodes of a configuration, as a picture and as a file."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
+
+from fsseg import atomic
 from fsseg.cli import folders
 from fsseg.cli.libraries import building
 from fsseg.cli.parser import Parser, check_yaml
@@ -83,8 +86,9 @@ def _write_list(data: EpisodeData, given: Any) -> int:
     source: Episodes = data.test_dataloader().dataset.source  # type: ignore[attr-defined]
     protocol = data.protocol
     runs = [[source.episode(Key(r, i)) for i in range(protocol.episodes)] for r in range(protocol.runs)]
-    with _written(given.out):
-        folders.write_whole(given.out, as_text(data.dataset, runs, str(protocol)))
+    text = as_text(data.dataset, runs, str(protocol))
+    with folders.named("--out", given.out):
+        atomic.write_text(given.out, text)
     setting = f"{data.dataset.name} fold {data.fold}, {data.way}-way {data.test_shot}-shot"
     print(f"{setting}: {protocol.in_words(data.pair_count)}")
     print(f"  episodes: {given.out}")
@@ -105,8 +109,8 @@ def _show(data: EpisodeData, given: Any) -> int:
         raise FssegError(
             f"--stage {given.stage} has no episodes: --data.val_episodes is 0, or no class has enough images."
         )
-    with _written(given.out):
-        draw_episodes(panels).save(given.out)
+    with folders.named("--out", given.out):
+        atomic.save(given.out, partial(draw_episodes(panels).save, format=_format(given.out)))
     changed = ", augmented" if given.stage == "train" and data.augment else ""
     print(
         f"{data.dataset.name} fold {data.fold}, {given.stage} episodes as the network sees them{changed}: {given.out}"
@@ -121,11 +125,9 @@ def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
             yield panel_of(batch, b, q, data.dataset.class_name, data.dataset.image_name)
 
 
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """What the operating system or PIL refuses about ``--out``, as one line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise FssegError(f"--out {path} cannot be written: {reason}.") from error
+def _format(path: Path) -> str:
+    """Pillow's name of the format of an ending."""
+    form = PIL.Image.registered_extensions().get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"unknown ending {path.suffix!r}; .png is one of many")
+    return form

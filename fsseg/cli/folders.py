@@ -1,6 +1,5 @@
 """Where data comes from, and where runs and results go: fresh folders, written whole or not at all."""
 
-import errno
 import importlib
 import os
 import shutil
@@ -10,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsseg import atomic
 from fsseg.cli.processes import leads
-from fsseg.errors import FssegError, MachineError
+from fsseg.errors import FssegError
 
 _RANDOM = 8  # characters that tempfile adds to a name
 # Processes that Lightning starts for DDP run the same command line; they must not choose a folder of their own.
 _CHOSEN = "FSSEG_RUN_FOLDER"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no room, a quota, a limit, a broken disk
 
 
 def check_root(root: str | None, dataset: Any) -> None:
@@ -167,47 +166,6 @@ def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
     return [left for left in found if left != but]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under its name only once it is complete.
-
-    Raises:
-        FssegError: it cannot be written.
-    """
-    with whole(path) as part:
-        part.write_text(text)
-
-
-@contextmanager
-def whole(path: Path, mend: str = "") -> Iterator[Path]:
-    """A file to write to, which gets the given name once it is complete and on the disk, past a power cut.
-
-    Args:
-        path: where it goes.
-        mend: what else a person does who has made room on a full disk.
-
-    Raises:
-        FssegError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)  # it may be a stranger's link to another file
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise refused(error, path, mend) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def refused(error: OSError, path: object, mend: str = "") -> FssegError:
-    """What the operating system says of a file that could not be written, as one line."""
-    if error.errno in FULL:
-        return MachineError(f"{path} cannot be written: {error.strerror}. Make room. {mend}".strip())
-    return FssegError(f"{path} cannot be written: {error.strerror or error}. Choose another place.")
-
-
 def make(folder: Path) -> None:
     """Make a folder.
 
@@ -219,4 +177,21 @@ def make(folder: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
+        if error.errno in atomic.FULL:
+            raise atomic.failure(error, folder) from error
         raise FssegError(f"results cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+
+
+@contextmanager
+def named(option: str, path: Path) -> Iterator[None]:
+    """Name the option whose file cannot be written, or has an ending that names no format.
+
+    Raises:
+        FssegError: the same, behind the option's name.
+    """
+    try:
+        yield
+    except FssegError as error:
+        raise type(error)(f"{option} {error}") from error
+    except ValueError as error:
+        raise FssegError(f"{option} {path} cannot be written: {' '.join(str(error).split())}.") from error

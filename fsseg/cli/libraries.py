@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fsseg.cli import folders
+from fsseg import atomic
 from fsseg.errors import FssegError, MachineError
 
 _CHATTER = (
@@ -64,7 +64,7 @@ def plain_errors() -> Iterator[None]:
             raise MachineError(_LOST) from error
         if not isinstance(error, OSError) or error.strerror is None:
             raise
-        kind = MachineError if error.errno in folders.FULL else FssegError
+        kind = MachineError if error.errno in atomic.FULL else FssegError
         raise kind(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
     except (TypeError, ValueError, ImportError) as error:
         if "lightning" not in _origin(error):

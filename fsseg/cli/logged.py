@@ -1,6 +1,7 @@
 """What loggers get besides losses: configuration, learning rate, pictures, tables, checkpoints, the same for all."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import PIL.Image
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
+from fsseg import atomic
 from fsseg.benchmark.tables import Table
 from fsseg.benchmark.texts import as_markdown
 from fsseg.cli.tested import Report, panel
@@ -118,8 +120,8 @@ def log_picture(logger: Logger, key: str, picture: PIL.Image.Image, step: int) -
         logger.experiment.add_image(key, np.asarray(picture), step, dataformats="HWC")
     elif isinstance(logger, CSVLogger):
         folder = Path(logger.log_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f"{key.replace('/', '-')}-step{step:06}.png")
+        atomic.make_folder(folder)
+        atomic.save(folder / f"{key.replace('/', '-')}-step{step:06}.png", partial(picture.save, format="PNG"))
 
 
 def log_table(logger: Logger, key: str, table: Table, step: int) -> None:

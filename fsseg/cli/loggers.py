@@ -15,6 +15,7 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
+from fsseg import atomic
 from fsseg.cli import folders
 from fsseg.errors import FssegError
 from fsseg.safe import is_line, load_json
@@ -112,7 +113,7 @@ def _open(loggers: Sequence[Logger], folder: Path) -> None:
             if getattr(run, "disabled", False):
                 continue
             known = {"id": run.id, "project": run.project, "entity": run.entity}
-            folders.write_whole(folder / _RUN, json.dumps(known, indent=2) + "\n")
+            atomic.write_text(folder / _RUN, json.dumps(known, indent=2) + "\n")
             print(f"W&B: {run.url or f'wandb sync {Path(run.dir).parent}'}", file=sys.stderr)
 
 

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from fsseg import atomic
 from fsseg.cli import folders
 from fsseg.cli.parser import Parser
 from fsseg.cli.replay import Query, Replay
@@ -75,14 +77,14 @@ def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[
         for name, queries in chosen.items()
     ]
     names = {"episodes": "best_median_worst.png"}
-    draw_sections(panels).save(folder / names["episodes"])
+    atomic.save(folder / names["episodes"], partial(draw_sections(panels).save, format="PNG"))
     if type(replay.method).look is Method.look:
         return names
     firsts = [(_heading(name, queries[:1]), queries[0]) for name, queries in chosen.items()]
     seen = [seen for heading, query in firsts for seen in seen_in(replay, query, heading)]
     names |= {"probabilities": "probabilities.png", "regions": "regions.png"}
-    draw_probabilities(seen).save(folder / names["probabilities"])
-    draw_regions(seen).save(folder / names["regions"])
+    atomic.save(folder / names["probabilities"], partial(draw_probabilities(seen).save, format="PNG"))
+    atomic.save(folder / names["regions"], partial(draw_regions(seen).save, format="PNG"))
     return names
 
 

@@ -13,7 +13,9 @@ from fsseg.cli.libraries import quieten
 from fsseg.cli.parser import Parser
 from fsseg.cli.predicted import COCO, SCORES, Results
 from fsseg.cli.progress import tell
+from fsseg.cli.query_files import state_of
 from fsseg.data.files import fingerprint
+from fsseg.data.image_files import count_endings, first_names, installation
 from fsseg.errors import USAGE, FssegError
 from fsseg.segmenter import Segmenter
 from fsseg.segmenter.given import as_image, relabelled
@@ -51,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     _learn(engine.segmenter, supports, rejected)
     asks = _decides(given, supports, rejected)
     names = engine.segmenter.classes
-    results = Results(out, asks, queries, names, given.probabilities) if queries else None
+    results = Results(out, asks, queries.paths, names, given.probabilities) if queries.paths else None
     if given.save:
         engine.segmenter.save(given.save)
         print(f"  segmenter {given.save}")
@@ -128,35 +130,44 @@ def _naming(shown: asked.Shown, error: FssegError) -> FssegError:
     return FssegError(message)
 
 
-def _segment(segmenter: Segmenter, queries: Mapping[str, Path], results: Results, threshold: float) -> list[str]:
+def _segment(segmenter: Segmenter, given: asked.Queries, results: Results, threshold: float) -> list[str]:
     """Segment what is not done yet; returns the lines of queries that cannot be read."""
-    done = results.done
+    queries, done = given.paths, results.done
     todo = {name: path for name, path in queries.items() if name not in done}
     if len(todo) < len(queries):
         tell(f"{len(queries) - len(todo):,} of {len(queries):,} are done already")
-    left = []
+    left = _left_out(given)
     for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'picture')}"):
         try:
             _check_name(path)
+            state = state_of(path)
             image = as_image(path)
             found = segmenter.predict(image, threshold, results.probabilities)
         except FssegError as error:
             left.append(str(error))
             tell(f"note: {error} It is left out.")
             continue
-        results.add(name, path, image, found)
+        results.add(name, path, state, image, found)
     if left:
-        tell(f"fsseg: {len(left)} of {len(queries):,} pictures were left out, as the notes say; the others are done.")
+        every = len(queries) + len(given.undecodable)
+        tell(f"fsseg: {len(left):,} of {every:,} pictures were left out, as the notes say; the others are done.")
     return left
 
 
+def _left_out(given: asked.Queries) -> list[str]:
+    """Say which files are no queries; returns a line for each image whose decoder is not installed."""
+    for note in given.notes:
+        tell(f"note: {note}")
+    left = given.undecodable
+    for ending in sorted({path.suffix.lower() for path in left}):
+        some = [path for path in left if path.suffix.lower() == ending]
+        tell(f"note: {count_endings(some)} left out ({first_names(some)}): {installation(some[0])}")
+    return [str(path) for path in left]
+
+
 def _check_name(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise FssegError(
-            f"{safe.shown(str(path))}: no name that can be written into a file (no UTF-8). Rename it."
-        ) from error
+    if safe.has_controls(str(path)):
+        raise FssegError(f"{safe.shown(str(path))}: no name that can be written into a table. Rename it.")
 
 
 def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,23 @@ import numpy.typing as npt
 import PIL.Image
 from pycocotools import mask as coco
 
+from fsseg import atomic
 from fsseg.cli import folders
 from fsseg.cli.asked import ASKED, MASKS, OVERLAYS, PROBABILITIES
+from fsseg.cli.query_files import QUERIES, QueryFiles, QueryState
 from fsseg.data.base import Image
 from fsseg.data.mask_files import read_labels
 from fsseg.errors import FssegError
 from fsseg.pictures import overlay, palette
-from fsseg.safe import BrokenTextError, load_json
+from fsseg.safe import BrokenTextError, csv_cell, csv_text, file_name, is_relative_path, load_json
 from fsseg.segmenter import Prediction
 
 SCORES, COCO = "scores.csv", "annotations.json"
 _COLUMNS = ("name", "image", "height", "width", "class", "pixels", "score")
 _SCORE = re.compile(r"^([01]\.\d{3})?$", re.ASCII)
 _QUALITY = 90  # of overlays
+_REPAIR = "The same command goes on from there."
+_MASK, _OVERLAY = "", "/"  # keys beside names of classes
 
 
 class Results:
@@ -57,13 +62,15 @@ class Results:
     ) -> None:
         self.folder, self.queries, self.classes, self.probabilities = folder, queries, classes, probabilities
         self.rows: list[dict[str, str]] = []
+        self._resolved = folder.resolve()
         with _written(folder):
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 self._go_on(asked)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
-                folders.write_whole(folder / ASKED, json.dumps(asked, indent=2) + "\n")
-                folders.write_whole(folder / SCORES, ",".join(_COLUMNS) + "\n")
+                self._files = QueryFiles(folder / QUERIES)
+                atomic.write_text(folder / ASKED, json.dumps(asked, indent=2) + "\n")
+                atomic.write_text(folder / SCORES, ",".join(_COLUMNS) + "\n")
 
     @property
     def done(self) -> set[str]:
@@ -72,8 +79,8 @@ class Results:
 
     def _go_on(self, asked: Mapping[str, Any]) -> None:
         try:
-            before = load_json((self.folder / ASKED).read_text())
-            text = (self.folder / SCORES).read_text() if (self.folder / SCORES).exists() else ""
+            before = load_json((self.folder / ASKED).read_text(encoding="utf-8"))
+            text = (self.folder / SCORES).read_bytes().decode() if (self.folder / SCORES).exists() else ""
         except (OSError, UnicodeDecodeError, BrokenTextError) as error:
             raise FssegError(
                 f"--out {self.folder} already holds files, and no `fsseg predict`. Choose another."
@@ -86,48 +93,76 @@ class Results:
                 f"--out {self.folder} holds results of other {what.get(name, f'--{name}')}: choose another folder, or "
                 "give the same again to go on there."
             )
+        folders.refuse_links(self.folder)
+        self._files = QueryFiles(self.folder / QUERIES)
         # A line that a kill cut off is no query that is done, and neither are the ones before it of the same query.
         whole = text[: text.rfind("\n") + 1]
-        rows = list(csv.DictReader(io.StringIO(whole)))
+        rows = [_of_csv(row) for row in csv.DictReader(io.StringIO(whole))]
         good = [row for row in rows if self._is_row(row)]
         counts = Counter(row["name"] for row in good)
         self.rows = [row for row in good if counts[row["name"]] == len(self.classes) and self._is_current(row)]
         if len(self.rows) < len(rows) or whole != text or not text:
-            folders.write_whole(self.folder / SCORES, _as_csv(self.rows, header=True))
+            atomic.write_text(self.folder / SCORES, _as_csv(self.rows, header=True))
 
     def _is_row(self, row: Mapping[str | None, Any]) -> bool:
         texts = [row.get(column) for column in _COLUMNS]
         if None in row or not all(isinstance(text, str) for text in texts):
             return False
+        if not is_relative_path(row["name"]):
+            return False
         numbers = all(row[column].isascii() and row[column].isdigit() for column in ("height", "width", "pixels"))
         return numbers and row["class"] in self.classes and bool(_SCORE.match(row["score"]))
 
     def _is_current(self, row: Mapping[str, str]) -> bool:
-        """Whether a row's files are there, of the picture that has its name now, and made after that."""
-        path, mask = Path(row["image"]), self.folder / MASKS / f"{row['name']}.png"
-        if self.queries.get(row["name"], path) != path or not mask.is_file():
+        """Whether a row's files are there, of the picture that has its name now and still has the same content."""
+        name, path = row["name"], Path(row["image"])
+        if self.queries.get(name, path) != path or not all(map(_is_whole, self._places(name).values())):
             return False
-        return not path.is_file() or path.stat().st_mtime_ns <= mask.stat().st_mtime_ns
+        return not path.is_file() or self._files.is_same(name, path)
 
-    def add(self, name: str, path: Path, image: Image, found: Prediction) -> None:
+    def _places(self, name: str) -> dict[str, Path]:
+        """Where the files of a query go: ``mask``, ``overlay``, and the map of each class."""
+        found = {_MASK: self.folder / MASKS / f"{name}.png", _OVERLAY: self.folder / OVERLAYS / f"{name}.jpg"}
+        if self.probabilities:
+            folder = self.folder / PROBABILITIES
+            found |= {class_name: folder / file_name(class_name) / f"{name}.png" for class_name in self.classes}
+        return found
+
+    def add(self, name: str, path: Path, state: QueryState, image: Image, found: Prediction) -> None:
         """Write what was found in a query.
+
+        Args:
+            name: of the query.
+            path: of its file.
+            state: of the file, before it was read.
+            image: that was read from it.
+            found: in the image.
 
         Raises:
             FssegError: the disk is full, or the folder cannot be written.
         """
+        places = self._places(name)
+        mask = PIL.Image.fromarray(found.mask)
+        mask.putpalette(palette(len(self.classes)))
+        self._write(places[_MASK], mask, "PNG", optimize=True)
+        self._write(places[_OVERLAY], PIL.Image.fromarray(overlay(image, found.mask)), "JPEG", quality=_QUALITY)
+        if self.probabilities and found.probability is not None:
+            for label, class_name in enumerate(self.classes, 1):
+                grey = np.rint(255 * found.probability[label]).astype(np.uint8)
+                self._write(places[class_name], PIL.Image.fromarray(grey), "PNG")
+        rows = self._rows(name, path, found)
         with _written(self.folder):
-            mask = PIL.Image.fromarray(found.mask)
-            mask.putpalette(palette(len(self.classes)))
-            mask.save(self._place(MASKS, name, ".png"), optimize=True)
-            PIL.Image.fromarray(overlay(image, found.mask)).save(self._place(OVERLAYS, name, ".jpg"), quality=_QUALITY)
-            if self.probabilities and found.probability is not None:
-                for label, class_name in enumerate(self.classes, 1):
-                    grey = np.rint(255 * found.probability[label]).astype(np.uint8)
-                    PIL.Image.fromarray(grey).save(self._place(f"{PROBABILITIES}/{class_name}", name, ".png"))
-            rows = self._rows(name, path, found)
-            with (self.folder / SCORES).open("a", newline="") as file:
+            self._files.add(name, state)
+            with (self.folder / SCORES).open("a", newline="", encoding="utf-8") as file:
                 file.write(_as_csv(rows))
         self.rows += rows
+
+    def _write(self, place: Path, picture: PIL.Image.Image, form: str, **options: Any) -> None:
+        if not place.parent.is_dir():
+            atomic.make_folder(place.parent, _REPAIR)
+        if not place.parent.resolve().is_relative_to(self._resolved):
+            raise FssegError(f"{place.parent} is a link out of --out, through which nothing is written. Remove it.")
+        atomic.save(place, partial(picture.save, format=form, **options), _REPAIR, durable=False)
 
     def _rows(self, name: str, path: Path, found: Prediction) -> list[dict[str, str]]:
         height, width = found.mask.shape
@@ -138,11 +173,6 @@ class Results:
                       "" if score is None else f"{score:.3f}")  # fmt: skip
             rows.append(dict(zip(_COLUMNS, map(str, values), strict=True)))
         return rows
-
-    def _place(self, kind: str, name: str, ending: str) -> Path:
-        place = self.folder / kind / f"{name}{ending}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return place
 
     def finish(self) -> None:
         """Write all masks as COCO's annotations: a region for each class of each picture, as compressed RLE.
@@ -165,7 +195,7 @@ class Results:
                     annotations.append({**of, **_region(mask == label), "iscrowd": 0, **score})
         categories = [{"id": label, "name": name} for label, name in enumerate(self.classes, 1)]
         content = {"images": images, "categories": categories, "annotations": annotations}
-        folders.write_whole(self.folder / COCO, json.dumps(content) + "\n")
+        atomic.write_text(self.folder / COCO, json.dumps(content) + "\n")
 
 
 def _region(region: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -181,8 +211,17 @@ def _as_csv(rows: Sequence[Mapping[str, str]], header: bool = False) -> str:
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     if header:
         writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _of_csv(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {column: csv_text(value) if isinstance(value, str) else value for column, value in row.items()}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there, and not empty, as after a power cut."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 @contextmanager
@@ -191,4 +230,4 @@ def _written(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise folders.refused(error, folder, "The same command goes on from there.") from error
+        raise atomic.failure(error, folder, _REPAIR) from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from fsseg import atomic
 from fsseg.benchmark.formats import as_html_part
 from fsseg.benchmark.intervals import METRICS, interval, replicates
 from fsseg.benchmark.results import Result, find_results
@@ -44,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     results = find_results([given.run])
     folders.make(out.parent)
     page = make_page(given.run, results, given.root, quick=given.quick)
-    folders.write_whole(out, page)
+    atomic.write_text(out, page)
     print(f"  report    {out}    {len(page) / 2**20:.1f} MB, everything is in it")
     return 0
 

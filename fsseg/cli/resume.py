@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fsseg import atomic
 from fsseg.cli import folders
 from fsseg.cli.processes import leads
 from fsseg.cli.stored import LAST, newest
@@ -102,7 +103,7 @@ def finishing(folder: Path, trainer: Any, step: int, ended: Callable[[], bool]) 
     if trainer.is_global_zero and not trainer.fast_dev_run and ended():
         seconds = round(time.time() - begun, 1)
         done = {"steps": max(trainer.global_step, step), "seconds": seconds, "resumed_at": step, **environment(trainer)}
-        folders.write_whole(folder / FINISHED, json.dumps(done, indent=2) + "\n")
+        atomic.write_text(folder / FINISHED, json.dumps(done, indent=2) + "\n")
 
 
 def environment(trainer: Any) -> dict[str, Any]:

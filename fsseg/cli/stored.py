@@ -1,15 +1,15 @@
 """Checkpoints on the disk: written whole or not at all, and the newest one that can be read."""
 
-import io
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from fsseg import atomic
 from fsseg.card import read_card
-from fsseg.cli import folders
 from fsseg.cli.processes import note
 from fsseg.errors import FssegError
 
@@ -29,12 +29,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             MachineError: the disk is full.
         """
-        made = io.BytesIO()  # torch.save hides what the operating system says of a file
-        torch.save(checkpoint, made)
+        repair = "The checkpoint before it is as it was: go on with --resume."
         place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with folders.whole(place, "The checkpoint before it is as it was: go on with --resume.") as part:
-            part.write_bytes(made.getbuffer())
+        atomic.make_folder(place.parent, repair)
+        atomic.save(place, partial(torch.save, checkpoint), repair)
 
 
 class Stored(NamedTuple):

@@ -1,6 +1,7 @@
 """`fsseg sweep`: the points of a W&B sweep file as trainings on this machine, and a table of them."""
 
 import csv
+import io
 import json
 import shlex
 import sys
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
+from fsseg import atomic
 from fsseg.cli import arrange, folders
 from fsseg.cli.checked import checked
 from fsseg.cli.curves import read_logs
@@ -22,7 +24,7 @@ from fsseg.cli.resume import FINISHED
 from fsseg.errors import FAILED, FssegError
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
-from fsseg.safe import load_yaml
+from fsseg.safe import csv_cell, load_yaml
 from fsseg.sweep import Point, Sweep, read_sweep
 
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
@@ -78,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     folders.make(out)
     folders.refuse_links(out)
-    folders.write_whole(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+    atomic.write_text(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     devices = deal(torch.cuda.device_count(), given.workers)
     outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), tell, devices)
     return _finish(sweep, points, outcomes, out)
@@ -202,12 +204,14 @@ def rank(results: Sequence[Result], goal: str) -> list[Result]:
 
 def _write(out: Path, sweep: Sweep, ranked: Sequence[Result]) -> None:
     content = {"metric": sweep.metric, "goal": sweep.goal, "points": [result._asdict() for result in ranked]}
-    folders.write_whole(out / "results.json", json.dumps(content, indent=2) + "\n")
-    with (out / "results.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["point", "state", "last", "best", *sweep.parameters])
-        for r in ranked:
-            writer.writerow([r.number, r.state, r.last, r.best, *(r.point[name] for name in sweep.parameters)])
+    atomic.write_text(out / "results.json", json.dumps(content, indent=2) + "\n")
+    made = io.StringIO()
+    writer = csv.writer(made)
+    writer.writerow(["point", "state", "last", "best", *map(csv_cell, sweep.parameters)])
+    for r in ranked:
+        point = [csv_cell(r.point[name]) for name in sweep.parameters]
+        writer.writerow([r.number, r.state, r.last, r.best, *point])
+    atomic.write_text(out / "results.csv", made.getvalue())
 
 
 def _table(sweep: Sweep, ranked: Sequence[Result]) -> str:

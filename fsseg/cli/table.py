@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsseg import atomic
 from fsseg.benchmark.classes import make_class_grid
 from fsseg.benchmark.formats import ENDINGS, FORMATS
 from fsseg.benchmark.grids import Grid, make_grid, series_words
@@ -49,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         print(text, end="")
     else:
         folders.make(given.out.parent)
-        folders.write_whole(given.out, text)
+        atomic.write_text(given.out, text)
         print(f"  table     {given.out}")
     if given.picture:
         _draw(results, given.picture)
@@ -63,12 +64,10 @@ def _draw(results: Sequence[Result], path: Path) -> None:
         FssegError: it cannot be written.
     """
     sizes = path.with_name(f"{path.stem}_sizes{path.suffix}")
-    try:
-        folders.make(path.parent)
+    folders.make(path.parent)
+    with folders.named("--picture", path):
         draw_class_iou(class_lines(results), path)
         draw_size_iou(size_rows(results), sizes)
-    except (OSError, ValueError) as error:
-        raise FssegError(f"--picture {path} cannot be written: {error}.") from error
     print(f"  pictures  {path}  {sizes}")
 
 
@@ -137,5 +136,5 @@ def write_tables(runs: Sequence[Path], out: Path) -> str:
     results = find_results(runs)
     grids = make_grids(results, None, intervals=True)
     for ending in _WRITTEN:
-        folders.write_whole(out / f"table.{ending}", _shown(grids, ENDINGS[f".{ending}"]))
+        atomic.write_text(out / f"table.{ending}", _shown(grids, ENDINGS[f".{ending}"]))
     return f"{_shown(grids, 'text')}\n  table     {out}/table.md  table.csv  table.json"

@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import torch.distributed as dist
 import yaml
 from lightning import Callback, LightningModule, Trainer
 
+from fsseg import atomic
 from fsseg.benchmark.published import Setting
 from fsseg.benchmark.rows import Row, batch_rows, write_rows
 from fsseg.benchmark.stream import Episodes, Stream, Streamed, episodes_of
 from fsseg.benchmark.tables import Table, Tested, make_table
 from fsseg.benchmark.texts import as_json, as_markdown, as_text
-from fsseg.cli import folders
 from fsseg.cli.unfinished import ROWS
 from fsseg.data import Dataset, EpisodeData
 from fsseg.data.episode_list import as_text as as_list
@@ -67,7 +68,7 @@ class Report(Callback):
         try:
             self.stream.add(batch_rows(batch, outputs.counts), [(key.run, key.number) for key in skipped(batch)])
         except OSError as error:
-            raise folders.refused(error, self.stream.path) from error
+            raise atomic.failure(error, self.stream.path) from error
         for b in range(len(batch.run)):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
@@ -90,11 +91,11 @@ class Report(Callback):
         self._note(rows, len(episodes), len({key for part in streamed for key in part.left}))
         rows = [self._named(row) for row in rows]
         self.table = make_table(self.tested, rows)
-        with folders.whole(self.folder / "rows.csv") as part:
+        with atomic.write(self.folder / "rows.csv") as part:
             write_rows(rows, part, self.tested.columns)
-        folders.write_whole(self.folder / "table.md", as_markdown(self.table))
-        folders.write_whole(self.folder / "table.json", as_json(self.table))
-        folders.write_whole(self.folder / "episodes.json", self._listed(episodes))
+        atomic.write_text(self.folder / "table.md", as_markdown(self.table))
+        atomic.write_text(self.folder / "table.json", as_json(self.table))
+        atomic.write_text(self.folder / "episodes.json", self._listed(episodes))
         self._draw()
 
     def close(self) -> None:
@@ -123,8 +124,7 @@ class Report(Callback):
         """The picture, without which a test is finished all the same."""
         path = self.folder / "episodes.png"
         try:
-            with folders.whole(path) as part:
-                draw_episodes(self.panels).save(part, format="png")
+            atomic.save(path, partial(draw_episodes(self.panels).save, format="PNG"))
         except Exception as error:  # whatever it is, hours of testing stand against it
             print(f"note: no episodes.png, {error} `fsseg look` draws episodes of a finished test.", file=sys.stderr)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fsseg
+from fsseg import atomic
 from fsseg.benchmark import stream
 from fsseg.benchmark.stream import Streamed
 from fsseg.cli import folders
@@ -35,7 +36,7 @@ def what_of(own: Mapping[str, Any], ckpt_path: str | None, step: int) -> dict[st
 
 def begin(part: Path, what: Mapping[str, Any]) -> None:
     """Note beside the rows what they are of."""
-    folders.write_whole(part / _WHAT, json.dumps(what))
+    atomic.write_text(part / _WHAT, json.dumps(what))
 
 
 def end(part: Path) -> None:

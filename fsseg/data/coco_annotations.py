@@ -13,7 +13,7 @@ from fsseg.data.files import status
 from fsseg.data.own import check_names
 from fsseg.data.regions import Code, read_runs
 from fsseg.errors import FssegError
-from fsseg.safe import leads_out, load_json
+from fsseg.safe import is_line, leads_out, load_json
 
 Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a run-length encoding
 Points = npt.NDArray[np.float64]  # x y x y ...
@@ -166,7 +166,7 @@ def _images(path: Path, listed: list[Any]) -> dict[Id, AnnotatedImage]:
                 raise ValueError
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FssegError(f"{path} has an image without id, file name or size: {str(item)!a:.80}.") from error
-        if not image.name.isprintable() or len(image.name) > _LONGEST:
+        if not is_line(image.name) or len(image.name) > _LONGEST:
             raise FssegError(f"{path}: {image.name!a:.60} is no name of a file. Mend it.")
         if leads_out(image.name):
             raise FssegError(f"{path} names the image {image.name}, which leads out of its folder. Replace the file.")

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -15,7 +14,9 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageOps
 
+from fsseg import atomic
 from fsseg.data.base import Image
+from fsseg.data.image_files import decoders, installation
 from fsseg.errors import FssegError, UnreadableError
 from fsseg.safe import shown
 
@@ -34,23 +35,15 @@ class Cached(NamedTuple):
 
 
 _ORIENTATION, _LYING = 0x0112, 5  # EXIF tag, and the first of its values that swap height and width
-_PICTURES = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 _SAID = 200  # letters of a library's error
 _MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """What pictures are; PIL knows more by their content, whatever a file's name, and starts Ghostscript for EPS."""
-    PIL.Image.init()
-    return tuple(name for name in _PICTURES if name in PIL.Image.OPEN)
 
 
 @contextmanager
 def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
     """A picture, decoded when it is asked for; whatever is wrong with the file, the error names it."""
     try:
-        with PIL.Image.open(path, formats=_formats()) as picture:
+        with PIL.Image.open(path, formats=decoders()) as picture:
             yield picture
     except FssegError:
         raise
@@ -58,7 +51,8 @@ def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
         raise UnreadableError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
     except Exception as error:  # PIL raises nearly anything on a broken file
         said = shown(str(error))[:_SAID] or type(error).__name__
-        raise UnreadableError(f"{what} {path} cannot be decoded ({said}). Replace the file.") from error
+        repair = installation(Path(str(path))) or "Replace the file."
+        raise UnreadableError(f"{what} {path} cannot be decoded ({said}). {repair}") from error
 
 
 def read_image(path: Path | io.BytesIO, upright: bool = False, on_white: bool = False) -> Image:
@@ -191,13 +185,8 @@ def fingerprint(files: Sequence[Path], *options: object) -> str:
 def _store(cache: Path, arrays: dict[str, npt.NDArray[Any]]) -> bool:
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed, so that a second process never reads half a file.
-        part = cache.with_name(f".{os.getpid()}-{cache.name}")
-        try:
-            np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-            part.replace(cache)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError:
+        with atomic.write(cache, shared=True) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    except (OSError, FssegError):
         return False
     return True

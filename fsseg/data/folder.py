@@ -2,7 +2,7 @@
 
 ::
 
-    images/NAME.jpg             photos; also png, webp, bmp, tif
+    images/NAME.jpg             photos; also png, webp, bmp, tif, gif, avif, heic
     masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignored (65535 of 16 bits)
     masks/NAME.scribble.png     scribbles: the same, 255 where nothing is said
     masks/NAME.json             polygons, boxes, lines or points, see `fsseg.data.marks`

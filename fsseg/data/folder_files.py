@@ -4,12 +4,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsseg.data.base import MOST_CLASSES, ClassMap, class_map
+from fsseg.data.image_files import (
+    count_endings,
+    first_names,
+    installation,
+    is_image,
+    is_undecodable,
+    list_files,
+    list_folders,
+)
 from fsseg.data.own import Folds, check_names
 from fsseg.episode import IGNORE, void_of
 from fsseg.errors import FssegError
-from fsseg.safe import BrokenTextError, load_yaml
+from fsseg.safe import BrokenTextError, is_line, load_yaml
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _MASKS = {".png", ".json"}
 SCRIBBLE = ".scribble.png"  # ending of a mask that is scribbles
 _NAMED = 3  # files that a note or an error lists
@@ -69,13 +77,14 @@ def find(root: Path) -> Files:
                 * (root / "annotations.json").is_file()
             )
             raise FssegError(f"--data.root {root} has no folder {name}: images/ and masks/ are needed there.{other}")
-    images = _by_name([path for path in _files(root / "images") if path.suffix.lower() in _IMAGES])
-    folders = sorted(path for path in (root / "masks").iterdir() if path.is_dir() and not path.name.startswith("."))
+    every = _files(root / "images")
+    images, undecodable = _by_name(list(filter(is_image, every))), list(filter(is_undecodable, every))
+    folders = list_folders(root / "masks")
     masks = _masks(root, folders)
     if alien := sorted(set(masks) - set(images)):
         raise FssegError(
             f"mask {masks[alien[0]][0]} has no image {alien[0]} in {root / 'images'}; of {len(masks):,} masks, "
-            f"{len(alien):,} have none. A mask is called like its image, but for the ending."
+            f"{len(alien):,} have none. A mask is called like its image, but for the ending.{_undecodable(undecodable)}"
         )
     if not masks:
         others = sorted({path.suffix for path in _files(root / "masks")})
@@ -83,20 +92,37 @@ def find(root: Path) -> Files:
         raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.{there}")
     marked = all(path.suffix == ".json" for paths in masks.values() for path in paths)
     ids, names, folds, source = _classes(root, [folder.name for folder in folders], marked)
-    bare = sorted(set(images) - set(masks))
-    counted = f"{len(bare):,} images without a mask are" if len(bare) > 1 else "1 image without a mask is"
-    note = f"{counted} left out: {', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}"
     kept = {name: images[name] for name in masks}
     splits = _splits(root, set(masks))
-    return Files(root, kept, masks, bool(folders), ids, names, folds, splits, source, note if bare else "")
+    note = _left_out(every, sorted(set(images) - set(masks)), folders or [root / "masks"])
+    return Files(root, kept, masks, bool(folders), ids, names, folds, splits, source, note)
+
+
+def _left_out(every: list[Path], bare: list[str], folders: list[Path]) -> str:
+    """What of the folder is no part of the data set: images without a mask by name, other files by ending."""
+    several = f"{len(bare):,} images without a mask are" if len(bare) > 1 else "1 image without a mask is"
+    names = f"{', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}"
+    others = [path for path in every if not is_image(path)]
+    others += [path for folder in folders for path in _files(folder) if path.suffix.lower() not in _MASKS]
+    notes = [f"{several} left out: {names}"] if bare else []
+    notes += (
+        [f"other files are left out: {count_endings(others)}{_undecodable(list(filter(is_undecodable, others)))}"]
+        if (others)
+        else []
+    )
+    return "; ".join(notes)
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found = list_files(folder)
     for path in found:
-        if not path.name.isprintable():
+        if not is_line(path.name):
             raise FssegError(f"{folder} holds a file whose name cannot be printed: {path.name!a}. Rename it.")
     return found
+
+
+def _undecodable(paths: list[Path]) -> str:
+    return f" {first_names(paths)} cannot be decoded: {installation(paths[0])}" if paths else ""
 
 
 def _by_name(paths: list[Path]) -> dict[str, Path]:

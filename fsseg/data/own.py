@@ -8,6 +8,7 @@ import numpy as np
 
 from fsseg.data.base import MOST_CLASSES, Dataset
 from fsseg.errors import FssegError
+from fsseg.safe import is_line
 
 Folds = int | list[list[str]]
 
@@ -97,7 +98,7 @@ def check_names(names: Sequence[str], where: str) -> None:
         FssegError: there is one.
     """
     for name in names:
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        if not is_line(name) or not name.strip():
             raise FssegError(
                 f"{where}: {name!r} is no name of a class: text on one line is needed, in quotes if need be."
             )

@@ -15,6 +15,7 @@ from fsseg.data.transforms import resize_mask
 from fsseg.demo.painting import CLASSES
 from fsseg.episode import BACKGROUND
 from fsseg.pictures import COLOURS, edges
+from fsseg.safe import file_name
 
 _THUMB, _MAP = 72, 144  # pixels
 _FILL, _FULL = 120, 255  # opacity of a class inside, and of its outline
@@ -63,7 +64,7 @@ def mask_file(mask: Mask, size: tuple[int, int]) -> bytes:
 
 def mask_name(name: str) -> str:
     """What the mask of a picture is called."""
-    return f"{PurePath(name).stem}_mask.png"
+    return f"{file_name(PurePath(name).stem)}_mask.png"
 
 
 def png_url(data: bytes) -> str:

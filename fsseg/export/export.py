@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fsseg import __version__
+from fsseg import __version__, atomic
 from fsseg.errors import FssegError
 from fsseg.export.examples import Given, Sizes, leaves
 from fsseg.export.files import ENDINGS, Format, Run, check_packages, opened, write
@@ -93,9 +93,9 @@ def export(
             found = _checked_learnt(segmenter, graph, path.name, run, learnt, found)
         written.append(Exported(graph, path, found))
     if learnt:
-        np.savez(folder / "learnt.npz", allow_pickle=False, **learnt)
+        atomic.save(folder / "learnt.npz", lambda file: np.savez(file, allow_pickle=False, **learnt))
     content = _described(segmenter, canvas, written, kind, bool(learnt)) | told
-    (folder / "export.json").write_text(json.dumps(content, indent=2) + "\n")
+    atomic.write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")
     return written
 
 

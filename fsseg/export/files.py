@@ -1,5 +1,6 @@
 """Graphs in files, without a word of the machine that made them, and what the files compute."""
 
+import io
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.export.examples import Given, leaves
 from fsseg.export.graphs import Graph, quiet
@@ -43,26 +45,31 @@ def write(graph: Graph, path: Path, kind: Format) -> dict[str, int]:
         What else a reader may want to know: ONNX's ``opset``.
 
     Raises:
-        FssegError: the exporter refuses it.
+        FssegError: the exporter refuses it, or the file cannot be written.
     """
     try:
         with quiet(), torch.no_grad():
-            if kind == "onnx":
-                return {"opset": _write_onnx(graph, path)}
-            for node in graph.program.graph.nodes:
-                for told in _TOLD:
-                    node.meta.pop(told, None)
-            graph.program._example_inputs = None  # they would be saved too
-            torch.export.save(graph.program, path)
-            return {}
-    except OSError:
-        raise
+            content, told = _onnx(graph) if kind == "onnx" else (_torch(graph), {})
     except Exception as error:  # the exporters raise nearly anything
         said = " ".join(str(error).split())[:150]
         raise FssegError(f"{path.name} cannot be made ({type(error).__name__}: {said}). Try the other --to.") from error
+    atomic.write_bytes(path, content)
+    return told
 
 
-def _write_onnx(graph: Graph, path: Path) -> int:
+def _torch(graph: Graph) -> memoryview:
+    """Content of a file; in memory, since torch's writer aborts the process where a disk is full."""
+    for node in graph.program.graph.nodes:
+        for told in _TOLD:
+            node.meta.pop(told, None)
+    graph.program._example_inputs = None  # they would be saved too
+    made = io.BytesIO()
+    torch.export.save(graph.program, made)
+    return made.getbuffer()
+
+
+def _onnx(graph: Graph) -> tuple[bytes, dict[str, int]]:
+    """Content of a file, and its ``opset``."""
     import onnx
 
     made = torch.onnx.export(
@@ -94,8 +101,8 @@ def _write_onnx(graph: Graph, path: Path) -> int:
         value.doc_string = ""
         del value.metadata_props[:]
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-    return max(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = max(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return model.SerializeToString(), {"opset": opset}
 
 
 def opened(path: Path, kind: Format) -> Run:

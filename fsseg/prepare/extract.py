@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from fsseg import atomic
 from fsseg.errors import FssegError
-from fsseg.prepare.told import Told, disk
+from fsseg.prepare.told import ROOM, Told
 
 _LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
 _ALL = 40 << 30  # bytes of all members; COCO's train images have 19 gigabytes
@@ -105,12 +106,5 @@ def write(path: Path, content: bytes, member: bool = True) -> None:
     """
     if path.exists() and (path.stat().st_size > 0 if member else path.read_bytes() == content):
         return
-    part = path.with_name(f".{path.name}.part")
-    with disk(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+    atomic.make_folder(path.parent, ROOM)
+    atomic.write_bytes(path, content, ROOM, durable=False)

@@ -1,6 +1,5 @@
 """How far a long step is: a bar on a terminal, a line for every tenth elsewhere; and what the disk says."""
 
-import errno
 import sys
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsseg.errors import FssegError
+from fsseg import atomic
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 _LINES = 10  # of a step without a terminal
 _FEW = 100  # images or files; fewer take less than a second
 _GIGA = 1e9
+ROOM = "The same command goes on where it was."  # once there is room on the disk
 
 
 class Told:
@@ -101,8 +101,4 @@ def disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FssegError(
-                f"the disk of {folder} is full. Free some space and run the command again: it goes on where it was."
-            ) from error
-        raise FssegError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from error
+        raise atomic.failure(error, error.filename or folder, ROOM) from error

@@ -1,8 +1,8 @@
 """A segmenter in a file, and one from a checkpoint. Both may be a stranger's: they are data, and name known classes."""
 
-import io
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor, nn
 
-from fsseg import trust
+from fsseg import atomic, trust
 from fsseg.card import checked, refuse_bomb
 from fsseg.encoders.base import Encoder, given_arguments, without_pretrained_weights
 from fsseg.errors import FssegError
@@ -49,16 +49,8 @@ def save(segmenter: Segmenter, path: Path) -> None:
         "supports": {n: [s.feature, s.mask, list(s.size)] for n, s in state.supports.items()},
         "next": number,
     }
-    made = io.BytesIO()
-    torch.save(content, made)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(made.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FssegError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
+    atomic.make_folder(path.parent)
+    atomic.save(path, partial(torch.save, content))
 
 
 def load(path: Path, device: str | torch.device | None) -> Segmenter:

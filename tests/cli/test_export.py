@@ -1,6 +1,7 @@
 """`fsseg export`, on the checkpoint of a tiny training."""
 
 import json
+import re
 from pathlib import Path
 
 import jaxtyping
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from fsseg import Segmenter
+from tests.cli.conftest import small_files
 
 
 @pytest.fixture
@@ -67,3 +69,15 @@ def test_mistakes_are_one_line_and_leave_nothing(fsseg, trained, tmp_path):
         assert len(ran.err.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
     assert not (trained.parent / "export").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_unchecked_shapes")
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(fsseg, trained, tmp_path, kind):
+    """Torch's own writer would abort the process."""
+    with small_files(5_000):
+        ran = fsseg("export", "--ckpt_path", str(trained), "--to", kind, "--out", "graphs", "--size", "48")
+    assert ran.code == 1
+    assert re.fullmatch(r"fsseg: .*/encoder\.\w+ cannot be written: File too large\. Make room\.", ran.err.strip())
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,10 @@
 """`fsseg predict`: pictures in, masks at their own size out; mistakes are one line each, and what is done is kept."""
 
 import csv
+import hashlib
 import json
+import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -15,9 +18,12 @@ from pycocotools.coco import COCO
 import fsseg as package
 from fsseg.cli import predicted
 from fsseg.cli.help import OTHERS
+from fsseg.data import image_files
 from fsseg.errors import MachineError
 from fsseg.pictures import COLOURS
 from fsseg.segmenter import Segmenter
+from tests.cli.conftest import small_files
+from tests.data.test_image_files import litter
 
 TINY = (
     "--model.method.encoder", "ConvNet", "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[1,2]",
@@ -194,7 +200,7 @@ def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
 
 
 def test_another_picture_of_the_same_name_is_not_done(fsseg, pictures):
-    """What is done is a picture, not a name: not another file, nor a newer one; what lost its mask is made again."""
+    """What is done is a picture, not a name nor a time; what lost a file is made again."""
     scene(pictures / "other", "x", 30, 40)
     assert fsseg("predict", *ASK, *TINY).code == 0
     first = (pictures / "out" / "masks" / "x.png").read_bytes()
@@ -207,11 +213,102 @@ def test_another_picture_of_the_same_name_is_not_done(fsseg, pictures):
     (pictures / "out" / "masks" / "y.png").unlink()
     (pictures / "photos" / "sub" / "z.png").touch()
     ran = fsseg("predict", *ASK, *TINY)
-    assert "done already" not in ran.err
+    assert "1 of 3 are done already" in ran.err
     assert ran.out.startswith("3 pictures\n")
+    (pictures / "out" / "overlays" / "y.jpg").write_bytes(b"")  # as a power cut leaves it
+    assert "2 of 3 are done already" in fsseg("predict", *ASK, *TINY).err
     (pictures / "out" / "scores.csv").unlink()
     assert fsseg("predict", *ASK, *TINY).code == 0
     assert len(rows(pictures / "out")) == 3
+
+
+@pytest.mark.parametrize("how", ["mv", "cp -p", "same size"])
+def test_a_query_that_an_older_file_replaced_is_segmented_anew(fsseg, pictures, how):
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    query, mask = pictures / "photos" / "x.png", pictures / "out" / "masks" / "x.png"
+    before = mask.read_bytes()
+    other = scene(pictures / "older", "other", 30, 50)
+    times = query.stat()
+    if how == "same size":  # and the same time: only content and inode tell
+        size = max(query.stat().st_size, other.stat().st_size)
+        for path in (query, other):
+            path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+        (pictures / "out" / "scores.csv").unlink()
+        os.utime(query, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert fsseg("predict", *ASK, *TINY).code == 0
+        os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    else:
+        os.utime(other, ns=(0, 10**18))
+    if how == "cp -p":
+        shutil.copy2(other, query)
+    else:
+        other.replace(query)
+    ran = fsseg("predict", *ASK, *TINY)
+    assert "2 of 3 are done already" in ran.err
+    assert mask.read_bytes() != before
+    assert fsseg("predict", *ASK[:-1], "whole", *TINY).code == 0
+    assert mask.read_bytes() == (pictures / "whole" / "masks" / "x.png").read_bytes()
+
+
+def test_photos_that_were_copied_are_done_and_those_untouched_are_not_even_read(fsseg, pictures, monkeypatch):
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    read = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind))
+    assert "3 of 3 are done already" in fsseg("predict", *ASK, *TINY).err
+    assert not read
+    (pictures / "photos").rename(pictures / "before")
+    shutil.copytree(pictures / "before", pictures / "photos", copy_function=shutil.copyfile)
+    assert "3 of 3 are done already" in fsseg("predict", *ASK, *TINY).err
+    assert len(read) == 3
+
+
+def test_what_queries_were_is_read_whatever_the_file_holds(fsseg, pictures):
+    """A line that a kill cut off, or of a stranger's, makes its query anew, and nothing else."""
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    path = pictures / "out" / "queries.jsonl"
+    first, second, third = path.read_text().splitlines()
+    path.write_text(f'{first}\n[]\n"x"\n{{"name": 3}}\n\x00\n{second}\n{third[:30]}')
+    assert "2 of 3 are done already" in fsseg("predict", *ASK, *TINY).err
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["sub/z", "x", "y"]
+
+
+def test_hidden_and_system_files_are_no_queries(fsseg, pictures):
+    """Nor below a pattern; a hidden folder that a person names is one."""
+    litter(pictures / "photos")
+    litter(pictures / "photos" / "sub")
+    for query, names in (("photos", {"x", "y", "sub/z"}), ("photos/**", {"x", "y", "sub/z"}), ("photos/*/*", {"z"})):
+        ran = fsseg("predict", *ASK[:3], "--query", query, "--out", "out", *TINY)
+        assert ran.code == 0, ran.err
+        assert {row["name"] for row in rows(pictures / "out")} == names
+        shutil.rmtree(pictures / "out")
+    (pictures / "photos").rename(pictures / ".photos")
+    assert fsseg("predict", *ASK[:3], "--query", ".photos", "--out", "out", *TINY).code == 0
+    assert len(rows(pictures / "out")) == 3
+
+
+def test_other_files_are_counted_and_images_that_cannot_be_decoded_are_named(fsseg, pictures, monkeypatch):
+    photos = pictures / "photos"
+    with PIL.Image.open(photos / "x.png") as picture:
+        for name, form in (("b.jfif", "JPEG"), ("d.GIF", "GIF")):
+            picture.convert("RGB").save(photos / name, form)
+    for name in ("a.txt", "b.txt", "x.json", "sub/README"):
+        (photos / name).write_text("")
+    ran = fsseg("predict", *ASK, *TINY)
+    assert ran.code == 0, ran.err
+    assert "note: --query photos: left out 2 .txt, 1 .json, 1 without ending, no images." in ran.err
+    assert {row["name"] for row in rows(pictures / "out")} == {"x", "y", "sub/z", "b", "d"}
+    monkeypatch.setattr(image_files, "decoders", lambda: ("PNG", "GIF"))
+    for number in range(5):
+        (photos / f"c{number}.HEIC").write_bytes(b"")
+    ran = fsseg("predict", *ASK, *TINY)
+    assert ran.code == 2
+    assert "note: 5 .heic left out (c0.HEIC, c1.HEIC, c2.HEIC, ...): .heic needs a package" in ran.err
+    assert "1 .jfif left out (b.jfif)" in ran.err
+    assert "6 of 10 pictures were left out" in ran.line
+    ran = fsseg("predict", *ASK[:3], "--query", "photos/*.HEIC", "--out", "none", *TINY)
+    assert (ran.code, "no image there can be decoded (5 .heic)" in ran.line) == (2, True)
+    assert not (pictures / "none").exists()
 
 
 def test_results_are_no_queries(fsseg, pictures):
@@ -269,14 +366,14 @@ def test_maps_need_not_show_all_classes_and_negatives_any_label(fsseg, pictures)
 
 
 def test_a_full_disk_loses_nothing_that_is_done(fsseg, pictures, monkeypatch):
-    save = PIL.Image.Image.save
+    write = Path.write_bytes
 
-    def full(self, place, *given, **options):
-        if "y.png" in str(place):
+    def full(self, content):
+        if self.name == ".y.png.part":
             raise OSError(28, "No space left on device")
-        save(self, place, *given, **options)
+        return write(self, content)
 
-    monkeypatch.setattr(PIL.Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     ran = fsseg("predict", *ASK, *TINY)
     assert ran.code == MachineError.code
     assert "No space left on device. Make room. The same command goes on" in ran.line
@@ -284,6 +381,29 @@ def test_a_full_disk_loses_nothing_that_is_done(fsseg, pictures, monkeypatch):
     monkeypatch.chdir(pictures)
     assert fsseg("predict", *ASK, *TINY).code == 0
     assert len(rows(pictures / "out")) == 3
+
+
+def test_a_full_disk_leaves_no_overlay_that_is_cut_off(fsseg, pictures):
+    """Pillow's own writer takes the short write of a full disk for a whole one."""
+    assert fsseg("predict", *ASK[:-1], "whole", *TINY, "--save", "red.fsseg").code == 0
+    sizes = [path.stat().st_size for path in (pictures / "whole" / "overlays").rglob("*.jpg")]
+    with small_files(min(sizes) - 50):
+        ran = fsseg("predict", *ASK, *TINY)
+    assert (ran.code, len(list((pictures / "out" / "overlays").rglob("*.*")))) == (1, 0)
+    assert "jpg cannot be written: File too large. Make room. The same command goes on from there." in ran.line
+    assert fsseg("predict", *ASK, *TINY).code == 0
+    for path in (pictures / "whole" / "overlays").rglob("*.jpg"):
+        assert path.read_bytes() == (pictures / "out" / path.relative_to(pictures / "whole")).read_bytes()
+
+
+def test_a_full_disk_under_a_segmenters_file_is_one_line_and_leaves_the_one_before(fsseg, pictures):
+    assert fsseg("predict", *ASK[:3], *TINY, "--save", "red.fsseg").code == 0
+    before = (pictures / "red.fsseg").read_bytes()
+    with small_files(len(before) - 50):
+        ran = fsseg("predict", *ASK[:3], *TINY, "--save", "red.fsseg")
+    assert (ran.code, ran.line) == (1, "fsseg: red.fsseg cannot be written: File too large. Make room.")
+    assert (pictures / "red.fsseg").read_bytes() == before
+    assert not list(pictures.glob(".*"))
 
 
 def test_pictures_of_one_name_are_told_apart(fsseg, pictures):
@@ -359,8 +479,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "no support": (GOOD, "predict needs --support IMAGE:MASK"),
     "no query": (SUPPORT, "predict needs --query PICTURES"),
     "no such query": ((*SUPPORT, "--query", "gone.png"), "--query gone.png: no such file or folder"),
-    "a folder without pictures": ((*SUPPORT, "--query", "none"), "--query none: no picture there"),
-    "a pattern without pictures": ((*SUPPORT, "--query", "*.webp"), "no picture matches"),
+    "a folder without pictures": ((*SUPPORT, "--query", "none"), "--query none: no image there"),
+    "a pattern without pictures": ((*SUPPORT, "--query", "*.webp"), "--query *.webp: no image there"),
     "no mask": (("--support", "a.png", *GOOD), "--support a.png: [CLASS=]IMAGE:MASK is needed"),
     "no image": (("--support", ":a.mask.png", *GOOD), "IMAGE:MASK is needed"),
     "a missing image": (("--support", "gone.png:a.mask.png", *GOOD), "image gone.png is missing"),
