@@ -1,5 +1,7 @@
 """fsseg: few-shot segmentation experiments on PyTorch Lightning."""
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,6 +9,27 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Prediction", "Segmenter", "__version__"]
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib without MPLBACKEND, which it refuses to be imported with where it does not know the backend.
+
+    Jupyter and Colab export their own, which another Python need not have, and torchmetrics imports matplotlib. A
+    backend that matplotlib knows is set, as it would have been. fsseg itself draws to files and needs none.
+    """
+    backend = os.environ.pop("MPLBACKEND")
+    try:
+        import matplotlib
+
+        matplotlib.rcParams["backend"] = backend
+    except (ImportError, ValueError):
+        pass
+    finally:
+        os.environ["MPLBACKEND"] = backend
+
+
+if os.environ.get("MPLBACKEND") and "matplotlib" not in sys.modules:
+    _import_matplotlib()
 
 
 def __getattr__(name: str) -> Any:

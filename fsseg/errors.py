@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130  # exit codes of the command line: of a fault, a mistake of the user's, Ctrl-C
+# Exit codes of the command line: of a fault, of a mistake of the user's, of a signal (plus its number), of Ctrl-C.
+FAILED, USAGE, SIGNALLED, INTERRUPTED = 1, 2, 128, 130
 
 
 class FssegError(Exception):

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
+from fsseg import limits
 from fsseg.errors import FssegError
 
 Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet"]
@@ -29,7 +30,6 @@ Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
 
-_LEAST = {"min_pixels": 1, "size": 8, "runs": 1, "episodes": 1, "seed": 0}
 _SEEDS = 2**32  # that numpy's generators take
 # What decides which episodes are drawn; where they are given, none of these has a say.
 DRAWING = ("split", "pairs", "min_pixels", "draw", "runs", "episodes", "seed", "repeat_supports", "queries",
@@ -124,10 +124,10 @@ class Protocol:
             value, allowed = getattr(self, field.name), get_args(kinds[field.name])
             if allowed and int not in allowed and value not in allowed:
                 raise FssegError(f"--protocol.{field.name} {value!r}: one of {', '.join(map(str, allowed))} is needed.")
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, str) and value < least:
-                raise FssegError(f"--protocol.{name} {value}: at least {least} is needed.")
+        limits.check(vars(self), limits.PROTOCOL, "--protocol.")
+        limits.check(
+            {"runs x episodes": self.runs * self.episodes}, {"runs x episodes": limits.EPISODES}, "--protocol."
+        )
         if self.seed + self.runs > _SEEDS:
             raise FssegError(f"--protocol.seed {self.seed}: below {_SEEDS - self.runs:,} is needed.")
         if not 0 <= self.absent_queries < 1:

@@ -19,27 +19,58 @@ from fsseg.cli.help import (
     find_experiment,
     overview,
 )
-from fsseg.errors import INTERRUPTED, FssegError
+from fsseg.cli.home import expand_arguments
+from fsseg.cli.signals import listening, received, say_stopped
+from fsseg.errors import FAILED, FssegError
+from fsseg.machine_errors import machine_error
+
+# Commands that, given again, go on where they were; fit and test say how by themselves.
+_GO_ON = ("predict", "benchmark", "sweep", "prepare")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; a mistake of the user's is one line on standard error and exit code 2."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run a command.
+
+    A mistake of the user's is one line on standard error and exit code 2, a fault of the machine likewise and 1, a
+    signal that stops the command likewise and 128 plus its number.
+    """
+    arguments = expand_arguments(sys.argv[1:] if argv is None else argv)
+    _replace_characters()
+    with listening():
+        try:
+            code = _run(arguments)
+        except BaseException as error:
+            if not (received() or isinstance(error, KeyboardInterrupt)):
+                raise
+        else:
+            if not received():
+                return code
+        return say_stopped(goes_on=bool(set(arguments[:2]) & set(_GO_ON)))
+
+
+def _replace_characters() -> None:
+    """Print ``?`` for a character that a terminal which is not UTF-8 lacks; standard error escapes it by itself."""
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="replace")
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
-    except FssegError as error:
-        return _refuse(error)
     except SystemExit as end:  # the parser's, after --print_config and --help-all; Lightning's, after Ctrl-C
-        if not isinstance(end.__context__, KeyboardInterrupt):
-            return int(end.code or 0)
-        print("fsseg: stopped.", file=sys.stderr)
-        return INTERRUPTED
-    except KeyboardInterrupt:
-        print("fsseg: stopped.", file=sys.stderr)
-        return INTERRUPTED
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        return int(end.code or 0)
     except BrokenPipeError:  # the reader of `fsseg --help | head` has gone
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
         return 0
+    except Exception as error:
+        if received():
+            return FAILED
+        refused = error if isinstance(error, FssegError) else machine_error(error)
+        if refused is None:
+            raise
+        return _refuse(refused)
 
 
 def _dispatch(arguments: list[str]) -> int:

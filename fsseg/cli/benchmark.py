@@ -8,7 +8,7 @@ from zipfile import is_zipfile
 import torch
 import yaml
 
-from fsseg import atomic
+from fsseg import atomic, limits
 from fsseg.cli import folders
 from fsseg.cli.checked import Checked, checked
 from fsseg.cli.checkpoint import first_difference
@@ -27,6 +27,15 @@ from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
 from fsseg.safe import is_count, load_yaml
 
+_RANGES = {
+    "workers": limits.JOBS,
+    "threads": limits.JOBS,
+    "folds": limits.Range(0, 10_000),
+    "shots": limits.SHOTS,
+    "seeds": limits.SEED,
+    "gpus": limits.Range(0, 1_000),
+    "retries": limits.Range(0, 1_000),
+}
 _SETTINGS = "benchmark.yaml"  # of the folder: the experiment that it is of
 
 
@@ -102,13 +111,11 @@ def _experiment(configs: Sequence[str], rest: Sequence[str]) -> Checked:
 
 def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
     data = experiment.own["data"]
-    for name in ("workers", "threads"):
-        if getattr(given, name) is not None and getattr(given, name) < 1:
-            raise FssegError(f"benchmark: --{name} {getattr(given, name)}: at least 1 is needed.")
-    for name, least in (("folds", 0), ("shots", 1), ("seeds", 0)):
+    limits.check(vars(given), _RANGES, "benchmark: --")
+    for name in ("folds", "shots", "seeds"):
         values = getattr(given, name) or []
-        if len(set(values)) < len(values) or min(values, default=least) < least:
-            raise FssegError(f"benchmark: --{name}: whole numbers from {least} on, each once, are needed.")
+        if len(set(values)) < len(values):
+            raise FssegError(f"benchmark: --{name}: each number once is needed.")
     shots = given.shots or [data["test_shot"] or data["shot"]]
     arguments = [word for path in given.config for word in ("--config", str(Path(path).resolve()))]
     if (tested := data["test_support_annotation"]) is not None:  # of the file: a flag for trainings is none for tests
@@ -132,7 +139,7 @@ def _train_shot(asked: str | None, data: dict[str, Any]) -> int | None:
         return None
     if asked is None:
         return int(data["shot"])
-    if not asked.isdecimal() or int(asked) < 1:
+    if not asked.isdecimal() or not 1 <= int(asked) <= limits.SHOTS.most:
         raise FssegError(f"benchmark: --train_shot {asked}: `same` (as the tests'), or a number from 1 on, is needed.")
     return int(asked)
 

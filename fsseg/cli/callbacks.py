@@ -1,13 +1,12 @@
-"""The last checkpoint, the best one, and Ctrl-C."""
+"""The last checkpoint, the best one, and signals that end a training."""
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from fsseg.cli import signals
 from fsseg.cli.libraries import lost_worker
 from fsseg.cli.stored import BEFORE, LAST
 from fsseg.errors import DivergedError, FssegError, MachineError
@@ -17,12 +16,12 @@ _METRIC = "val/mean_iou"  # that the best checkpoint has most of
 
 
 class KeptCheckpoints(Callback):
-    """Keeps ``last.ckpt`` whole and up to date: every so many steps and when training ends, also by Ctrl-C.
+    """Keeps ``last.ckpt`` whole and up to date: every so many steps and when training ends, also by a signal.
 
     Where the protocol chooses a checkpoint by validation, ``best.ckpt`` is kept too. Every checkpoint says by which
-    rule it was chosen. The first Ctrl-C lets the step finish, so that no half-made update is saved; a second one stops
-    at once. What ``last.ckpt`` replaces is kept as ``last-before.ckpt``: should the last one be lost, a training goes
-    on from there. (ModelCheckpoint's own ``save_last`` writes ``last-v1.ckpt`` beside an older one.)
+    rule it was chosen. The first signal (Ctrl-C, SIGTERM) lets the step finish, so that no half-made update is saved; a
+    second one stops at once. What ``last.ckpt`` replaces is kept as ``last-before.ckpt``: should the last one be lost,
+    a training goes on from there. (ModelCheckpoint's own ``save_last`` writes ``last-v1.ckpt`` beside an older one.)
 
     Args:
         folder: of the checkpoints.
@@ -36,21 +35,19 @@ class KeptCheckpoints(Callback):
         self.best = -1.0
         self._saved = -1
         self.interrupted = False
-        self._before: Any = None
         self._in_step = False
         self._due = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over Ctrl-C, and write where the first process does, whoever started the others."""
+        """Take over signals, and write where the first process does, whoever started the others."""
         folder = trainer.strategy.broadcast(self.path.parent)
         self.path, self.best_path = folder / self.path.name, folder / self.best_path.name
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop() -> None:
             self.interrupted = trainer.should_stop = True
-            signal.signal(signal.SIGINT, self._before)
-            print("\nfsseg: stopping after this step (Ctrl-C again to stop at once)", file=sys.stderr)
+            print("\nfsseg: stopping after this step (a second signal or Ctrl-C stops at once)", file=sys.stderr)
 
-        self._before = signal.signal(signal.SIGINT, stop)
+        signals.gently(stop)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """From here on weights change."""
@@ -59,7 +56,7 @@ class KeptCheckpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time; a Ctrl-C of one process ends the same step of all."""
+        """Save where it is time; a signal to one process ends the same step of all."""
         self._in_step = False
         if trainer.world_size > 1:
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
@@ -82,7 +79,7 @@ class KeptCheckpoints(Callback):
         """Leave a validation early: no update is under way."""
         if self.interrupted:
             self._save_last(trainer)
-            raise KeyboardInterrupt
+            raise signals.Stopped
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the best."""
@@ -92,9 +89,9 @@ class KeptCheckpoints(Callback):
             self._save(trainer, self.best_path, self.selection)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, and give Ctrl-C back."""
+        """Save, and give signals back."""
         self._save_last(trainer)
-        self._restore()
+        signals.gently(None)
 
     def state_dict(self) -> dict[str, Any]:
         """So that a resumed training goes on with the best of what was before."""
@@ -124,7 +121,7 @@ class KeptCheckpoints(Callback):
             part.replace(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was trained if it is a file, an option or a loader that is wrong, and give Ctrl-C back."""
+        """Keep what was trained if it is a file, an option or a loader that is wrong, and give signals back."""
         wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError | MachineError)
         # A worker's death is told by a signal, at any moment.
         lost = lost_worker(exception) and not self._in_step and not trainer.validating
@@ -136,9 +133,20 @@ class KeptCheckpoints(Callback):
                 f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path or --resume",
                 file=sys.stderr,
             )
-        self._restore()
+        signals.gently(None)
 
-    def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+
+class OwnSignals(Callback):
+    """Keeps Lightning's handler of SIGTERM, which it sets before any of these, from taking the place of ours."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before the first step."""
+        signals.over_lightning()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before the first episode."""
+        signals.over_lightning()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before the first episode."""
+        signals.over_lightning()

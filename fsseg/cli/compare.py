@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fsseg import atomic
+from fsseg import atomic, limits
 from fsseg.benchmark.compare import Comparison, compare, comparison_text, place
 from fsseg.benchmark.results import find_results
 from fsseg.benchmark.texts import without_nan
@@ -36,8 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     options.add_argument("--count", type=int, default=6)
     options.add_argument("--data.root", dest="root", default=None)
     given = options.parse_intermixed_args(list(arguments))
-    if given.count < 0:
-        raise FssegError(f"compare: --count {given.count}: a number from 0 on is needed.")
+    limits.check(vars(given), {"count": limits.Range(0, 100_000)}, "compare: --")
     out = folders.empty(given.out) if given.out else None
     first, second = (find_results([folder]) for folder in given.tests)
     comparisons = compare(first, second)

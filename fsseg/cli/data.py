@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsseg import atomic
+from fsseg import atomic, limits
 from fsseg.benchmark.protocols import protocol
 from fsseg.cli import folders
 from fsseg.cli.help import did_you_mean
@@ -28,7 +28,7 @@ _KINDS: dict[str, type[Dataset]] = {
     "pascal": Pascal, "coco": Coco, "folder": Folder, "coco_json": CocoJson, "shapes": Shapes,
 }  # fmt: skip
 _SHOWN = 20  # problems that the terminal shows
-_WORKERS = 256  # processes, at most
+_RANGES = {"workers": limits.DATA["workers"], "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`
 
 
@@ -98,6 +98,8 @@ def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
     given = parser.parse_args([_nested(word, known) for word in options])
     if given.root == "":  # as of an unset variable
         raise FssegError("--root is empty: the data set's folder is needed.")
+    limits.check(vars(given), _RANGES)
+    limits.check(vars(given.dataset) if "dataset" in given else {}, limits.CLASSES)
     given.root = Path(given.root) if given.root else None
     if kind.needs_root and given.root is None:
         raise FssegError(f"data {command} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
@@ -139,8 +141,6 @@ def _prepare(dataset: Dataset, given: Any) -> int:
 
 
 def _verify(dataset: Dataset, given: Any) -> int:
-    if not 0 <= given.workers <= _WORKERS:
-        raise FssegError(f"--workers {given.workers}: 0 to {_WORKERS} are possible.")
     dataset.locate(given.root)
     problems = verify(dataset, given.workers, Told())
     # What masks show together: of COCO it is known, of PASCAL-5i it makes the official lists.

@@ -8,7 +8,7 @@ from typing import Any
 
 import PIL.Image
 
-from fsseg import atomic
+from fsseg import atomic, limits
 from fsseg.cli import folders
 from fsseg.cli.libraries import building
 from fsseg.cli.parser import Parser, check_yaml
@@ -100,8 +100,7 @@ def _show(data: EpisodeData, given: Any) -> int:
     stages = ("train", "val", "test")
     if given.stage not in stages:
         raise FssegError(f"--stage {given.stage}: one of {', '.join(stages)} is needed.")
-    if given.count < 1:
-        raise FssegError(f"--count {given.count}: at least 1 is needed.")
+    limits.check({"count": given.count}, {"count": limits.PICTURES})
     data.setup("test" if given.stage == "test" else "fit")
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[given.stage]()
     panels = list(islice(_panels(data, loader), given.count * data.query))  # one for each query

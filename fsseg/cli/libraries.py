@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fsseg import atomic
 from fsseg.errors import FssegError, MachineError
+from fsseg.machine_errors import machine_error
 
 _CHATTER = (
     "LightningCLI's args",
@@ -49,6 +50,21 @@ _SAID = 150  # letters of a library's error
 
 
 @contextmanager
+def machine_errors() -> Iterator[None]:
+    """A fault of the machine, e.g. too many open files, as one line.
+
+    Raises:
+        MachineError: in place of the system's.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, MemoryError) as error:
+        if fault := machine_error(error):
+            raise fault from error
+        raise
+
+
+@contextmanager
 def plain_errors() -> Iterator[None]:
     """What Lightning or the operating system refuses, as one line.
 
@@ -56,7 +72,8 @@ def plain_errors() -> Iterator[None]:
         FssegError: in place of theirs.
     """
     try:
-        yield
+        with machine_errors():
+            yield
     except MisconfigurationException as error:
         raise FssegError(_line(error)) from error
     except (OSError, EOFError) as error:

@@ -13,12 +13,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 
 import fsseg
+from fsseg import limits
 from fsseg.cli import checkpoint, folders, loggers
-from fsseg.cli.callbacks import KeptCheckpoints
+from fsseg.cli.callbacks import KeptCheckpoints, OwnSignals
+from fsseg.cli.home import expand_configuration
 from fsseg.cli.libraries import building
 from fsseg.cli.logged import LoggedFit
 from fsseg.cli.parser import Parser
-from fsseg.cli.processes import note
+from fsseg.cli.processes import note, settle_slurm
 from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
 from fsseg.cli.skipped import Skipped
@@ -104,7 +106,12 @@ class Commands(LightningCLI):
         """Settle what depends on several options, and refuse what does not fit the checkpoint."""
         command = str(self.subcommand)
         config = self.config[command]
+        expand_configuration(config)
         kind = folders.named_class(config.data.dataset.class_path)
+        limits.check(vars(config.data), limits.DATA, "--data.")
+        limits.check(vars(config.trainer), limits.TRAINER, "--trainer.")
+        limits.check_classes(config.data.dataset, "--data.dataset")
+        limits.check_classes(config.model.method, "--model.method")
         settled = settle_for(kind.family, config.data, vars(config.protocol), self.flags, test=command == "test")
         self.protocol = settled.protocol
         self._dump_config()
@@ -212,8 +219,9 @@ class Commands(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with our progress bar and, in a training, our logger and checkpoints."""
+        settle_slurm()
         config = self._get(self.config_init, "trainer")
-        own: list[Callback] = []
+        own: list[Callback] = [OwnSignals()]
         progress = EpisodeProgress(terminal=sys.stderr.isatty())
         if config.enable_progress_bar is not False:
             own.append(progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsseg import atomic
+from fsseg import atomic, limits
 from fsseg.cli import folders
 from fsseg.cli.parser import Parser
 from fsseg.cli.replay import Query, Replay
@@ -31,8 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path | None, default=None)
     parser.add_argument("--data.root", type=str | None, default=None)
     given = parser.parse_args(list(arguments))
-    if given.count < 1:
-        raise FssegError(f"--count {given.count}: at least 1 is needed.")
+    limits.check({"count": given.count}, {"count": limits.PICTURES})
     out = folders.empty(given.out) if given.out else folders.fresh(given.folder / "look")
     replay = Replay(given.folder, given.data.root)
     chosen = choose(replay.queries(), given.count)

@@ -1,7 +1,10 @@
 """Which of the processes of one command this is, known before they have found each other."""
 
 import os
+import re
 import sys
+
+from fsseg.errors import FssegError
 
 
 def leads() -> bool:
@@ -18,3 +21,27 @@ def note(text: str) -> None:
     """Say once, whatever the number of processes, what a person might not expect."""
     if leads():
         print(f"note: {text}", file=sys.stderr)
+
+
+def settle_slurm() -> None:
+    """Tell Lightning what it cannot see itself of SLURM, by environment variables of this process.
+
+    It takes SLURM_NTASKS for the number of processes, also in a batch script that calls fsseg without srun, which is
+    one process; and it refuses --ntasks without --ntasks-per-node.
+
+    Raises:
+        FssegError: nodes have different numbers of tasks.
+    """
+    if "SLURM_NTASKS" not in os.environ:
+        return
+    if not {"SLURM_STEP_ID", "SLURM_STEPID"} & os.environ.keys():  # of srun
+        del os.environ["SLURM_NTASKS"]
+        return
+    if "SLURM_NTASKS_PER_NODE" in os.environ or os.environ["SLURM_NTASKS"] == "1":
+        return
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get("SLURM_TASKS_PER_NODE", "")
+    if not (found := re.fullmatch(r"(\d+)(\(x\d+\))?", tasks)):
+        raise FssegError(
+            f"SLURM runs {tasks or 'some'} tasks on its nodes; as many on each are needed: --ntasks-per-node."
+        )
+    os.environ["SLURM_NTASKS_PER_NODE"] = found[1]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from fsseg import atomic
+from fsseg import atomic, limits
 from fsseg.cli import arrange, folders
 from fsseg.cli.checked import checked
 from fsseg.cli.curves import read_logs
@@ -28,6 +28,7 @@ from fsseg.safe import csv_cell, load_yaml
 from fsseg.sweep import Point, Sweep, read_sweep
 
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
+_RANGES = {"count": limits.Range(1, 1_000_000), "workers": limits.JOBS, "seed": limits.SEED}
 _SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
 
 
@@ -111,9 +112,7 @@ def _find(file: str) -> Path:
 
 def _check(options: Options, given: Any, rest: Sequence[str]) -> None:
     """Refuse wrong options of the command's own, and those that each point has for itself."""
-    for name, least in (("count", 1), ("workers", 1), ("seed", 0)):
-        if getattr(given, name) is not None and getattr(given, name) < least:
-            raise FssegError(f"sweep: --{name} {getattr(given, name)}: a number from {least} on is needed.")
+    limits.check(vars(given), _RANGES, "sweep: --")
     if rest and not rest[0].startswith("-"):
         raise FssegError(f"sweep: {rest[0]!r} belongs to no option.")
     own = [option for action in options._actions for option in action.option_strings]

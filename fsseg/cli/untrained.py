@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from fsseg import limits
 from fsseg.cli.help import find_experiment
+from fsseg.cli.home import expand_configuration
 from fsseg.cli.parser import Parser, check_yaml
 from fsseg.errors import FssegError
 from fsseg.methods import Method
@@ -78,7 +80,10 @@ def engine(given: Any, parser: Parser) -> Engine:
     asked = {fit: size for fit, size in sizes.items() if size is not None}
     if len(asked) > 1 and not (given.config and len(asked) == 2):
         raise FssegError("--size, --long-side and --tile are three ways to show a picture: one of them is needed.")
+    limits.check(vars(given), dict.fromkeys(("size", "long_side", "tile"), limits.SIDE))
     if given.ckpt_path is None:
+        expand_configuration(given.model.method)
+        limits.check_classes(given.model.method, "--model.method")
         torch.manual_seed(0)  # where weights are random, the next command is to have the same
         method = parser.instantiate(given).model.method
         fit, size = next(iter(asked.items()), ("square", _SIZE))

@@ -1,14 +1,16 @@
 """From an episode's integers to its tensors."""
 
+import os
 import signal
 from collections.abc import Callable, Sequence
+from multiprocessing.queues import Queue
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from fsseg.data.annotations import Annotator
@@ -112,7 +114,9 @@ def collate(episodes: Sequence[Batch]) -> Batch:
     """Episodes as one batch; masks of queries that differ in size are filled with 255 to the largest."""
     size = [max(side) for side in zip(*(episode.query_mask.shape[1:] for episode in episodes), strict=True)]
     whole = [episode._replace(query_mask=_filled(episode.query_mask, (size[0], size[1]))) for episode in episodes]
-    return Batch(*(torch.stack(tensors) for tensors in zip(*whole, strict=True)))
+    batch = Batch(*(torch.stack(tensors) for tensors in zip(*whole, strict=True)))
+    # Handed over by shared memory: asked for here, so that a full one is an error and not a batch that never comes.
+    return Batch(*(tensor.share_memory_() for tensor in batch)) if get_worker_info() else batch
 
 
 def _filled(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -132,13 +136,21 @@ def stack(pictures: Sequence[npt.NDArray[np.uint8]], fill: int | tuple[int, int,
 
 
 def start_worker(worker: int) -> None:
-    """Leave Ctrl-C to the main process, and keep OpenCV from starting a thread pool in every worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    """Leave signals to the main process, and keep OpenCV from starting a thread pool in every worker."""
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU"):  # SIGTERM is torch's own to send
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
     try:
         import cv2
     except ImportError:
         return
     cv2.setNumThreads(0)
+
+
+def _end_worker(error: BaseException, batch: object) -> None:
+    """End a worker that cannot hand a batch over: Python would drop the batch, and the main process wait for ever."""
+    os._exit(1)
 
 
 def loader(

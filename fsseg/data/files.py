@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from fsseg import atomic
 from fsseg.data.base import Image
 from fsseg.data.image_files import decoders, installation
 from fsseg.errors import FssegError, UnreadableError
+from fsseg.machine_errors import machine_error
 from fsseg.safe import shown
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
     except FileNotFoundError as error:
         raise UnreadableError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
     except Exception as error:  # PIL raises nearly anything on a broken file
+        if isinstance(error, OSError) and (fault := machine_error(error)):  # the file is not to blame
+            raise fault from error
         said = shown(str(error))[:_SAID] or type(error).__name__
         repair = installation(Path(str(path))) or "Replace the file."
         raise UnreadableError(f"{what} {path} cannot be decoded ({said}). {repair}") from error
@@ -162,7 +166,13 @@ def _console() -> "Console":
 
 def cache_folder() -> Path:
     """Where caches lie: ``fsseg`` in the user's cache folder (XDG_CACHE_HOME)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if base.startswith("~"):  # a user of a container without a home
+        place = Path(tempfile.gettempdir()) / f"fsseg-cache-{os.getuid()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        if place.stat().st_uid == os.getuid():  # not another one's, who could put files there
+            return place
+        base = tempfile.mkdtemp()
     return Path(base) / "fsseg"
 
 

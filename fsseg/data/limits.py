@@ -3,25 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fsseg import limits
 from fsseg.data.base import Dataset
 from fsseg.errors import FssegError
 from fsseg.protocol import Protocol
 
-_LEAST = {"size": 8, "test_size": 8, "seed": 0, "workers": 0, "val_episodes": 0, "reuse_memory": 0}
-_NUMBERS = ("shot", "test_shot", "query", "size", "test_size", "batch_size", "episodes", "min_pixels", "val_episodes",
-            "test_batch_size", "seed", "workers", "reuse_memory")  # fmt: skip
-
 
 def check_ranges(options: Mapping[str, Any]) -> None:
-    """Refuse numbers that are too small, and files without a name.
+    """Refuse numbers out of their ranges, batches that this machine cannot hold, and files without a name.
 
     Raises:
         FssegError: one is.
     """
-    for name in _NUMBERS:
-        value, least = options[name], _LEAST.get(name, 1)
-        if value is not None and value < least:
-            raise FssegError(f"--data.{name} {value}: at least {least} is needed.")
+    limits.check(options, limits.DATA, "--data.")
+    way, query = options["way"], options["query"]
+    limits.check_memory("--data.size", options["size"], way * options["shot"] + query, options["batch_size"])
     for name, what in (("episode_list", "a file of episodes"), ("pairs_files", "a folder of list files")):
         if options[name] == "":
             raise FssegError(f"--data.{name} is empty: {what} is needed, or null.")
@@ -66,7 +62,7 @@ def check_pairs(options: Mapping[str, Any], protocol: Protocol) -> None:
 
 
 def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
-    """Images of different sizes do not fit into one tensor, nor several ways or queries into a code's walk.
+    """Images of different sizes do not fit into one tensor, large ones not into memory, several ways not into a walk.
 
     Raises:
         FssegError: an option of the data does not go with another one, or with the protocol.
@@ -81,5 +77,8 @@ def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
         value, query = options[name], options["query"]
         if asked and (value, query) != (1, 1):
             raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {query}.")
+    if isinstance(protocol.size, int):
+        images = options["way"] * options["test_shot"] + options["query"]
+        limits.check_memory("--protocol.size", protocol.size, images, options["test_batch_size"])
     if protocol.queries == "several" and options["way"] == 1:
         raise FssegError("--protocol.queries several needs --data.way 2 or more: a 1-way episode has one class.")

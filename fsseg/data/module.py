@@ -158,7 +158,7 @@ class EpisodeData(LightningDataModule):
 
     def _open(self) -> None:
         if not self._opened:
-            self.dataset.open(Path(self.root) if self.root else None)
+            self.dataset.open(Path(os.path.expanduser(self.root)) if self.root else None)
             self._opened = True
 
     def setup(self, stage: str) -> None:

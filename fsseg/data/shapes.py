@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fsseg import limits
 from fsseg.data.base import Dataset, Image, Index, Mask, count_pixels
 from fsseg.errors import FssegError
 from fsseg.protocol import Split
@@ -101,8 +102,8 @@ class Shapes(Dataset):
             raise FssegError(f"Shapes: size is {size}, needs at least {MIN_SIZE} pixels to show textures.")
         if min(train, val) < least:
             raise FssegError(f"Shapes: {train} train and {val} val images, needs at least {least} each: 2 per class.")
-        if seed < 0:
-            raise FssegError(f"Shapes: seed is {seed}, needs 0 or more.")
+        limits.check({"size": size, "train": train, "val": val, "seed": seed}, limits.CLASSES, "Shapes: ")
+        limits.check_memory("Shapes: size", size, train + val, 1)
         self.size, self.train, self.val, self.seed = size, train, val, seed
 
     def open(self, root: Path | None = None) -> None:

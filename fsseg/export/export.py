@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fsseg import __version__, atomic
+from fsseg import __version__, atomic, limits
 from fsseg.errors import FssegError
 from fsseg.export.examples import Given, Sizes, leaves
 from fsseg.export.files import ENDINGS, Format, Run, check_packages, opened, write
@@ -75,8 +75,7 @@ def export(
             differs from the method.
     """
     check_packages(kind)
-    if min(way, shot) < 1:
-        raise FssegError(f"--way {way} --shot {shot}: at least 1 of each is needed.")
+    limits.check({"way": way, "shot": shot}, {"way": limits.Range(1, 254), "shot": limits.SHOTS})
     canvas = _canvas(segmenter, size)
     learnt = _learnt(segmenter)
     if learnt:

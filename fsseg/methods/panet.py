@@ -13,6 +13,7 @@ Ours: batches of episodes in one pass, by default with the mean of the episodes'
 a step; `loss_mean`); pooling by the adjoint of the upsampling (`fsseg.ops.pooling`), exact.
 """
 
+from contextlib import suppress
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
+from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
 from fsseg.methods.base import Look, Method, Teaching
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
@@ -186,16 +188,29 @@ class PANet(Method):
         return Look(torch.stack(pairs, 1), region, 1)
 
     def distance(self, batch: Batch) -> Distance:
-        """How far supports and queries lie apart, which PAR is to lessen (section 4.3)."""
+        """How far supports and queries lie apart, which PAR is to lessen (section 4.3).
+
+        Raises:
+            FssegError: a class derived from this one has several prototypes per class, or none.
+        """
         support, query = self.features(batch)
         with full_precision(query):
             support, query = support.float(), query.float()
             learnt = self.learn_supports(support, batch.support_mask)
-            own = self.prototypes(*learnt)[:, 1:]
+            own = self._one_each(learnt, batch.classes)
             predicted, cells = self.query_prototypes(query, self.segment_by(learnt, query, support.shape[2]))
             true, pixels = self._true_prototypes(query, batch)
         found = [(predicted[:, 1:], cells[:, 1:]), (true, pixels)]
         return Distance(*((own - other).norm(dim=-1).where(area > 0, torch.nan) for other, area in found))
+
+    def _one_each(self, learnt: tuple[Tensor, ...], classes: Integer[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
+        """The prototype of each way, of what supports teach."""
+        own = None
+        with suppress(TypeError, ValueError, RuntimeError):  # a derived class may teach anything
+            own = self.prototypes(*learnt)[:, 1:]
+        if own is None or own.ndim != 3 or own.shape[:2] != classes.shape:
+            raise FssegError(f"{type(self).__name__} has no single prototype per class: a test of PANet is needed.")
+        return own
 
     def _true_prototypes(
         self, query_feature: Float[Tensor, "B Q C h w"], batch: Batch

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from torch import Tensor
 
+from fsseg import limits
 from fsseg.data.base import Image, Mask
 from fsseg.data.transforms import resize_image, resize_mask
 from fsseg.episode import IGNORE
@@ -37,8 +38,9 @@ class Canvas(NamedTuple):
         Raises:
             FssegError: a size that is too small, or an unknown form.
         """
-        if not isinstance(self.size, int) or self.size < _LEAST:
-            raise FssegError(f"size {self.size}: at least {_LEAST} pixels are needed.")
+        if not isinstance(self.size, int):
+            raise FssegError(f"size {self.size}: a whole number of pixels is needed.")
+        limits.check({"size": self.size}, {"size": limits.SIDE._replace(least=_LEAST)}, "")
         if self.fit not in get_args(Fit):
             raise FssegError(f"fit {self.fit!s:.20}: one of {', '.join(get_args(Fit))} is needed.")
         return self

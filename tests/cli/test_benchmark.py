@@ -115,7 +115,7 @@ def test_a_script_for_slurm(fsseg, tmp_path):
         (("table", ".", "--classes", "--like", "panet-table1"), "give one of them"),
         (("compare", "a"), "missing: tests|expected 2 arguments|required"),
         (("compare", "a", "b"), "a: no such folder"),
-        (("compare", "a", "b", "--count", "-1"), "a number from 0 on"),
+        (("compare", "a", "b", "--count", "-1"), "--count -1: at least 0 is needed."),
         (("fit", *QUICKSTART, "--resume"), "--resume needs --out"),
         (("fit", *QUICKSTART, "--resume", "--out", "x", "--ckpt_path", "y"), "leave --ckpt_path out"),
         (("validate", *QUICKSTART, "--resume", "--out", "x"), "--resume is for"),

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
+from fsseg.errors import FssegError
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 from fsseg.ops.pooling import mask_at_cells
 
@@ -136,3 +137,12 @@ def test_what_fills_masks_up_counts_for_nothing(make_batch: MakeBatch) -> None:
         expected = method.distance(batch)
         found = method.distance(batch._replace(query_mask=filled))
     torch.testing.assert_close(found.true, expected.true)
+
+
+def test_a_derived_method_with_several_prototypes_per_class_has_no_distance(make_batch: MakeBatch) -> None:
+    class Several(PANet):
+        def prototypes(self, foreground: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+            return torch.cat([background.mean((1, 2)).unsqueeze(1), foreground.flatten(1, 2)], dim=1)
+
+    with torch.no_grad(), pytest.raises(FssegError, match="Several has no single prototype per class"):
+        Several(encoder()).distance(make_batch(shot=2))

@@ -1,0 +1,69 @@
+"""Faults of the machine as one line each: open files, shared memory, memory, processes."""
+
+import errno
+import traceback
+from collections.abc import Iterator
+
+from fsseg.errors import MachineError
+
+_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "unable to allocate",
+)
+_SHARED = ("shared memory", "</torch_", "bus error")  # of torch: the tensors that workers hand over
+_STARTING = ("multiprocessing", "subprocess", "threading")  # modules that start processes and threads
+_WORKERS = "fewer --data.workers need less, 0 needs none"
+
+
+def machine_error(error: BaseException) -> MachineError | None:
+    """What an error says of the machine, as a line; None where it says nothing of it."""
+    for each in _chain(error):
+        if said := _said(each):
+            return MachineError(said)
+    return None
+
+
+def _said(error: BaseException) -> str | None:
+    number, text = getattr(error, "errno", None), str(error).lower()
+    if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in text:
+        return f"too many open files; this shell allows {_open_files()}. Raise it (ulimit -n 4096); {_WORKERS}."
+    origin = _origin(error)
+    if any(word in text for word in _SHARED) or (number and origin == "multiprocessing.synchronize"):
+        return (
+            "shared memory (/dev/shm) is too small, full or cannot be written. Make room or give more "
+            f"(docker run --shm-size 8g); {_WORKERS}."
+        )
+    if (number in (errno.EAGAIN, errno.ENOMEM) and origin.startswith(_STARTING)) or "start new thread" in text:
+        return f"the system starts no more processes or threads, or lacks memory for one (ulimit -u); {_WORKERS}."
+    if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
+        return (
+            "memory is not enough. Smaller images (--data.size, --size), fewer episodes a batch (--data.batch_size, "
+            "--data.test_batch_size), fewer shots or fewer --data.workers need less."
+        )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and the ones that it came from."""
+    seen: set[int] = set()
+    while isinstance(error, OSError | RuntimeError | MemoryError | ValueError) and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
+
+
+def _origin(error: BaseException) -> str:
+    """Name of the module that raised; a semaphore that the system refuses, which lies in /dev/shm, is one's."""
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return (modules or [""])[-1]
+
+
+def _open_files() -> str:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "no more"
+    return str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])

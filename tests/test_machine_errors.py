@@ -1,0 +1,85 @@
+"""Faults of the machine are one line; other errors are none of them."""
+
+import errno
+import multiprocessing
+import resource
+
+import numpy as np
+import pytest
+import torch
+
+from fsseg.data import EpisodeData, Shapes
+from fsseg.data.episodes import start_worker
+from fsseg.machine_errors import machine_error
+from tests.cli.conftest import small_files
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), ("too many open files", "ulimit -n", "--data.workers")),
+        (RuntimeError("Too many open files. Communication with the workers is no longer possible."), ("ulimit -n",)),
+        (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left"), ("/dev/shm", "0")),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), ("/dev/shm", "--shm-size")),
+        (MemoryError(), ("memory is not enough", "--data.size", "--data.batch_size")),
+        (RuntimeError("[enforce fail at CPUAllocator] DefaultCPUAllocator: can't allocate memory"), ("not enough",)),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), ("memory is not enough",)),
+        (RuntimeError("can't start new thread"), ("ulimit -u", "--data.workers")),
+    ],
+)
+def test_a_fault_of_the_machine_is_one_line(error, words):
+    found = machine_error(error)
+    assert found is not None
+    assert all(word in str(found) for word in words)
+    assert (found.code, "\n" in str(found)) == (1, False)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), OSError(errno.ENOENT, "No such file"), RuntimeError("mat1, mat2")])
+def test_other_errors_are_none(error):
+    assert machine_error(error) is None
+
+
+def test_an_array_that_is_too_large_is_one_line():
+    with pytest.raises(MemoryError) as found:
+        np.zeros(2**60, dtype=np.uint8)
+    assert "memory is not enough" in str(machine_error(found.value))
+
+
+def test_open_files_are_counted():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as found:
+            files.extend(open("/dev/null") for _ in range(64))  # noqa: SIM115
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for file in files:
+            file.close()
+    assert "too many open files" in str(machine_error(found.value))
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers inherit the limit")
+def test_shared_memory_that_is_full_is_an_error_and_no_wait_without_end():
+    """A limit on the size of files holds in /dev/shm too; the worker's error comes through to this process."""
+    data = EpisodeData(Shapes(size=32, train=40, val=40), size=256, workers=1, augment=[])
+    data.setup("fit")
+    with small_files(10_000), pytest.raises(RuntimeError) as found:
+        next(iter(data.train_dataloader()))
+    assert "shared memory (/dev/shm)" in str(machine_error(found.value))
+
+
+def test_a_batch_that_cannot_be_handed_over_ends_its_worker():
+    """Python's queue would print a traceback and drop it."""
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_hand_over, args=(context.Queue(),))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+
+
+def _hand_over(queue):
+    start_worker(0)
+    queue.put(lambda: None)  # cannot be pickled
+    queue.close()
+    queue.join_thread()
