@@ -88,7 +88,7 @@ class Marks(NamedTuple):
                     f"mask {self.path}: a {mark.kind} is smaller than a pixel, as if its coordinates were fractions of "
                     f"the image. Pixels are needed: multiply x by {width} and y by {height}."
                 )
-        areas = any(mark.kind in _AREAS for mark in self.marks)
+        areas = not self.marks or any(mark.kind in _AREAS for mark in self.marks)
         deep = any(IGNORE <= mark.label < _VOID for mark in self.marks)
         void = _VOID if deep else IGNORE
         picture = PIL.Image.new("I" if deep else "L", (width, height), BACKGROUND if areas else void)
@@ -117,7 +117,7 @@ def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
     except (OSError, ValueError) as error:
         raise FssegError(f"mask {path} is no whole JSON file: {error}.") from error
     marks = [_mark(path, item, ids) for item in _items(path, content)]
-    if not marks:
+    if not marks and "shapes" not in content:  # labelme writes an empty list for an image that shows no class
         raise FssegError(f"mask {path} marks nothing: shapes, boxes or points are needed.")
     return Marks(path, marks, any(mark.kind in _WEAK for mark in marks), _size(content))
 

@@ -55,11 +55,16 @@ def deep(picture: PIL.Image.Image, name: str) -> npt.NDArray[np.uint16]:
     return values.astype(np.uint16)
 
 
-def region_of_greys(levels: ClassMap, name: str) -> Mask:
+def region_of_greys(levels: ClassMap, name: str, mostly_open: bool = False) -> Mask:
     """The object of a grey mask, see `region_of`.
 
     Two values, one of them 0: the other one. A small value between 0 and 255: an id, and 255 is not labelled. Black and
     white with a soft edge: what is 128 or lighter.
+
+    Args:
+        levels: ``H W``.
+        name: for errors.
+        mostly_open: 255 may cover more than the id, as between scribbles; in a file that might be a white object.
 
     Raises:
         FssegError: several values that are no soft edge, or one value alone that is neither black nor white.
@@ -78,7 +83,7 @@ def region_of_greys(levels: ClassMap, name: str) -> Mask:
         return _uniform(levels, int(found[0]), name)
     if len(found) == 2 and found[0] == BACKGROUND:
         return _ones(levels != BACKGROUND)
-    if _is_id(found.tolist()):
+    if _is_id(found.tolist()) and (mostly_open or counts[found[-2]] >= counts[IGNORE]):
         return np.where((levels == BACKGROUND) | (levels == IGNORE), levels, 1).astype(np.uint8)
     if _is_soft(counts):
         return _ones(levels >= _MIDDLE)
@@ -160,7 +165,10 @@ def _coloured(rgb: PIL.Image.Image, name: str) -> Mask:
     if len(found) == 2 and found[0] == 0:
         return _ones(packed != 0)
     greys = np.asarray(rgb.convert("L"))
-    if spread.max() <= _TINT and _is_soft(np.bincount(greys.ravel(), minlength=256)):
+    counts = _histogram(greys)
+    # Greys with a tint are no ids; where nearly all is black or white, the rest is the noise of a compression.
+    noisy = counts[0] and int(counts[1:_LIGHT].sum()) <= min(int(counts[_LIGHT:].sum()), _SOFT * counts.sum())
+    if spread.max() <= _TINT and (noisy or _is_soft(counts)):
         return _ones(greys >= _MIDDLE)
     raise FssegError(
         f"{name} has {len(found[found != 0])} colours besides black, which name no class: black and one other are "

@@ -103,7 +103,7 @@ def _region(given: Given) -> Mask:
         return read_region(Path(given))
     if isinstance(given, PIL.Image.Image):
         return region_of(given, "the mask")
-    return region_of_greys(_values(given), "the mask")
+    return region_of_greys(_values(given), "the mask", mostly_open=True)
 
 
 def _labels(given: Given) -> ClassMap:

@@ -123,6 +123,7 @@ def test_a_thousand_classes_are_trained_and_tested(
     assert all(int(row["truth"]) == 4 for row in rows if int(row["class_id"]) < 476), "2 x 2 pixels each"
 
 
+@pytest.mark.slow
 def test_index_and_masks_of_a_thousand_classes(tmp_path: Path) -> None:
     write_folder(tmp_path / "maps")
     write_coco(tmp_path / "coco")
@@ -146,6 +147,7 @@ def test_index_and_masks_of_a_thousand_classes(tmp_path: Path) -> None:
     assert 255 in data.novel
 
 
+@pytest.mark.slow
 def test_folders_of_three_hundred_classes(tmp_path: Path) -> None:
     root = tmp_path / "many"
     (root / "images").mkdir(parents=True)
@@ -166,6 +168,7 @@ def test_folders_of_three_hundred_classes(tmp_path: Path) -> None:
         assert np.flatnonzero(dataset.index.pixels[i, 1:] == 2).tolist() == [c - 1 for c in expected]
 
 
+@pytest.mark.slow
 def test_masks_of_8_bits_among_those_of_16(tmp_path: Path) -> None:
     """Their 255 is not labelled; where it is also a class's id, it may be either."""
     root = tmp_path / "many"

@@ -125,3 +125,9 @@ def test_class_ids_may_have_16_bits(tmp_path: Path) -> None:
     assert mask.dtype == np.uint16
     assert np.unique(mask, return_counts=True)[1].tolist() == [3000 - 600, 100, 400, 100]
     assert (mask[5, 5], mask[30, 30], mask[45, 55], mask[0, 0]) == (1000, 255, 65535, 0)
+
+
+def test_a_file_of_labelme_without_shapes_is_background(tmp_path: Path) -> None:
+    mask, weak = painted(tmp_path, {"version": "5.0", "shapes": [], "imageHeight": 50, "imageWidth": 60})
+    assert not weak
+    assert (mask == 0).all()

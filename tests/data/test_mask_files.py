@@ -14,7 +14,7 @@ import pytest
 from fsseg.cli.asked import supports
 from fsseg.data import Folder
 from fsseg.data.mask_files import read_labels, read_region
-from fsseg.data.mask_regions import region_of_greys
+from fsseg.data.mask_regions import region_of, region_of_greys
 from fsseg.errors import FssegError
 from fsseg.segmenter.given import as_labels
 
@@ -23,7 +23,8 @@ OBJECT = np.zeros(SHAPE, dtype=bool)
 OBJECT[8:16, 10:30] = True
 VOID = np.zeros(SHAPE, dtype=bool)
 VOID[20:22] = True
-Refused = str
+MOST = np.zeros(SHAPE, dtype=bool)
+MOST[17:24] = True
 
 
 def grey(inside: int, outside: int = 0, kind: type = np.uint8) -> np.ndarray:
@@ -95,6 +96,7 @@ ROWS: dict[str, tuple[Callable[[], PIL.Image.Image], int | str, int | str]] = {
     "grey 0 and 1": (lambda: made(grey(1)), 1, 1),
     "grey 0 and 7": (lambda: made(grey(7)), 1, 7),
     "grey 0, 7 and 255": (lambda: made(np.where(VOID, np.uint8(255), grey(7))), "void", "void 7"),
+    "grey 0, 1 and much 255": (lambda: made(np.where(MOST, np.uint8(255), grey(1))), TWO, "void 1"),
     "grey 0, 128 and 255": (lambda: made(np.where(VOID, np.uint8(255), grey(128))), TWO, "void 128"),
     "grey 0, 1 and 2": (lambda: made(np.where(VOID, np.uint8(2), grey(1))), TWO, 1),
     "grey 3 and 254": (lambda: made(grey(254, 3)), 1, 254),
@@ -250,6 +252,16 @@ def test_greys_with_the_noise_of_a_jpeg_in_colour_are_cut_in_the_middle(tmp_path
     expected = np.asarray(picture.convert("L")) >= 128
     assert np.array_equal(read_region(saved(tmp_path, picture)) == 1, expected)
     assert 150 <= expected.sum() <= 170
+
+
+def test_a_little_noise_in_colour_beside_white_is_no_colour() -> None:
+    pixels = np.repeat(grey(255)[..., None], 3, axis=2)
+    pixels[2, ::5] = (9, 20, 4)
+    found = region_of(PIL.Image.fromarray(pixels), "m")
+    assert np.array_equal(found == 1, OBJECT)
+    pixels[20:, :, 0] = 30  # a tenth and more of it is red
+    with pytest.raises(FssegError, match="colours besides black"):
+        region_of(PIL.Image.fromarray(pixels), "m")
 
 
 def test_of_one_class_0_and_255_are_refused_and_of_several_noted(tmp_path: Path) -> None:
