@@ -157,6 +157,17 @@ def watched(world: Path, out: Path) -> Iterator[None]:
     assert (tree(world, out), set(os.listdir("/"))) == (before, top)
 
 
+@pytest.mark.parametrize("how", ["write", "rename", "make", "remove", "touch"])
+def test_the_watch_sees_what_happens_elsewhere(world: Path, how: str) -> None:
+    acts: dict[str, Callable[[], object]] = {
+        "write": lambda: Path("../new").write_text("x"), "rename": lambda: Path("q.png").rename("../q.png"),
+        "make": lambda: Path("../folder").mkdir(), "remove": lambda: Path("../victim").unlink(),
+        "touch": lambda: os.utime(Path("../victim").resolve()),
+    }  # fmt: skip
+    with pytest.raises(AssertionError), watched(world, Path("out").absolute()):
+        acts[how]()
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
     """A person's files, which are not to be touched, around the working folder."""
