@@ -39,8 +39,8 @@ test-processors: install  ## the fast suite as processors without AVX, with AVX2
 	for capability in default avx2; do ATEN_CPU_CAPABILITY=$$capability $(MAKE) fast || exit 1; done
 	$(MAKE) fast
 
-test-oldest: $(OLDEST)/installed  ## the fast suite with the oldest libraries that pyproject.toml allows
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PYTEST) -m "not slow"
+test-oldest: $(OLDEST)/installed  ## with the oldest libraries allowed, whose deprecations among each other are not ours
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PYTEST) -m "not slow" -W ignore::DeprecationWarning
 
 # Broken and hostile files of each kind, other ones at each start, e.g. `make fuzz FUZZ=10000`.
 FUZZ ?= 2000
@@ -69,7 +69,7 @@ $(VENV)/installed: pyproject.toml
 
 # uv resolves each requirement to its lower bound, so no second list of versions can drift from pyproject.toml.
 $(OLDEST)/installed: pyproject.toml
-	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
 		-r pyproject.toml --extra dev
