@@ -39,10 +39,10 @@ def available_memory() -> int:
     """Bytes of memory that are free or would be given back, within what the process's group may take."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     if _MEMINFO.is_file():
-        told = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
+        told = dict(line.split(":") for line in _MEMINFO.read_text(encoding="utf-8").splitlines())
         free = 1024 * int(told["MemAvailable"].split()[0])
     try:  # version 2; in version 1 a container's limit goes unseen
-        limit, used = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        limit, used = ((_CGROUP / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current"))
         return min(free, int(limit) - int(used)) if limit != "max" else free
     except (OSError, ValueError):
         return free

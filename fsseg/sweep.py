@@ -125,7 +125,7 @@ def read_sweep(path: Path) -> Sweep:
         FssegError: it isn't one, or it needs W&B's server.
     """
     try:
-        content = load_yaml(path.read_text())
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise FssegError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):

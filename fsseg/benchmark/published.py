@@ -41,7 +41,7 @@ def published(setting: Setting, metric: str, fold: int | None, table: str = "") 
 
 @cache
 def _numbers() -> dict[tuple[Setting, str, str], list[Published]]:
-    text = files("fsseg.benchmark").joinpath("published.csv").read_text()
+    text = files("fsseg.benchmark").joinpath("published.csv").read_text(encoding="utf-8")
     numbers: dict[tuple[Setting, str, str], list[Published]] = {}
     for line in csv.DictReader(text.splitlines()):
         found = Published(float(line["value"]), line["source"], line["protocol"])

@@ -132,7 +132,7 @@ def read_result(folder: Path) -> Result:
         FssegError: it cannot be read.
     """
     try:
-        content = load_json((folder / "table.json").read_text())
+        content = load_json((folder / "table.json").read_text(encoding="utf-8"))
         _check(content)
         setting = Setting(*(content[name] for name in Setting._fields))
         protocol = Protocol(**{name: value for name, value in content["protocol"].items() if name in _PROTOCOL})

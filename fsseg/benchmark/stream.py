@@ -76,7 +76,7 @@ def read(path: Path, at_most: int | None = None) -> Streamed:
     rows: list[Row] = []
     left: list[tuple[int, int]] = []
     whole, batches = 0, 0
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         for line in file:
             if line.startswith("{") and line.endswith("\n"):
                 told = json.loads(line)

@@ -183,7 +183,7 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
 
 def _noted(path: Path) -> dict[str, Any]:
     try:
-        content = load_yaml(path.read_text())
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except ValueError:
         content = None
     if (

@@ -83,7 +83,7 @@ def read_logs(folder: Path) -> Logged:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """Rows of a log but for a last one that was cut off in the middle."""
-    with file.open(newline="") as lines:
+    with file.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
     if rows and "step" not in rows[0]:
         raise FssegError(f"{file} has no column `step`: it is no log of Lightning's CSVLogger.")

@@ -154,7 +154,7 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
 def _known_run(folder: Path) -> dict[str, Any]:
     """The W&B run of a run's folder; empty where there is none."""
     try:
-        known = load_json((folder / _RUN).read_text())
+        known = load_json((folder / _RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # an unreadable one is worth no training: it gets a new run
         return {}
     names = ("id", "project", "entity")

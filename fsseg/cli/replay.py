@@ -154,7 +154,7 @@ def read_table(folder: Path) -> dict[str, Any]:
         mend = f"Did you mean {inside}?" if inside.is_dir() else "Give the folder that `fsseg test` wrote."
         raise FssegError(f"{folder} is no test: {missing[0]} is missing. {mend}")
     try:
-        table = load_json((folder / "table.json").read_text())
+        table = load_json((folder / "table.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FssegError(f"{folder / 'table.json'} is no whole JSON file: {error}. Test again.") from error
     known = isinstance(table, dict) and all(is_line(table.get(n)) for n in ("method", "encoder", "checkpoint"))

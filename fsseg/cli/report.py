@@ -64,7 +64,8 @@ def make_page(run: Path, results: Sequence[Result], root: str | None, quick: boo
         trainings = _trainings(run)
         drawn, caption = _draw_curves(trainings, Path(made))
         pictures, notes = _pictures(results, Path(made), root, quick)
-        template = Environment(autoescape=True).from_string(files("fsseg.cli").joinpath("report.html").read_text())
+        source = files("fsseg.cli").joinpath("report.html").read_text(encoding="utf-8")
+        template = Environment(autoescape=True).from_string(source)
         return template.render(
             title=f"{tested.setting.method}, {tested.setting.encoder}: {tested.setting.dataset}",
             what=f"{len(results)} test{'s' if several else ''} in {run.name}, made by fsseg",
@@ -165,11 +166,12 @@ def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
 def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) -> Iterator[dict[str, str]]:
     """Of a benchmark: what all trainings share; otherwise of each training, or of the test of an untrained network."""
     if folders.is_own(path := run / "benchmark.yaml"):
-        yield {"name": path.name, "text": path.read_text(errors="replace")}
+        yield {"name": path.name, "text": path.read_text(encoding="utf-8", errors="replace")}
         return
     for folder in [*trainings] or [results[0].folder]:
         if folders.is_own(path := folder / "config.yaml"):
-            yield {"name": folder.name if len(trainings) > 1 else "", "text": path.read_text(errors="replace")}
+            text = path.read_text(encoding="utf-8", errors="replace")
+            yield {"name": folder.name if len(trainings) > 1 else "", "text": text}
 
 
 def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:

@@ -70,7 +70,7 @@ def _of_training(folder: Path) -> list[str] | None:
 def finished(folder: Path) -> dict[str, Any] | None:
     """What a training wrote when it reached its end; None where it has not, or where that file is broken."""
     try:
-        content = load_json((folder / FINISHED).read_text())
+        content = load_json((folder / FINISHED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

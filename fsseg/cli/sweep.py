@@ -146,7 +146,7 @@ def _settings(out: Path, sweep: Sweep, seed: int, rest: Sequence[str]) -> dict[s
     }
     path = out / _SETTINGS
     try:
-        before = load_yaml(path.read_text()) if path.is_file() else now
+        before = load_yaml(path.read_text(encoding="utf-8")) if path.is_file() else now
     except ValueError:
         before = None
     if not isinstance(before, dict):

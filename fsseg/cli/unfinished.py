@@ -63,6 +63,6 @@ def take_up(folder: Path, part: Path, what: Mapping[str, Any], at_most: int) -> 
 
 def _noted(folder: Path) -> object:
     try:
-        return json.loads((folder / _WHAT).read_text())
+        return json.loads((folder / _WHAT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

@@ -186,7 +186,8 @@ def _names(folder: Path, split: str) -> list[str]:
     for name in _LISTS[split]:
         path = lists / f"{name}.txt"
         if path.is_file():
-            lines = path.read_text(errors="replace").splitlines()  # a broken name is reported as a missing mask
+            # A broken name is reported as a missing mask.
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             names = [Path(line.split()[0]).stem for line in lines if line.strip()]
             if not names:
                 raise FssegError(f"list {path} is empty.")

@@ -24,12 +24,12 @@ def page(limits: Limits, about: str, note: str) -> str:
         about: the method, in a line.
         note: what to know of it, e.g. that it is not trained.
     """
-    return Template((_HERE / "page.html").read_text()).substitute(
+    return Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
         about=escape(about),
         note=f'<p class="note">{escape(note)}</p>' if note else "",
         megabytes=f"{limits.megabytes:g}",
         back=BACK,
-        painter=(_HERE / "painter.html").read_text(),
+        painter=(_HERE / "painter.html").read_text(encoding="utf-8"),
     )
 
 

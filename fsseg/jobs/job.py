@@ -79,7 +79,7 @@ def ended(job: Job, code: int, seconds: float, log: Path, where: Path | None = N
 
 def _last_line(log: Path) -> str:
     """The last line that a job said: where it failed, why."""
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return lines[-1].strip() if lines else "it said nothing"
 
 

@@ -145,7 +145,7 @@ def _write_lists(folder: Path) -> None:
     """Lists of train and val images; written last, so that a tree without them is not whole."""
     path = folder / "ImageSets" / "Segmentation" / "val.txt"
     try:
-        val = path.read_text().split()
+        val = path.read_text(encoding="utf-8").split()
     except (OSError, ValueError) as error:
         raise FssegError(f"{path} cannot be read: {error}. Delete {folder} and run the command again.") from error
     every = {path.stem for path in (folder / "SegmentationClassAug").glob("[!.]*.png")}

@@ -90,7 +90,7 @@ class State:
 
     def _read(self) -> dict[str, Any]:
         try:
-            content = load_json(self.path.read_text())
+            content = load_json(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -1,5 +1,6 @@
 """What the environment of a command may be: SLURM's variables, ~ in paths, no home, a backend of matplotlib's."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -106,3 +107,11 @@ def test_output_lacks_characters_that_its_encoding_lacks():
         [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, check=False
     )
     assert (ran.returncode, ran.stdout) == (0, b"bars ??\n"), ran.stderr
+
+
+def test_text_files_are_utf_8_whatever_the_locale():
+    """Where nothing is said, Python reads and writes text as the locale has it."""
+    for path in (Path(__file__).parents[2] / "fsseg").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "read_text":
+                assert "encoding" in [word.arg for word in call.keywords], f"{path}:{call.lineno}"
