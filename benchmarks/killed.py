@@ -36,9 +36,11 @@ def main() -> int:
         return [sys.executable, "-m", "fsseg", "benchmark", *EXPERIMENT, *sizes]
 
     begun = time.monotonic()
-    assert subprocess.run([*command("whole"), "--dry-run"], check=False).returncode == 0
+    process = subprocess.Popen(command("whole"))
+    while process.poll() is None and not any((given.out / "whole/logs").glob("*.log")):
+        time.sleep(0.05)
     start = time.monotonic() - begun  # until the first job begins
-    assert subprocess.run(command("whole"), check=False).returncode == 0
+    assert process.wait() == 0
     took = time.monotonic() - begun - start
     moments = random.Random(given.seed)
     for kill in range(1, given.kills + 1):
