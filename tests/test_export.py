@@ -1,11 +1,16 @@
 """Exported graphs beside the method itself, read by what knows nothing of fsseg."""
 
+import contextlib
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import jaxtyping
 import numpy as np
@@ -15,6 +20,7 @@ import pytest
 import torch
 
 from fsseg import Segmenter
+from fsseg.cli import main
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.export import check_packages, export
@@ -41,11 +47,54 @@ def make(name: str) -> Method:
     encoder, small = ConvNet((8, 16), (2, 2), 1), {"channels": 16}
     return {
         "PANet": lambda: PANet(encoder),
-        "PMMs": lambda: PMMs(encoder, rounds=4, **small),
-        "RPMMs": lambda: RPMMs(encoder, components=(1, 3), rounds=4, **small),
+        "PMMs": lambda: PMMs(encoder, rounds=2, **small),
+        "RPMMs": lambda: RPMMs(encoder, components=(1, 3), rounds=2, **small),
         "SGOne": lambda: SGOne(encoder, guidance=16, channels=8),
         "CANet": lambda: CANet(encoder, iterations=1, **small),
     }[name]()
+
+
+class Made(NamedTuple):
+    segmenter: Segmenter
+    folder: Path
+
+
+# Of these classes were learnt before: what is traced has sizes of its own, whatever was learnt.
+LEARNT = (("PANet", "torch"), ("RPMMs", "onnx"))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, _unchecked_shapes: None) -> Callable[[str, str], Made]:
+    """A method's graphs, made once for all tests; of a segmenter that has learnt, by the command line."""
+
+    @cache
+    def made(name: str, kind: str) -> Made:
+        segmenter = Segmenter(make(name), SIZE, device="cpu")
+        folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "export"
+        if (name, kind) not in LEARNT:
+            folder.mkdir()
+            export(segmenter, folder, kind)
+            return Made(segmenter, folder)
+        pictures, mask = pictures_and_mask()
+        segmenter.learn(list(pictures[:1]), [mask], "one")
+        segmenter.learn(list(pictures[1:3]), [mask, mask.T.copy()], "two")
+        segmenter.reject([pictures[3]], [mask])
+        file = folder.with_name("learnt.fsseg")
+        segmenter.save(file)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            assert main(["export", "--ckpt_path", str(file), "--to", kind]) == 0
+        lines = said.getvalue().splitlines()
+        assert f"{segmenter.method.name} in {folder}, largest differences" in lines[0]
+        assert lines[-1] == "  and export.json, learnt.npz"
+        return Made(segmenter, folder)
+
+    return made
+
+
+def pictures_and_mask() -> tuple[np.ndarray, np.ndarray]:
+    mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    mask[10:40, 8:50] = 1
+    return np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8), mask
 
 
 def opened(folder: Path, name: str, kind: str) -> Callable:
@@ -111,15 +160,15 @@ def check_chain(method: Method, folder: Path, kind: str, way: int, shot: int, qu
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("name", ["PANet", "PMMs", "RPMMs"])
-def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, tmp_path):
-    segmenter = Segmenter(make(name), SIZE, device="cpu")
-    written = export(segmenter, tmp_path, kind)
-    assert [one.graph.fixed for one in written] == [frozenset()] * 3
-    assert all(one.difference.relative < MOST for one in written)
-    check_chain(segmenter.method, tmp_path, kind, way=1, shot=1, queries=1, side=(SIZE, SIZE))
-    check_chain(segmenter.method, tmp_path, kind, way=1, shot=3, queries=4, side=(104, 48))
-    check_chain(segmenter.method, tmp_path, kind, way=3, shot=2, queries=1, side=(40, 88))
-    assert b"fsseg/" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())  # no path of whoever made it
+def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, exported):
+    segmenter, folder = exported(name, kind)
+    graphs = json.loads((folder / "export.json").read_text())["graphs"].values()
+    assert [one["fixed"] for one in graphs] == [[]] * 3
+    assert all(one["largest_difference"]["relative"] < MOST for one in graphs)
+    check_chain(segmenter.method, folder, kind, way=1, shot=1, queries=1, side=(SIZE, SIZE))
+    check_chain(segmenter.method, folder, kind, way=1, shot=3, queries=4, side=(104, 48))
+    check_chain(segmenter.method, folder, kind, way=3, shot=2, queries=1, side=(40, 88))
+    assert b"fsseg/" not in b"".join(path.read_bytes() for path in folder.iterdir())  # no path of whoever made it
 
 
 @pytest.mark.slow
@@ -132,26 +181,19 @@ def test_what_cannot_be_dynamic_has_the_size_that_was_asked_for(name, fixed, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "kind"), [("PANet", "torch"), ("RPMMs", "onnx")])
-def test_what_was_learnt_segments_without_a_learner(name, kind, tmp_path):
-    random = np.random.default_rng(0)
-    segmenter = Segmenter(make(name), SIZE, device="cpu")
-    pictures = random.integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
-    mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    mask[10:40, 8:50] = 1
-    segmenter.learn(list(pictures[:1]), [mask], "one")
-    segmenter.learn(list(pictures[1:3]), [mask, mask.T.copy()], "two")
-    segmenter.reject([pictures[3]], [mask])
-    export(segmenter, tmp_path, kind)
-    content = json.loads((tmp_path / "export.json").read_text())
+@pytest.mark.parametrize(("name", "kind"), LEARNT)
+def test_what_was_learnt_segments_without_a_learner(name, kind, exported):
+    segmenter, folder = exported(name, kind)
+    pictures, _ = pictures_and_mask()
+    content = json.loads((folder / "export.json").read_text())
     assert content["classes"] == ["one", "two", None]
-    with np.load(tmp_path / content["learnt"], allow_pickle=False) as stored:
+    with np.load(folder / content["learnt"], allow_pickle=False) as stored:
         learnt = dict(stored)
     assert learnt["shot"].tolist() == [1, 2, 1]
-    feature = opened(tmp_path, "encoder", kind)(pictures[4:].transpose(0, 3, 1, 2).copy())[0]
+    feature = opened(folder, "encoder", kind)(pictures[4:].transpose(0, 3, 1, 2).copy())[0]
     learnt |= {"query_feature": feature, "size": np.array([SIZE, SIZE])}
     given = [learnt[port["name"]] for port in content["graphs"]["matcher"]["inputs"]]
-    logits = torch.from_numpy(opened(tmp_path, "matcher", kind)(*given)[0][0])
+    logits = torch.from_numpy(opened(folder, "matcher", kind)(*given)[0][0])
     probability = logits.softmax(0)[1:3].numpy()
     np.testing.assert_allclose(probability, segmenter.predict(pictures[4]).probability[1:], atol=1e-5)
 
@@ -201,11 +243,10 @@ _ALONE = "import sys\nsys.modules['fsseg'] = sys.modules['torch'] = None\n"
 
 
 @pytest.mark.slow
-def test_the_code_of_the_page_segments_without_fsseg(tmp_path):
+def test_the_code_of_the_page_segments_without_fsseg(exported, tmp_path):
     random = np.random.default_rng(0)
     segmenter = Segmenter(make("PANet"), SIZE, device="cpu")
-    (tmp_path / "export").mkdir()
-    export(segmenter, tmp_path / "export", "onnx")
+    shutil.copytree(exported("PANet", "onnx").folder, tmp_path / "export")
     mask = np.zeros((90, 120), dtype=np.uint8)
     mask[30:70, 20:80] = 255
     for name in ("cat.png", "photo.png"):
