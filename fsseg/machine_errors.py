@@ -52,7 +52,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while isinstance(error, OSError | RuntimeError | MemoryError | ValueError) and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__
+        # Lightning may fail itself while it ends, on account of the first error.
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _origin(error: BaseException) -> str:
