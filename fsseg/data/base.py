@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,7 +99,8 @@ class Dataset(ABC):
     Building one touches no file; `open` does.
 
     Attributes:
-        name: how tables and `published.csv` call it.
+        name: how tables and `published.csv` call it; by default by the name of its class, also where that extends
+            another data set.
         class_names: name of class id ``i + 1`` at position ``i``; empty until `open` where they are in the files.
         folds: number of folds.
         needs_root: whether `open` needs a folder.
@@ -126,6 +127,10 @@ class Dataset(ABC):
     list_hashes: Mapping[tuple[Split, int], tuple[str, str]] = MappingProxyType({})
     pairs_note: str = ""
     index: Index
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.name = cls.__dict__.get("name", cls.__name__)
 
     @property
     def class_ids(self) -> tuple[int, ...]:

@@ -94,6 +94,7 @@ class Coco(RegionDataset):
 
     def _named(self, name: str) -> str:
         other = [*(["2014"] if self.year == 2014 else []), *(["contiguous"] if self.fold_rule == "contiguous" else [])]
+        name = name if type(self) is Coco else type(self).name
         return f"{name} ({', '.join(other)})" if other else name
 
     def novel(self, fold: int) -> tuple[int, ...]:

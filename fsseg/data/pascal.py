@@ -79,7 +79,8 @@ class Pascal(Dataset):
         self._train = len(names["train"])
         incomplete = [f"{len(names[s]):,} of {n:,} {s} images" for s, n in _COMPLETE.items() if len(names[s]) != n]
         if incomplete:
-            self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
+            if type(self) is Pascal:
+                self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
         else:
             self.listed_pairs = _LISTED

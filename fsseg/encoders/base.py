@@ -43,7 +43,7 @@ class Encoder(nn.Module, ABC):
     An encoder normalises its input itself: images come as 0..255, and what a network wants is its own affair.
 
     Attributes:
-        name: how tables call it.
+        name: how tables call it; by default by the name of its class, also where that extends another encoder.
         channels: ``C`` of its feature map.
         stride: pixels per feature cell.
         weights: where its weights came from: ``imagenet``, ``none`` or a file; None where there are none to load.
@@ -57,6 +57,10 @@ class Encoder(nn.Module, ABC):
     running_statistics: bool = False
     mean: Tensor
     std: Tensor
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.name = cls.__dict__.get("name", cls.__name__)
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
         """Keep the arguments, see `given_arguments`."""

@@ -85,7 +85,8 @@ class ResNet(Encoder):
         check_taps("ResNet", taps, layers)
         check_stride("ResNet", stride)
         self.taps, self.weights = taps, weights
-        self.name, expansion = _ARCHITECTURES[architecture]
+        name, expansion = _ARCHITECTURES[architecture]
+        self.name = name if type(self) is ResNet else self.name
         self.widths = tuple(_LAYERS[tap][0] * expansion for tap in taps)
         self.channels = sum(self.widths)
         self.stride = min(stride, _LAYERS[taps[0]][1])

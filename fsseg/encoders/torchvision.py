@@ -53,7 +53,7 @@ class Torchvision(Encoder):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(mean, std)
-        self.name, self.weights = architecture, weights
+        self.name, self.weights = architecture if type(self) is Torchvision else self.name, weights
         if not taps:
             raise FssegError("Torchvision: taps []; give at least one node of the network, such as layer3.")
         check_stride("Torchvision", stride)

@@ -44,7 +44,7 @@ class Method(nn.Module, ABC):
     """A plain module: no Lightning, no device, no data set inside; the same return type in train and eval.
 
     Attributes:
-        name: the name that tables and `published.csv` use.
+        name: the name that tables and `published.csv` use; by default the class's, also where it extends another one.
         inference_options: arguments that may differ between training and testing, because they leave the meaning of
             the trained weights alone.
         separate_passes: supports and queries pass the encoder one after the other, which matters where BatchNorm uses
@@ -60,6 +60,10 @@ class Method(nn.Module, ABC):
     support_gradient: bool = True
     align_corners: bool = False
     teaching: ClassVar[Teaching] = "features"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.name = cls.__dict__.get("name", cls.__name__)
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
         """Keep the arguments, see `fsseg.encoders.given_arguments`."""
@@ -160,13 +164,14 @@ class Method(nn.Module, ABC):
         return not parameter.startswith("encoder.")
 
 
-def named(paper: str, departures: dict[str, bool]) -> str:
+def named(method: Method, kind: type[Method], paper: str, departures: dict[str, bool]) -> str:
     """A method's name, with what departs from the paper's setting, so that no other setting's number stands beside it.
 
-    Args:
-        paper: the name in the paper's tables.
-        departures: what to add, and whether it holds.
+    ``paper`` is the name in the paper's tables, ``kind`` its class. A subclass of that is another method: it has the
+    name of its class, or the one that it defines.
     """
+    if type(method) is not kind:
+        return method.name
     added = [what for what, holds in departures.items() if holds]
     return f"{paper} ({', '.join(added)})" if added else paper
 

@@ -64,7 +64,7 @@ class CANet(BinaryMethod):
         if iterations < 0:
             raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
         departures = {f"iterations={iterations}": iterations not in (0, 4), "attention": fusion == "attention"}
-        self.name = named("CANet" if iterations else "CANet baseline", departures)
+        self.name = named(self, CANet, "CANet" if iterations else "CANet baseline", departures)
         self.align_corners = iterations > 0  # train.py of CANet; the recipe of PMMs does without
         self.iterations = iterations
         self.reduce = block(encoder.channels, channels, "dropout", dilation=2, dropout=dropout)

@@ -24,7 +24,7 @@ from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Look, Method, Teaching
+from fsseg.methods.base import Look, Method, Teaching, named
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -81,7 +81,7 @@ class PANet(Method):
         self.scale = scale
         self.align = align
         self.align_weight = align_weight
-        self.name = "PANet" if align else "PANet w/o PAR"
+        self.name = named(self, PANet, "PANet" if align else "PANet w/o PAR", {})
 
     def segment(
         self,

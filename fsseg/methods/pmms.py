@@ -78,7 +78,7 @@ class PMMs(BinaryMethod):
             channels, components, rounds, kappa, kernel, em_gradient, normalise_samples, hard_selection, seed=seed
         )
         departures = {f"K={components}": components != 3, **self.mixture.departures}
-        self.name = named("PMMs" if p_conv else "PMMs+", departures)
+        self.name = named(self, PMMs, "PMMs" if p_conv else "PMMs+", departures)
         self.match = DenseComparison(channels, "batch_norm")
         self.refine = block(channels, channels, "batch_norm")
         self.decoder = Decoder(channels, "batch_norm", history=2 if p_conv else 0, dropout=dropout)

@@ -92,7 +92,8 @@ class RPMMs(BinaryMethod):
         ]
         self.mixtures = nn.ModuleList(mixtures)
         sizes = {f"K={','.join(map(str, components))}": tuple(components) != (1, 3, 6)}
-        self.name = named("RPMMs", {**sizes, **mixtures[0].departures, f"{answer} of stages": answer != "code"})
+        departures = {**sizes, **mixtures[0].departures, f"{answer} of stages": answer != "code"}
+        self.name = named(self, RPMMs, "RPMMs", departures)
         self.match = DenseComparison(channels, "dropout", dropout)
         self.refine = block(channels + 2, channels, "dropout", dropout=dropout)
         self.decoder = Decoder(channels, "dropout", history=2, dropout=dropout)
