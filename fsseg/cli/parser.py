@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 import fsseg.data
 import fsseg.encoders
 import fsseg.methods
+from fsseg.cli.class_change import own_arguments
 from fsseg.cli.help import did_you_mean
 from fsseg.errors import FssegError
 from fsseg.safe import BrokenTextError, load_yaml
@@ -33,6 +34,11 @@ class Parser(LightningArgumentParser):
         if theclass is fsseg.data.EpisodeData:
             kwargs["skip"] = {*(kwargs.get("skip") or ()), "protocol"}
         return super().add_class_arguments(theclass, *args, **kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, each class with arguments of its own."""
+        with own_arguments(_parsers(self)):
+            return super().parse_args(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error as one line, with a hint at what may have been meant."""
@@ -102,6 +108,10 @@ def check_yaml(path: str) -> None:
 
 def _options(parser: ArgumentParser) -> list[str]:
     """Flags of a parser and of its commands."""
+    return [option for p in _parsers(parser) for action in p._actions for option in action.option_strings]
+
+
+def _parsers(parser: ArgumentParser) -> list[ArgumentParser]:
+    """A parser and those of its commands."""
     commands = getattr(parser, "_subcommands_action", None)
-    parsers = [parser, *(commands.choices.values() if commands else [])]
-    return [option for p in parsers for action in p._actions for option in action.option_strings]
+    return [parser, *(commands.choices.values() if commands else [])]
