@@ -20,12 +20,12 @@ class Streamed(NamedTuple):
     Attributes:
         rows: of all batches that are whole; images by number.
         left: run and number of episodes that were left out.
-        batches: how many.
+        episodes: how many these batches had, with those that were left out.
     """
 
     rows: list[Row]
     left: list[tuple[int, int]]
-    batches: int
+    episodes: int
 
 
 class Stream:
@@ -40,22 +40,23 @@ class Stream:
     """
 
     def __init__(self, path: Path, taken: Streamed | None = None) -> None:
-        self.path, self.batches = path, 0
+        self.path, self.episodes = path, 0
         path.write_bytes(b"")
         if taken:
-            self.batches = taken.batches - 1
             self.add(taken.rows, taken.left)
 
     def add(self, rows: Iterable[Row], left: Iterable[tuple[int, int]] = ()) -> None:
         """Write a batch's rows, and which of its episodes were left out."""
+        rows, left = list(rows), list(left)
+        episodes = self.episodes + len({(row.run, row.episode) for row in rows}) + len(left)
         text = io.StringIO()
         csv.writer(text).writerows(rows)
-        text.write(json.dumps({"batches": self.batches + 1, "left": list(left)}) + "\n")
+        text.write(json.dumps({"episodes": episodes, "left": left}) + "\n")
         content = text.getvalue().encode()
         with self.path.open("ab", buffering=0) as file:  # so that nothing is left to be written when the disk is full
             while content:
                 content = content[file.write(content) :]
-        self.batches += 1
+        self.episodes = episodes
 
     def read(self) -> Streamed:
         """All that was added."""
@@ -71,23 +72,23 @@ def read(path: Path, at_most: int | None = None) -> Streamed:
 
     Args:
         path: of the file, which may break off anywhere.
-        at_most: batches.
+        at_most: episodes.
     """
     rows: list[Row] = []
     left: list[tuple[int, int]] = []
-    whole, batches = 0, 0
+    whole, episodes = 0, 0
     with path.open(newline="", encoding="utf-8") as file:
         for line in file:
             if line.startswith("{") and line.endswith("\n"):
                 told = json.loads(line)
-                if at_most is not None and told["batches"] > at_most:
+                if at_most is not None and told["episodes"] > at_most:
                     break
                 left += [(run, number) for run, number in told["left"]]
-                whole, batches = len(rows), told["batches"]
+                whole, episodes = len(rows), told["episodes"]
             elif line.endswith("\n"):
                 values = next(csv.reader([line]))
                 rows.append(Row(*map(int, values[:_NUMBERS]), *values[_NUMBERS:]))  # type: ignore[arg-type]
-    return Streamed(rows[:whole], left, batches)
+    return Streamed(rows[:whole], left, episodes)
 
 
 def episodes_of(rows: Iterable[Row]) -> Episodes:

@@ -1,6 +1,6 @@
 """From rows to the numbers of a test."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,6 +81,7 @@ class Tested:
         training: digest of the recipe: method, optimiser, schedule, data and steps, without fold, shots and seed.
         folds: of the data set, all of which a mean over folds needs.
         ckpt_path: the whole path of the checkpoint's file; None where there was none.
+        asked: identity of the test: version, weights, and each option that decides a row.
     """
 
     setting: Setting
@@ -97,6 +98,7 @@ class Tested:
     training: str = ""
     folds: int = 4
     ckpt_path: str | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def as_json(table: Table) -> str:
         "checkpoint": tested.checkpoint,
         "ckpt_path": tested.ckpt_path,
         "selection": tested.selection,
+        "asked": dict(tested.asked),
         "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "pairs": tested.pairs,
         "rows": table.rows,

@@ -1,6 +1,6 @@
 """`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 from zipfile import is_zipfile
@@ -13,12 +13,15 @@ from fsseg.cli import folders
 from fsseg.cli.checked import Checked, checked
 from fsseg.cli.checkpoint import first_difference
 from fsseg.cli.help import find_experiment
+from fsseg.cli.identity import TEST, identity
 from fsseg.cli.libraries import quieten
+from fsseg.cli.lock import locked
 from fsseg.cli.options import Options
 from fsseg.cli.progress import tell
 from fsseg.cli.resume import FINISHED
 from fsseg.cli.stored import LAST
 from fsseg.data.annotations import Annotation
+from fsseg.data.option_roles import Decides
 from fsseg.errors import FAILED, FssegError
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
@@ -50,11 +53,18 @@ def run(arguments: Sequence[str]) -> int:
     given.config = [find_experiment(path) for path in given.config]
     experiment = _experiment(given.config, rest)
     plan = _plan(given, rest, experiment)
-    settings = _settings(plan, experiment.own, given.threads or share_of_cores(given.workers))
+    threads = given.threads or share_of_cores(given.workers)
+    settings = _settings(plan, experiment.own, threads)
     if given.engine != "slurm" or given.dry_run:
         print(plan_text(plan, experiment.experiment), flush=True)
     if given.dry_run:
         return 0
+    with locked(plan.out):
+        settings = _settings(plan, experiment.own, threads)  # what another benchmark may have noted since
+        return _carry_out(plan, given, experiment, settings)
+
+
+def _carry_out(plan: Plan, given: Any, experiment: Checked, settings: dict[str, Any]) -> int:
     folders.make(plan.out)
     folders.refuse_links(plan.out)
     _take_back(plan)
@@ -164,21 +174,47 @@ def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
         FssegError: the folder holds another benchmark.
     """
     path = plan.out / _SETTINGS
-    experiment = yaml.safe_load(yaml.safe_dump(own))
-    experiment.pop("seed_everything")
-    for name in ("fold", "shot", "test_shot", "test_support_annotation", "root", "workers", "unreadable_images"):
-        experiment["data"].pop(name)
+    experiment = _decides(plan, own)
     now = {"train_shot": plan.train_shot, "untrained": plan.untrained, "experiment": experiment}
     if path.is_file():
         before = _noted(path)
         threads = before.pop("threads")
-        if difference := first_difference(before, now):
-            option, was, asked = difference
-            raise FssegError(
-                f"--out {plan.out} holds a benchmark with --{option.removeprefix('experiment.')} {was}; {asked} is "
-                "asked for. Choose another --out."
-            )
+        _refuse_other(plan, before, now)
+    else:
+        _refuse_others_runs(plan, experiment)
     return {"threads": threads, **now}
+
+
+def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that all jobs of a benchmark have in common and that decide its numbers."""
+    role = Decides.TRAINING | Decides.LENGTH | TEST
+    found = identity(own, role if plan.checkpoint == LAST else role | Decides.VALIDATION)
+    found.pop("seed_everything")
+    for name in ("fold", "shot", "test_shot", "test_support_annotation"):
+        found["data"].pop(name)
+    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(found))
+    return plain
+
+
+def _refuse_other(plan: Plan, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if difference := first_difference(before, now):
+        option, was, asked = difference
+        raise FssegError(
+            f"--out {plan.out} holds a benchmark with --{option.removeprefix('experiment.')} {was}; {asked} is asked "
+            "for. Choose another --out."
+        )
+
+
+def _refuse_others_runs(plan: Plan, experiment: Mapping[str, Any]) -> None:
+    """Where nothing says what the folder is of, ask its finished trainings."""
+    for training in plan.trainings():
+        if training.fit and training.fit.is_done():
+            path = training.folder / "config.yaml"
+            try:
+                before = _decides(plan, load_yaml(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise FssegError(f"{path} cannot be read; {training.folder} says that it is trained.") from error
+            _refuse_other(plan, before, experiment)
 
 
 def _noted(path: Path) -> dict[str, Any]:

@@ -9,18 +9,15 @@ import yaml
 from torch import nn
 
 from fsseg import trust
+from fsseg.cli.identity import identity
 from fsseg.data import EpisodeData
+from fsseg.data.option_roles import Decides
 from fsseg.errors import FssegError
 
 Config = Mapping[str, Any]
 
 # A checkpoint brings the weights, so where they came from at first is of no account.
 _FREE = frozenset({"encoder.init_args.weights"})
-# Resuming may change these: they are about the machine, validation and the test, not about what is trained.
-_FREE_DATA = frozenset(
-    {"root", "workers", "val_episodes", "test_shot", "test_support_annotation", "episode_list", "test_size",
-     "test_batch_size", "reuse", "reuse_memory", "unreadable_images"}
-)  # fmt: skip
 
 # COCO's name of what VOC calls otherwise: a checkpoint of the one has seen these classes of the other.
 _SAME = {
@@ -62,13 +59,11 @@ def refuse_other_weights(ckpt_path: str, card: Config, model: nn.Module) -> None
 
 
 def refuse_other_training(ckpt_path: str, card: Config, asked: Config) -> None:
-    """Refuse to resume a training with another optimiser, schedule or data."""
-    trained = yaml.safe_load(card["config"])
-    seeds = [{"seed_everything": config["seed_everything"]} for config in (trained, asked)]
-    _refuse(ckpt_path, "", seeds[0], seeds[1], frozenset())
-    models = [{k: v for k, v in config["model"].items() if k != "method"} for config in (trained, asked)]
-    _refuse(ckpt_path, "model", models[0], models[1], frozenset())
-    _refuse(ckpt_path, "data", trained["data"], asked["data"], _FREE_DATA)
+    """Refuse to resume a training with another value of an option that decides its weights."""
+    trained, now = (identity(config, Decides.TRAINING) for config in (yaml.safe_load(card["config"]), asked))
+    for config in (trained, now):
+        config["model"].pop("method")  # see `refuse_other_method`
+    _refuse(ckpt_path, "", trained, now, frozenset())
 
 
 def refuse_other_fold(ckpt_path: str, card: Config, data: EpisodeData) -> None:

@@ -1,8 +1,9 @@
 """fit, validate and test: what they do once everything is built."""
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import yaml
 
 from fsseg import atomic
 from fsseg.benchmark.stream import Streamed
-from fsseg.benchmark.tables import Table
+from fsseg.benchmark.tables import Table, Tested
 from fsseg.benchmark.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.cli import checkpoint, folders, unfinished
+from fsseg.cli.arguments import value_of, without
 from fsseg.cli.libraries import plain_errors, quieten, restoring
 from fsseg.cli.lightning import Commands
+from fsseg.cli.lock import locked
 from fsseg.cli.logged import LoggedTest
 from fsseg.cli.loggers import opened
 from fsseg.cli.parser import check_yaml
@@ -38,14 +41,20 @@ _AS_TEST = {
 def run(arguments: list[str]) -> int:
     """Run ``fit``, ``validate`` or ``test`` with arguments that the dispatcher has put in order."""
     quieten()
-    arguments, protocols = _without(arguments, "--protocols")
+    arguments, protocols = without(arguments, "--protocols")
     if protocols is not None and arguments[0] != "test":
         raise FssegError("--protocols is for `test`; fit and validate take one --protocol.name.")
-    if "--resume" in arguments:
-        more = left_to_do(arguments[0], _value(arguments, "--out"), _value(arguments, "--ckpt_path"))
-        if more is None:
-            return 0
-        arguments += more
+    if "--resume" not in arguments:
+        return _configured_run(arguments, protocols)
+    if protocols is not None:
+        raise FssegError("--resume is for a test under one protocol: give --protocol.name in place of --protocols.")
+    out = value_of(arguments, "--out")
+    with locked(Path(out)) if out else nullcontext():  # before anything in the folder decides what is left to do
+        more = left_to_do(arguments[0], out, value_of(arguments, "--ckpt_path"))
+        return _configured_run([*arguments, *more], None)
+
+
+def _configured_run(arguments: list[str], protocols: str | None) -> int:
     arguments, stored = _configured(arguments)
     for path in [word for before, word in pairwise(arguments) if before == "--config"]:
         check_yaml(path)
@@ -59,7 +68,7 @@ def _configured(arguments: list[str]) -> tuple[list[str], bool]:
     Returns:
         the arguments, and whether they have the checkpoint's configuration.
     """
-    ckpt_path = _value(arguments, "--ckpt_path")
+    ckpt_path = value_of(arguments, "--ckpt_path")
     flags = {word.partition("=")[0] for word in arguments}
     stored = ckpt_path is not None and "--config" not in flags
     if ckpt_path is not None and stored:
@@ -70,7 +79,7 @@ def _configured(arguments: list[str]) -> tuple[list[str], bool]:
         raise FssegError(f"{arguments[0]} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
     if arguments[0] != "fit":
         for option, tested in _AS_TEST.items():
-            value = _value(arguments, option)
+            value = value_of(arguments, option)
             if value is not None and tested not in flags:
                 arguments.append(f"{tested}={value}")
     return arguments, stored
@@ -86,12 +95,12 @@ def _run(arguments: list[str], alone: bool = True) -> "Runs":
 
 def _under_each(arguments: list[str], names: Sequence[str]) -> int:
     """Test under one protocol after another, and show them side by side; one that is not possible says why."""
-    arguments, out = _without(arguments, "--out")
-    arguments, name = _without(arguments, "--protocol.name")
+    arguments, out = without(arguments, "--out")
+    arguments, name = without(arguments, "--protocol.name")
     if name is not None:
         raise FssegError("--protocols names the protocols; leave --protocol.name out.")
-    ckpt_path = _value(arguments, "--ckpt_path")
-    config = Path(_value(arguments, "--config") or "untrained").stem
+    ckpt_path = value_of(arguments, "--ckpt_path")
+    config = Path(value_of(arguments, "--config") or "untrained").stem
     beside = Path(ckpt_path).parent if ckpt_path else Path("runs") / config
     folder = folders.empty(Path(out)) if out else folders.fresh(beside / "protocols")
     outcomes = []
@@ -111,29 +120,6 @@ def _under_each(arguments: list[str], names: Sequence[str]) -> int:
     return 0
 
 
-def _value(arguments: list[str], name: str) -> str | None:
-    """Value of a flag, in either form, the last one given."""
-    return _without(arguments, name)[1]
-
-
-def _without(arguments: list[str], name: str) -> tuple[list[str], str | None]:
-    """The arguments without a flag, and its value, the last one given; None where it is not."""
-    kept, value, position = [], None, 0
-    while position < len(arguments):
-        word = arguments[position]
-        if word.startswith(f"{name}="):
-            value = word.partition("=")[2]
-        elif word == name and position + 1 < len(arguments):
-            position += 1
-            value = arguments[position]
-        elif word == name:
-            raise FssegError(f"{name} needs a value.")
-        else:
-            kept.append(word)
-        position += 1
-    return kept, value
-
-
 class Runs(Commands):
     """Runs a command, once `Commands` has built what it needs.
 
@@ -149,7 +135,15 @@ class Runs(Commands):
         super().__init__(arguments)
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if self.done:
+            if self.trainer.is_global_zero:
+                print(f"already trained: {self._get(self.config, 'ckpt_path')}")
+            return
         {"fit": self._fit, "validate": self._validate, "test": self._test}[subcommand]()
+
+    def _kept(self) -> AbstractContextManager[None]:
+        """Take a new folder away again where a training fails before its first checkpoint."""
+        return folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt")))
 
     def _fit(self) -> None:
         self.datamodule.setup("fit")  # whatever it refuses, it refuses before a file is written
@@ -162,12 +156,13 @@ class Runs(Commands):
         if before != now:
             note(f"a training of {before} processes goes on in {now}, with other episodes and random numbers.")
         leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
-        with folders.kept_if(self.folder, lambda: any(self.folder.glob("*.ckpt"))) if leader else nullcontext():
+        with locked(self.folder), self._kept() if leader else nullcontext():
             if leader and not fast:
+                folders.refuse_run(self.folder, self._get(self.config, "ckpt_path"))  # begun since we looked
                 folders.make(self.folder)
                 atomic.write_text(self.folder / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
             try:
-                with finishing(self.folder, self.trainer, resumed, lambda: not self.last.interrupted):
+                with finishing(self.folder, self.own, self.trainer, resumed, lambda: not self.last.interrupted):
                     if not self.at_end:
                         with opened(self.trainer.loggers, self.trainer, self.folder):
                             super()._run_subcommand("fit")
@@ -211,14 +206,16 @@ class Runs(Commands):
         config = self.config[str(self.subcommand)]
         if not self.alone and self.trainer.world_size > 1:
             raise FssegError("--protocols tests in one process: --trainer.devices 1 is needed.")
+        if config.resume and unfinished.is_finished(Path(config.out)):
+            self._already_tested(Path(config.out))
+            return
         folder = folders.empty(Path(config.out)) if config.out else folders.fresh(self._result_path(config))
-        with folders.result_folder(folder, self._keeps) as part:
-            self.datamodule.setup("test")
-            tested = describe(
-                self.model, self.datamodule, config.ckpt_path, self.card, config.seed_everything, self.trainer.precision
-            )
-            taken = self._taken_up(config, folder, part)
+        with locked(folder), folders.result_folder(folder, self._keeps) as part:
+            tested = self._set_up()
+            taken = self._taken_up(config, tested.asked, folder, part)
             self.report = report = Report(tested, self.datamodule.dataset, part, taken)
+            if taken:
+                unfinished.forget(folder, part, tested.asked)
             key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
             self.trainer.callbacks += [Skipped(), report, LoggedTest(self.loggers, report, self.own, step, key)]
             with opened(self.loggers, self.trainer, self.run_folder(config)):
@@ -228,37 +225,50 @@ class Runs(Commands):
                     raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
                 atomic.write_text(part / "config.yaml", yaml.safe_dump(self.own, sort_keys=False))
                 report.close()
-                unfinished.end(part)
+                unfinished.end(folder, part)
         self.table = report.table
         if self.trainer.is_global_zero and self.alone:
             print(report.text(folder))
 
-    def _taken_up(self, config: Any, folder: Path, part: Path) -> Streamed | None:
+    def _set_up(self) -> Tested:
+        """What is about to be tested, once the data is open."""
+        config, data = self.config[str(self.subcommand)], self.datamodule
+        data.setup("test")
+        tested = describe(self.model, data, config.ckpt_path, self.card, config.seed_everything, self.trainer.precision)
+        asked = unfinished.asked_of(self.own, config.ckpt_path, data.protocol, data.pair_count)
+        return replace(tested, asked=asked)
+
+    def _already_tested(self, folder: Path) -> None:
+        """Say that a test is finished, if it is the one that is asked for."""
+        tested = self._set_up()
+        unfinished.refuse_other_test(folder, tested.asked, tested.checkpoint)
+        if self.trainer.is_global_zero:
+            print(f"already tested: {folder / 'table.md'}")
+
+    def _taken_up(self, config: Any, asked: Mapping[str, Any], folder: Path, part: Path) -> Streamed | None:
         """The rows of the same test, where it was stopped; by one process alone, which no other must agree with."""
         if self.trainer.world_size > 1:
             return None
-        what = unfinished.what_of(self.own, config.ckpt_path, self.card["step"] if self.card else 0)
-        unfinished.begin(part, what)
+        unfinished.begin(part, asked)
         if not config.resume:
             return None
         data = self.datamodule
-        batches = -(-data.protocol.runs * data.protocol.episodes // data.test_batch_size)
-        taken = unfinished.take_up(folder, part, what, at_most=batches - 1)  # a test of nothing would end without table
+        most = data.protocol.runs * data.protocol.episodes - 1  # a test of nothing would end without table
+        taken = unfinished.take_up(folder, part, asked, at_most=most)
         if taken:
-            data.tested_batches = taken.batches
-            done = taken.batches * data.test_batch_size
-            print(f"going on after {done:,} episodes that were tested before", file=sys.stderr)
+            data.tested_episodes = taken.episodes
+            print(f"going on after {taken.episodes:,} episodes that were tested before", file=sys.stderr)
         return taken
 
     def _keeps(self, error: BaseException, part: Path) -> bool:
         """Whether the rows of a test that fails are worth going on from; says so."""
         report = self.report
-        if report is None or report.stream.batches == 0 or not self.alone or self.trainer.world_size > 1:
+        if report is None or report.stream.episodes == 0 or not self.alone or self.trainer.world_size > 1:
             return False
         if isinstance(error, DivergedError):
             return False
         folder = part.with_name(part.name[1:].rpartition("-")[0])
-        done = min(report.stream.batches * self.datamodule.test_batch_size, report.expected)
+        done = report.stream.episodes
         print(
             f"fsseg: {done:,} of {report.expected:,} episodes are kept; the same command with --resume --out {folder} "
             "goes on from there",

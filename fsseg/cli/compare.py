@@ -12,6 +12,7 @@ from fsseg.benchmark.compare import Comparison, compare, comparison_text, place
 from fsseg.benchmark.results import find_results
 from fsseg.benchmark.texts import without_nan
 from fsseg.cli import folders
+from fsseg.cli.lock import locked
 from fsseg.cli.options import Options
 from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
@@ -45,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     text = "\n\n".join(comparison_text(comparison, (names[0], names[1]), given.count) for comparison in comparisons)
     print(f"{text}\n\n{_MEANING}")
     if out is not None:
-        with folders.result_folder(out) as part:
+        with locked(out), folders.result_folder(out) as part:
             atomic.write_text(part / "compare.txt", f"{text}\n")
             atomic.write_text(part / "compare.json", as_json(comparisons, given.tests))
             drawn = [_draw(comparison, part, given.count, given.root) for comparison in comparisons]

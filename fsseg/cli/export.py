@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsseg.cli import folders
+from fsseg.cli.lock import locked
 from fsseg.cli.parser import Parser
 from fsseg.errors import FssegError
 from fsseg.export import Exported, Format, check_packages, dynamic, export
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     check_packages(given.to)
     out = folders.empty(given.out) if given.out else folders.fresh(given.ckpt_path.parent / "export")
     segmenter = load(given.ckpt_path, "cpu")
-    with folders.result_folder(out) as part:
+    with locked(out), folders.result_folder(out) as part:
         written = export(segmenter, part, given.to, given.size, given.way, given.shot)
         rows = [_row(one) for one in written]
         others = sorted(path.name for path in part.iterdir() if path not in {one.path for one in written})

@@ -61,9 +61,8 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None, which
     beside = Path(resumed).parent if resumed and (whichever or Path(resumed).name == "last.ckpt") else None
     if out is not None:
         folder = Path(out)
-        # Only the first process refuses: to the others the folder may be one that it has just begun.
-        if leads() and (folder / "config.yaml").exists() and not (beside and beside.resolve() == folder.resolve()):
-            raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
+        if leads():  # to the other processes the folder may be one that the first has just begun
+            refuse_run(folder, resumed if beside else None)
     elif beside and (beside / "config.yaml").is_file():
         folder = beside
         refuse_links(folder)
@@ -71,6 +70,21 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None, which
         folder = fresh(Path("runs") / name / f"fold{fold}")
     os.environ[_CHOSEN] = str(folder.resolve())
     return folder
+
+
+def refuse_run(folder: Path, resumed: str | None) -> None:
+    """Refuse a folder that holds a run other than the one that goes on.
+
+    Args:
+        folder: that is going to be written.
+        resumed: checkpoint that goes on.
+
+    Raises:
+        FssegError: it does.
+    """
+    goes_on = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
+    if (folder / "config.yaml").exists() and not goes_on:
+        raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
 
 
 def refuse_links(folder: Path) -> None:

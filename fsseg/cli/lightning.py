@@ -23,6 +23,7 @@ from fsseg.cli.parser import Parser
 from fsseg.cli.processes import note, settle_slurm
 from fsseg.cli.progress import EpisodeProgress, tell
 from fsseg.cli.protocols import Asked, settle_for
+from fsseg.cli.resume import is_trained
 from fsseg.cli.skipped import Skipped
 from fsseg.cli.stored import WholeCheckpoints, card_of
 from fsseg.data import EpisodeData
@@ -48,6 +49,7 @@ class Commands(LightningCLI):
         self.flags = {word.partition("=")[0] for word in arguments}
         self.code = 0
         self.at_end = False  # a training that was stopped between its last step and saying that it is finished
+        self.done = False  # a training that has reached the end that it is asked for
         super().__init__(
             Task,
             EpisodeData,
@@ -149,6 +151,7 @@ class Commands(LightningCLI):
         if self.card is not None:
             checkpoint.refuse_other_training(config.ckpt_path, self.card, self.own)
             self.at_end = config.resume and self.card["step"] == limits.max_steps
+            self.done = config.resume and is_trained(Path(config.ckpt_path), self.own)
             if 0 < limits.max_steps <= self.card["step"] and not self.at_end:
                 raise FssegError(
                     f"{config.ckpt_path} is at step {self.card['step']:,}; --trainer.max_steps {limits.max_steps:,} "

@@ -9,6 +9,7 @@ import numpy as np
 
 from fsseg import atomic, limits
 from fsseg.cli import folders
+from fsseg.cli.lock import locked
 from fsseg.cli.parser import Parser
 from fsseg.cli.replay import Query, Replay
 from fsseg.errors import FssegError
@@ -35,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     out = folders.empty(given.out) if given.out else folders.fresh(given.folder / "look")
     replay = Replay(given.folder, given.data.root)
     chosen = choose(replay.queries(), given.count)
-    with folders.result_folder(out) as part:
+    with locked(out), folders.result_folder(out) as part:
         names = write(replay, chosen, part)
     for what, name in names.items():
         print(f"  {what:15}{out / name}")

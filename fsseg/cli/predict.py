@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fsseg import safe
 from fsseg.cli import asked, folders, untrained
 from fsseg.cli.asked import MASKS, OVERLAYS, PROBABILITIES
 from fsseg.cli.libraries import quieten
+from fsseg.cli.lock import locked
 from fsseg.cli.parser import Parser
 from fsseg.cli.predicted import COCO, SCORES, Results
 from fsseg.cli.progress import tell
@@ -53,15 +55,16 @@ def run(arguments: Sequence[str]) -> int:
     _learn(engine.segmenter, supports, rejected)
     asks = _decides(given, supports, rejected)
     names = engine.segmenter.classes
-    results = Results(out, asks, queries.paths, names, given.probabilities) if queries.paths else None
-    if given.save:
-        engine.segmenter.save(given.save)
-        print(f"  segmenter {given.save}")
-    if results is None:
-        return 0
-    _note_unscored(engine.segmenter, given.threshold)
-    left = _segment(engine.segmenter, queries, results, given.threshold)
-    results.finish()
+    with locked(out) if queries.paths else nullcontext():
+        results = Results(out, asks, queries.paths, names, given.probabilities) if queries.paths else None
+        if given.save:
+            engine.segmenter.save(given.save)
+            print(f"  segmenter {given.save}")
+        if results is None:
+            return 0
+        _note_unscored(engine.segmenter, given.threshold)
+        left = _segment(engine.segmenter, queries, results, given.threshold)
+        results.finish()
     _say(results, out, given.probabilities)
     return USAGE if left else 0
 

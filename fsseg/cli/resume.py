@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +15,10 @@ import torch
 
 from fsseg import atomic
 from fsseg.cli import folders
+from fsseg.cli.identity import length
 from fsseg.cli.processes import leads
 from fsseg.cli.stored import LAST, newest
+from fsseg.cli.unfinished import is_finished
 from fsseg.errors import FssegError
 from fsseg.safe import load_json
 
@@ -24,8 +26,8 @@ FINISHED = "run.json"  # of a training that reached its end
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
-def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str] | None:
-    """What ``--resume`` adds to a command; None where its work is done.
+def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str]:
+    """What ``--resume`` adds to a command. Whether its work is done, the command says once it knows what was asked for.
 
     Args:
         command: ``fit`` or ``test``.
@@ -41,30 +43,35 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
         raise FssegError(f"--resume needs --out DIR, the folder where the {command} may have been before.")
     folder = Path(out)
     if command == "test":
-        if not all((folder / name).is_file() for name in ("table.json", "rows.csv")):
-            if leads():  # another process would take away what the first has begun
-                _make_room(folder)
-            return []
-        print(f"already tested: {folder / 'table.md'}")
-        return None
+        if leads() and not is_finished(folder):  # another process would take away what the first has begun
+            _make_room(folder)
+        return []
     if ckpt_path is not None:
         raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
     return _of_training(folder)
 
 
-def _of_training(folder: Path) -> list[str] | None:
+def _of_training(folder: Path) -> list[str]:
     """What ``--resume`` adds to a training."""
     for left in folder.glob(".*.ckpt.part") if leads() else ():  # of one that was being written
         left.unlink(missing_ok=True)
     stored = newest(folder)
-    if stored and stored.path.name == LAST and finished(folder):
-        print(f"already trained: {stored.path}")
-        return None
     if stored:
         return [f"--ckpt_path={stored.path}"]
     if leads() and (folder / "config.yaml").is_file():
         _begin_anew(folder)
     return []
+
+
+def is_trained(ckpt_path: Path, own: Mapping[str, Any]) -> bool:
+    """Whether a training has reached the end that it is asked for.
+
+    Args:
+        ckpt_path: its checkpoint; only its last one is the end.
+        own: configuration that asks.
+    """
+    content = finished(ckpt_path.parent)
+    return ckpt_path.name == LAST and content is not None and content.get("asked") == _asked(own)
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -74,6 +81,11 @@ def finished(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _asked(own: Mapping[str, Any]) -> dict[str, str]:
+    """Where a training is to end, as text, since JSON has no spans of time."""
+    return {name: str(value) for name, value in length(own).items()}
 
 
 def _make_room(folder: Path) -> None:
@@ -89,20 +101,26 @@ def _begin_anew(folder: Path) -> None:
 
 
 @contextmanager
-def finishing(folder: Path, trainer: Any, step: int, ended: Callable[[], bool]) -> Iterator[None]:
-    """Write that a training is finished, where it is, and what it ran on.
+def finishing(
+    folder: Path, own: Mapping[str, Any], trainer: Any, step: int, ended: Callable[[], bool]
+) -> Iterator[None]:
+    """Write that a training is finished, where it is, what end it was asked for, and what it ran on.
 
     Args:
         folder: of the run.
+        own: its configuration.
         trainer: Lightning's.
         step: where it goes on.
         ended: whether the training reached its end, asked afterwards.
     """
     begun = time.time()
+    if trainer.is_global_zero and not trainer.fast_dev_run:
+        (folder / FINISHED).unlink(missing_ok=True)  # of an earlier end, which this training goes beyond
     yield
     if trainer.is_global_zero and not trainer.fast_dev_run and ended():
         seconds = round(time.time() - begun, 1)
-        done = {"steps": max(trainer.global_step, step), "seconds": seconds, "resumed_at": step, **environment(trainer)}
+        steps = max(trainer.global_step, step)
+        done = {"steps": steps, "asked": _asked(own), "seconds": seconds, "resumed_at": step, **environment(trainer)}
         atomic.write_text(folder / FINISHED, json.dumps(done, indent=2) + "\n")
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,16 @@ import yaml
 from fsseg import atomic, limits
 from fsseg.cli import arrange, folders
 from fsseg.cli.checked import checked
+from fsseg.cli.checkpoint import first_difference
 from fsseg.cli.curves import read_logs
 from fsseg.cli.help import did_you_mean, experiment_folder, find_experiment
+from fsseg.cli.identity import identity
 from fsseg.cli.libraries import quieten
+from fsseg.cli.lock import locked
 from fsseg.cli.options import Options
 from fsseg.cli.progress import tell
 from fsseg.cli.resume import FINISHED
+from fsseg.data.option_roles import Decides
 from fsseg.errors import FAILED, FssegError
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
@@ -68,9 +72,9 @@ def run(arguments: Sequence[str]) -> int:
     if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):
         raise FssegError(f"sweep: {swept[0]} is what the sweep varies; leave it out, or take it out of the file.")
     words = _with_csv(rest)
-    checked(arrange([*sweep.arguments(points[0]), *words]))  # what all would refuse, before any of them runs
+    first = checked(arrange([*sweep.arguments(points[0]), *words]))  # what all would refuse, before any of them runs
     out = given.out or Path("runs/sweeps") / path.stem
-    settings = _settings(out, sweep, given.seed, rest)
+    settings = _settings(out, sweep, given.seed, first.own)
     for key in sweep.left_out:
         print(f"note: {key} is for W&B's server; every point runs to its end here.", file=sys.stderr)
     jobs = [_job(sweep, point, words, out / str(number)) for number, point in enumerate(points, 1)]
@@ -79,12 +83,14 @@ def run(arguments: Sequence[str]) -> int:
         for job, point in zip(jobs, points, strict=True):
             print(f"  {job.name:>3}  {'done' if job.is_done() else 'left'}  {_words(point)}")
         return 0
-    folders.make(out)
-    folders.refuse_links(out)
-    atomic.write_text(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
-    devices = deal(torch.cuda.device_count(), given.workers)
-    outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), tell, devices)
-    return _finish(sweep, points, outcomes, out)
+    with locked(out):
+        settings = _settings(out, sweep, given.seed, first.own)  # what another sweep may have noted since
+        folders.make(out)
+        folders.refuse_links(out)
+        atomic.write_text(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+        devices = deal(torch.cuda.device_count(), given.workers)
+        outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), tell, devices)
+        return _finish(sweep, points, outcomes, out)
 
 
 def _options() -> Options:
@@ -129,19 +135,25 @@ def _with_csv(rest: Sequence[str]) -> list[str]:
     return [*rest] if asked else ["--trainer.logger=true", *rest]
 
 
-def _settings(out: Path, sweep: Sweep, seed: int, rest: Sequence[str]) -> dict[str, Any]:
+def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> dict[str, Any]:
     """What a sweep is of: noted in its folder, so that no other one is mixed with it.
+
+    Args:
+        out: its folder.
+        sweep: the file's content.
+        seed: of random points.
+        first: configuration of the first point; the files that the sweep names may have changed.
 
     Raises:
         FssegError: the folder holds another sweep.
     """
+    experiment = identity(first, Decides.TRAINING | Decides.LENGTH | Decides.VALIDATION)
     now = {
         "method": sweep.method,
         "metric": sweep.metric,
         "goal": sweep.goal,
         "parameters": sweep.parameters,
-        "command": list(sweep.command),
-        "options": list(rest),
+        "experiment": yaml.safe_load(yaml.safe_dump(experiment)),
         **({"seed": seed} if sweep.method == "random" else {}),
     }
     path = out / _SETTINGS
@@ -152,7 +164,10 @@ def _settings(out: Path, sweep: Sweep, seed: int, rest: Sequence[str]) -> dict[s
     if not isinstance(before, dict):
         raise FssegError(f"{path} is broken: delete it, and the same command notes anew what the folder is of.")
     if differing := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
-        raise FssegError(f"--out {out} holds another sweep: its {differing[0]} differs. Choose another --out.")
+        what = f"its {differing[0]} differs"
+        if differing == ["experiment"] and (found := first_difference(before["experiment"] or {}, now["experiment"])):
+            what = f"its --{found[0]} is {found[1]}, {found[2]} is asked for"
+        raise FssegError(f"--out {out} holds another sweep: {what}. Choose another --out.")
     return now
 
 

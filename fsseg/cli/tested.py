@@ -19,9 +19,11 @@ from fsseg.benchmark.rows import Row, batch_rows, write_rows
 from fsseg.benchmark.stream import Episodes, Stream, Streamed, episodes_of
 from fsseg.benchmark.tables import Table, Tested, make_table
 from fsseg.benchmark.texts import as_json, as_markdown, as_text
+from fsseg.cli.identity import identity
 from fsseg.cli.unfinished import ROWS
 from fsseg.data import Dataset, EpisodeData
 from fsseg.data.episode_list import as_text as as_list
+from fsseg.data.option_roles import Decides
 from fsseg.data.readable import skipped
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
@@ -200,17 +202,14 @@ def describe(
     )
 
 
-# Trainings that differ in these alone are of one recipe.
-_NO_RECIPE = {"root", "fold", "shot", "test_shot", "seed", "workers", "val_episodes", "test_support_annotation",
-              "episode_list", "test_size", "test_batch_size", "reuse", "reuse_memory", "unreadable_images"}  # fmt: skip
-_STEPS = ("max_steps", "max_epochs", "max_time", "precision", "accumulate_grad_batches", "gradient_clip_val")
+_EACH = ("fold", "shot", "seed")  # what trainings of one recipe may differ in
 
 
 def recipe(config: dict[str, Any]) -> str:
     """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
-    data = {name: value for name, value in config["data"].items() if name not in _NO_RECIPE}
-    steps = {name: config["trainer"].get(name) for name in _STEPS}
-    text = json.dumps([config["model"], data, steps], sort_keys=True, default=str)
+    found = identity(config, Decides.TRAINING | Decides.LENGTH)
+    data = {name: value for name, value in found["data"].items() if name not in _EACH}
+    text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 

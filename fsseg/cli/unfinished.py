@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,58 +12,137 @@ from fsseg import atomic
 from fsseg.benchmark import stream
 from fsseg.benchmark.stream import Streamed
 from fsseg.cli import folders
+from fsseg.cli.checkpoint import first_difference
+from fsseg.cli.identity import TEST, identity
+from fsseg.cli.stored import content_digest
+from fsseg.errors import FssegError
+from fsseg.protocol import Protocol
+from fsseg.safe import load_json
 
-ROWS, _WHAT = "rows.part", "unfinished.json"  # rows by number of image; what they are of
-_FREE = ("root", "workers", "unreadable_images")  # options of the data that change no row
+ROWS, _ASKED = "rows.part", "unfinished.json"  # rows by number of image; what they were asked for
+ASKED = "asked"  # the same, in table.json
 
 
-def what_of(own: Mapping[str, Any], ckpt_path: str | None, step: int) -> dict[str, Any]:
-    """What rows are of: only those of the same test may be gone on from.
+def asked_of(own: Mapping[str, Any], ckpt_path: str | None, protocol: Protocol, pairs: int) -> dict[str, Any]:
+    """Identity of a test. Its rows are resumed, and it counts as finished, only where the identity is the same.
 
     Args:
         own: configuration of the test.
         ckpt_path: its checkpoint.
-        step: of the checkpoint; a training that went on since then has another.
+        protocol: its protocol, with the digest of listed episodes.
+        pairs: number of (image, class) pairs that episodes are drawn from.
     """
-    data = {name: value for name, value in own["data"].items() if name not in _FREE}
-    state = Path(ckpt_path).stat() if ckpt_path else None
-    weights = [step, state.st_size, state.st_mtime_ns] if state else []
-    # As it is read back.
-    found: dict[str, Any] = json.loads(
-        json.dumps({"version": fsseg.__version__, "weights": weights, "config": {**own, "data": data}}, default=str)
-    )
-    return found
+    config = identity(own, TEST)
+    config["data"].pop("episode_list")  # a file may move; the protocol has the digest of its episodes
+    weights = content_digest(Path(ckpt_path)) if ckpt_path else "untrained"
+    if ckpt_path:
+        config.pop("seed_everything")
+    found = {"version": fsseg.__version__, "weights": weights, "pairs": pairs, **config, "protocol": vars(protocol)}
+    as_read: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return as_read
 
 
-def begin(part: Path, what: Mapping[str, Any]) -> None:
-    """Note beside the rows what they are of."""
-    atomic.write_text(part / _WHAT, json.dumps(what))
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a whole test."""
+    return all((folder / name).is_file() for name in ("table.json", "rows.csv"))
 
 
-def end(part: Path) -> None:
-    """Take the note away, since the test is finished."""
-    (part / _WHAT).unlink(missing_ok=True)
+def refuse_other_test(folder: Path, asked: Mapping[str, Any], checkpoint: str) -> None:
+    """Refuse a finished test that is not the one asked for.
+
+    Args:
+        folder: of the finished test.
+        asked: see `asked_of`.
+        checkpoint: its name, for the error.
+
+    Raises:
+        FssegError: the folder holds another test.
+    """
+    try:
+        table = load_json((folder / "table.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        table = None
+    if not isinstance(table, dict) or not isinstance(table.get(ASKED), dict):
+        raise FssegError(f"--out {folder} holds a test that does not say what it is of. Choose another --out.")
+    before = table[ASKED]
+    if before.get("weights") != asked["weights"]:
+        was, now = table.get("checkpoint"), checkpoint
+        if was == now:
+            was, now = "an earlier file of that name", f"{now} as it is now"
+        raise FssegError(f"--out {folder} holds a test of {was}; {now} is asked for. Choose another --out.")
+    if difference := _difference(before, asked):
+        option, was, now = difference
+        raise FssegError(f"--out {folder} holds a test with {option} {was}; {now} is asked for. Choose another --out.")
 
 
-def take_up(folder: Path, part: Path, what: Mapping[str, Any], at_most: int) -> Streamed | None:
-    """The rows of the test that got furthest, if any did; folders of tests that were stopped are gone afterwards.
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first option that differs, by name; the version of fsseg is none."""
+    found = first_difference(*({key: one[key] for key in one if key != "version"} for one in (before, now)))
+    if found is None:
+        return None
+    names = {"pairs": "images of the data set: pairs", "weights": "weights", "protocol.listed": "episodes"}
+    return (names.get(found[0], f"--{found[0]}"), *found[1:])
+
+
+def begin(part: Path, asked: Mapping[str, Any]) -> None:
+    """Note beside the rows what they were asked for."""
+    atomic.write_text(part / _ASKED, json.dumps(asked))
+
+
+def end(folder: Path, part: Path) -> None:
+    """Take the note away, since the test is finished, and whatever earlier tests left of theirs.
+
+    Args:
+        folder: where the results go.
+        part: where they are being written.
+    """
+    (part / _ASKED).unlink(missing_ok=True)
+    for old in folders.left_behind(folder, but=part):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def take_up(folder: Path, part: Path, asked: Mapping[str, Any], at_most: int) -> Streamed | None:
+    """The rows of the test that got furthest, if any did. A line says where there are rows of another test only.
 
     Args:
         folder: where the test's results go in the end.
         part: where they are being written.
-        what: rows must be of.
-        at_most: batches.
+        asked: identity that the rows must have.
+        at_most: episodes.
     """
-    left = folders.left_behind(folder, but=part)
-    found = [stream.read(old / ROWS, at_most) for old in left if _noted(old) == what and (old / ROWS).is_file()]
-    for old in left:
-        shutil.rmtree(old, ignore_errors=True)
-    furthest = max(found, key=lambda streamed: streamed.batches, default=None)
-    return furthest if furthest and furthest.batches else None
+    left = {old: _noted(old) for old in folders.left_behind(folder, but=part) if (old / ROWS).is_file()}
+    found = [stream.read(old / ROWS, at_most) for old, noted in left.items() if noted == asked]
+    furthest = max(found, key=lambda streamed: streamed.episodes, default=None)
+    if furthest and furthest.episodes:
+        return furthest
+    for old, noted in left.items() if not found else ():
+        if noted and (others := stream.read(old / ROWS).episodes):
+            print(f"note: {_why(noted, asked, others)}", file=sys.stderr)
+    return None
 
 
-def _noted(folder: Path) -> object:
+def _why(noted: Mapping[str, Any], asked: Mapping[str, Any], episodes: int) -> str:
+    """Why rows are not gone on from."""
+    were = f"{episodes:,} episodes that were tested before are of another test"
+    if noted.get("weights") != asked["weights"]:
+        why = "other weights"
+    elif difference := _difference(noted, asked):
+        why = f"{difference[0]} was {difference[1]}, now {difference[2]}"
+    else:
+        why = f"fsseg was {noted.get('version')}, now {asked['version']}"
+    return f"{were} ({why}): this test begins anew. Their rows are kept until it is finished."
+
+
+def forget(folder: Path, part: Path, asked: Mapping[str, Any]) -> None:
+    """Take away what this test left when it was stopped, now that its rows are in ``part``."""
+    for old in folders.left_behind(folder, but=part):
+        if _noted(old) == asked:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _noted(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / _WHAT).read_text(encoding="utf-8"))
+        content = json.loads((folder / _ASKED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -133,7 +133,7 @@ class EpisodeData(LightningDataModule):
         self._lists: PairLists | None = None
         self.skipped: tuple[int, ...] = ()
         self._train, self._val, self._test = (dict[int, Numbers]() for _ in range(3))
-        self._opened, self.tested_batches = False, 0  # batches of the test that are done before it begins
+        self._opened, self.tested_episodes = False, 0  # episodes of the test that are done before it begins
         check_ranges(vars(self))
         if not self.dataset.class_names:  # they are in its files
             self._open()
@@ -270,8 +270,7 @@ class EpisodeData(LightningDataModule):
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
         source.pixels = self.pixels
-        done = self.tested_batches * self.test_batch_size
-        return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=done)
+        return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=self.tested_episodes)
 
     @property
     def _view(self) -> View:

@@ -44,9 +44,10 @@ def test_a_stream_that_breaks_off_anywhere_gives_its_whole_batches(make_batch, t
     for length in [*ends, *(moments.randrange(len(content)) for _ in range(40))]:
         (tmp_path / "cut").write_bytes(content[:length])
         streamed = read(tmp_path / "cut")
-        assert streamed.batches == sum(end <= length for end in ends) - 1
-        assert streamed.rows == [row for rows in found[: streamed.batches] for row in rows]
-        assert streamed.left == [(0, 90 + number) for number in range(streamed.batches)]
+        done = sum(end <= length for end in ends) - 1
+        assert streamed.episodes == 3 * done  # two that were tested, one that was left out
+        assert streamed.rows == [row for rows in found[:done] for row in rows]
+        assert streamed.left == [(0, 90 + number) for number in range(done)]
 
 
 def test_a_stream_goes_on_from_another(make_batch, tmp_path):
@@ -54,11 +55,11 @@ def test_a_stream_goes_on_from_another(make_batch, tmp_path):
     for rows in found[:2]:
         first.add(rows, [(1, 2)])
     second = Stream(tmp_path / "second", first.read())
-    assert second.batches == 2
+    assert second.episodes == 6
     second.add(found[2])
     assert second.read().rows == [row for rows in found for row in rows]
-    assert (second.read().left, second.read().batches) == ([(1, 2), (1, 2)], 3)
-    assert read(tmp_path / "second", at_most=2).rows == [row for rows in found[:2] for row in rows]
+    assert (second.read().left, second.read().episodes) == ([(1, 2), (1, 2)], 8)
+    assert read(tmp_path / "second", at_most=7).rows == [row for rows in found[:2] for row in rows]
 
 
 def test_a_batch_that_could_not_be_written_does_not_count(tmp_path):
@@ -67,4 +68,4 @@ def test_a_batch_that_could_not_be_written_does_not_count(tmp_path):
     (tmp_path / "rows").mkdir()
     with pytest.raises(OSError, match="directory"):
         stream.add([])
-    assert stream.batches == 0
+    assert stream.episodes == 0

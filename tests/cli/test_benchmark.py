@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,35 @@ def test_a_script_for_slurm(fsseg, tmp_path):
     assert ran.out.startswith("#!/bin/bash\n")
     assert "#SBATCH --array=0-1" in ran.out
     assert subprocess.run(["bash", "-n"], input=ran.out, text=True, check=False).returncode == 0
+
+
+def test_a_folder_is_of_what_decides_its_numbers_and_machines_may_change(fsseg):
+    options = (*BENCHMARK, "--folds", "0", "--out", "all")
+    assert fsseg(*options, "--engine", "slurm").code == 0
+    machine = ("--data.test_batch_size=3", "--data.reuse=false", "--data.val_episodes=9", "--trainer.devices=2",
+               "--trainer.enable_progress_bar=false", "--trainer.precision=32")  # fmt: skip
+    ran = fsseg(*options, *machine, "--dry-run")
+    assert ran.code == 0, ran.err
+    ran = fsseg(*options, "--trainer.max_steps=9", "--dry-run")
+    assert ran.code == 2
+    assert ran.line == (
+        "fsseg: --out all holds a benchmark with --trainer.max_steps 4; 9 is asked for. Choose another --out."
+    )
+
+
+def test_a_finished_training_of_another_experiment_is_not_taken_for_one_of_this(fsseg, trained, tmp_path):
+    """Nothing says what the folder is of, since the note was deleted."""
+    shutil.copytree(trained.parent, tmp_path / "all/fold0-1shot-seed0")
+    options = (*BENCHMARK, "--folds", "0", "--out", "all", "--dry-run")
+    ran = fsseg(*options)
+    assert ran.code == 0, ran.err
+    assert "1 of 2 done" in ran.out
+    ran = fsseg(*options, "--model.optimizer.lr=0.5")
+    assert ran.code == 2
+    assert "--out all holds a benchmark with --model.optimizer.lr 0.001; 0.5 is asked for" in ran.line
+    (tmp_path / "all/fold0-1shot-seed0/config.yaml").write_text("no: configuration")
+    ran = fsseg(*options)
+    assert (ran.code, "config.yaml cannot be read" in ran.line) == (2, True)
 
 
 @pytest.mark.parametrize(

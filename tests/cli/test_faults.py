@@ -241,6 +241,46 @@ def test_rows_of_another_checkpoint_or_another_test_are_not_gone_on_from(fsseg, 
         (tmp_path / "run").rename(tmp_path / more)
 
 
+MACHINE = (
+    "--data.reuse_memory=1", "--data.reuse=false", "--data.batch_size=4", "--data.val_episodes=9", "--data.workers=0",
+    "--data.test_batch_size=3", "--trainer.enable_progress_bar=false", "--trainer.precision=32",
+    "--model.optimizer.lr=0.5", "--trainer.max_steps=99",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_rows_of_a_stopped_test_stay_its_rows_whatever_the_machine_and_the_training_are_told(
+    fsseg, trained, whole_test, tmp_path
+):
+    with small_files(8_000):
+        ran = fsseg(*of_200(trained, "--out", "run"))
+    done = int(re.search(r"fsseg: (\d+) of 200 episodes are kept", ran.err)[1])
+    assert 0 < done < 200
+    ran = fsseg(*of_200(trained, "--out", "run", "--resume"), *MACHINE)
+    assert ran.code == 0, ran.err
+    assert f"going on after {done} episodes" in ran.err
+    assert (tmp_path / "run/rows.csv").read_bytes() == (whole_test / "rows.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_rows_are_kept_beside_another_test_until_that_is_finished_and_a_line_says_why(
+    fsseg, trained, whole_test, tmp_path
+):
+    def stopped(*more):
+        with small_files(5_000):
+            return fsseg(*of_200(trained, *more, "--out", "run", "--resume"))
+
+    assert stopped().code == 1
+    ran = stopped("--protocol.seed=7")
+    assert "of another test (--protocol.seed was 1234, now 7): this test begins anew" in ran.err
+    assert len(hidden(tmp_path, "run")) == 2
+    ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
+    assert ran.code == 0, ran.err
+    assert "going on after" in ran.err
+    assert (tmp_path / "run/rows.csv").read_bytes() == (whole_test / "rows.csv").read_bytes()
+    assert not hidden(tmp_path, "run")
+
+
 @pytest.mark.slow
 def test_a_full_disk_under_a_training_is_one_line_and_leaves_the_checkpoints_before(fsseg, tmp_path):
     """So does a real disk (benchmarks/full_disk.py)."""

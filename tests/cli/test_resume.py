@@ -1,5 +1,6 @@
 """Checkpoints are whole or not there, and a training goes on from the newest that can be read, bit by bit the same."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -96,6 +97,109 @@ def test_none_that_can_be_read_is_one_line(fsseg, whole, tmp_path):
     ran = fsseg(*FIT, "--out", "run", "--resume")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "run/last.ckpt cannot be read (truncated?), and there is no earlier checkpoint: delete run" in ran.line
+
+
+@pytest.mark.slow
+def test_a_training_is_finished_only_for_the_end_that_it_was_asked_for(fsseg, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    again = [*FIT, "--out", "run", "--resume"]
+    ran = fsseg(*again, "--data.workers=0", "--trainer.enable_progress_bar=false", "--data.val_episodes=1")
+    assert (ran.code, ran.out) == (0, "already trained: run/last.ckpt\n")
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    ran = fsseg(*again, "--trainer.max_steps=5")
+    assert ran.code == 2
+    assert "run/last.ckpt is at step 6; --trainer.max_steps 5 asks for no more" in ran.line
+    ran = fsseg(*again, "--model.optimizer.lr=0.5", "--trainer.max_steps=7")
+    assert ran.code == 2
+    assert "run/last.ckpt was trained with --model.optimizer.lr 0.001; 0.5 is asked for" in ran.line
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    ran = fsseg(*again, "--trainer.max_steps=7")
+    assert ran.code == 0, ran.err
+    assert "trained to step 7" in ran.out
+    done = json.loads((run / "run.json").read_text())
+    assert (done["steps"], done["resumed_at"], done["asked"]["max_steps"]) == (7, 6, "7")
+
+
+@pytest.mark.slow
+def test_a_longer_training_that_was_stopped_is_not_finished_by_its_earlier_end(fsseg, whole, tmp_path, monkeypatch):
+    run = shutil.copytree(whole, tmp_path / "run")
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsseg.task.Task.training_step", die)
+    ran = fsseg(*FIT, "--out", "run", "--resume", "--trainer.max_steps=7")
+    assert ran.code == 130
+    assert not (run / "run.json").exists()
+
+
+OTHERS = {
+    "--trainer.accumulate_grad_batches": ("1", "2"),
+    "--trainer.gradient_clip_val": ("0", "0.1"),
+    "--trainer.gradient_clip_algorithm": ("norm", "value"),
+    "--trainer.precision": ("32-true", "bf16-mixed"),
+    "--trainer.limit_train_batches": ("1.0", "0.5"),
+    "--trainer.deterministic": ("False", "True"),
+    "--data.batch_size": ("2", "4"),
+    "--data.seed": ("None", "3"),
+    "--model.head_lr": ("1.0", "10.0"),
+    "--seed_everything": ("0", "5"),
+}
+
+
+FAST = ("--trainer.precision", "--data.batch_size")
+
+
+@pytest.mark.parametrize("option", [pytest.param(o, marks=() if o in FAST else pytest.mark.slow) for o in OTHERS])
+def test_a_resumed_training_refuses_another_value_of_what_decides_it(fsseg, whole, option):
+    was, now = OTHERS[option]
+    ran = fsseg("fit", "--ckpt_path", str(whole / "last.ckpt"), option, now, "--trainer.max_steps=8")
+    assert ran.code == 2
+    assert ran.line.endswith(
+        f"last.ckpt was trained with {option} {was}; {now} is asked for. Leave {option} out, or train anew."
+    )
+
+
+@pytest.mark.slow
+def test_a_test_is_finished_only_for_what_was_asked(fsseg, trained, tmp_path):
+    untrained = ("test", *QUICKSTART, "--untrained", "--out", "t", "--resume")
+    assert fsseg(*untrained).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir()}
+    ran = fsseg("test", "--ckpt_path", str(trained), "--out", "t", "--resume")
+    assert ran.code == 2
+    assert ran.line == (
+        f"fsseg: --out t holds a test of untrained; {trained} (step 4, last) is asked for. Choose another --out."
+    )
+    for option, was, now in (
+        ("--protocol.seed", 1234, 7), ("--data.test_shot", 1, 2), ("--model.method.scale", 20.0, 3.0),
+        ("--trainer.precision", "32-true", "bf16-mixed"),
+    ):  # fmt: skip
+        ran = fsseg(*untrained, option, str(now))
+        assert ran.code == 2
+        assert ran.line == f"fsseg: --out t holds a test with {option} {was}; {now} is asked for. Choose another --out."
+    machine = ("--data.test_batch_size=3", "--data.reuse=false", "--trainer.precision=32", "--model.optimizer.lr=3")
+    assert fsseg(*untrained, *machine).out == "already tested: t/table.md\n"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_test_is_not_finished_for_a_checkpoint_that_was_trained_on(fsseg, finished_test, trained, tmp_path):
+    shutil.copytree(finished_test, tmp_path / "t")
+    run = shutil.copytree(trained.parent, tmp_path / "run")
+    test = ("test", "--ckpt_path", "run/last.ckpt", "--out", "t", "--resume")
+    assert fsseg(*test).out == "already tested: t/table.md\n"  # the same file, elsewhere
+    content = torch.load(run / "last.ckpt", weights_only=True)
+    content["global_step"] += 1
+    torch.save(content, run / "last.ckpt")
+    ran = fsseg(*test)
+    assert ran.code == 2
+    assert "--out t holds a test of" in ran.line
+    assert "(step 4, last); run/last.ckpt (step 5, last) is asked for" in ran.line
+
+
+def test_several_protocols_are_not_resumed(fsseg, trained):
+    ran = fsseg("test", "--ckpt_path", str(trained), "--protocols", "panet,pmms", "--out", "x", "--resume")
+    assert (ran.code, "--resume is for a test under one protocol" in ran.line) == (2, True)
 
 
 def test_no_checkpoint_at_all_is_none(tmp_path):

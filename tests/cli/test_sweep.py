@@ -150,3 +150,17 @@ def test_points_are_trained_ranked_and_gone_on_with(fsseg, tmp_path):
     assert (tmp_path / "s/1/last.ckpt").stat().st_mtime_ns == before
     ran = fsseg("sweep", write("[0.0, 2.0]"), "--local", "--out", "s", *tiny)
     assert ran.line == "fsseg: --out s holds another sweep: its parameters differs. Choose another --out."
+
+
+def test_a_sweep_is_of_the_content_of_its_files_and_machines_may_change(fsseg, monkeypatch, tmp_path):
+    def no_jobs(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsseg.cli.sweep.run_local", no_jobs)
+    (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 2}")
+    command = ("sweep", write("[1.0]"), "--local", "--out", "s", *TINY[:-2], "--config", "mine.yaml")
+    assert fsseg(*command).code == 130
+    assert fsseg(*command, "--data.workers=1", "--trainer.enable_progress_bar=false", "--dry-run").code == 0
+    (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 3}")
+    ran = fsseg(*command)
+    assert (ran.code, "holds another sweep: its --trainer.max_steps is 2, 3 is asked for" in ran.line) == (2, True)

@@ -1,0 +1,81 @@
+"""What each option decides: every parameter stands in a table, and options of the machine never tell runs apart."""
+
+import inspect
+
+import pytest
+from lightning import Trainer
+
+from fsseg.cli.identity import MODEL, TEST, TRAINER, identity
+from fsseg.cli.replay import _QUIET
+from fsseg.data import EpisodeData, Shapes
+from fsseg.data.option_roles import DATA, Decides, with_defaults
+from fsseg.task import Task
+
+OWN = {
+    "seed_everything": 0,
+    "model": {"method": {"class_path": "PANet"}, "optimizer": {"class_path": "SGD"}},
+    "data": {"shot": 1, "test_shot": None, "root": "a", "workers": 2, "batch_size": 1},
+    "trainer": {"precision": None, "devices": 1, "gradient_clip_val": None, "max_steps": 5},
+    "protocol": {"name": "fsseg"},
+}
+
+
+@pytest.mark.parametrize(("kind", "table"), [(EpisodeData, DATA), (Task, MODEL), (Trainer, TRAINER)])
+def test_a_table_has_each_parameter_of_the_signature_and_no_other(kind, table):
+    parameters = [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+    assert sorted(table) == sorted(parameters)
+
+
+def test_a_replay_changes_the_trainer_in_what_decides_no_row():
+    names = [word.partition("=")[0].removeprefix("--trainer.") for word in _QUIET]
+    assert [name for name in names if TRAINER[name] & TEST] == ["callbacks"]
+
+
+def changed(section, **options):
+    return {**OWN, section: {**OWN[section], **options}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed("data", root="b", workers=0),
+        changed("data", test_shot=1),  # what null stands for
+        changed("trainer", devices=4, precision="32", gradient_clip_val=0),
+        changed("trainer", precision=32),
+        changed("trainer", precision="32-true"),
+    ],
+)
+def test_options_of_the_machine_and_other_spellings_tell_nothing_apart(other):
+    for role in (Decides.TRAINING, TEST):
+        assert identity(other, role) == identity(OWN, role)
+
+
+@pytest.mark.parametrize(
+    ("other", "role"),
+    [
+        (changed("data", batch_size=2), Decides.TRAINING),
+        (changed("data", test_shot=5), TEST),
+        (changed("trainer", precision="bf16-mixed"), Decides.TRAINING),
+        (changed("trainer", precision="bf16-mixed"), TEST),
+        (changed("trainer", gradient_clip_val=1.0), Decides.TRAINING),
+        (changed("trainer", option_of_a_later_lightning=1), TEST),
+        (changed("trainer", max_steps=6), Decides.LENGTH),
+        (changed("model", optimizer={"class_path": "Adam"}), Decides.TRAINING),
+    ],
+)
+def test_options_that_decide_tell_apart_what_they_decide_alone(other, role):
+    every = [Decides.TRAINING, TEST, Decides.LENGTH]
+    differs = [one for one in every if identity(other, one) != identity(OWN, one)]
+    assert role in differs
+    if other["trainer"] == OWN["trainer"]:
+        assert differs == [role]
+
+
+def test_null_stands_for_the_value_of_another_option_as_in_the_data_module():
+    options = {"shot": 2, "size": 24, "support_annotation": "box"}
+    data = EpisodeData(Shapes(), **options)
+    filled = with_defaults({**options, "test_shot": None, "test_size": None, "test_support_annotation": None})
+    for name in ("test_shot", "test_size", "test_support_annotation"):
+        assert filled[name] == getattr(data, name)
+    given = {**options, "test_shot": 5, "test_size": 32, "test_support_annotation": "mask"}
+    assert with_defaults(given) == given
