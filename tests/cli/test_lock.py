@@ -10,7 +10,9 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fsseg.cli.lock import locked
 from fsseg.data import EpisodeData
@@ -48,6 +50,7 @@ def commands(trained, finished_test):
         "export": ("export", "--ckpt_path", str(trained), "--to", "torch"),
         "look": ("look", tested),
         "compare": ("compare", tested, tested),
+        "predict": ("predict", "--ckpt_path", str(trained), "--support", "in/a.png:in/mask.png", "--query", "in/a.png"),
     }
 
 
@@ -64,6 +67,9 @@ def test_a_second_command_is_one_line_that_names_the_first_and_leaves_all_as_it_
     fsseg, trained, finished_test, tmp_path, name
 ):
     (tmp_path / "sweep.yaml").write_text(SWEEP % ", ".join(json.dumps(word) for word in QUICKSTART))
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "in/a.png")
+    Image.fromarray(np.pad(np.full((8, 8), 255, np.uint8), 12)).save(tmp_path / "in/mask.png")
     resumed = name == "fit --resume"
     if resumed:
         (tmp_path / "run").mkdir()
@@ -72,7 +78,7 @@ def test_a_second_command_is_one_line_that_names_the_first_and_leaves_all_as_it_
         ran = fsseg(*commands(trained, finished_test)[name], "--out", "run")
         assert (ran.code, ran.line) == (2, SAID)
         assert json.loads((tmp_path / ".run.lock").read_text()) == OWNER
-    left = {".run.lock", "sweep.yaml", *(["run"] if resumed else [])}
+    left = {".run.lock", "in", "sweep.yaml", *(["run"] if resumed else [])}
     assert {path.name for path in tmp_path.iterdir()} == left
     assert not resumed or (tmp_path / "run/config.yaml").is_file()
 
