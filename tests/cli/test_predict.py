@@ -527,7 +527,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "an empty negative": ((*SUPPORT, "--negative", "a.png:blank.png", *GOOD), "is empty"),
     "a threshold beyond 1": ((*SUPPORT, *GOOD, "--threshold", "2"), "--threshold 2: a score of 0..1"),
     "a threshold that is none": ((*SUPPORT, *GOOD, "--threshold", "x"), "--threshold"),
-    "a size that is too small": ((*SUPPORT, *GOOD, "--size", "8"), "size 8: at least 32 pixels"),
+    "a size that is too small": ((*SUPPORT, *GOOD, "--size", "8"), "size 8: at least 32 is needed"),
     "two sizes": ((*SUPPORT, *GOOD, "--tile", "64"), "three ways to show a picture"),
     "no such checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "gone.ckpt"), "gone.ckpt: no such file"),
     "text as a checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "text.ckpt"), "text.ckpt cannot be read"),

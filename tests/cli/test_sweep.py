@@ -76,7 +76,7 @@ def test_a_dry_run_lists_points_and_writes_nothing(fsseg, tmp_path):
         (["--wokers", "2"], "no option --wokers. Did you mean --workers?"),
         (["--data.roof", "x"], "no option --data.roof. Did you mean --data.root?"),
         (["--model.method.align_weight", "2"], "sweep: --model.method.align_weight is what the sweep varies"),
-        (["--count", "0"], "sweep: --count 0: a number from 1 on is needed."),
+        (["--count", "0"], "sweep: --count 0: at least 1 is needed."),
         (["--ckpt_path", "a.ckpt"], "sweep: --ckpt_path is each point's own"),
         (["again"], "sweep: 'again' belongs to no option."),
     ],
