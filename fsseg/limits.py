@@ -3,7 +3,6 @@
 What a machine can hold depends on several numbers together: `check_memory` estimates what they need at least.
 """
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -107,7 +106,7 @@ def _check_one(name: str, value: float, allowed: Range) -> None:
     if allowed.least <= value <= allowed.most:
         return
     side, bound = ("least", allowed.least) if value < allowed.least else ("most", allowed.most)
-    if math.isnan(value):
+    if value != value:  # NaN; a whole number may be too large for math.isnan
         raise FssegError(f"{name} {value}: a number from {allowed.least:,} to {allowed.most:,} is needed.")
     raise FssegError(f"{name} {value}: at {side} {bound:,} is needed.")
 

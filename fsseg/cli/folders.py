@@ -180,8 +180,12 @@ def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
     return [left for left in found if left != but]
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, results: Path | None = None) -> None:
     """Make a folder.
+
+    Args:
+        folder: to make.
+        results: what the error names; the folder by default.
 
     Raises:
         FssegError: it cannot be written.
@@ -193,7 +197,9 @@ def make(folder: Path) -> None:
     except OSError as error:
         if error.errno in atomic.FULL:
             raise atomic.failure(error, folder) from error
-        raise FssegError(f"results cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+        raise FssegError(
+            f"results cannot be written to {results or folder}: {error.strerror}. Choose another --out."
+        ) from error
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _file_of(folder: Path) -> Path:
 
 def _take(path: Path, folder: Path) -> int | None:
     """The descriptor of a lock that is ours now; None where the file system has no locks."""
-    folders.make(path.parent)
+    folders.make(path.parent, folder)
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)

@@ -93,7 +93,7 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
         (["fit", "--protocols", "all"], "--protocols is for `test`"),
         (["test", "--protocols", "all,panet"], "`all` stands alone"),
         (["test", "--protocol.fold_rule", "contiguous"], "--protocol.fold_rule is about COCO-20i; here, leave it out"),
-        (["test", "--protocol.seed", "5000000000"], "--protocol.seed 5000000000: below 4,294,967,29"),
+        (["test", "--protocol.seed", "5000000000"], "--protocol.seed 5000000000: at most 4,294,967,29"),
         (
             ["fit", "--config", "experiments/quickstart.yaml", "--protocol.base_images", "drop"],
             "told by --data.drop_novel true",
