@@ -145,7 +145,7 @@ def watched(world: Path, out: Path) -> Iterator[None]:
     finally:
         written, WATCH.written = WATCH.written, None
     free = (out, Path(os.environ["XDG_CACHE_HOME"]), Path(tempfile.gettempdir()), Path("/dev/null"),
-            out.with_name(f".{out.name}.part"))  # fmt: skip
+            out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.lock"))  # fmt: skip
     outside = {p for p in written if not any(Path(p) == f or f in Path(p).parents for f in free)}
     outside = {p for p in outside if not p.startswith(f"{out.parent}/.{out.name}-")}  # until the folder is complete
     # Whether a folder can be written is tried with a file that has a random name, or none.

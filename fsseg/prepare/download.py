@@ -115,6 +115,7 @@ def _transfer(archive: Archive, part: Path, told: Told) -> int:
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
+        error.close()  # it is a response, too
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and size:
             return size  # all is there; the checksum will tell
         raise
