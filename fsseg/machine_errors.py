@@ -1,6 +1,9 @@
 """Faults of the machine as one line each: open files, shared memory, memory, processes."""
 
 import errno
+import os
+import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 
@@ -14,6 +17,8 @@ _MEMORY = (
     "unable to allocate",
 )
 _SHARED = ("shared memory", "</torch_", "bus error")  # of torch: the tensors that workers hand over
+_SOCKET = 32  # of a socket's path: /pymp-xxxxxxxx/listener-xxxxxxxx, by which workers hand over tensors
+_LONGEST = 107 if sys.platform == "linux" else 103  # bytes of such a path
 _STARTING = ("multiprocessing", "subprocess", "threading")  # modules that start processes and threads
 _WORKERS = "fewer --data.workers need less, 0 needs none"
 
@@ -24,6 +29,20 @@ def machine_error(error: BaseException) -> MachineError | None:
         if said := _said(each):
             return MachineError(said)
     return None
+
+
+def check_temporary_folder() -> None:
+    """Refuse to start workers where the path of the temporary folder leaves no room for the names of their sockets.
+
+    Raises:
+        MachineError: it leaves none.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) + _SOCKET > _LONGEST:
+        raise MachineError(
+            f"the temporary folder {folder} has too long a path for the sockets of processes that load data: set "
+            f"TMPDIR to one of at most {_LONGEST - _SOCKET} bytes, or give --data.workers 0."
+        )
 
 
 def _said(error: BaseException) -> str | None:

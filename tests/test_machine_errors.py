@@ -3,6 +3,9 @@
 import errno
 import multiprocessing
 import resource
+import socket
+import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ import torch
 
 from fsseg.data import EpisodeData, Shapes
 from fsseg.data.episodes import start_worker
-from fsseg.machine_errors import machine_error
+from fsseg.errors import MachineError
+from fsseg.machine_errors import check_temporary_folder, machine_error
 from tests.cli.conftest import small_files
 
 
@@ -83,3 +87,24 @@ def _hand_over(queue):
     queue.put(lambda: None)  # cannot be pickled
     queue.close()
     queue.join_thread()
+
+
+def test_a_temporary_folder_leaves_room_for_the_sockets_of_workers(monkeypatch):
+    for length in (75, 76) if sys.platform == "linux" else ():
+        folder = "/t/" + "x" * (length - 3)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        path = f"{folder}/pymp-{'x' * 8}/listener-{'x' * 8}"
+        with socket.socket(socket.AF_UNIX) as end:  # as the system says it
+            fits = "too long" not in _refusal(end, path)
+        if fits:
+            check_temporary_folder()
+        else:
+            with pytest.raises(MachineError, match="set TMPDIR to one of at most 75 bytes"):
+                check_temporary_folder()
+        assert fits == (length == 75)
+
+
+def _refusal(end: socket.socket, path: str) -> str:
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - no such folder, or no such length
+        end.bind(path)
+    return str(caught.value)

@@ -394,7 +394,7 @@ def test_a_data_set_with_hostile_names_is_tested_and_shown(world: Path) -> None:
     data = ("--data.dataset=Folder", "--data.root=own", "--data.dataset.folds=1", "--data.dataset.val_share=1")
     options = (
         "--config", "experiments/quickstart.yaml", *data, "--data.size=24", "--protocol.size=24", "--protocol.runs=1",
-        f"--protocol.episodes={3 * len(known)}", "--trainer.accelerator=cpu", "--untrained",
+        f"--protocol.episodes={3 * len(known)}", "--trainer.accelerator=cpu", "--untrained", "--data.workers=0",
     )  # fmt: skip
     assert run(world, "test", *options) == 0
     header, *rows = cells(Path("out/rows.csv"))

@@ -20,6 +20,7 @@ from fsseg.data.sampler import EpisodeOrder, Key
 from fsseg.data.transforms import Augmentation
 from fsseg.data.views import View
 from fsseg.episode import BACKGROUND, IGNORE, NO_WAY, Batch, Episode
+from fsseg.machine_errors import check_temporary_folder
 
 _MEAN_COLOUR = (124, 116, 104)  # of ImageNet, so that padding is about zero once the encoder has normalised it
 
@@ -164,7 +165,12 @@ def loader(
         batch_size: episodes per batch.
         workers: processes; 0 loads in this one.
         skip: skip episodes whose images cannot be read.
+
+    Raises:
+        MachineError: workers cannot hand over what they load.
     """
+    if workers:
+        check_temporary_folder()
     return DataLoader(
         Readable(source, order, skip),
         batch_size=batch_size,
