@@ -53,7 +53,7 @@ def test_mistakes_are_one_line_and_leave_nothing(fsseg, trained, tmp_path):
         ((*checkpoint, "--to", "torch", "--out", "full"), "--out full already holds files. Choose another folder."),
         ((*checkpoint, "--to", "torch", "--out", "text.ckpt/x"), "results cannot be written to text.ckpt"),
         ((*checkpoint, "--to", "torch", "--out", "new", "--size", "8"), "size 8: at least 32 is needed."),
-        ((*checkpoint, "--to", "torch", "--out", "new", "--way", "0"), "--way 0 --shot 1: at least 1 of each"),
+        ((*checkpoint, "--to", "torch", "--out", "new", "--way", "0"), "--way 0: at least 1 is needed."),
         ((*checkpoint, "--to", "torch", "--out", "new", "--shot", "x"), "--shot"),
         ((*checkpoint, "--to", "torch", "--sise", "64"), "no option --sise. Did you mean --size?"),
     ):
