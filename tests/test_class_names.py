@@ -52,6 +52,7 @@ def test_a_method_has_the_name_of_its_class_or_its_own(kind):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.slow
 def test_an_encoder_has_the_name_of_its_class_or_its_own(kind):
     options = {**OPTIONS.get(kind.__name__, {}), **({} if kind is ConvNet else {"weights": "none"})}
     assert kind(**options).name != "Mine"

@@ -209,6 +209,7 @@ def test_a_graph_that_differs_is_refused():
         _compared("matcher.onnx", lambda _: exec('raise ValueError("no such axis")'), (), wanted, Difference())
 
 
+@pytest.mark.slow
 def test_a_method_that_decides_by_values_is_refused(tmp_path):
     class Deciding(PANet):
         def encode(self, images):

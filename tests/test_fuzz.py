@@ -175,6 +175,7 @@ PICTURES = [picture("PNG", "P"), picture("PNG", "L"), picture("JPEG", "RGB"), pi
 @given(content=st.sampled_from(PICTURES).flatmap(bytes_of))
 @tries(60)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_pictures(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)

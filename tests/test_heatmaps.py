@@ -17,6 +17,7 @@ def seen(way: int = 1, shot: int = 1, prototypes: int = 2, probability: float = 
 
 
 @pytest.mark.parametrize(("way", "shot", "prototypes"), [(1, 1, 1), (1, 1, 3), (2, 5, 6), (1, 10, 8)])
+@pytest.mark.slow
 def test_there_is_a_tile_per_prototype_and_two_per_support(way: int, shot: int, prototypes: int) -> None:
     given = seen(way, shot, prototypes)
     for draw, columns in ((draw_probabilities, 1 + prototypes), (draw_regions, 2 + min(shot, 5))):

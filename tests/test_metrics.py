@@ -29,6 +29,7 @@ def close(actual: Tensor, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["panet_metric_voc_1way", "panet_metric_voc_2way"])
+@pytest.mark.slow
 def test_dropping_absent_classes_equals_panets_code(name: str, oracle: Oracle) -> None:
     stored = oracle(name)
     classes, run = torch.from_numpy(stored["class_ids"]), torch.from_numpy(stored["run"])

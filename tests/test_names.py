@@ -250,6 +250,7 @@ def test_classes_of_a_segmenters_file(world: Path) -> None:
 
 @given(name=names)
 @tries(5)
+@pytest.mark.slow
 def test_a_class_of_a_segmenters_file(name: str, world: Path) -> None:
     shutil.rmtree("out", ignore_errors=True)
     torch.save({**SEGMENTER, "classes": [filled(name, world)]}, "x.fsseg")
@@ -315,6 +316,7 @@ def hostile_test(folder: Path, names: Sequence[str]) -> str:
 
 @given(given_names=st.lists(st.one_of(st.sampled_from(LINES), names), min_size=len(TABLES), max_size=len(TABLES)))
 @tries(5)
+@pytest.mark.slow
 def test_tables_of_a_test(given_names: list[str], world: Path) -> None:
     show_tables(given_names, world)
 

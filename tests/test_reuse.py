@@ -100,6 +100,7 @@ def run(method: Method, data: EpisodeData, **trainer: Any) -> Kept:
 
 @pytest.mark.parametrize("sizes", [{}, {"shot": 5}, {"way": 2, "shot": 2, "query": 2}])
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.slow
 def test_kept_features_give_the_same_predictions(name: str, sizes: dict[str, int]) -> None:
     method = made(name)
     passes = Passes(method)
@@ -183,6 +184,7 @@ def test_features_come_in_the_shape_of_their_numbers(tmp_path: Path) -> None:
         assert features.size == maps.numel() * 4
 
 
+@pytest.mark.slow
 def test_a_support_is_learnt_once() -> None:
     torch.manual_seed(0)
     method = RPMMs(encoder(), channels=8)

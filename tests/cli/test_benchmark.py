@@ -104,6 +104,7 @@ def test_a_folder_is_of_what_decides_its_numbers_and_machines_may_change(fsseg):
     )
 
 
+@pytest.mark.slow
 def test_a_finished_training_of_another_experiment_is_not_taken_for_one_of_this(fsseg, trained, tmp_path):
     """Nothing says what the folder is of, since the note was deleted."""
     shutil.copytree(trained.parent, tmp_path / "all/fold0-1shot-seed0")

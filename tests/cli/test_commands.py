@@ -185,6 +185,7 @@ def test_configuration_beside_a_checkpoint_survives_tests(fsseg, trained):
     assert tables[0] == tables[1]
 
 
+@pytest.mark.slow
 def test_configuration_inside_a_checkpoint_serves_where_the_file_is_gone(fsseg, trained, tmp_path):
     (tmp_path / "moved.ckpt").write_bytes(trained.read_bytes())
     ran = fsseg("test", "--ckpt_path", "moved.ckpt", "--out", "result")

@@ -59,6 +59,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch):
 
 
 @pytest.mark.parametrize("given", ["option", "variable", "yaml"])
+@pytest.mark.slow
 def test_a_data_folder_at_home_is_found(fsseg, own_maps, tmp_path, monkeypatch, given):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.yaml").write_text("data: {root: ~/own_maps}\n")

@@ -31,6 +31,7 @@ def test_every_row_and_the_table_carry_the_protocol_and_its_hash(fsseg, trained,
     assert "note: the protocol tests the best on the novel classes; this checkpoint is the last one" in ran.out
 
 
+@pytest.mark.slow
 def test_list_files_are_tested_and_named(fsseg, fake_voc, tmp_path):
     (tmp_path / "lists/val").mkdir(parents=True)
     dataset = Pascal()

@@ -90,6 +90,7 @@ def test_a_numbered_checkpoint_serves_too_and_the_newest_is_taken(fsseg, whole, 
     assert ran.out == "already trained: run/last.ckpt\n"
 
 
+@pytest.mark.slow
 def test_none_that_can_be_read_is_one_line(fsseg, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     for path in run.glob("*.ckpt"):

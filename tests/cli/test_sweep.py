@@ -152,6 +152,7 @@ def test_points_are_trained_ranked_and_gone_on_with(fsseg, tmp_path):
     assert ran.line == "fsseg: --out s holds another sweep: its parameters differs. Choose another --out."
 
 
+@pytest.mark.slow
 def test_a_sweep_is_of_the_content_of_its_files_and_machines_may_change(fsseg, monkeypatch, tmp_path):
     def no_jobs(*_):
         raise KeyboardInterrupt

@@ -58,6 +58,7 @@ def test_skeletons_of_masks_are_near_panets(oracle: Oracle) -> None:
         assert away(axis, ours) < 0.5
 
 
+@pytest.mark.slow
 def test_scribbles_lie_in_their_mask(oracle: Oracle) -> None:
     stored = oracle("panet_scribble")
     for mask, count in zip(stored["mask"] > 0, stored["n_paths"], strict=True):
@@ -229,6 +230,7 @@ def test_supports_are_annotated_and_queries_are_not(shapes: Shapes, annotation: 
 
 @pytest.mark.parametrize("policy", ["ignore", "background"])
 @pytest.mark.parametrize("annotation", ["box", "scribble"])
+@pytest.mark.slow
 def test_void_outside_of_a_weak_annotation_is_what_the_view_says(annotation: str, policy: str) -> None:
     class Voids(Shapes):
         def mask(self, number: int) -> np.ndarray:

@@ -113,6 +113,7 @@ def test_validation_is_the_same_in_every_epoch() -> None:
     assert same(list(loader), loader)
 
 
+@pytest.mark.slow
 def test_runs_of_a_test_differ_and_repeat_exactly() -> None:
     batches = list(module("test").test_dataloader())
     assert [(int(batch.run), int(batch.number)) for batch in batches] == [(r, n) for r in range(2) for n in range(8)]

@@ -56,6 +56,7 @@ def test_a_second_start_reads_no_annotations(cache: Path, fake_coco: Path, monke
     opened(fake_coco, fold_rule="contiguous", other_ways="background")  # change neither masks nor index
 
 
+@pytest.mark.slow
 def test_options_that_change_masks_have_caches_of_their_own(cache: Path, fake_coco: Path) -> None:
     every = [{}, {"crowds": "ignore"}, {"masks": "first_polygon_map"}, {"masks": "first_polygon_convex"}]
     masks = [opened(fake_coco, **options).mask(3).tobytes() for options in every]
@@ -74,6 +75,7 @@ def test_a_changed_annotation_file_is_read_again(fake_coco: Path) -> None:
 
 
 @pytest.mark.parametrize("name", regions._ARRAYS)
+@pytest.mark.slow
 def test_a_cache_that_was_cut_off_is_made_again(cache: Path, fake_coco: Path, name: str) -> None:
     expected = opened(fake_coco).mask(7)
     path = cache / folders(cache)[0] / f"{name}.npy"

@@ -42,6 +42,7 @@ def test_an_episode_depends_on_seed_and_number_alone() -> None:
 
 @settings(max_examples=60)
 @given(st.data())
+@pytest.mark.slow
 def test_images_are_distinct_and_show_their_class(data: st.DataObject) -> None:
     way = data.draw(st.integers(1, 3), "way")
     shot = data.draw(st.integers(1, 3), "shot")

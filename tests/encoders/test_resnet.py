@@ -90,6 +90,7 @@ def ours(architecture: str, tmp_path: Path, *taps: str, stride: int) -> ResNet:
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("tap", ["layer2", "layer3"])
+@pytest.mark.slow
 def test_undilated_it_is_torchvisions_network(architecture: str, tap: str, tmp_path: Path) -> None:
     encoder, image = ours(architecture, tmp_path, tap, stride=32), images(2, 64)
     reference = create_feature_extractor(theirs(architecture), [tap])
@@ -99,6 +100,7 @@ def test_undilated_it_is_torchvisions_network(architecture: str, tap: str, tmp_p
     assert feature.shape[1:] == (encoder.channels, 64 // encoder.stride, 64 // encoder.stride)
 
 
+@pytest.mark.slow
 def test_with_the_stride_on_3x3_it_is_torchvisions_dilated_network(tmp_path: Path) -> None:
     encoder, image = ours("resnet50", tmp_path, "layer2", "layer3", "layer4", stride=8), images()
     dilated = theirs("resnet50", dilated=True)

@@ -82,6 +82,7 @@ def deeplab() -> DeepLabVGG16:
     return DeepLabVGG16(POOLS, extra=False, weights="none").eval()
 
 
+@pytest.mark.slow
 def test_pmms_features_are_those_of_the_official_network(
     oracle: Callable[[str], dict[str, np.ndarray]], oracle_folder: Path
 ) -> None:

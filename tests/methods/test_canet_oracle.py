@@ -46,6 +46,7 @@ def evaluated(network: CANet, batch: Batch) -> dict[str, list[Tensor]]:
     return outputs | {"logits": [logits]}
 
 
+@pytest.mark.slow
 def test_features_and_pooled_support(
     network: CANet, evaluated: dict[str, list[Tensor]], stored: dict[str, np.ndarray], batch: Batch
 ) -> None:

@@ -225,6 +225,7 @@ def test_the_state_dict_is_the_whole_state(request: pytest.FixtureRequest, metho
     assert torch.equal(logits(other, batch), logits(method, batch))
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_bfloat16_is_as_near_then(method: Method, make_batch: MakeBatch) -> None:
     # Void as background, as the recipes of all methods but PANet have it.
     batch = each(make_batch(way=2), lambda mask: mask.where(mask != IGNORE, 0), "support_mask", "query_mask")

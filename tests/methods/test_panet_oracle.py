@@ -146,6 +146,7 @@ def test_whole_network_features_and_scores(network: PANet, whole: dict[str, np.n
     close(scores[0, :, :, ::4, ::4], whole["query_pred_sub"], 2e-4)
 
 
+@pytest.mark.slow
 def test_whole_network_losses_and_gradients(network: PANet, whole: dict[str, np.ndarray], whole_batch: Batch) -> None:
     # An encoder in double: in float32 a ReLU or a pool near a tie flips on some CPUs and moves gradients by 0.2 %.
     losses = network.double().loss(whole_batch)
@@ -160,6 +161,7 @@ def test_whole_network_losses_and_gradients(network: PANet, whole: dict[str, np.
     close(gradients[0], whole["grad_first"], atol=1e-4 * np.abs(whole["grad_first"]).max())
 
 
+@pytest.mark.slow
 def test_training_steps(network: PANet, oracle: Oracle) -> None:
     stored = oracle("panet_train_steps")
     task = Task(network)

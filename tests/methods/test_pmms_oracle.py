@@ -198,6 +198,7 @@ def network(request: pytest.FixtureRequest, oracle: Oracle, oracle_folder: Path)
     return Network(request.param, oracle(request.param), oracle_folder)
 
 
+@pytest.mark.slow
 def test_whole_network_evaluates_as_the_official_one(network: Network) -> None:
     close(network.evaluated["decoder"][0], network.stored["eval_out"], 5e-4)
     close(network.eval_loss, network.stored["eval_loss"], 5e-4)
