@@ -142,6 +142,7 @@ def test_a_killed_command_frees_its_folder_though_a_process_that_loads_its_data_
             assert json.loads((tmp_path / ".a.lock").read_text())["pid"] == os.getpid()
     finally:
         os.kill(child, signal.SIGKILL)
+        process.stdout.close()
 
 
 def test_a_run_that_was_begun_and_ended_since_we_looked_is_not_overwritten(fsseg, trained, tmp_path, monkeypatch):
