@@ -1,6 +1,7 @@
 """Command line in this process: fast, and its output can be read."""
 
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,9 +73,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_test(trained: Path) -> Path:
-    """Folder of a test of two runs of ten episodes."""
-    out = trained.parent / "finished"
+def finished_test(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a test of two runs of ten episodes, in a copy of the run that no other test writes to."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    trained = shutil.copytree(trained.parent, run, ignore=shutil.ignore_patterns("test*")) / trained.name
+    out = run / "finished"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("FSSEG_RUN_FOLDER", raising=False)
         assert main(["test", "--ckpt_path", str(trained), "--out", str(out)]) == 0
