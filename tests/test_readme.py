@@ -109,7 +109,7 @@ def own_photos(folder: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 @pytest.mark.usefixtures("server")
 def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(run, tmp_path, fake_voc, fake_coco):
-    pytest.importorskip("gradio")
+    pytest.importorskip("uvicorn")
     lines, code = commands_and_code()
     assert lines[:2] == ["make quickstart", "make test"]
     for command in recipe("make quickstart"):
