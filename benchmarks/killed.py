@@ -17,7 +17,6 @@ EXPERIMENT = [
     "--config", "experiments/pmm_shapes_1shot.yaml", "--train_shot", "1", "--workers", "2", "--threads", "1",
     "--model.method.dropout=0.5", "--model.method.channels=16", "--data.dataset.size=32", "--data.dataset.train=200",
     "--data.dataset.val=120", "--data.size=32", "--data.workers=0", "--data.val_episodes=4", "--protocol.runs=2",
-    "--protocol.episodes=50", "--trainer.max_steps=400", "--model.lr_scheduler.total_steps=401",
     "--checkpoint.every_n_train_steps=20", "--checkpoint.save_top_k=0",
 ]  # fmt: skip
 
@@ -29,10 +28,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folds", nargs="+", default=["0", "1"])
     parser.add_argument("--shots", nargs="+", default=["1", "5"])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--episodes", type=int, default=50)
     given = parser.parse_args()
 
     def command(name: str) -> list[str]:
         sizes = ["--folds", *given.folds, "--shots", *given.shots, "--out", str(given.out / name)]
+        sizes += [f"--trainer.max_steps={given.steps}", f"--model.lr_scheduler.total_steps={given.steps + 1}"]
+        sizes += [f"--protocol.episodes={given.episodes}"]
         return [sys.executable, "-m", "fsseg", "benchmark", *EXPERIMENT, *sizes]
 
     begun = time.monotonic()

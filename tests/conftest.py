@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +40,33 @@ SEED = int(os.environ.get("FSSEG_TEST_SEED") or 0)  # of networks and batches; e
 SHARED = Path(os.environ.get("FSSEG_SHARED") or ROOT.parent / "shared")
 
 
+def pytest_configure() -> None:
+    """What a shell starts with "&" ignores SIGINT, what nohup starts SIGHUP: tests and their processes do not."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
+# Every case of these tests is a command of its own, a third of a second or more: the fast suite has the first of each.
+_COMMANDS = ("tests/cli/", "tests/test_docs.py")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    seen = set()
     for item in items:
         if "oracle_folder" in getattr(item, "fixturenames", ()):
             item.add_marker("oracle")
+        test = item.nodeid.partition("[")[0]
+        if test.startswith(_COMMANDS) and test in seen:
+            item.add_marker("slow")
+        seen.add(test)
+    # Two processes are at work for a minute before the first test about them: no other worker shall steal the last.
+    items.sort(key=lambda item: "work" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,7 @@ names = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40), st.text("./\\~
 
 @given(name=names, other=names)
 @tries(60)
+@pytest.mark.slow
 def test_a_name_is_one_part_of_a_path_on_any_system(name: str, other: str) -> None:
     found = safe.file_name(name)
     assert len(found.encode()) <= 160  # and is UTF-8

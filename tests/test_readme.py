@@ -8,16 +8,15 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from fsseg.cli import benchmark, demo, main
-from fsseg.jobs.job import Job, Outcome, ended
-from tests.cli.conftest import TINY
+from fsseg.cli import demo, main
+from tests.cli.conftest import TINY, jobs_here  # noqa: F401 - a fixture
 from tests.conftest import write_folder
 from tests.prepare.conftest import contents, server  # noqa: F401 - fixtures
 
@@ -66,20 +65,10 @@ def recipe(target: str) -> list[str]:
     return [line.removeprefix(".venv/bin/") for line in lines if line.startswith(".venv/bin/fsseg ")]
 
 
-def in_this_process(jobs: Sequence[Job], folder: Path, *_: object) -> list[Outcome]:
-    """What `run_local` does, without a process for each job."""
-    outcomes = []
-    for job in jobs:
-        os.environ.pop("FSSEG_RUN_FOLDER", None)
-        outcomes.append(ended(job, main(list(job.arguments)), 0, job.log(folder)))
-    return outcomes
-
-
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
     """A command in the folder; what it printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "run_local", in_this_process)
     monkeypatch.setattr(demo, "serve", lambda *given: print("  serves", given[3]))
 
     def run(command: str) -> str:
@@ -107,7 +96,7 @@ def own_photos(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("server", "jobs_here")
 def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(run, tmp_path, fake_voc, fake_coco):
     pytest.importorskip("uvicorn")
     lines, code = commands_and_code()

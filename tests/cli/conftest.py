@@ -1,19 +1,24 @@
 """Command line in this process: fast, and its output can be read."""
 
+import contextlib
+import os
 import resource
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import IO, NamedTuple
 
 import pytest
 
 from fsseg.cli import main
 from fsseg.cli.help import experiment_folder
 from fsseg.data import shapes
+from fsseg.jobs import local
 
 TINY = (
     "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
@@ -59,6 +64,28 @@ def fsseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
     yield run
     monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+
+
+class _Here:
+    """What a runner of jobs takes for a process: the command has run in this one when it is made."""
+
+    def __init__(self, command: list[str], stdout: IO[bytes], env: dict[str, str], **_: object) -> None:
+        with pytest.MonkeyPatch.context() as patch, open(stdout.fileno(), "w", closefd=False) as log:
+            patch.delenv("FSSEG_RUN_FOLDER", raising=False)
+            patch.setenv("OMP_NUM_THREADS", env["OMP_NUM_THREADS"])
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                self.returncode = main(command[3:])
+            os.environ.pop("FSSEG_RUN_FOLDER", None)
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of a benchmark or a sweep run in this process; tests/jobs and killed benchmarks are about processes."""
+    others = {"STDOUT": subprocess.STDOUT, "DEVNULL": subprocess.DEVNULL}
+    monkeypatch.setattr(local, "subprocess", SimpleNamespace(Popen=_Here, **others))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ BENCHMARK = ("benchmark", *QUICKSTART)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_path):
     """With 500 shots no class has images enough: one job fails, the others go on."""
     options = (*BENCHMARK, "--folds", "0", "--out", "all", "--threads", "1", "--train_shot", "1",
@@ -58,7 +59,7 @@ def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_p
 @pytest.mark.skipif(sys.platform != "linux", reason="jobs of a killed benchmark end with it by Linux's means")
 def test_a_benchmark_that_is_killed_ends_with_the_same_rows(tmp_path):
     script = Path(__file__).parents[2] / "benchmarks/killed.py"
-    options = ["--folds", "0", "--shots", "1", "--kills", "1", "--seed", "2"]
+    options = ["--folds", "0", "--shots", "1", "--kills", "1", "--steps", "100", "--episodes", "10"]
     ran = subprocess.run(
         [sys.executable, str(script), str(tmp_path), *options], capture_output=True, text=True, check=False
     )
@@ -90,6 +91,7 @@ def test_a_script_for_slurm(fsseg, tmp_path):
     assert subprocess.run(["bash", "-n"], input=ran.out, text=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_folder_is_of_what_decides_its_numbers_and_machines_may_change(fsseg):
     options = (*BENCHMARK, "--folds", "0", "--out", "all")
     assert fsseg(*options, "--engine", "slurm").code == 0

@@ -206,6 +206,7 @@ def test_a_flag_before_the_configuration_wins_all_the_same(fsseg):
     assert yaml.safe_load(ran.out)["data"]["fold"] == 2
 
 
+@pytest.mark.slow
 def test_untrained_is_called_init_and_has_its_own_folder(fsseg, tmp_path):
     ran = fsseg("test", *QUICKSTART, "--untrained")
     assert ran.code == 0, ran.err

@@ -167,7 +167,7 @@ def hidden(folder, name):
 
 @pytest.mark.slow
 def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(fsseg, trained, tmp_path):
-    long = ["--protocol.runs=1", "--protocol.episodes=500", "--data.test_batch_size=1", "--data.workers=2"]
+    long = ["--protocol.runs=1", "--protocol.episodes=150", "--data.test_batch_size=1", "--data.workers=2"]
     command = ["test", "--ckpt_path", str(trained), *long]
 
     def begin(*options):
@@ -175,12 +175,12 @@ def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_kil
         return subprocess.Popen(started, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path)
 
     process = begin("--out", "run")
-    read_until(process, "test 50/500")
+    read_until(process, "test 20/150")
     kill_a_worker(process)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
-    assert "of 500 episodes are kept; the same command with --resume --out run goes on from there" in err
+    assert "of 150 episodes are kept; the same command with --resume --out run goes on from there" in err
     process = begin("--out", "run", "--resume")
     read_until(process, "going on after")
     read_until(process, "test ")

@@ -27,6 +27,7 @@ def slurm(monkeypatch):
     return variables
 
 
+@pytest.mark.slow
 def test_a_batch_script_without_srun_runs_one_process(fsseg, slurm):
     slurm(JOB_ID="7", JOB_NAME="train", NTASKS="4", NODELIST="localhost")
     ran = fsseg("test", *QUICKSTART, "--untrained", "--out", "tested")

@@ -120,6 +120,7 @@ def test_points_without_a_value_come_last():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_points_are_trained_ranked_and_gone_on_with(fsseg, tmp_path):
     tiny = [flag for flag in TINY if "protocol" not in flag]
     ran = fsseg("sweep", write("[0.0, 1.0, -oops]"), "--local", "--out", "s", *tiny)

@@ -66,6 +66,7 @@ def test_masks_hold_class_ids_background_and_ignore_only(dataset: Dataset) -> No
         assert set(np.unique(mask).tolist()) <= {0, 255, *dataset.class_ids}
 
 
+@pytest.mark.slow
 def test_index_equals_a_scan_of_all_masks(dataset: Dataset) -> None:
     pixels = {c: [(dataset.episode_mask(i, (c,)) == 1).sum() for i in numbers(dataset)] for c in dataset.class_ids}
     for split in ("train", "val"):

@@ -72,6 +72,7 @@ def quick(running: tuple[str, Any]) -> str:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ", head(9, "/none", Host="b")]
 )
+@pytest.mark.slow
 def test_connections_that_ask_for_nothing_are_closed(quick, sent):
     with connected(quick) as one:
         one.sendall(sent)

@@ -41,6 +41,7 @@ def pmms() -> ResNet:
     return ResNet(weights="none")
 
 
+@pytest.mark.slow
 def test_layers_are_those_of_the_official_network(pmms: ResNet, oracle: Oracle, oracle_folder: Path) -> None:
     case = "pmms_full_resnet50_129"
     stored = oracle(case)
@@ -138,6 +139,7 @@ def test_even_images_give_one_cell_more_when_the_stem_rounds_up(ceil_mode: bool,
         ("resnet101", ("layer2", "layer3"), 8, "ResNet101", (512, 1024)),
     ],
 )
+@pytest.mark.slow
 def test_name_widths_and_stride_are_those_of_its_features(
     architecture: str, taps: tuple[str, ...], stride: int, name: str, widths: tuple[int, ...]
 ) -> None:

@@ -29,6 +29,7 @@ def images(number: int = 1, size: int = 128) -> Tensor:
         ("mobilenet_v2", "features.17", 16, 320, 8),
     ],
 )
+@pytest.mark.slow
 def test_stride_and_channels_are_those_of_the_features(
     architecture: str, tap: str, stride: int, channels: int, cells: int
 ) -> None:
@@ -56,6 +57,7 @@ def resnet18_file(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(("tap", "stride", "every"), [("layer3", 8, 2), ("layer3", 4, 4), ("layer4", 8, 4)])
+@pytest.mark.slow
 def test_dilation_keeps_the_features_where_the_strided_network_has_them(
     tap: str, stride: int, every: int, resnet18_file: str
 ) -> None:
@@ -84,6 +86,7 @@ def batch_norm_state(made: Torchvision) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.slow
 def test_frozen_batch_norm_stays_frozen_under_train(frozen: bool) -> None:
     made = encoder("resnet18", "layer1", stride=4, frozen=frozen)
     made.train()
@@ -120,6 +123,7 @@ def test_unknown_names_are_refused(arguments: tuple[str, ...], words: tuple[str,
 
 
 @pytest.mark.parametrize("taps", [("layer2", "layer1"), ("layer1", "layer1"), ()])
+@pytest.mark.slow
 def test_taps_are_given_once_in_the_order_of_the_network(taps: tuple[str, ...]) -> None:
     with pytest.raises(FssegError) as error:
         encoder("resnet18", *taps)

@@ -46,6 +46,7 @@ def without(state: State, *names: str) -> State:
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.slow
 def test_a_state_dict_loads_bare_or_in_a_checkpoint(state: State, tmp_path: Path, wrapped: bool) -> None:
     made = resnet18(saved({"state_dict": state, "epoch": 3} if wrapped else state, tmp_path))
     own = {name.removeprefix("network."): value for name, value in made.state_dict().items()}
@@ -58,6 +59,7 @@ def test_missing_tensors_are_named(state: State, tmp_path: Path) -> None:
     refused(lambda: resnet18(path), path, "resnet18", "lacks conv1.weight, layer1.0.bn2.running_var")
 
 
+@pytest.mark.slow
 def test_unexpected_tensors_are_named(state: State, tmp_path: Path) -> None:
     path = saved({**state, "mask_head.weight": torch.zeros(3)}, tmp_path)
     refused(lambda: resnet18(path), "unexpected mask_head.weight")
@@ -111,6 +113,7 @@ def test_a_failing_download_names_the_option(failure: Exception, monkeypatch: py
         refused(make, "cannot download", "--model.method.encoder.weights FILE", "none")
 
 
+@pytest.mark.slow
 def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -124,6 +127,7 @@ def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytes
     assert asked == [VGG16_Weights.IMAGENET1K_V1, ResNet18_Weights.IMAGENET1K_V1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_to_come_makes_weights_needless() -> None:
     with without_pretrained_weights():
         assert VGG16("/nowhere.pth").weights == "/nowhere.pth"

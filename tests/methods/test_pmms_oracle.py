@@ -204,6 +204,7 @@ def test_whole_network_evaluates_as_the_official_one(network: Network) -> None:
     close(network.eval_loss, network.stored["eval_loss"], 5e-4)
 
 
+@pytest.mark.slow
 def test_whole_network_trains_as_the_official_one(network: Network) -> None:
     close(network.trained["decoder"][0], network.stored["train_out"], 2e-3)
     close(network.train_loss, network.stored["train_loss"], 1e-3)
