@@ -6,7 +6,8 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,8 @@ TINY = (
     "--data.val_episodes=2", "--protocol.runs=2", "--protocol.episodes=10", "--data.episodes=8",
     "--data.batch_size=2", "--trainer.max_steps=4", "--trainer.accelerator=cpu",
 )  # fmt: skip
+FSSEG = [sys.executable, "-m", "fsseg"]
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")}
 QUICKSTART = ("--config", str(experiment_folder() / "quickstart.yaml"), *TINY)
 
 
@@ -64,6 +67,22 @@ def fsseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
     yield run
     monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[[Sequence[str]], subprocess.Popen]]:
+    """Start a command as a process; it ends with the test at the latest."""
+    with contextlib.ExitStack() as started:
+
+        def run(arguments: Sequence[str]) -> subprocess.Popen:
+            process = subprocess.Popen(
+                [*FSSEG, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path
+            )
+            started.enter_context(process)  # waits, and closes its pipe
+            started.callback(process.kill)
+            return process
+
+        yield run
 
 
 class _Here:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -23,9 +22,7 @@ from fsseg.data import Shapes
 from fsseg.encoders import ConvNet
 from tests.cli.conftest import QUICKSTART, TINY
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "FSSEG_RUN_FOLDER")}
 LONG = ("--trainer.max_steps=100000", "--model.lr_scheduler.total_steps=100000")
-FSSEG = [sys.executable, "-m", "fsseg"]
 
 
 def test_help_is_short_and_lists_everything(fsseg):
@@ -289,9 +286,9 @@ def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained)
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
-    command = [*FSSEG, "fit", *QUICKSTART, *LONG, "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+def test_ctrl_c_leaves_a_usable_checkpoint(fsseg, begin, tmp_path):
+    command = ["fit", *QUICKSTART, *LONG, "--out", str(tmp_path / "run")]
+    process = begin(command)
     logs = tmp_path / "run/logs"
     while process.poll() is None and not list(logs.rglob("metrics.csv")):  # however slow the machine is
         time.sleep(0.1)
@@ -300,14 +297,12 @@ def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     step = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
-    resumed = [*FSSEG, "fit", "--ckpt_path", str(tmp_path / "run/last.ckpt"), f"--trainer.max_steps={step + 2}"]
-    assert subprocess.run(resumed, check=False, env=ENVIRONMENT).returncode == 0
+    assert fsseg("fit", "--ckpt_path", "run/last.ckpt", f"--trainer.max_steps={step + 2}").code == 0
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_validation_and_in_a_test(trained, tmp_path):
-    command = [*FSSEG, "fit", *QUICKSTART, "--data.val_episodes=1000000", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+def test_ctrl_c_in_a_validation_and_in_a_test(trained, begin, tmp_path):
+    process = begin(["fit", *QUICKSTART, "--data.val_episodes=1000000", "--out", str(tmp_path / "run")])
     read_until(process, "training 4/4")
     time.sleep(1)
     process.send_signal(signal.SIGINT)
@@ -315,8 +310,7 @@ def test_ctrl_c_in_a_validation_and_in_a_test(trained, tmp_path):
     assert process.returncode == 130, err
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 4
     options = ["--protocol.episodes=5000", "--out", str(tmp_path / "test")]
-    command = [*FSSEG, "test", "--ckpt_path", str(trained), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = begin(["test", "--ckpt_path", str(trained), *options])
     read_until(process, "test ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

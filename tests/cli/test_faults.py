@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from fsseg.cli import main
 from fsseg.data import EpisodeData, Folder
 from tests.cli.conftest import QUICKSTART, small_files
-from tests.cli.test_commands import ENVIRONMENT, FSSEG, LONG, read_until
+from tests.cli.test_commands import LONG, read_until
 
 OWN = (
     "--config", "experiments/quickstart.yaml", "--data.dataset", "Folder", "--data.root", "own_maps",
@@ -42,12 +41,11 @@ def kill_a_worker(process):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_of_a_training_is_one_line_and_the_training_goes_on(fsseg, tmp_path):
+def test_a_killed_worker_of_a_training_is_one_line_and_the_training_goes_on(fsseg, begin, tmp_path):
     command = ["fit", *QUICKSTART, "--data.workers=2", "--data.episodes=1000", *LONG[1:], "--checkpoint.save_top_k=0",
                "--resume"]  # fmt: skip
     options = ["--checkpoint.every_n_train_steps=10", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen([*FSSEG, *command, *options, "--trainer.max_steps=500"], stderr=subprocess.PIPE,
-                               text=True, env=ENVIRONMENT)  # fmt: skip
+    process = begin([*command, *options, "--trainer.max_steps=500"])
     read_until(process, "training 50/500")
     kill_a_worker(process)
     _, err = process.communicate(timeout=60)
@@ -166,22 +164,18 @@ def hidden(folder, name):
 
 
 @pytest.mark.slow
-def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(fsseg, trained, tmp_path):
-    long = ["--protocol.runs=1", "--protocol.episodes=150", "--data.test_batch_size=1", "--data.workers=2"]
+def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(fsseg, begin, trained, tmp_path):
+    long = ["--protocol.runs=1", "--protocol.episodes=200", "--data.test_batch_size=1", "--data.workers=2"]
     command = ["test", "--ckpt_path", str(trained), *long]
 
-    def begin(*options):
-        started = [*FSSEG, *command, *options]
-        return subprocess.Popen(started, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=tmp_path)
-
-    process = begin("--out", "run")
-    read_until(process, "test 20/150")
+    process = begin([*command, "--out", "run"])
+    read_until(process, "test 20/200")
     kill_a_worker(process)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
-    assert "of 150 episodes are kept; the same command with --resume --out run goes on from there" in err
-    process = begin("--out", "run", "--resume")
+    assert "of 200 episodes are kept; the same command with --resume --out run goes on from there" in err
+    process = begin([*command, "--out", "run", "--resume"])
     read_until(process, "going on after")
     read_until(process, "test ")
     process.kill()

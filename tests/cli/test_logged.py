@@ -181,8 +181,8 @@ def test_csv_keeps_pictures_beside_its_numbers(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # TensorBoard's reader leaves its file open
 def test_tensorboard_gets_the_same(fsseg, tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     ran = fsseg("fit", *QUICKSTART, *TENSORBOARD, *EVERY_STEP, "--out", "run")

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from fsseg.cli.help import experiment_folder
-from tests.cli.conftest import QUICKSTART
-from tests.cli.test_commands import ENVIRONMENT, FSSEG
+from tests.cli.conftest import ENVIRONMENT, FSSEG, QUICKSTART
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
