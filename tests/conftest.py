@@ -51,8 +51,9 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
-# Every case of these tests is a command of its own, a third of a second or more: the fast suite has the first of each.
-_COMMANDS = ("tests/cli/", "tests/test_docs.py")
+# Every case of these tests is a command, or a page, of its own and takes a third of a second: the fast suite has the
+# first of each.
+_COMMANDS = ("tests/cli/", "tests/test_docs.py", "tests/demo/test_files.py")
 
 
 @pytest.hookimpl(tryfirst=True)

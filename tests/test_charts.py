@@ -68,6 +68,7 @@ def test_smoothing_begins_at_the_first_value_and_passes_over_what_diverged() -> 
     assert np.isfinite(smoothed(np.array([1.0, np.nan, 2.0]))).all()
 
 
+@pytest.mark.slow
 def test_curves_are_drawn(tmp_path: Path) -> None:
     curve = Curve("a", [(i, 1 / (i + 1)) for i in range(30)])
     draw_curves({"train/loss": [curve, curve._replace(name="b")], "val/mean_iou": [curve]}, tmp_path / "curves.png")

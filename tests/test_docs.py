@@ -115,6 +115,7 @@ def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.split()[1] in OTHERS])
+@pytest.mark.slow
 def test_command_on_what_is_finished_parses(command, tmp_path, monkeypatch, capsys):
     """It is the test or the run that is missing here, not an option."""
     monkeypatch.chdir(tmp_path)

@@ -194,6 +194,7 @@ MARKS = {
 
 @given(content=json_of(MARKS))
 @tries(80)
+@pytest.mark.slow
 def test_marks(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "marks.json"
     path.write_bytes(content)
@@ -335,6 +336,7 @@ SEGMENTER = segmenter_content()
 @given(content=st.one_of(st.just(saved(SEGMENTER)).flatmap(bytes_of), shapes_of(SEGMENTER).map(saved)))
 @tries(60)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_segmenters(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.fsseg"
     path.write_bytes(content)
@@ -343,6 +345,7 @@ def test_segmenters(content: bytes, tmp_path: Path) -> None:
 
 @given(card=shapes_of(CARD), config=yaml_of(CONFIG))
 @tries(80)
+@pytest.mark.slow
 def test_cards(card: Any, config: bytes) -> None:
     text = config.decode(errors="replace")
     tame(lambda: checked_card("x", {**CHECKPOINT, "fsseg": card}))
@@ -353,6 +356,7 @@ def test_cards(card: Any, config: bytes) -> None:
 @given(content=yaml_of(CONFIG))
 @tries(12)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_experiments(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_bytes(content)
@@ -464,6 +468,7 @@ def test_caches(data: st.DataObject, own: Path) -> None:
 
 @given(data=st.data())
 @tries(40)
+@pytest.mark.slow
 def test_caches_of_regions(data: st.DataObject, own: Path) -> None:
     (own / "coco/annotations.json").write_bytes((own / "original.json").read_bytes())
     dataset = CocoJson()

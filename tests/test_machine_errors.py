@@ -64,6 +64,7 @@ def test_open_files_are_counted():
 
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers inherit the limit")
+@pytest.mark.slow
 def test_shared_memory_that_is_full_is_an_error_and_no_wait_without_end():
     """A limit on the size of files holds in /dev/shm too; the worker's error comes through to this process."""
     data = EpisodeData(Shapes(size=32, train=40, val=40), size=256, workers=1, augment=[])

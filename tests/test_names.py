@@ -81,6 +81,7 @@ def test_ordinary_names_stay_as_they_are(name: str) -> None:
 
 @given(name=names)
 @tries(60)
+@pytest.mark.slow
 def test_a_cell_is_no_formula_and_gives_its_text_back(name: str) -> None:
     cell = safe.csv_cell(name)
     assert isinstance(cell, str)

@@ -67,6 +67,7 @@ def test_a_benchmark_that_is_killed_ends_with_the_same_rows(tmp_path):
     assert "1 files of rows; the same to the last digit: True" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_run_and_writes_nothing(fsseg, tmp_path):
     ran = fsseg(*BENCHMARK, "--shots", "1", "5", "--seeds", "0", "1", "--dry-run")
     assert ran.code == 0, ran.err
@@ -74,6 +75,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(fsseg, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_experiment_that_tests_with_more_shots_trains_as_it_says(fsseg, monkeypatch, tmp_path):
     monkeypatch.setenv("FSSEG_DATA_ROOT", str(tmp_path))
     ran = fsseg("benchmark", "--config", "experiments/sgone_voc_5shot.yaml", "--dry-run")

@@ -57,6 +57,7 @@ def test_names_are_what_differs(folders, names):
     assert distinct([Path(folder) for folder in folders]) == names
 
 
+@pytest.mark.slow
 def test_curves_of_two_runs(fsseg, trained, tmp_path):
     for name in ("a", "b"):
         log(tmp_path / name, 0, "".join(f"0,{i},{1 / (i + 1)},{0.5 / (i + 1)},\n" for i in range(20)) + "0,19,,,0.4\n")

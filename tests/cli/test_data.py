@@ -140,6 +140,7 @@ def test_many_problems_are_cut_short_on_the_terminal(fsseg, fake_voc):
 # info
 
 
+@pytest.mark.slow
 def test_info_counts_images_of_classes_folds_and_splits(fsseg, tmp_path):
     ran = fsseg("data", "info", "shapes", "--train", "80", "--val", "60", "--size", "32", "--out", "info.png")
     assert ran.code == 0, ran.err

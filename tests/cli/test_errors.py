@@ -186,6 +186,7 @@ def test_weights_that_do_not_fit(fsseg, tmp_path):
     assert "no such file" in fsseg(*voc, "gone.pth").line
 
 
+@pytest.mark.slow
 def test_no_network_for_weights(fsseg, monkeypatch):
     def fail(*args, **kwargs):
         raise URLError("no network")
@@ -229,6 +230,7 @@ def test_broken_voc_trees(fsseg, fake_voc):
     assert "RGB picture" in refused(lambda path: Image.new("RGB", _size(path)).save(path))
 
 
+@pytest.mark.slow
 def test_lists_that_would_make_support_equal_query(fsseg, fake_voc):
     lists = fake_voc / "VOC2012/ImageSets/SegmentationAug"
     small = ("fit", *VOC, "--data.root", str(fake_voc))
@@ -253,6 +255,7 @@ def test_checkpoint_whose_tensors_do_not_fit(fsseg, tmp_path, trained):
     assert (ran.code, "does not fit the method" in ran.line) == (2, True)
 
 
+@pytest.mark.slow
 def test_diverged_checkpoint_gives_no_number(fsseg, tmp_path, trained):
     checkpoint = torch.load(trained, weights_only=True)
     for tensor in checkpoint["state_dict"].values():
@@ -311,6 +314,7 @@ def test_a_broken_photo_in_the_middle_of_a_training_costs_no_step(fsseg, fake_co
     assert "trained to step 60" in ran.out
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training_and_keeps_nothing_of_it(fsseg, tmp_path):
     ran = fsseg("fit", *PMMS, "--model.optimizer.lr=1e30", "--model.lr_scheduler.max_lr=1e30", "--out", "run")
     assert ran.code == 2

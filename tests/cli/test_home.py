@@ -111,6 +111,7 @@ def test_output_lacks_characters_that_its_encoding_lacks():
     assert (ran.returncode, ran.stdout) == (0, b"bars ??\n"), ran.stderr
 
 
+@pytest.mark.slow
 def test_text_files_are_utf_8_whatever_the_locale():
     """Where nothing is said, Python reads and writes text as the locale has it."""
     for path in (Path(__file__).parents[2] / "fsseg").rglob("*.py"):

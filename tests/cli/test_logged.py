@@ -196,6 +196,7 @@ def test_tensorboard_gets_the_same(fsseg, tmp_path):
     assert "test/table/text_summary" in test["tensors"]
 
 
+@pytest.mark.slow
 def test_tensorboard_that_is_not_installed_is_one_line(fsseg, monkeypatch, tmp_path):
     monkeypatch.setattr("fsseg.cli.loggers.find_spec", lambda name: None)
     ran = fsseg("fit", *QUICKSTART, *TENSORBOARD, "--out", "run")
@@ -205,6 +206,7 @@ def test_tensorboard_that_is_not_installed_is_one_line(fsseg, monkeypatch, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_wandb_without_a_login_is_one_line(fsseg, monkeypatch, tmp_path):
     monkeypatch.setattr("wandb.setup", lambda: type("Session", (), {"settings": type("S", (), {"mode": "online"})}))
     monkeypatch.setattr("wandb.login", lambda prompt: False)

@@ -168,6 +168,7 @@ def test_what_is_rejected_and_what_scores_too_little_is_left_out(fsseg, pictures
     assert json.loads((pictures / "strict" / "annotations.json").read_text())["annotations"] == []
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
     add, seen = predicted.Results.add, []
 
@@ -199,6 +200,7 @@ def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
     assert "holds results of other --threshold" in other.line
 
 
+@pytest.mark.slow
 def test_another_picture_of_the_same_name_is_not_done(fsseg, pictures):
     """What is done is a picture, not a name nor a time; what lost a file is made again."""
     scene(pictures / "other", "x", 30, 40)

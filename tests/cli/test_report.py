@@ -48,6 +48,7 @@ def test_a_browser_shows_it_without_a_network(fsseg, finished_test, tmp_path):
     assert int(title[2]) >= 3
 
 
+@pytest.mark.slow
 def test_a_page_of_many_tests_without_their_checkpoints(fsseg, tmp_path):
     for fold in range(4):
         make_test(tmp_path / f"runs/fold{fold}/test", fold=fold)

@@ -112,6 +112,7 @@ def test_a_signal_before_the_first_step_leaves_nothing(fsseg, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_what_is_ignored_stays_ignored(fsseg, tmp_path, monkeypatch):
     """As nohup asks for."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -91,6 +91,7 @@ def test_arguments_that_make_no_sense_are_refused(bad: dict[str, object]) -> Non
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_no_module_imports_the_crop() -> None:
     # It brings albumentations along, which takes seconds: only a class path leads to it.
     for path in Path(fsseg.__path__[0]).rglob("*.py"):

@@ -109,6 +109,7 @@ def test_what_is_no_json(shapes: Shapes, tmp_path: Path, text: str | None, match
         load(path, shapes, shapes.novel(0), (2, 2, 1))
 
 
+@pytest.mark.slow
 def test_a_test_takes_its_runs_and_episodes_from_the_list(shapes: Shapes, tmp_path: Path) -> None:
     path = tmp_path / "episodes.json"
     runs = drawn(shapes, runs=3, episodes=4)

@@ -57,6 +57,7 @@ def same(first: Iterable[Batch], second: Iterable[Batch]) -> bool:
 
 
 @pytest.mark.parametrize("fold", [0, 3])
+@pytest.mark.slow
 def test_base_classes_train_and_validate_novel_classes_test(fold: int) -> None:
     data = module(fold=fold, episodes=60, val_episodes=60, test_episodes=30)
     data.setup("test")
@@ -84,6 +85,7 @@ def test_the_number_of_workers_changes_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.slow
 def test_a_broken_image_is_named_by_workers_too(fake_voc: Path) -> None:
     for image in (fake_voc / "VOC2012" / "JPEGImages").glob("2007*.jpg"):
         os.truncate(image, image.stat().st_size - 300)
@@ -225,6 +227,7 @@ def test_photos_of_different_sizes_come_one_by_one(options: dict[str, Any], why:
 
 
 @pytest.mark.parametrize("fold", [0, 2])
+@pytest.mark.slow
 def test_drop_novel_trains_on_no_image_with_a_novel_object(fold: int, fake_voc: Path) -> None:
     def shown(drop: bool) -> set[int]:
         data = module(dataset=Pascal(), root=str(fake_voc), fold=fold, drop_novel=drop, episodes=80)

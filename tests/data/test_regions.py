@@ -89,6 +89,7 @@ def test_a_cache_that_was_cut_off_is_made_again(cache: Path, fake_coco: Path, na
         assert not opened(fake_coco).index.fresh
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(cache: Path, fake_coco: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file where the folder should be")

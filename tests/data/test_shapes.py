@@ -26,6 +26,7 @@ def test_images_and_masks_have_the_contracts_types(shapes: Shapes) -> None:
     assert shapes.image(3).dtype == shapes.mask(3).dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_an_image_depends_on_size_seed_and_number_only(shapes: Shapes) -> None:
     other = opened(train=40, val=40)
     for i in (0, 17, 39, 40, 79):

@@ -115,6 +115,7 @@ def requests(name: str) -> Iterator[tuple[str, str, bytes, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("pattern", NAMES)
+@pytest.mark.slow
 def test_no_path_that_a_request_names_is_opened(app, visitor, outside, watched, pattern):
     _watching.clear()
     support = visitor.drop("supports", "a.png", photo())["painter"]["selected"]

@@ -59,6 +59,7 @@ def test_a_whole_body_is_read():
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.slow
 def test_slow_bodies_end():
     """Each byte earns time; one that stays away ends the request, and nothing is kept of it."""
 

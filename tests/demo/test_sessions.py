@@ -89,6 +89,7 @@ def test_a_full_page_ends_no_session_that_is_in_use(segmenter, clock, monkeypatc
         sessions.visit(keys[1])  # idle for longest
 
 
+@pytest.mark.slow
 def test_all_sessions_have_a_budget_of_bytes(segmenter, clock, monkeypatch):
     sessions = Sessions(segmenter, clock)
     keys = [sessions.open() for _ in range(2)]

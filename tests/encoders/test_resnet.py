@@ -57,6 +57,7 @@ def test_layers_are_those_of_the_official_network(pmms: ResNet, oracle: Oracle, 
         close(stage[:, :: stage.shape[1] // 16], stored[f"stage{i}_sub"], 1e-4)
 
 
+@pytest.mark.slow
 def test_canets_reduced_features(pmms: ResNet, oracle: Oracle, oracle_folder: Path) -> None:
     stored = oracle("canet_full_129")
     names = {name: f"encoder.network.{name}" for name in ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")}
@@ -201,6 +202,7 @@ def test_a_frozen_encoder_has_nothing_to_train_and_keeps_its_batch_norm_policy(b
 # Weights and mistakes
 
 
+@pytest.mark.slow
 def test_layers_behind_the_last_tap_are_dropped_and_may_be_missing(tmp_path: Path) -> None:
     state = theirs("resnet18").state_dict()
     unused = ("layer3.", "layer4.", "fc.")
@@ -213,6 +215,7 @@ def test_layers_behind_the_last_tap_are_dropped_and_may_be_missing(tmp_path: Pat
         assert all(torch.equal(value, few[name]) for name, value in own.items())
 
 
+@pytest.mark.slow
 def test_weights_that_dont_fit_are_refused_in_one_line(tmp_path: Path) -> None:
     path = str(tmp_path / "weights.pth")
     torch.save(theirs("resnet18").state_dict(), path)

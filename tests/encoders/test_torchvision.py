@@ -70,6 +70,7 @@ def test_dilation_keeps_the_features_where_the_strided_network_has_them(
     torch.testing.assert_close(dense[..., ::every, ::every], strided, rtol=1e-4, atol=1e-4 * strided.abs().max().item())
 
 
+@pytest.mark.slow
 def test_two_taps_stand_side_by_side_at_the_finer_resolution() -> None:
     made = encoder("resnet18", "layer1", "layer3", stride=8).eval()
     image = images(size=64)
@@ -101,6 +102,7 @@ def test_frozen_batch_norm_stays_frozen_under_train(frozen: bool) -> None:
     assert all(weight.grad is not None for weight in convolutions)
 
 
+@pytest.mark.slow
 def test_only_what_the_taps_need_is_kept_and_needed(tmp_path: Path) -> None:
     state = random_resnet18().state_dict()
     torch.save({n: v for n, v in state.items() if not n.startswith(("layer3", "layer4", "fc"))}, tmp_path / "few.pth")

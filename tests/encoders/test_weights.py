@@ -96,6 +96,7 @@ def test_a_file_that_holds_something_else(tmp_path: Path, content: object) -> No
     refused(lambda: resnet18(path), path, "state dict of resnet18")
 
 
+@pytest.mark.slow
 def test_no_such_file(tmp_path: Path) -> None:
     refused(lambda: resnet18(str(tmp_path / "none.pth")), "none.pth", "no such file", "imagenet, none")
     refused(lambda: VGG16(str(tmp_path)), "no such file")  # a folder

@@ -35,6 +35,7 @@ def states(outcomes) -> dict[str, str]:
     return {outcome.job.name: outcome.state for outcome in outcomes}
 
 
+@pytest.mark.slow
 def test_jobs_run_after_those_they_wait_for_and_a_failure_stops_only_what_hangs_on_it(tmp_path):
     order = tmp_path / "order"
     note = "open({!r}, 'a').write({!r})"
@@ -55,6 +56,7 @@ def test_jobs_run_after_those_they_wait_for_and_a_failure_stops_only_what_hangs_
     assert any("FAILED" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_second_start_does_only_what_is_left(tmp_path):
     jobs = [program(tmp_path, "once"), program(tmp_path, "other", f"open({str(tmp_path / 'gate')!r})")]
     assert states(run_local(jobs, tmp_path, 1, 1, str)) == {"once": "done", "other": "failed"}
@@ -96,6 +98,7 @@ def test_done_without_its_file_is_a_failure(tmp_path):
     assert states(run_local([job], tmp_path, 1, 1, str)) == {"empty": "failed"}
 
 
+@pytest.mark.slow
 def test_one_runner_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("fsseg.jobs.local._PATIENCE", 1.0)
     said: list[str] = []

@@ -135,6 +135,7 @@ def whole_batch(whole: dict[str, np.ndarray]) -> Batch:
     return one_way(whole["images_u8"], whole["support_label"][None], whole["query_label"])
 
 
+@pytest.mark.slow
 def test_whole_network_features_and_scores(network: PANet, whole: dict[str, np.ndarray], whole_batch: Batch) -> None:
     with torch.no_grad():
         support, query = network.features(whole_batch)

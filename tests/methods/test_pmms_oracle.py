@@ -211,6 +211,7 @@ def test_whole_network_trains_as_the_official_one(network: Network) -> None:
     close_norms(network.method, network.rename, network.stored["grad_names"], network.stored["grad_norms"], 5e-3)
 
 
+@pytest.mark.slow
 def test_the_same_parameters_are_frozen(network: Network) -> None:
     ours = {name: parameter.requires_grad for name, parameter in network.method.named_parameters()}
     names = [str(network.rename(str(name))) for name in network.stored["grad_names"]]
@@ -237,6 +238,7 @@ def rates(method: PMMs, optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {name[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
 
 
+@pytest.mark.slow
 def test_rates_of_all_parameters_over_the_whole_training(oracle_folder: Path) -> None:
     stored = json.loads((oracle_folder / "pmms_optim.json").read_text())
     method = PMMs(ResNet(weights="none"))
