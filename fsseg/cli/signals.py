@@ -23,7 +23,7 @@ _TOGETHER = 1.0  # seconds; timeout and srun send a signal to a process and to i
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asks the command to end. Whatever a Ctrl-C may interrupt, any other signal may."""
+    """A signal, its argument, asks the command to end. Whatever a Ctrl-C may interrupt, any other signal may."""
 
 
 class _Listener:
@@ -47,7 +47,7 @@ class _Listener:
             if self.gently is not None:
                 self.gently()
                 return
-        raise Stopped
+        raise Stopped(self.received)
 
 
 _current: _Listener | None = None

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from fsseg.demo.guard import LOOPBACK, Guard
 from fsseg.demo.pictures import Limits
 from fsseg.demo.sessions import Sessions
-from fsseg.errors import FssegError
+from fsseg.errors import FAILED, SIGNALLED, FssegError
 from fsseg.safe import shown
 
 if TYPE_CHECKING:
     from fsseg.demo.page import Page
 
 _MISSING = 'fsseg demo needs Starlette and uvicorn, which are not installed. Install them: pip install "fsseg[demo]"'
-_INTERRUPTED, _TERMINATED = 130, 143  # exit codes, as shells have them
 _GRACE = 2.0  # seconds that work under way has when the command is stopped
 _MINUTE = 60.0
 
@@ -88,13 +87,14 @@ def serve(bound: socket.socket, sessions: Sessions, limits: Limits, about: str, 
         timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
         log_level="critical",  # a page that is open when the command is stopped would be a traceback
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # the command line has a handler, which says a line
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(SIGNALLED + signal.SIGTERM))
     try:
         print(f"  page     http://{_address(bound)}    (Ctrl-C stops it)", file=sys.stdout, flush=True)
         uvicorn.Server(config).run(sockets=[bound])
     finally:
         if page.close():
-            _end_soon(_INTERRUPTED if isinstance(sys.exc_info()[1], KeyboardInterrupt) else _TERMINATED)
+            _end_soon(_exit_code(sys.exc_info()[1]))
 
 
 def application(page: "Page", limits: Limits, host: str) -> Guard:
@@ -123,6 +123,15 @@ async def _end_idle(sessions: Sessions) -> None:
     while True:
         await asyncio.sleep(_MINUTE)
         sessions.end_idle()
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """Of a command that ends by this exception: 128 and the signal, as shells have it."""
+    if isinstance(error, KeyboardInterrupt):
+        return SIGNALLED + int(error.args[0] if error.args else signal.SIGINT)
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return FAILED if error else 0
 
 
 def _end_soon(code: int) -> None:

@@ -50,6 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert {path.name for path in folder.iterdir()} == {"weights.pth", "err.txt"}, "what was sent stays behind"
     said = (folder / "err.txt").read_text()
     assert "Traceback" not in said, said
+    assert said.splitlines()[-1] == "fsseg: stopped. The signal was SIGTERM."
 
 
 class started:  # noqa: N801 - a context manager
