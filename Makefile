@@ -32,7 +32,7 @@ quickstart: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 
-fast: install  ## without the tests that start processes or take seconds
+fast: install  ## two minutes on two cores: without tests that start processes or take over half a second
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST) -m "not slow"
 
 test-processors: install  ## the fast suite as processors without AVX, with AVX2, and this one compute
