@@ -2,10 +2,12 @@
 
 import errno
 import os
+import select
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 
 from fsseg.errors import MachineError
 
@@ -29,6 +31,15 @@ def machine_error(error: BaseException) -> MachineError | None:
         if said := _said(each):
             return MachineError(said)
     return None
+
+
+def reader_has_gone() -> bool:
+    """Whether nobody reads standard output any more, as behind ``fsseg test | head``."""
+    with suppress(OSError, ValueError, AttributeError):  # no file, closed, a system without poll
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    return False
 
 
 def check_temporary_folder() -> None:

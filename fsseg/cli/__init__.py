@@ -21,9 +21,10 @@ from fsseg.cli.help import (
 )
 from fsseg.cli.home import expand_arguments
 from fsseg.cli.signals import listening, received, say_stopped
-from fsseg.errors import FAILED, FssegError
-from fsseg.machine_errors import machine_error
+from fsseg.errors import FAILED, SIGNALLED, FssegError
+from fsseg.machine_errors import machine_error, reader_has_gone
 
+_SIGPIPE = 13  # Windows has none; a shell with pipefail learns that not all was said
 # Commands that, given again, go on where they were; fit and test say how by themselves.
 _GO_ON = ("predict", "benchmark", "sweep", "prepare")
 
@@ -61,9 +62,11 @@ def _run(arguments: list[str]) -> int:
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         return int(end.code or 0)
-    except BrokenPipeError:  # the reader of `fsseg --help | head` has gone
+    except BrokenPipeError:
+        if not reader_has_gone():
+            raise
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
-        return 0
+        return SIGNALLED + _SIGPIPE
     except Exception as error:
         if received():
             return FAILED

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fsseg import atomic
 from fsseg.errors import FssegError, MachineError
-from fsseg.machine_errors import machine_error
+from fsseg.machine_errors import machine_error, reader_has_gone
 
 _CHATTER = (
     "LightningCLI's args",
@@ -79,7 +79,7 @@ def plain_errors() -> Iterator[None]:
     except (OSError, EOFError) as error:
         if lost_worker(error):
             raise MachineError(_LOST) from error
-        if not isinstance(error, OSError) or error.strerror is None:
+        if not isinstance(error, OSError) or error.strerror is None or reader_has_gone():
             raise
         kind = MachineError if error.errno in atomic.FULL else FssegError
         raise kind(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error

@@ -112,6 +112,19 @@ def test_output_lacks_characters_that_its_encoding_lacks():
 
 
 @pytest.mark.slow
+def test_a_reader_that_has_gone_is_no_fault_of_the_disk():
+    """As behind ``| head``: no line, and an exit code that a shell with pipefail sees."""
+    code = "import fsseg.cli as cli; from fsseg.cli.libraries import plain_errors\n"
+    code += "def say(_):\n with plain_errors(): print('x' * 10**6, flush=True)\n"
+    code += "import sys; cli._dispatch = say; sys.exit(cli.main([]))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        ran = subprocess.run([sys.executable, "-c", code], stdout=gone, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
+@pytest.mark.slow
 def test_text_files_are_utf_8_whatever_the_locale():
     """Where nothing is said, Python reads and writes text as the locale has it."""
     for path in (Path(__file__).parents[2] / "fsseg").rglob("*.py"):
