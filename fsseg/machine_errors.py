@@ -33,8 +33,10 @@ def machine_error(error: BaseException) -> MachineError | None:
     return None
 
 
-def reader_has_gone() -> bool:
-    """Whether nobody reads standard output any more, as behind ``fsseg test | head``."""
+def reader_has_gone(error: BaseException) -> bool:
+    """Whether an error says that nobody reads standard output any more, as behind ``fsseg test | head``."""
+    if not isinstance(error, BrokenPipeError):
+        return False
     with suppress(OSError, ValueError, AttributeError):  # no file, closed, a system without poll
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)

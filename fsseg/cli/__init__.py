@@ -62,12 +62,10 @@ def _run(arguments: list[str]) -> int:
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         return int(end.code or 0)
-    except BrokenPipeError:
-        if not reader_has_gone():
-            raise
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
-        return SIGNALLED + _SIGPIPE
     except Exception as error:
+        if reader_has_gone(error):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
+            return SIGNALLED + _SIGPIPE
         if received():
             return FAILED
         refused = error if isinstance(error, FssegError) else machine_error(error)

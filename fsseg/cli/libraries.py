@@ -79,7 +79,7 @@ def plain_errors() -> Iterator[None]:
     except (OSError, EOFError) as error:
         if lost_worker(error):
             raise MachineError(_LOST) from error
-        if not isinstance(error, OSError) or error.strerror is None or reader_has_gone():
+        if not isinstance(error, OSError) or error.strerror is None or reader_has_gone(error):
             raise
         kind = MachineError if error.errno in atomic.FULL else FssegError
         raise kind(f"{error.filename or 'a file'} cannot be read or written: {error.strerror}.") from error
