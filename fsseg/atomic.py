@@ -48,7 +48,7 @@ def write(path: Path, repair: str = "", durable: bool = True, shared: bool = Fal
         _remove(part)
 
 
-def write_bytes(path: Path, content: bytes | memoryview, repair: str = "", durable: bool = True) -> None:
+def write_bytes(path: Path, content: bytes, repair: str = "", durable: bool = True) -> None:
     """Write a file; `write` names arguments and errors."""
     with write(path, repair, durable) as part:
         part.write_bytes(content)
@@ -68,7 +68,7 @@ def save(path: Path, write_into: Callable[[BinaryIO], object], repair: str = "",
     """
     made = io.BytesIO()
     write_into(made)
-    write_bytes(path, made.getbuffer(), repair, durable)
+    write_bytes(path, made.getvalue(), repair, durable)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -154,7 +154,8 @@ def result_folder(folder: Path, keep: Callable[[BaseException, Path], bool] = la
         FssegError: the place cannot be written; known before the work starts.
     """
     make(folder.parent)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    # Below the folder as it is named: since Python 3.12 what mkdtemp returns is absolute.
+    part = folder.parent / Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)).name
     try:
         yield part
         if any(part.iterdir()):
@@ -177,7 +178,7 @@ def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
     """
     prefix = f".{folder.name}-"
     found = [left for left in folder.parent.glob(f"{prefix}*") if len(left.name) == len(prefix) + _RANDOM]
-    return [left for left in found if left != but]
+    return [left for left in found if but is None or left.name != but.name]
 
 
 def make(folder: Path, results: Path | None = None) -> None:

@@ -57,7 +57,7 @@ def write(graph: Graph, path: Path, kind: Format) -> dict[str, int]:
     return told
 
 
-def _torch(graph: Graph) -> memoryview:
+def _torch(graph: Graph) -> bytes:
     """Content of a file; in memory, since torch's writer aborts the process where a disk is full."""
     for node in graph.program.graph.nodes:
         for told in _TOLD:
@@ -65,7 +65,7 @@ def _torch(graph: Graph) -> memoryview:
     graph.program._example_inputs = None  # they would be saved too
     made = io.BytesIO()
     torch.export.save(graph.program, made)
-    return made.getbuffer()
+    return made.getvalue()
 
 
 def _onnx(graph: Graph) -> tuple[bytes, dict[str, int]]:

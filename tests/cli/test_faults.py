@@ -4,12 +4,13 @@ import json
 import os
 import re
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from fsseg.cli import main
+from fsseg.cli import folders, main
 from fsseg.data import EpisodeData, Folder
 from tests.cli.conftest import QUICKSTART, small_files
 from tests.cli.test_commands import LONG, read_until
@@ -292,3 +293,14 @@ def test_a_full_disk_under_a_training_is_one_line_and_leaves_the_checkpoints_bef
     ran = fsseg(*fit, "--resume")
     assert ran.code == 0, ran.err
     assert "trained to step 6" in ran.out
+
+
+def test_a_folder_of_results_is_not_taken_for_one_that_was_left_behind(monkeypatch, tmp_path):
+    """Where mkdtemp gives an absolute path for a relative one, as since Python 3.12, and where it does not."""
+    monkeypatch.chdir(tmp_path)
+    made = tempfile.mkdtemp
+    for way in (os.path.abspath, os.path.relpath):
+        monkeypatch.setattr(tempfile, "mkdtemp", lambda way=way, **options: way(made(**options)))
+        with folders.result_folder(Path("out")) as part:
+            assert folders.left_behind(Path("out")) == [part]
+            assert folders.left_behind(Path("out"), but=part) == []
