@@ -178,7 +178,7 @@ def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
     """
     prefix = f".{folder.name}-"
     found = [left for left in folder.parent.glob(f"{prefix}*") if len(left.name) == len(prefix) + _RANDOM]
-    return [left for left in found if but is None or left.name != but.name]
+    return [left for left in found if left != but]
 
 
 def make(folder: Path, results: Path | None = None) -> None:

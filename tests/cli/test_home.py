@@ -80,7 +80,7 @@ def test_without_a_home_caches_lie_in_a_folder_of_ones_own(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "pdf"])
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "GTK9", "pdf"])
 def test_a_backend_that_matplotlib_does_not_know_is_no_matter_and_one_that_it_knows_stays(backend):
     code = (
         "import fsseg.metrics, matplotlib as m, os; print(m.get_backend(auto_select=False), os.environ['MPLBACKEND'])"
