@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
-from fsseg.data import Coco
-from fsseg.data.draws import seeded
-from fsseg.data.pairs import Need, class_images
-from fsseg.data.sampler import Key
-from fsseg.protocol import Split
+from fsseg.datasets import Coco
+from fsseg.episodes.draw import seeded
+from fsseg.episodes.eligible_images import Need, class_images
+from fsseg.episodes.sampler import Key
+from fsseg.protocols.protocol import Split
 
 SPLITS = {"train": (118_287, 860_001), "val": (5_000, 36_781)}
 

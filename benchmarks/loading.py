@@ -18,10 +18,11 @@ import PIL.Image
 from panet_step import interleaved, spread
 from torch.utils.data import DataLoader
 
-from fsseg.data import EpisodeData, Pascal
-from fsseg.data.sampler import Key
+from fsseg.datasets import Pascal
 from fsseg.episode import Batch
-from fsseg.protocol import Protocol
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.sampler import Key
+from fsseg.protocols.protocol import Protocol
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import PIL.Image
 import torch
 
 from fsseg.cli import main as fsseg
-from fsseg.data import Pascal
+from fsseg.datasets import Pascal
 from fsseg.segmenter import Segmenter
 
 

@@ -19,16 +19,17 @@ import numpy as np
 import torch
 from panet_step import spread
 
-from fsseg.data import EpisodeData, Pascal
-from fsseg.data.base import Index, Numbers
-from fsseg.data.episodes import collate
-from fsseg.data.sampler import Key
+from fsseg.datasets import Pascal
+from fsseg.datasets.base import Index, Numbers
 from fsseg.encoders import VGG16, ResNet
 from fsseg.episode import Batch
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.loading import collate
+from fsseg.episodes.sampler import Key
+from fsseg.feature_cache import Features, Reuse, in_units
 from fsseg.methods import Method, PANet, RPMMs
 from fsseg.metrics import count
-from fsseg.protocol import Protocol, Split
-from fsseg.reuse import Features, Reuse, in_units
+from fsseg.protocols.protocol import Protocol, Split
 
 EPISODES = 5_000
 _SIZES = {"panet": 417, "rpmms": 481}

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fsseg.episode import IGNORE
-from fsseg.protocol import Absent
+from fsseg.protocols.protocol import Absent
 
 
 class Counts(NamedTuple):

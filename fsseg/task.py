@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from fsseg.card import random_states
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
+from fsseg.feature_cache import Reuse, Tracked, planned
 from fsseg.methods.base import Method
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
-from fsseg.reuse import Reuse, Tracked, planned
+from fsseg.untrusted.card import random_states
 
 
 class TestOutput(NamedTuple):

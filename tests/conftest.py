@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
 
-_TENSOR_MODULES = ("episode", "ops", "losses", "metrics", "methods", "encoders", "pictures", "segmenter")
+_TENSOR_MODULES = ("episode", "ops", "losses", "metrics", "methods", "encoders", "plots", "segmenter")
 install_import_hook([f"fsseg.{module}" for module in _TENSOR_MODULES], "beartype.beartype")
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ CATEGORY_IDS = sorted(set(range(1, 91)) - {12, 26, 29, 30, 45, 66, 68, 69, 71, 8
 
 def write_coco(root: Path, split: str, images: "list[tuple[PIL.Image.Image, list[dict]]]", first_id: int = 1) -> None:
     """A split of COCO 2017: images with their annotations, given as class id (not category), segmentation and crowd."""
-    from fsseg.data import Coco
+    from fsseg.datasets import Coco
 
     folder = root / f"{split}2017"
     folder.mkdir(parents=True)

@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
-import fsseg.data
+import fsseg.datasets
 import fsseg.encoders
 import fsseg.methods
-from fsseg.benchmark.published import Setting, published
 from fsseg.encoders import ConvNet, Encoder
+from fsseg.results.published import Setting, published
 
 
 def kinds(module):
@@ -19,7 +19,7 @@ def kinds(module):
 
 METHODS = [kind for kind in kinds(fsseg.methods) if issubclass(kind, fsseg.methods.Method)]
 ENCODERS = [kind for kind in kinds(fsseg.encoders) if issubclass(kind, Encoder)]
-DATASETS = [kind for kind in kinds(fsseg.data) if issubclass(kind, fsseg.data.Dataset)]
+DATASETS = [kind for kind in kinds(fsseg.datasets) if issubclass(kind, fsseg.datasets.Dataset)]
 OPTIONS = {"Torchvision": {"architecture": "squeezenet1_0", "taps": ("features.5",)}}
 
 
@@ -74,6 +74,6 @@ def test_no_published_number_stands_beside_a_class_that_extends_the_papers():
     for other in (
         {"method": named(fsseg.methods.PANet)(encoder).name},
         {"encoder": named(fsseg.encoders.VGG16)(weights="none").name},
-        {"dataset": named(fsseg.data.Pascal)().name},
+        {"dataset": named(fsseg.datasets.Pascal)().name},
     ):
         assert published(setting._replace(**other), "mean-IoU", 0) is None

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsseg.benchmark.protocols import PRESETS
 from fsseg.cli import main
 from fsseg.cli.help import OTHERS
-from fsseg.protocol import Protocol
+from fsseg.protocols.presets import PRESETS
+from fsseg.protocols.protocol import Protocol
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -26,7 +26,7 @@ from fsseg.errors import FssegError
 from fsseg.export import check_packages, export
 from fsseg.export.export import Difference, _compared
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
-from fsseg.segmenter.lessons import query_of
+from fsseg.segmenter.support_state import query_of
 
 PAGE = Path(__file__).parents[1] / "docs/export.md"
 SIZE = 64

@@ -25,32 +25,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle
 
-from fsseg.benchmark.classes import make_class_grid
-from fsseg.benchmark.formats import FORMATS
-from fsseg.benchmark.results import find_results
-from fsseg.card import checked as checked_card
-from fsseg.card import read_card
-from fsseg.cli.checked import checked
 from fsseg.cli.curves import read_logs
-from fsseg.cli.replay import queries_of, read_table
-from fsseg.cli.resume import finished
 from fsseg.cli.table import make_grids
-from fsseg.data import CocoJson, Folder, Pascal, Shapes
-from fsseg.data.episode_list import load
-from fsseg.data.files import cached, image_size, read_image
-from fsseg.data.marks import read_marks
-from fsseg.data.mask_files import read_labels, read_region
-from fsseg.data.regions import load as load_regions
+from fsseg.datasets import CocoJson, Folder, Pascal, Shapes
+from fsseg.datasets.annotation_json import read_marks
+from fsseg.datasets.images import cached, image_size, read_image
+from fsseg.datasets.mask_files import read_labels, read_region
+from fsseg.datasets.mask_store import load as load_regions
 from fsseg.encoders import ConvNet
 from fsseg.encoders.base import load_pretrained
+from fsseg.episodes.episode_file import load
 from fsseg.errors import FssegError
+from fsseg.experiment.dry_check import checked
+from fsseg.experiment.replay import queries_of, read_table
+from fsseg.jobs.sweep import read_sweep
 from fsseg.methods import PANet
+from fsseg.results.classes import make_class_grid
+from fsseg.results.formats import FORMATS
+from fsseg.results.results import find_results
+from fsseg.runs.resume import finished
 from fsseg.segmenter import Segmenter
-from fsseg.sweep import read_sweep
-from fsseg.trust import stored
-from tests.benchmark.folders import make_test
+from fsseg.untrusted.card import checked as checked_card
+from fsseg.untrusted.card import read_card
+from fsseg.untrusted.configuration import stored
 from tests.conftest import write_folder
 from tests.data.test_coco_json import write as write_annotations
+from tests.results.folders import make_test
 
 MANY = int(os.environ.get("FSSEG_FUZZ", "0"))
 SECONDS, MEGABYTES, LETTERS = 20, 1500, 7000  # of one file, and of what is said of it, at most
@@ -292,7 +292,7 @@ CONFIG = {
     "model": {"method": {"class_path": "fsseg.methods.PANet", "init_args": {
                  "encoder": {"class_path": "fsseg.encoders.ConvNet", "init_args": {"widths": [8]}}}},
               "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}},
-    "data": {"dataset": {"class_path": "fsseg.data.Shapes", "init_args": {"size": 32}}, "shot": 1,
+    "data": {"dataset": {"class_path": "fsseg.datasets.Shapes", "init_args": {"size": 32}}, "shot": 1,
              "augment": [{"class_path": "albumentations.HorizontalFlip"}]},
     "trainer": {"max_steps": 4, "logger": True}, "protocol": {"name": "fsseg"}, "checkpoint": {"dirpath": None},
 }  # fmt: skip

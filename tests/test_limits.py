@@ -6,13 +6,14 @@ import typing
 
 import pytest
 
-import fsseg.data
+import fsseg.datasets
 import fsseg.encoders
 import fsseg.methods
 from fsseg import limits
-from fsseg.data import EpisodeData, Shapes
+from fsseg.datasets import Shapes
+from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
-from fsseg.protocol import Protocol
+from fsseg.protocols.protocol import Protocol
 
 
 def numbers_of(kind):
@@ -25,10 +26,10 @@ def numbers_of(kind):
 
 CLASSES = [
     kind
-    for module in (fsseg.methods, fsseg.encoders, fsseg.data)
+    for module in (fsseg.methods, fsseg.encoders, fsseg.datasets)
     for name in module.__all__
     if inspect.isclass(kind := getattr(module, name)) and issubclass(
-        kind, (fsseg.methods.Method, fsseg.encoders.Encoder, fsseg.data.Dataset)
+        kind, (fsseg.methods.Method, fsseg.encoders.Encoder, fsseg.datasets.Dataset)
     )
 ]  # fmt: skip
 FREE = {"mean", "std", "val_share"}  # of an encoder's colours; of a data set, with a check of its own

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from fsseg.data import EpisodeData, Shapes
-from fsseg.data.episodes import start_worker
+from fsseg.datasets import Shapes
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.loading import start_worker
 from fsseg.errors import MachineError
 from fsseg.machine_errors import check_temporary_folder, machine_error
 from tests.cli.conftest import small_files

@@ -25,15 +25,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsseg import safe
-from fsseg.benchmark.rows import read_rows, write_rows
 from fsseg.cli import main
 from fsseg.cli.sweep import Result, _write
 from fsseg.encoders import ConvNet
+from fsseg.jobs.sweep import Sweep
 from fsseg.methods import PANet
+from fsseg.results.rows import read_rows, write_rows
 from fsseg.segmenter import Segmenter
-from fsseg.sweep import Sweep
-from tests.benchmark.folders import made_up_rows, make_test
+from fsseg.untrusted import text
+from tests.results.folders import made_up_rows, make_test
 from tests.test_fuzz import MANY, SEGMENTER, tries
 
 HOSTILE = (
@@ -56,42 +56,42 @@ names = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40), st.text("./\\~
 @tries(60)
 @pytest.mark.slow
 def test_a_name_is_one_part_of_a_path_on_any_system(name: str, other: str) -> None:
-    found = safe.file_name(name)
+    found = text.file_name(name)
     assert len(found.encode()) <= 160  # and is UTF-8
     assert found not in ("", ".", "..")
     assert PurePosixPath(found).parts == PureWindowsPath(found).parts == (found,)
     assert not PureWindowsPath(found).is_reserved()
-    assert safe.is_line(found)
+    assert text.is_line(found)
     assert found[0] not in ".-~ "
     assert found[-1] not in ". "
     assert not set(found) & set('/\\:*?"<>|')
-    assert safe.is_relative_path(found)
-    assert (found == safe.file_name(other)) == (name == other)
-    both = safe.relative_path(f"{name}/{other}")
-    assert not safe.leads_out(both)
-    assert safe.is_relative_path(both)
-    assert safe.is_relative_path(name) <= (not safe.leads_out(name))
+    assert text.is_relative_path(found)
+    assert (found == text.file_name(other)) == (name == other)
+    both = text.relative_path(f"{name}/{other}")
+    assert not text.leads_out(both)
+    assert text.is_relative_path(both)
+    assert text.is_relative_path(name) <= (not text.leads_out(name))
 
 
 @pytest.mark.parametrize("name", ["cat", "my cat", "a.b", "ä", "猫", "photo (1)", "100%", "5% off", "a\u202fb", "x-1"])
 def test_ordinary_names_stay_as_they_are(name: str) -> None:
-    assert safe.file_name(name) == name
-    assert safe.csv_cell(name) == name
+    assert text.file_name(name) == name
+    assert text.csv_cell(name) == name
 
 
 @given(name=names)
 @tries(60)
 @pytest.mark.slow
 def test_a_cell_is_no_formula_and_gives_its_text_back(name: str) -> None:
-    cell = safe.csv_cell(name)
+    cell = text.csv_cell(name)
     assert isinstance(cell, str)
     assert_no_formula(cell)
-    assert safe.csv_text(cell) == name
+    assert text.csv_text(cell) == name
 
 
 @pytest.mark.parametrize("value", ["-0.5", "+3", "-1e-5", ".5", "-.5", "-inf", "nan", -0.5, 3, None, True])
 def test_numbers_stay_numbers(value: object) -> None:
-    assert safe.csv_cell(value) is value
+    assert text.csv_cell(value) is value
 
 
 def assert_no_formula(cell: str) -> None:
@@ -219,7 +219,7 @@ def filled(name: str, world: Path) -> str:
     return name.replace("{world}", str(world))
 
 
-LINES = [name for name in HOSTILE if safe.is_line(name) and name]
+LINES = [name for name in HOSTILE if text.is_line(name) and name]
 
 
 def segmenter_with(classes: list[str]) -> Segmenter:
@@ -242,7 +242,7 @@ def test_classes_of_a_segmenters_file(world: Path) -> None:
     segmenter_with(classes)
     assert run(world, *PREDICT, "q.png", "--probabilities") == 0
     header, *rows = cells(Path("out/scores.csv"))
-    assert [safe.csv_text(row[header.index("class")]) for row in rows] == classes
+    assert [text.csv_text(row[header.index("class")]) for row in rows] == classes
     assert len(list(Path("out/probabilities").iterdir())) == len(classes)
     assert len(list(Path("out/probabilities").glob("*/q.png"))) == len(classes)
     categories = json.loads(Path("out/annotations.json").read_text())["categories"]
@@ -257,7 +257,7 @@ def test_a_class_of_a_segmenters_file(name: str, world: Path) -> None:
     shutil.rmtree("out", ignore_errors=True)
     torch.save({**SEGMENTER, "classes": [filled(name, world)]}, "x.fsseg")
     code = run(world, *PREDICT, "q.png", "--probabilities")
-    assert code == (0 if safe.is_line(name) and name else 2)
+    assert code == (0 if text.is_line(name) and name else 2)
     assert Path("out").exists() == (code == 0)
 
 
@@ -271,13 +271,13 @@ def test_files_of_images(world: Path) -> None:
             shutil.copy("q.png", Path("photos", f"{name}.png"))
         except (OSError, ValueError):
             continue
-        known |= set() if safe.has_controls(name) or name.startswith(".") or not name else {f"photos/{name}.png"}
+        known |= set() if text.has_controls(name) or name.startswith(".") or not name else {f"photos/{name}.png"}
     assert len(known) > 30
     assert run(world, *PREDICT, "photos", "--probabilities") == 2
     header, *rows = cells(Path("out/scores.csv"))
-    assert {safe.csv_text(row[header.index("image")]) for row in rows} == known
-    for name in (safe.csv_text(row[header.index("name")]) for row in rows):
-        assert safe.is_relative_path(name)
+    assert {text.csv_text(row[header.index("image")]) for row in rows} == known
+    for name in (text.csv_text(row[header.index("name")]) for row in rows):
+        assert text.is_relative_path(name)
         assert Path("out/masks", f"{name}.png").is_file()
     stamps = {path: path.stat().st_mtime_ns for path in Path("out/masks").iterdir()}
     assert run(world, *PREDICT, "photos", "--probabilities") == 2
@@ -357,8 +357,8 @@ def test_rows_of_a_test_give_their_names_back(name: str, tmp_path: Path) -> None
     rows = [row._replace(support=name, query=name, protocol=name) for row in made_up_rows(0, 0)]
     write_rows(rows, tmp_path / "rows.csv", {"a": name, name: -0.5})
     assert "-0.5" in cells(tmp_path / "rows.csv")[1]
-    assert safe.csv_cell(name) in cells(tmp_path / "rows.csv")[1]
-    if safe.is_line(name):
+    assert text.csv_cell(name) in cells(tmp_path / "rows.csv")[1]
+    if text.is_line(name):
         assert read_rows(tmp_path / "rows.csv") == rows
 
 
@@ -402,7 +402,7 @@ def test_a_data_set_with_hostile_names_is_tested_and_shown(world: Path) -> None:
     )  # fmt: skip
     assert run(world, "test", *options) == 0
     header, *rows = cells(Path("out/rows.csv"))
-    queries = {safe.csv_text(row[header.index("query")]) for row in rows}
+    queries = {text.csv_text(row[header.index("query")]) for row in rows}
     assert {name for name in queries if not name.startswith("extra")} <= known
     assert len(queries & known) > 10
     classes = {line["name"] for line in json.loads(Path("out/table.json").read_text())["classes"]}
@@ -410,7 +410,7 @@ def test_a_data_set_with_hostile_names_is_tested_and_shown(world: Path) -> None:
     for out in ("t.csv", "t.html", "c.csv", "c.html"):
         assert run(world, "table", "out", *["--classes"] * out.startswith("c"), out=out) == 0
     cells(Path("t.csv"))
-    assert known & {safe.csv_text(cell) for row in cells(Path("c.csv")) for cell in row}
+    assert known & {text.csv_text(cell) for row in cells(Path("c.csv")) for cell in row}
     assert run(world, "report", "out", "--quick", out="r.html") == 0
     for path in ("t.html", "c.html", "r.html"):
         Page().feed(Path(path).read_text(encoding="utf-8"))

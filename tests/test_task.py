@@ -6,13 +6,14 @@ import pytest
 import torch
 from lightning import Trainer
 
-from fsseg.card import read_card
-from fsseg.data import EpisodeData, Shapes
+from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
+from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
 from fsseg.methods import PANet
-from fsseg.protocol import Protocol
+from fsseg.protocols.protocol import Protocol
 from fsseg.task import Task
+from fsseg.untrusted.card import read_card
 
 
 def task() -> Task:

@@ -7,22 +7,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fsseg import __version__
-from fsseg.cli.help import (
-    BARE,
-    COMMANDS,
-    DATA_COMMANDS,
-    OTHERS,
-    check_data_command,
-    command_help,
-    data_help,
-    did_you_mean,
-    find_experiment,
-    overview,
-)
-from fsseg.cli.home import expand_arguments
-from fsseg.cli.signals import listening, received, say_stopped
+from fsseg.cli.help import BARE, COMMANDS, DATA_COMMANDS, OTHERS, check_data_command, command_help, data_help, overview
 from fsseg.errors import FAILED, SIGNALLED, FssegError
+from fsseg.experiment.files import did_you_mean, find_experiment
+from fsseg.experiment.home_paths import expand_arguments
 from fsseg.machine_errors import machine_error, reader_has_gone
+from fsseg.runs.signals import listening, received, say_stopped
 
 _SIGPIPE = 13  # Windows has none; a shell with pipefail learns that not all was said
 # Commands that, given again, go on where they were; fit and test say how by themselves.
@@ -93,7 +83,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command in OTHERS:
         code: int = import_module(f"fsseg.cli.{command}").run(arguments[1:])
         return code
-    from fsseg.cli.commands import run
+    from fsseg.experiment.commands import run
 
     return run(arrange(arguments))
 
@@ -129,7 +119,7 @@ def arrange(arguments: list[str]) -> list[str]:
 
 
 def _refuse(error: FssegError) -> int:
-    from fsseg.safe import shown
+    from fsseg.untrusted.text import shown
 
     message = str(error)
     # An error in a data loader's worker arrives inside the text of its traceback.

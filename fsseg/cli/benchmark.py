@@ -9,26 +9,25 @@ import torch
 import yaml
 
 from fsseg import atomic, limits
-from fsseg.cli import folders
-from fsseg.cli.checked import Checked, checked
-from fsseg.cli.checkpoint import first_difference
-from fsseg.cli.help import find_experiment
-from fsseg.cli.identity import TEST, identity
-from fsseg.cli.libraries import quieten
-from fsseg.cli.lock import locked
 from fsseg.cli.options import Options
-from fsseg.cli.progress import tell
-from fsseg.cli.resume import FINISHED
-from fsseg.cli.stored import LAST
-from fsseg.data.annotations import Annotation
-from fsseg.data.option_roles import Decides
+from fsseg.episodes.option_roles import Decides
+from fsseg.episodes.weak_annotations import Annotation
 from fsseg.errors import FAILED, FssegError
+from fsseg.experiment.dry_check import Checked, checked
+from fsseg.experiment.files import find_experiment
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
-from fsseg.safe import is_count, load_yaml
+from fsseg.runs import folders
+from fsseg.runs.checkpoint_files import LAST
+from fsseg.runs.identity import TEST, first_difference, identity
+from fsseg.runs.library_errors import quieten
+from fsseg.runs.lock import locked
+from fsseg.runs.progress import tell
+from fsseg.runs.resume import FINISHED
+from fsseg.untrusted.text import is_count, load_yaml
 
 _RANGES = {
     "workers": limits.JOBS,

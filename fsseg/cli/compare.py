@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fsseg import atomic, limits
-from fsseg.benchmark.compare import Comparison, compare, comparison_text, place
-from fsseg.benchmark.results import find_results
-from fsseg.benchmark.texts import without_nan
-from fsseg.cli import folders
-from fsseg.cli.lock import locked
 from fsseg.cli.options import Options
-from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
-from fsseg.pictures import Panel, draw_sections
-from fsseg.safe import file_name
+from fsseg.experiment.replay import Replay
+from fsseg.plots.episodes import Panel, draw_sections
+from fsseg.results.compare import Comparison, compare, comparison_text, place
+from fsseg.results.results import find_results
+from fsseg.results.texts import without_nan
+from fsseg.runs import folders
+from fsseg.runs.lock import locked
+from fsseg.untrusted.text import file_name
 
 _MEANING = (
     "The interval is of a paired bootstrap over episodes: these trainings on other episodes. Whether other trainings\n"

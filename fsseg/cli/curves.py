@@ -4,12 +4,12 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fsseg.charts import Curve, draw_curves
-from fsseg.cli import folders
-from fsseg.cli.help import did_you_mean
-from fsseg.cli.parser import Parser
 from fsseg.errors import FssegError
-from fsseg.safe import shown
+from fsseg.experiment.files import did_you_mean
+from fsseg.experiment.parser import Parser
+from fsseg.plots.charts import Curve, draw_curves
+from fsseg.runs import folders
+from fsseg.untrusted.text import shown
 
 Logged = dict[str, dict[int, float]]  # by metric and step
 _PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from fsseg import atomic, limits
-from fsseg.benchmark.protocols import protocol
-from fsseg.cli import folders
-from fsseg.cli.help import did_you_mean
-from fsseg.cli.libraries import building, quieten
-from fsseg.cli.parser import Parser
-from fsseg.data import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
-from fsseg.data.base import Count
-from fsseg.data.census import Census, census
-from fsseg.data.files import cache_folder
-from fsseg.data.own import OwnDataset
+from fsseg.datasets import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+from fsseg.datasets.base import Count
+from fsseg.datasets.class_counts import Census, census
+from fsseg.datasets.custom import OwnDataset
+from fsseg.datasets.images import cache_folder
 from fsseg.errors import FssegError
+from fsseg.experiment.files import did_you_mean
+from fsseg.experiment.parser import Parser
 from fsseg.prepare import coco, pascal
-from fsseg.prepare.told import Told
+from fsseg.prepare.progress import Told
 from fsseg.prepare.verify import Problem, verify
-from fsseg.protocol import SPLITS, pair_rule
+from fsseg.protocols.presets import protocol
+from fsseg.protocols.protocol import SPLITS, pair_rule
+from fsseg.runs import folders
+from fsseg.runs.library_errors import building, quieten
 
 _KINDS: dict[str, type[Dataset]] = {
     "pascal": Pascal, "coco": Coco, "folder": Folder, "coco_json": CocoJson, "shapes": Shapes,
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     quieten()
     command, *options = arguments
     if command in ("show", "episodes"):
-        from fsseg.cli.episodes import run as run_episodes
+        from fsseg.cli.data_episodes import run as run_episodes
 
         return run_episodes(command, options)
     kind = _kind(command, options)
@@ -189,7 +189,7 @@ def _info(dataset: Dataset, given: Any) -> int:
     counted = census(dataset, rule.pairs, rule.min_pixels)
     print(_info_text(dataset, counted))
     if given.out is not None:
-        from fsseg.charts import draw_census
+        from fsseg.plots.charts import draw_census
 
         with folders.named("--out", given.out):
             draw_census(counted, given.out)

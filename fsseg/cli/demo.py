@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsseg.cli import untrained
-from fsseg.cli.parser import Parser
 from fsseg.demo.pictures import Limits
 from fsseg.demo.server import listening, require_server, serve
 from fsseg.demo.sessions import Sessions
 from fsseg.errors import FssegError
+from fsseg.experiment import segmenter_options
+from fsseg.experiment.parser import Parser
 
 _HOST, _PORT = "127.0.0.1", 7860
 _UNTRAINED = "Not trained for this: masks are rough. A checkpoint of fsseg fit gives better ones."
@@ -22,12 +22,12 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: an option is wrong, the method cannot be built, the address is taken, or Starlette is missing.
     """
     parser = Parser(allow_abbrev=False)
-    untrained.add_options(parser)
+    segmenter_options.add_options(parser)
     parser.add_argument("--host", type=str, default=_HOST)
     parser.add_argument("--port", type=int, default=_PORT)
     parser.add_argument("--max_mb", type=float, default=Limits().megabytes)
     parser.add_argument("--max_pixels", type=int, default=Limits().pixels)
-    given = parser.parse_args(untrained.with_experiment(arguments))
+    given = parser.parse_args(segmenter_options.with_experiment(arguments))
     limits = _limits(given.max_mb, given.max_pixels)
     if given.ckpt_path and not Path(given.ckpt_path).is_file():
         raise FssegError(f"--ckpt_path {given.ckpt_path}: no such file.")
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError("--tile is for `fsseg predict`: the page shows whole pictures. Give --size or --long-side.")
     require_server()
     with listening(given.host, given.port) as bound:
-        segmenter = untrained.engine(given, parser).segmenter
+        segmenter = segmenter_options.engine(given, parser).segmenter
         method = segmenter.method
         about = f"{method.name} on {method.encoder.name}, {segmenter.canvas.size} pixels"
         note = "" if given.ckpt_path else _UNTRAINED

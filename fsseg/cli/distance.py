@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fsseg import atomic
-from fsseg.cli.parser import Parser
-from fsseg.cli.replay import Replay
 from fsseg.errors import FssegError
+from fsseg.experiment.parser import Parser
+from fsseg.experiment.replay import Replay
 from fsseg.methods import PANet
 
 _PAPER = {"PANet": 32.2, "PANet w/o PAR": 42.6}  # section 4.3: 1,000 episodes, 1-way 5-shot, of split-1

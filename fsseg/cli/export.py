@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsseg.cli import folders
-from fsseg.cli.lock import locked
-from fsseg.cli.parser import Parser
 from fsseg.errors import FssegError
+from fsseg.experiment.parser import Parser
 from fsseg.export import Exported, Format, check_packages, dynamic, export
-from fsseg.segmenter.stored import load
+from fsseg.runs import folders
+from fsseg.runs.lock import locked
+from fsseg.segmenter.persistence import load
 
 _MEGA = 1e6
 

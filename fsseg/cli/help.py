@@ -1,11 +1,8 @@
-"""What `fsseg --help` and `fsseg COMMAND --help` print, and where experiment files are. Imports no torch."""
-
-from collections.abc import Iterable
-from difflib import get_close_matches
-from pathlib import Path
+"""What `fsseg --help` and `fsseg COMMAND --help` print. Imports no torch."""
 
 import fsseg
 from fsseg.errors import FssegError
+from fsseg.experiment.files import did_you_mean, experiments
 
 COMMANDS = {
     "fit": "train a method",
@@ -228,46 +225,6 @@ def data_help() -> str:
 def _table(options: dict[str, str]) -> str:
     width = max(map(len, options)) + 2
     return "\n".join(f"  {option:{width}}{what}" for option, what in options.items())
-
-
-def experiments() -> dict[str, Path]:
-    """Experiment files by name."""
-    folder = experiment_folder()
-    return {path.stem: path for path in folder.glob("*.yaml")} if folder else {}
-
-
-def experiment_folder() -> Path | None:
-    """The experiments that came with this fsseg: of the repository, or of the installed package."""
-    package = Path(fsseg.__file__).parent
-    for folder in (package / "experiments", package.parent / "experiments"):
-        if folder.is_dir():
-            return folder
-    return None
-
-
-def find_experiment(path: str) -> str:
-    """A configuration file; ``experiments/NAME.yaml`` is found from any working folder.
-
-    Raises:
-        FssegError: no such file.
-    """
-    if Path(path).is_file():
-        return path
-    folder = experiment_folder()
-    if (
-        folder
-        and Path(path).parts[:1] == ("experiments",)
-        and (inside := folder.joinpath(*Path(path).parts[1:])).is_file()
-    ):
-        return str(inside)
-    guess = did_you_mean(Path(path).stem, sorted(experiments()))
-    raise FssegError(f"--config {path}: no such file.{guess} Experiments: {', '.join(sorted(experiments()))}.")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known word, or nothing."""
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _wrapped(words: list[str], width: int) -> list[str]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from fsseg import atomic, limits
-from fsseg.cli import folders
-from fsseg.cli.lock import locked
-from fsseg.cli.parser import Parser
-from fsseg.cli.replay import Query, Replay
 from fsseg.errors import FssegError
-from fsseg.heatmaps import Seen, draw_probabilities, draw_regions
+from fsseg.experiment.parser import Parser
+from fsseg.experiment.replay import Query, Replay
 from fsseg.methods import Method
-from fsseg.pictures import draw_sections
+from fsseg.plots.episodes import draw_sections
+from fsseg.plots.prototypes import Seen, draw_probabilities, draw_regions
+from fsseg.runs import folders
+from fsseg.runs.lock import locked
 
 _COUNT = 3
 

@@ -3,8 +3,8 @@
 import argparse
 from typing import NoReturn
 
-from fsseg.cli.help import did_you_mean
 from fsseg.errors import FssegError
+from fsseg.experiment.files import did_you_mean
 
 
 class Options(argparse.ArgumentParser):

@@ -7,20 +7,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from fsseg import safe
-from fsseg.cli import asked, folders, untrained
-from fsseg.cli.asked import MASKS, OVERLAYS, PROBABILITIES
-from fsseg.cli.libraries import quieten
-from fsseg.cli.lock import locked
-from fsseg.cli.parser import Parser
-from fsseg.cli.predicted import COCO, SCORES, Results
-from fsseg.cli.progress import tell
-from fsseg.cli.query_files import state_of
-from fsseg.data.files import fingerprint
-from fsseg.data.image_files import count_endings, first_names, installation
+from fsseg.datasets.image_files import count_endings, first_names, installation
+from fsseg.datasets.images import fingerprint
 from fsseg.errors import USAGE, FssegError
+from fsseg.experiment import segmenter_options, support_arguments
+from fsseg.experiment.parser import Parser
+from fsseg.runs import folders
+from fsseg.runs.library_errors import quieten
+from fsseg.runs.lock import locked
+from fsseg.runs.prediction_files import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES, Results
+from fsseg.runs.progress import tell
+from fsseg.runs.query_files import state_of
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.given import as_image, relabelled
+from fsseg.segmenter.inputs import as_image, relabelled
+from fsseg.untrusted import text
 
 _LINES = 10  # of progress, without a terminal
 
@@ -33,22 +33,22 @@ def run(arguments: Sequence[str]) -> int:
     """
     quieten()
     parser = Parser(allow_abbrev=False)
-    untrained.add_options(parser)
+    segmenter_options.add_options(parser)
     for name in ("--support", "--negative", "--query"):
         parser.add_argument(name, nargs="+", type=str, default=[])
     parser.add_argument("--out", type=Path | None, default=None)
     parser.add_argument("--threshold", type=float, default=0.0)
     parser.add_argument("--probabilities", action="store_true")
     parser.add_argument("--save", type=Path | None, default=None)
-    given = parser.parse_args(untrained.with_experiment(_together(arguments)))
+    given = parser.parse_args(segmenter_options.with_experiment(_together(arguments)))
     if not 0 <= given.threshold <= 1:
         raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1 is needed.")
     if not (given.query or given.save):
         raise FssegError("predict needs --query PICTURES, e.g. --query photos/, or --save FILE to keep what it learns.")
     out = given.out or folders.fresh(Path("runs") / "predict")
-    supports, rejected = asked.supports(given.support), asked.rejected(given.negative)
-    queries = asked.queries(given.query)
-    engine = untrained.engine(given, parser)
+    supports, rejected = support_arguments.supports(given.support), support_arguments.rejected(given.negative)
+    queries = support_arguments.queries(given.query)
+    engine = segmenter_options.engine(given, parser)
     if not (supports or engine.segmenter.classes):
         raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
     tell(engine.described)
@@ -99,7 +99,9 @@ def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
         tell(f"note: --threshold leaves nothing out of {', '.join(alone)}: a score needs two supports of a class.")
 
 
-def _learn(segmenter: Segmenter, supports: Sequence[asked.Shown], rejected: Sequence[asked.Shown]) -> None:
+def _learn(
+    segmenter: Segmenter, supports: Sequence[support_arguments.Shown], rejected: Sequence[support_arguments.Shown]
+) -> None:
     began, known = time.perf_counter(), segmenter.classes
     for shown in supports:
         try:
@@ -123,7 +125,7 @@ def _learn(segmenter: Segmenter, supports: Sequence[asked.Shown], rejected: Sequ
     tell((more + (now if supports or rejected else "")).strip(" ;"))
 
 
-def _naming(shown: asked.Shown, error: FssegError) -> FssegError:
+def _naming(shown: support_arguments.Shown, error: FssegError) -> FssegError:
     """The error with the mask's file in place of what Python's users read."""
     message = str(error)
     if message.startswith(("what the mask marks", "no support shows")):
@@ -133,7 +135,7 @@ def _naming(shown: asked.Shown, error: FssegError) -> FssegError:
     return FssegError(message)
 
 
-def _segment(segmenter: Segmenter, given: asked.Queries, results: Results, threshold: float) -> list[str]:
+def _segment(segmenter: Segmenter, given: support_arguments.Queries, results: Results, threshold: float) -> list[str]:
     """Segment what is not done yet; returns the lines of queries that cannot be read."""
     queries, done = given.paths, results.done
     todo = {name: path for name, path in queries.items() if name not in done}
@@ -157,7 +159,7 @@ def _segment(segmenter: Segmenter, given: asked.Queries, results: Results, thres
     return left
 
 
-def _left_out(given: asked.Queries) -> list[str]:
+def _left_out(given: support_arguments.Queries) -> list[str]:
     """Say which files are no queries; returns a line for each image whose decoder is not installed."""
     for note in given.notes:
         tell(f"note: {note}")
@@ -169,8 +171,8 @@ def _left_out(given: asked.Queries) -> list[str]:
 
 
 def _check_name(path: Path) -> None:
-    if safe.has_controls(str(path)):
-        raise FssegError(f"{safe.shown(str(path))}: no name that can be written into a table. Rename it.")
+    if text.has_controls(str(path)):
+        raise FssegError(f"{text.shown(str(path))}: no name that can be written into a table. Rename it.")
 
 
 def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
@@ -189,7 +191,9 @@ def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
             tell(f"  {number:,}/{len(items):,}")
 
 
-def _decides(given: Any, supports: Sequence[asked.Shown], rejected: Sequence[asked.Shown]) -> dict[str, Any]:
+def _decides(
+    given: Any, supports: Sequence[support_arguments.Shown], rejected: Sequence[support_arguments.Shown]
+) -> dict[str, Any]:
     """What decides the results, for a run that goes on."""
     files = [Path(p) for s in (*supports, *rejected) for p in (s.image, s.mask) if p and Path(p).is_file()]
     files += [Path(given.ckpt_path)] if given.ckpt_path else []

@@ -12,18 +12,19 @@ from typing import Any
 from jinja2 import Environment
 
 from fsseg import atomic
-from fsseg.benchmark.formats import as_html_part
-from fsseg.benchmark.intervals import METRICS, interval, replicates
-from fsseg.benchmark.results import Result, find_results
-from fsseg.benchmark.tables import number
-from fsseg.charts import draw_class_iou, draw_curves, draw_size_iou
-from fsseg.cli import curves, folders, look
+from fsseg.cli import curves, look
 from fsseg.cli.options import Options
-from fsseg.cli.replay import Replay
-from fsseg.cli.resume import finished
 from fsseg.cli.table import class_lines, make_grids, size_rows
 from fsseg.errors import FssegError
-from fsseg.protocol import OF_FILES
+from fsseg.experiment.replay import Replay
+from fsseg.plots.charts import draw_class_iou, draw_curves, draw_size_iou
+from fsseg.protocols.protocol import OF_FILES
+from fsseg.results.formats import as_html_part
+from fsseg.results.intervals import METRICS, interval, replicates
+from fsseg.results.results import Result, find_results
+from fsseg.results.tables import number
+from fsseg.runs import folders
+from fsseg.runs.resume import finished
 
 _SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
 _LOOKED_AT = 1  # tests whose episodes are drawn anew: each builds its method and data again

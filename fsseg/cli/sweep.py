@@ -13,23 +13,23 @@ import torch
 import yaml
 
 from fsseg import atomic, limits
-from fsseg.cli import arrange, folders
-from fsseg.cli.checked import checked
-from fsseg.cli.checkpoint import first_difference
+from fsseg.cli import arrange
 from fsseg.cli.curves import read_logs
-from fsseg.cli.help import did_you_mean, experiment_folder, find_experiment
-from fsseg.cli.identity import identity
-from fsseg.cli.libraries import quieten
-from fsseg.cli.lock import locked
 from fsseg.cli.options import Options
-from fsseg.cli.progress import tell
-from fsseg.cli.resume import FINISHED
-from fsseg.data.option_roles import Decides
+from fsseg.episodes.option_roles import Decides
 from fsseg.errors import FAILED, FssegError
+from fsseg.experiment.dry_check import checked
+from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
-from fsseg.safe import csv_cell, load_yaml
-from fsseg.sweep import Point, Sweep, read_sweep
+from fsseg.jobs.sweep import Point, Sweep, read_sweep
+from fsseg.runs import folders
+from fsseg.runs.identity import first_difference, identity
+from fsseg.runs.library_errors import quieten
+from fsseg.runs.lock import locked
+from fsseg.runs.progress import tell
+from fsseg.runs.resume import FINISHED
+from fsseg.untrusted.text import csv_cell, load_yaml
 
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
 _RANGES = {"count": limits.Range(1, 1_000_000), "workers": limits.JOBS, "seed": limits.SEED}

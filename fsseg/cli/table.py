@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsseg import atomic
-from fsseg.benchmark.classes import make_class_grid
-from fsseg.benchmark.formats import ENDINGS, FORMATS
-from fsseg.benchmark.grids import Grid, make_grid, series_words
-from fsseg.benchmark.papers import LAYOUTS, own_layout
-from fsseg.benchmark.results import Result, find_results, series
-from fsseg.benchmark.rows import Row
-from fsseg.benchmark.tables import ClassScore
-from fsseg.charts import draw_class_iou, draw_size_iou
-from fsseg.cli import folders
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
+from fsseg.plots.charts import draw_class_iou, draw_size_iou
+from fsseg.results.classes import make_class_grid
+from fsseg.results.formats import ENDINGS, FORMATS
+from fsseg.results.grids import Grid, make_grid, series_words
+from fsseg.results.papers import LAYOUTS, own_layout
+from fsseg.results.results import Result, find_results, series
+from fsseg.results.rows import Row
+from fsseg.results.tables import ClassScore
+from fsseg.runs import folders
 
 _WRITTEN = ("md", "csv", "json")  # what a benchmark leaves
 

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from fsseg.data.base import Image, Mask
-from fsseg.data.transforms import resize_mask
+from fsseg.datasets.base import Image, Mask
 from fsseg.demo.painting import CLASSES
 from fsseg.episode import BACKGROUND
-from fsseg.pictures import COLOURS, edges
-from fsseg.safe import file_name
+from fsseg.episodes.transforms import resize_mask
+from fsseg.plots.episodes import COLOURS, edges
+from fsseg.untrusted.text import file_name
 
 _THUMB, _MAP = 72, 144  # pixels
 _FILL, _FULL = 120, 255  # opacity of a class inside, and of its outline

@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fsseg.data.base import Image
+from fsseg.datasets.base import Image
 from fsseg.demo import drawing
 from fsseg.demo.maps import Map
 from fsseg.demo.painting import BACK

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fsseg.data.base import Image
+from fsseg.datasets.base import Image
 from fsseg.methods.base import Features, Look
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.lessons import one_way, query_of
+from fsseg.segmenter.support_state import one_way, query_of
 
 
 class Map(NamedTuple):

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fsseg.data.shapes import draw
+from fsseg.datasets.shapes import draw
 from fsseg.demo import drawing, html
 from fsseg.demo.painting import read_layer, way_of
 from fsseg.demo.pictures import SIDE, Limits, Picture, read_picture

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import PIL.Image
 
-from fsseg.data.base import Mask
+from fsseg.datasets.base import Mask
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 

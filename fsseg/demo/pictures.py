@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from fsseg.data.base import Image
-from fsseg.data.files import image_size, read_image
-from fsseg.data.transforms import resize_image
+from fsseg.datasets.base import Image
+from fsseg.datasets.images import image_size, read_image
 from fsseg.demo.drawing import thumbnail
+from fsseg.episodes.transforms import resize_image
 from fsseg.errors import FssegError
-from fsseg.safe import shown
+from fsseg.untrusted.text import shown
 
 SIDE = 1024  # pixels of the longer side at most; methods are shown fewer
 MEGABYTE = 2**20
-_LEAST = 8  # pixels of a side, see `fsseg.segmenter.given`
+_LEAST = 8  # pixels of a side, see `fsseg.segmenter.inputs`
 _NAME = 60  # letters
 
 

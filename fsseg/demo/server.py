@@ -14,7 +14,7 @@ from fsseg.demo.guard import LOOPBACK, Guard
 from fsseg.demo.pictures import Limits
 from fsseg.demo.sessions import Sessions
 from fsseg.errors import FAILED, SIGNALLED, FssegError
-from fsseg.safe import shown
+from fsseg.untrusted.text import shown
 
 if TYPE_CHECKING:
     from fsseg.demo.page import Page

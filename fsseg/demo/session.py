@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fsseg.data.base import Mask
+from fsseg.datasets.base import Mask
 from fsseg.demo.maps import Map, prototype_maps
 from fsseg.demo.painting import CLASSES, Way, lacks, painted, to_labels
 from fsseg.demo.passes import Passes
 from fsseg.demo.pictures import Picture
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
-from fsseg.safe import shown
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.canvas import fill_mask
-from fsseg.segmenter.given import relabelled
+from fsseg.segmenter.inputs import relabelled
+from fsseg.segmenter.tiling import fill_mask
+from fsseg.untrusted.text import shown
 
 SUPPORTS, QUERIES = 12, 24  # that a session keeps, of some 3 MB each
 _LETTERS = 30  # of a class's name

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import get_model_weights
 
-from fsseg.card import refuse_bomb
 from fsseg.errors import FssegError
+from fsseg.untrusted.card import refuse_bomb
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -8,7 +8,7 @@ from torch import Tensor
 from fsseg.episode import IGNORE
 from fsseg.export.modules import Learn, asks_shot
 from fsseg.methods.base import Method
-from fsseg.segmenter.lessons import query_of
+from fsseg.segmenter.support_state import query_of
 
 _CELL = 8  # pixels of a side of a random mask's patches: smaller ones would vanish at the features' resolution
 

@@ -14,10 +14,10 @@ from fsseg.errors import FssegError
 from fsseg.export.examples import Given, Sizes, leaves
 from fsseg.export.files import ENDINGS, Format, Run, check_packages, opened, write
 from fsseg.export.graphs import Examples, Graph, Port, traced
-from fsseg.segmenter.canvas import Canvas
-from fsseg.segmenter.lessons import common_count, joined, logits
+from fsseg.segmenter.persistence import description
 from fsseg.segmenter.segmenter import Segmenter
-from fsseg.segmenter.stored import description
+from fsseg.segmenter.support_state import common_count, joined, logits
+from fsseg.segmenter.tiling import Canvas
 
 MOST = 1e-3  # by which a graph may differ from the method, of the largest value
 _LEAST = 32  # pixels of a side, as of `Canvas`

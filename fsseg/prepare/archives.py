@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fsseg.protocol import Year
+from fsseg.protocols.protocol import Year
 
 
 class Archive(NamedTuple):

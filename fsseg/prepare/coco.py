@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 from fsseg.prepare.archives import COCO, Archive
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
+from fsseg.prepare.progress import Told
 from fsseg.prepare.state import State
-from fsseg.prepare.told import Told
-from fsseg.protocol import SPLITS, Year
+from fsseg.protocols.protocol import SPLITS, Year
 
 
 def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) -> bool:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
-from fsseg.prepare.told import Step, Told, disk
+from fsseg.prepare.progress import Step, Told, disk
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from fsseg import atomic
 from fsseg.errors import FssegError
-from fsseg.prepare.told import ROOM, Told
+from fsseg.prepare.progress import ROOM, Told
 
 _LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
 _ALL = 40 << 30  # bytes of all members; COCO's train images have 19 gigabytes

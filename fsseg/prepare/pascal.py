@@ -14,13 +14,13 @@ import numpy.typing as npt
 import PIL.Image
 from scipy.io import loadmat
 
-from fsseg.data import Pascal
+from fsseg.datasets import Pascal
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import SBD, VOC
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
+from fsseg.prepare.progress import Told
 from fsseg.prepare.state import State
-from fsseg.prepare.told import Told
 
 _UNPACKED = 2.2  # gigabytes
 _KEPT = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
 from fsseg.prepare.extract import write
-from fsseg.prepare.told import disk
-from fsseg.safe import is_count, leads_out, load_json, shown
+from fsseg.prepare.progress import disk
+from fsseg.untrusted.text import is_count, leads_out, load_json, shown
 
 _NAME = ".fsseg-prepared.json"
 _LOCK = ".fsseg-prepare.lock"

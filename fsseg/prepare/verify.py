@@ -5,9 +5,9 @@ from typing import NamedTuple
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from fsseg.data import Dataset
+from fsseg.datasets import Dataset
 from fsseg.errors import FssegError
-from fsseg.prepare.told import Told
+from fsseg.prepare.progress import Told
 
 
 class Problem(NamedTuple):

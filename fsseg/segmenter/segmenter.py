@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from fsseg.data.base import Image, Mask
+from fsseg.datasets.base import Image, Mask
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
-from fsseg.segmenter.canvas import Canvas, Fit, Window
-from fsseg.segmenter.encoded import Encoded
-from fsseg.segmenter.given import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
-from fsseg.segmenter.learnt import Learnt, changed, labels_of, without
-from fsseg.segmenter.lessons import Support, logits
-from fsseg.segmenter.presence import similarity
+from fsseg.segmenter.feature_cache import Encoded
+from fsseg.segmenter.inputs import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
+from fsseg.segmenter.presence_score import similarity
+from fsseg.segmenter.state import Learnt, changed, labels_of, without
+from fsseg.segmenter.support_state import Support, logits
+from fsseg.segmenter.tiling import Canvas, Fit, Window
 
 Device = str | torch.device | None
 
@@ -88,7 +88,7 @@ class Segmenter:
         Raises:
             FssegError: it is neither, or broken.
         """
-        from fsseg.segmenter.stored import load
+        from fsseg.segmenter.persistence import load
 
         return load(Path(path), device)
 
@@ -98,7 +98,7 @@ class Segmenter:
         Raises:
             FssegError: nothing was learnt, or the file cannot be written.
         """
-        from fsseg.segmenter.stored import save
+        from fsseg.segmenter.persistence import save
 
         save(self, Path(path))
 

@@ -17,8 +17,8 @@ from typing import IO, NamedTuple
 import pytest
 
 from fsseg.cli import main
-from fsseg.cli.help import experiment_folder
-from fsseg.data import shapes
+from fsseg.datasets import shapes
+from fsseg.experiment.files import experiment_folder
 from fsseg.jobs import local
 
 TINY = (

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.benchmark.folders import make_test
 from tests.cli.conftest import QUICKSTART
+from tests.results.folders import make_test
 
 BENCHMARK = ("benchmark", *QUICKSTART)
 

@@ -16,10 +16,11 @@ import yaml
 from PIL import Image
 
 from fsseg import methods
-from fsseg.benchmark.published import Setting, published
-from fsseg.cli.help import COMMANDS, OTHERS, experiment_folder, experiments
-from fsseg.data import Shapes
+from fsseg.cli.help import COMMANDS, OTHERS
+from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
+from fsseg.experiment.files import experiment_folder, experiments
+from fsseg.results.published import Setting, published
 from tests.cli.conftest import QUICKSTART, TINY
 
 LONG = ("--trainer.max_steps=100000", "--model.lr_scheduler.total_steps=100000")
@@ -129,7 +130,7 @@ def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resu
     options = [
         *_small("pmm_voc_1shot"),
         "--data.augment",
-        "[{class_path: fsseg.data.crop.OldRandomResizedCrop, init_args: {scale: [0.01, 0.05]}}]",
+        "[{class_path: fsseg.episodes.legacy_crop.OldRandomResizedCrop, init_args: {scale: [0.01, 0.05]}}]",
     ]
     assert fsseg("fit", *options, "--out", "whole", "--trainer.max_steps=6").code == 0
     assert fsseg("fit", *options, "--out", "half", "--trainer.max_steps=3").code == 0

@@ -10,9 +10,9 @@ import PIL.Image
 import pytest
 
 from fsseg.cli.help import DATA_COMMANDS
-from fsseg.data import Coco, Shapes, pascal
-from fsseg.data.pascal_pairs import published_lists
-from fsseg.protocol import SPLITS
+from fsseg.datasets import Coco, Shapes, pascal
+from fsseg.datasets.pascal_pairs import published_lists
+from fsseg.protocols.protocol import SPLITS
 from tests.cli.conftest import TINY
 
 DATASETS = [
@@ -42,7 +42,7 @@ def test_the_second_run_says_that_all_is_prepared(fsseg, request, no_cache, data
 def test_training_finds_what_was_prepared(fsseg, fake_coco, no_cache, monkeypatch):
     monkeypatch.setenv("FSSEG_DATA_ROOT", str(fake_coco))
     assert fsseg("data", "prepare", "coco", "--masks", "first_polygon_map").code == 0
-    monkeypatch.setattr("fsseg.data.coco.read_annotations", None)
+    monkeypatch.setattr("fsseg.datasets.coco.read_annotations", None)
     again = fsseg("data", "prepare", "coco", "--masks=first_polygon_map", "--year", "2017")
     assert "already prepared" in again.out
     assert "COCO masks first_polygon_map" in again.out

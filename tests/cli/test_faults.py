@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsseg.cli import folders, main
-from fsseg.data import EpisodeData, Folder
+from fsseg.cli import main
+from fsseg.datasets import Folder
+from fsseg.episodes import EpisodeData
+from fsseg.runs import folders
 from tests.cli.conftest import QUICKSTART, small_files
 from tests.cli.test_commands import LONG, read_until
 

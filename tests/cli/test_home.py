@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fsseg.cli.home import at_home, expand_configuration
-from fsseg.cli.processes import settle_slurm
-from fsseg.data.files import cache_folder
+from fsseg.datasets.images import cache_folder
 from fsseg.errors import FssegError
+from fsseg.experiment.home_paths import at_home, expand_configuration
+from fsseg.runs.ranks import settle_slurm
 from tests.cli.conftest import QUICKSTART
 
 
@@ -114,7 +114,7 @@ def test_output_lacks_characters_that_its_encoding_lacks():
 @pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_fault_of_the_disk():
     """As behind ``| head``: no line, and an exit code that a shell with pipefail sees."""
-    code = "import fsseg.cli as cli; from fsseg.cli.libraries import plain_errors\n"
+    code = "import fsseg.cli as cli; from fsseg.runs.library_errors import plain_errors\n"
     code += "def say(_):\n with plain_errors(): print('x' * 10**6, flush=True)\n"
     code += "import sys; cli._dispatch = say; sys.exit(cli.main([]))"
     reader, writer = os.pipe()

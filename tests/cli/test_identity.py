@@ -5,10 +5,11 @@ import inspect
 import pytest
 from lightning import Trainer
 
-from fsseg.cli.identity import MODEL, TEST, TRAINER, identity
-from fsseg.cli.replay import _QUIET
-from fsseg.data import EpisodeData, Shapes
-from fsseg.data.option_roles import DATA, Decides, with_defaults
+from fsseg.datasets import Shapes
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.option_roles import DATA, Decides, with_defaults
+from fsseg.experiment.replay import _QUIET
+from fsseg.runs.identity import MODEL, TEST, TRAINER, identity
 from fsseg.task import Task
 
 OWN = {

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 CODE = """
-import fsseg.data, inspect
+import fsseg.datasets, fsseg.episodes, inspect
 from lightning import Trainer
 print(inspect.signature(Trainer.__init__).parameters["limit_test_batches"].annotation)
 """

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsseg.cli.lock import locked
-from fsseg.data import EpisodeData
+from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
+from fsseg.runs.lock import locked
 from tests.cli.conftest import QUICKSTART
 
 OWNER = {"host": "node7", "pid": 4321, "since": "2026-01-02 03:04:05", "command": "fsseg fit --out run"}
@@ -120,7 +120,7 @@ def test_a_folder_is_one_whatever_it_is_called_and_a_command_may_ask_twice(tmp_p
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from fsseg.cli.lock import locked
+from fsseg.runs.lock import locked
 with locked(Path(sys.argv[1])):
     if not os.fork():
         print(os.getpid(), flush=True)

@@ -198,7 +198,7 @@ def test_tensorboard_gets_the_same(fsseg, tmp_path):
 
 @pytest.mark.slow
 def test_tensorboard_that_is_not_installed_is_one_line(fsseg, monkeypatch, tmp_path):
-    monkeypatch.setattr("fsseg.cli.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("fsseg.runs.loggers.find_spec", lambda name: None)
     ran = fsseg("fit", *QUICKSTART, *TENSORBOARD, "--out", "run")
     assert (ran.code, ran.line) == (
         2, "fsseg: TensorBoardLogger needs a package that is not installed: pip install tensorboard.",

@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from fsseg.benchmark.rows import read_rows
 from fsseg.cli.distance import summary
 from fsseg.cli.help import OTHERS
 from fsseg.cli.look import choose
-from fsseg.cli.replay import Query, Replay
 from fsseg.errors import FssegError
+from fsseg.experiment.replay import Query, Replay
+from fsseg.results.rows import read_rows
 from tests.cli.conftest import QUICKSTART
 
 

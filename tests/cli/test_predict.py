@@ -16,11 +16,11 @@ import pytest
 from pycocotools.coco import COCO
 
 import fsseg as package
-from fsseg.cli import predicted
 from fsseg.cli.help import OTHERS
-from fsseg.data import image_files
+from fsseg.datasets import image_files
 from fsseg.errors import MachineError
-from fsseg.pictures import COLOURS
+from fsseg.plots.episodes import COLOURS
+from fsseg.runs import prediction_files
 from fsseg.segmenter import Segmenter
 from tests.cli.conftest import small_files
 from tests.data.test_image_files import litter
@@ -170,7 +170,7 @@ def test_what_is_rejected_and_what_scores_too_little_is_left_out(fsseg, pictures
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
-    add, seen = predicted.Results.add, []
+    add, seen = prediction_files.Results.add, []
 
     def stopping(self, name, *given):
         if len(seen) == 2:
@@ -178,12 +178,12 @@ def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
         seen.append(name)
         add(self, name, *given)
 
-    monkeypatch.setattr(predicted.Results, "add", stopping)
+    monkeypatch.setattr(prediction_files.Results, "add", stopping)
     assert fsseg("predict", *ASK, *TINY).code == 130
     with (pictures / "out" / "scores.csv").open("a") as file:
         file.write("y,photos/y.p")  # cut off by a kill
     stamps = {path: path.stat().st_mtime_ns for path in (pictures / "out" / "masks").rglob("*.png")}
-    monkeypatch.setattr(predicted.Results, "add", add)
+    monkeypatch.setattr(prediction_files.Results, "add", add)
     ran = fsseg("predict", *ASK, *TINY)
     assert ran.code == 0
     assert "2 of 3 are done already" in ran.err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsseg.cli.help import experiment_folder
+from fsseg.experiment.files import experiment_folder
 from tests.cli.conftest import ENVIRONMENT, FSSEG, QUICKSTART
 
 ROOT = Path(__file__).parents[2]

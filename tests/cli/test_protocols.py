@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
-from fsseg.benchmark.protocols import NAMES
-from fsseg.cli.protocols import settle
-from fsseg.data import Pascal
-from fsseg.protocol import Protocol
+from fsseg.datasets import Pascal
+from fsseg.experiment.protocol_options import settle
+from fsseg.protocols.presets import NAMES
+from fsseg.protocols.protocol import Protocol
 from tests.cli.conftest import QUICKSTART, TINY
 
 QUICK = ("--protocol.runs", "1", "--protocol.episodes", "4", "--protocol.min_pixels", "1", "--protocol.size", "32")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsseg.cli.stored import WholeCheckpoints, newest, readable
 from fsseg.errors import FssegError, MachineError
+from fsseg.runs.checkpoint_files import WholeCheckpoints, newest, readable
 from tests.cli.conftest import QUICKSTART, small_files
 
 ROOT = Path(__file__).parents[2]
@@ -233,7 +233,8 @@ def test_a_process_killed_while_it_writes_leaves_the_checkpoint_before_as_it_was
     path, part = tmp_path / "step1.ckpt", tmp_path / ".step1.ckpt.part"
     WholeCheckpoints().save_checkpoint({"step": 1}, path)
     code = (
-        "import sys, torch; from fsseg.cli.stored import WholeCheckpoints; content = {'w': torch.ones(10**8)}\n"
+        "import sys, torch; from fsseg.runs.checkpoint_files import WholeCheckpoints\n"
+        "content = {'w': torch.ones(10**8)}\n"
         "WholeCheckpoints().save_checkpoint(content, sys.argv[1])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)])

@@ -33,7 +33,7 @@ def planted(tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch) -> It
     folder.mkdir()
     (folder / "planted.py").write_text(
         f"open({str(marker)!r}, 'w').close()\n"
-        "from fsseg.methods import PANet\nfrom fsseg.encoders import ConvNet\nfrom fsseg.data import Shapes\n"
+        "from fsseg.methods import PANet\nfrom fsseg.encoders import ConvNet\nfrom fsseg.datasets import Shapes\n"
         "from torch.optim import SGD\nfrom torch.optim.lr_scheduler import StepLR\nfrom lightning import Callback\n"
         "from lightning.pytorch.loggers import CSVLogger\nfrom albumentations import HorizontalFlip\n"
         "def build(*a, **k): return None\n"
@@ -161,8 +161,9 @@ def test_it_says_how_to_go_on_with_an_own_class(
 
 
 @pytest.mark.parametrize(
-    "name", ["os.system", "fsseg.data.files.os.system", "fsseg.data.transforms.importlib.import_module", "torch.load",
-             "builtins.eval", "fsseg.cli.main", "jsonargparse.set_parsing_settings", "lightning.pytorch.callbacks.os"],
+    "name", ["os.system", "fsseg.datasets.images.os.system", "fsseg.episodes.transforms.importlib.import_module",
+             "torch.load", "builtins.eval", "fsseg.cli.main", "jsonargparse.set_parsing_settings",
+             "lightning.pytorch.callbacks.os"],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["method", "optimizer as text", "augment as text"])
 def test_nor_a_known_module_for_what_it_imports(fsseg, run: Path, name: str, place: str) -> None:
@@ -366,7 +367,7 @@ def test_text_of_a_stranger_does_not_reach_the_terminal_as_commands(fsseg, finis
 
 
 def test_a_cache_with_a_pickle_in_it_is_made_anew(tmp_path: Path, marker: Path, monkeypatch) -> None:
-    from fsseg.data.files import cached
+    from fsseg.datasets.images import cached
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = cached("kind", [], lambda: {"pixels": np.zeros((2, 3), np.int32)}, {"pixels": (2, 3)})

@@ -5,8 +5,8 @@ import signal
 import pytest
 import torch
 
-from fsseg.cli import signals
-from fsseg.cli.tested import Report
+from fsseg.runs import signals
+from fsseg.runs.test_report import Report
 from fsseg.task import Task
 from tests.cli.conftest import QUICKSTART
 

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from fsseg.cli import arrange
-from fsseg.cli.checked import checked
-from fsseg.cli.help import experiment_folder
-from fsseg.cli.libraries import quieten
 from fsseg.cli.sweep import Result, logged, rank
-from fsseg.sweep import read_sweep
+from fsseg.experiment.dry_check import checked
+from fsseg.experiment.files import experiment_folder
+from fsseg.jobs.sweep import read_sweep
+from fsseg.runs.library_errors import quieten
 
 from .conftest import TINY
 

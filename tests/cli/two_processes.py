@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fsseg.cli import main
-from fsseg.cli.processes import leads
 from fsseg.encoders.base import batch_norms
 from fsseg.episode import Batch
 from fsseg.losses import LossMean
 from fsseg.methods import Method
+from fsseg.runs.ranks import leads
 from tests.conftest import make_batch
 from tests.methods.test_contract import METHODS
 

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fsseg.data.shapes import draw
+from fsseg.datasets.shapes import draw
 from tests.demo.conftest import MEGABYTES, ask
 from tests.demo.test_session import bomb, chunk, png, url
 

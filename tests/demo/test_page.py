@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fsseg.data.shapes import draw
+from fsseg.datasets.shapes import draw
 from fsseg.encoders import Torchvision
 from fsseg.methods import PANet
 from fsseg.segmenter import Segmenter

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import torch
 
-from fsseg.data.shapes import draw
+from fsseg.datasets.shapes import draw
 from fsseg.demo import drawing, html
 from fsseg.demo.painting import BACK, lacks, painted, read_layer, to_labels, way_of
 from fsseg.demo.passes import Passes

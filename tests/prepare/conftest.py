@@ -19,7 +19,7 @@ import PIL.Image
 import pytest
 from scipy.io import savemat
 
-from fsseg.data import Coco
+from fsseg.datasets import Coco
 from fsseg.prepare import archives, coco, download, pascal
 from fsseg.prepare.archives import Archive
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import fsseg
-from fsseg.data import Shapes
+from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.methods import Method, PANet, PMMs
 from fsseg.methods.base import BinaryMethod
-from fsseg.segmenter.canvas import Canvas
-from fsseg.segmenter.given import as_image, as_labels
-from fsseg.segmenter.lessons import logits
+from fsseg.segmenter.inputs import as_image, as_labels
+from fsseg.segmenter.support_state import logits
+from fsseg.segmenter.tiling import Canvas
 from tests.methods.test_contract import METHODS, encoder
 
 SIZE = 64

@@ -1,0 +1,10 @@
+"""What is on disk: files, class names, folds, images and masks. Data sets know nothing of episodes."""
+
+from fsseg.datasets.base import Dataset
+from fsseg.datasets.coco import Coco
+from fsseg.datasets.coco_json import CocoJson
+from fsseg.datasets.folder import Folder
+from fsseg.datasets.pascal import Pascal
+from fsseg.datasets.shapes import Shapes
+
+__all__ = ["Coco", "CocoJson", "Dataset", "Folder", "Pascal", "Shapes"]

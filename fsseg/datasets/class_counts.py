@@ -1,0 +1,95 @@
+"""How many images show each class, fold by fold and split by split."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from fsseg.datasets.base import Dataset
+from fsseg.protocols.protocol import Pairs, Split
+
+
+class ClassCount(NamedTuple):
+    """Images that count for a class."""
+
+    class_id: int
+    name: str
+    train: int
+    val: int
+
+
+class FoldCount(NamedTuple):
+    """A fold.
+
+    Attributes:
+        classes: its novel classes.
+        kept: train images that show no pixel of a novel class: what dropping novel classes leaves.
+    """
+
+    classes: tuple[ClassCount, ...]
+    kept: int
+
+    @property
+    def train(self) -> int:
+        """(Image, class) pairs of train images."""
+        return sum(c.train for c in self.classes)
+
+    @property
+    def val(self) -> int:
+        """(Image, class) pairs of val images."""
+        return sum(c.val for c in self.classes)
+
+
+class Census(NamedTuple):
+    """All folds of a data set.
+
+    Attributes:
+        name: of the data set.
+        train: images.
+        val: images.
+        folds: in order.
+        fold_words: how classes are cut into folds.
+        pairs: the rule by which images count, see `Protocol`.
+        min_pixels: the same.
+        listed: val pairs of each fold in the published lists, by the same rule; None where there are none for this set.
+        hashes: hash found and hash published of each official list, see `Dataset.list_hashes`.
+        note: what a reader must know of the official pairs; empty if they are the published ones, or not counted.
+    """
+
+    name: str
+    train: int
+    val: int
+    folds: tuple[FoldCount, ...]
+    fold_words: str
+    pairs: Pairs
+    min_pixels: int
+    listed: tuple[int, ...] | None = None
+    hashes: Mapping[tuple[Split, int], tuple[str, str]] = MappingProxyType({})
+    note: str = ""
+
+    def kept_percent(self, fold: FoldCount) -> float:
+        """Share of the train images that show no novel class of a fold, in percent; 0 of none."""
+        return 100 * fold.kept / max(self.train, 1)
+
+
+def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Census:
+    """Count an opened data set's images.
+
+    Raises:
+        FssegError: official pairs of a data set that has none.
+    """
+    train, val = dataset.numbers("train"), dataset.numbers("val")
+
+    def counted(class_id: int) -> ClassCount:
+        found = [len(dataset.index.images(class_id, numbers, min_pixels, pairs)) for numbers in (train, val)]
+        return ClassCount(class_id, dataset.class_name(class_id), *found)
+
+    folds = [
+        FoldCount(
+            tuple(counted(c) for c in dataset.novel(fold)), len(dataset.index.without(dataset.novel(fold), train))
+        )
+        for fold in range(dataset.folds)
+    ]
+    listed = dataset.listed_pairs.get(pairs) if min_pixels == 1 else None
+    hashes, note = ({}, "") if pairs == "any" or min_pixels > 1 else (dataset.list_hashes, dataset.pairs_note)
+    sizes = (dataset.name, len(train), len(val))
+    return Census(*sizes, tuple(folds), dataset.fold_words, pairs, min_pixels, listed, hashes, note)

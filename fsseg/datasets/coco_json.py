@@ -1,0 +1,169 @@
+"""Own images with annotations in COCO's format: any such file is a data set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
+from fsseg.datasets.custom import Folds, OwnDataset, check_share, is_val
+from fsseg.datasets.images import cache_folder, fingerprint, image_size, tracked
+from fsseg.datasets.mask_store import Regions, load, store
+from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
+from fsseg.errors import FssegError
+from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
+
+_FORMAT = 3  # of the cache; raise it when what is checked or stored changes
+
+
+class CocoJson(RegionDataset, OwnDataset):
+    """Images of a folder, and an annotation file in COCO's format with any categories.
+
+    Images are turned upright by their EXIF tags, as labelling programs show them.
+
+    Args:
+        annotations: file in the data's folder (--data.root).
+        val_annotations: file of the val split; without it, ``val_share`` of the images are val, chosen by their names.
+        images: folder of the images, in the data's folder; the data's folder itself if it has none of that name.
+        val_images: folder of the val split's images; ``images`` where it is not given.
+        folds: number of folds to make, or the names of each fold's novel classes; up to four where it is not given.
+        val_share: of the images, where one file has all; 1 for testing only.
+        masks: see `Coco`.
+        crowds: see `Coco`.
+        other_ways: see `Coco`.
+
+    Raises:
+        FssegError: an argument is out of range.
+    """
+
+    name = "COCO-JSON"
+    option = "CocoJson"
+    full = True
+    upright = True  # labelling programs show photos so
+
+    def __init__(
+        self,
+        annotations: str = "annotations.json",
+        val_annotations: str | None = None,
+        images: str = "images",
+        val_images: str | None = None,
+        folds: Folds | None = None,
+        val_share: float = 0.3,
+        masks: Masks = "exact",
+        crowds: Crowds = "include",
+        other_ways: OtherWays = "labelled",
+    ) -> None:
+        check_share(val_share)
+        if masks != "exact" and crowds == "ignore":
+            raise FssegError(f"CocoJson: crowds 'ignore' needs masks 'exact'; {masks!r} leaves crowds out anyway.")
+        self.annotations, self.val_annotations = annotations, val_annotations
+        self.images, self.val_images = images, val_images or images
+        self.asked_folds, self.val_share = folds, val_share
+        self.masks, self.crowds, self.other_ways = masks, crowds, other_ways
+
+    def open(self, root: Path | None) -> None:
+        """Map the cached regions, or read the annotation files and cache their regions.
+
+        Raises:
+            FssegError: no folder, an annotation file that is missing or broken, or an image that is missing.
+        """
+        self._find(root)
+        options = (_FORMAT, self.masks, self.crowds, self.val_share, [str(f) for f in self._folders.values()])
+        cache = cache_folder() / f"coco-json-{fingerprint(self._files, *options)}"
+        try:
+            self._regions = load(cache)
+        except (OSError, ValueError):  # no cache yet, or one that was cut off
+            self._regions = store(self._scan(), cache)
+        self.index = self._regions.index
+        self._set_classes(self._regions.class_names, self.asked_folds, self._files[0].name)
+        self._note_empty()
+
+    def locate(self, root: Path | None) -> None:
+        """Read the annotation files, without their masks.
+
+        Raises:
+            FssegError: no folder, or an annotation file that is missing or broken.
+        """
+        self._find(root)
+        read = self._read()
+        self._place(self._split(read))
+        self._set_classes(read[0].class_names, self.asked_folds, self._files[0].name)
+
+    def _find(self, root: Path | None) -> None:
+        if root is None:
+            raise FssegError("CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
+        if not self.annotations:
+            raise FssegError("--data.dataset.annotations is empty: the file of annotations is needed.")
+        self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
+        named: dict[Split, str] = {"train": self.images, "val": self.val_images}
+        self._folders = {split: _folder(root, name) for split, name in named.items()}
+        self.name = root.resolve().name
+        said = {
+            f"masks {self.masks}, not the exact ones": self.masks != "exact",
+            "crowds ignored": self.crowds == "ignore",
+            "other ways of an episode as background": self.other_ways == "background",
+        }
+        self.note = ", ".join(note for note, is_so in said.items() if is_so)
+
+    def _note_empty(self) -> None:
+        """Say how many objects mark nothing; refuse annotations that all do."""
+        empty = np.asarray(self._regions.arrays["empty"])
+        if not (count := int(empty.sum())):
+            return
+        first = self.image_name(int(np.flatnonzero(empty)[0]))
+        why = "outside of their image, or in fractions of it"
+        if not self.index.pixels[:, 1:].any():
+            raise FssegError(
+                f"{self._files[0].name}: none of its {count:,} objects marks a pixel: they are {why}. Coordinates in "
+                "pixels are needed: multiply x by an image's width and y by its height."
+            )
+        said = f"{count:,} objects mark no pixel ({why}), the first in {first}; fsseg data verify names them"
+        self.note = "; ".join(filter(None, [self.note, said]))
+
+    @uncollected()
+    def _read(self) -> list[AnnotationFile]:
+        return [read_annotations(path) for path in self._files]
+
+    @uncollected()
+    def _scan(self) -> Regions:
+        read = self._read()
+        annotated = self._split(read)
+        for split, images in annotated.items():
+            check_images(images, self._folders[split], self._files[-1 if split == "val" else 0])
+            for image in tracked(images, f"sizes of {len(images):,} {split} images"):
+                size = image_size(self._folders[split] / image.name, self.upright)
+                if size != (image.height, image.width):
+                    raise other_size(image, size, self._folders[split] / image.name, self.upright)
+        return pack_splits(annotated, self.masks, self.crowds, read[0].class_names)
+
+    def _split(self, read: list[AnnotationFile]) -> dict[Split, list[AnnotatedImage]]:
+        if len(read) == 2:
+            if read[0].class_names != read[1].class_names:
+                raise FssegError(
+                    f"{self._files[0].name} and {self._files[1].name} list other categories; the same in both."
+                )
+            return {"train": read[0].images, "val": read[1].images}
+        images = read[0].images
+        split: dict[Split, list[AnnotatedImage]] = {
+            "train": [image for image in images if not is_val(image.name, self.val_share)],
+            "val": [image for image in images if is_val(image.name, self.val_share)],
+        }
+        if not split["val"] or (not split["train"] and self.val_share < 1):
+            raise FssegError(
+                f"{self._files[0].name} has {len(images)} images, too few for a train and a val split. Give "
+                "--data.dataset.val_annotations FILE, or another --data.dataset.val_share."
+            )
+        return split
+
+
+def _found(root: Path, name: str) -> Path:
+    path = root / name
+    if not path.is_file():
+        found = [*root.glob("*.json"), *root.glob("annotations/*.json")] if root.is_dir() else []
+        others = sorted(str(p.relative_to(root)) for p in found)[:3]
+        hint = f" There are: {', '.join(others)}." if others else ""
+        raise FssegError(f"{path} is missing: --data.dataset.annotations names the file of annotations.{hint}")
+    return path.resolve()
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / name if (root / name).is_dir() else root

@@ -1,0 +1,129 @@
+"""What an image of COCO shows of each class: exact regions, and two older codes' wrong ones for reproduction."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from fsseg.datasets.base import ClassMap, class_map
+from fsseg.datasets.boxes import Box
+from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation, Points, exact, in_fractions, polygons
+from fsseg.datasets.mask_store import Code, ImageRegions, decode
+from fsseg.errors import FssegError
+from fsseg.protocols.protocol import Crowds, Masks
+
+Canvas = ClassMap  # H W, class ids
+Fill = Callable[[Canvas, npt.NDArray[np.int32], int], object]  # canvas, points x 2, colour
+
+
+def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRegions:
+    """What an image shows: a region per class, and the boxes of its objects.
+
+    Args:
+        image: with its annotations.
+        masks: ``exact``: pycocotools' annToMask, united over a class's annotations. ``first_polygon_convex`` and
+            ``first_polygon_map``: see `Coco`.
+        crowds: whether an exact region includes crowds, or has them apart.
+
+    Raises:
+        FssegError: a segmentation is malformed.
+    """
+    every = [(annotation, _region(image, annotation)) for annotation in image.annotations]
+    exact_regions = [(annotation, code) for annotation, code in every if _marks(image, annotation, code)]
+    kept = [annotation for annotation, _ in exact_regions]
+    empty = [annotation.number for annotation, code in every if not _marks(image, annotation, code)]
+    image = image._replace(annotations=kept)
+    if masks == "exact":
+        codes = _exact(exact_regions, crowds)
+    elif masks == "first_polygon_convex":
+        codes = _first_polygon_convex(image)
+    else:
+        codes = _first_polygon_map(image)
+    shown = {kind: code for kind, code in codes.items() if rle.area(code)}
+    objects = [(annotation.class_id, _box(code)) for annotation, code in exact_regions if not annotation.crowd]
+    return ImageRegions(image.name, image.height, image.width, shown, objects, empty)
+
+
+def _marks(image: AnnotatedImage, annotation: Annotation, code: Code) -> bool:
+    """Whether an annotation marks a pixel: it is not outside of the image, nor in fractions of it."""
+    return bool(rle.area(code)) and not in_fractions(annotation.segmentation, image.height, image.width)
+
+
+def _box(code: Code) -> Box:
+    left, top, width, height = (int(value) for value in rle.toBbox(code))
+    return Box(top, left, top + height, left + width, int(rle.area(code)))
+
+
+def _exact(regions: Sequence[tuple[Annotation, Code]], crowds: Crowds) -> dict[int, Code]:
+    objects: dict[int, list[Code]] = {}
+    for annotation, code in regions:
+        kind = -annotation.class_id if annotation.crowd and crowds == "ignore" else annotation.class_id
+        objects.setdefault(kind, []).append(code)
+    codes = {kind: rle.merge(parts) for kind, parts in objects.items()}
+    for kind in codes:
+        if kind < 0 and -kind in codes:
+            codes[kind] = _encode(decode(codes[kind]) & ~decode(codes[-kind]))
+    return codes
+
+
+def _first_polygon_convex(image: AnnotatedImage) -> dict[int, Code]:
+    """PMMs' `get_mask` (coco_val.py): one canvas a class; fillConvexPoly is wrong for concave outlines."""
+    canvases: dict[int, Canvas] = {}
+    for annotation, points in _first_polygons(image):
+        canvas = canvases.setdefault(annotation.class_id, _blank(image))
+        _draw(image, annotation, points, canvas, 1, cv2.fillConvexPoly)
+    return {class_id: _encode(canvas) for class_id, canvas in canvases.items()}
+
+
+def _first_polygon_map(image: AnnotatedImage) -> dict[int, Code]:
+    """The label maps that PFENet and its successors read: one class a pixel, the later annotation over the earlier."""
+    canvas = _blank(image)
+    for annotation, points in _first_polygons(image):
+        _draw(image, annotation, points, canvas, annotation.class_id, lambda c, p, colour: cv2.fillPoly(c, [p], colour))
+    return {int(class_id): _encode(canvas == class_id) for class_id in np.unique(canvas) if class_id}
+
+
+def _first_polygons(image: AnnotatedImage) -> Iterator[tuple[Annotation, Points | None]]:
+    """Annotations without the crowds, and the first polygon of each; None where it is run-length encoded."""
+    for annotation in image.annotations:
+        if not annotation.crowd:
+            try:
+                found = polygons(annotation.segmentation, image.height, image.width)
+            except (ValueError, TypeError) as error:
+                raise _broken(image, annotation, error) from error
+            yield annotation, found[0] if found else None
+
+
+def _draw(
+    image: AnnotatedImage, annotation: Annotation, points: Points | None, canvas: Canvas, colour: int, fill: Fill
+) -> None:
+    if points is None:
+        canvas[decode(_region(image, annotation))] = colour
+    else:
+        fill(canvas, points.reshape(-1, 2).astype(np.int32), colour)  # truncated, as both codes do
+
+
+def _region(image: AnnotatedImage, annotation: Annotation) -> Code:
+    try:
+        return exact(annotation.segmentation, image.height, image.width)
+    except (ValueError, TypeError) as error:
+        raise _broken(image, annotation, error) from error
+
+
+def _broken(image: AnnotatedImage, annotation: Annotation, error: Exception) -> FssegError:
+    return FssegError(
+        f"annotation {annotation.number} of image {image.name} has a malformed segmentation: {error}. "
+        "Mend it, or take it out of the annotation file."
+    )
+
+
+def _blank(image: AnnotatedImage) -> Canvas:
+    most = max((annotation.class_id for annotation in image.annotations), default=0)
+    return class_map((image.height, image.width), most)
+
+
+def _encode(region: ClassMap | npt.NDArray[np.bool_]) -> Code:
+    code: Code = rle.encode(np.asfortranarray(region, dtype=np.uint8))
+    return code

@@ -1,0 +1,254 @@
+"""Own images in a folder: photos beside masks, painted, scribbled or marked.
+
+::
+
+    images/NAME.jpg             photos; also png, webp, bmp, tif, gif, avif, heic
+    masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignored (65535 of 16 bits)
+    masks/NAME.scribble.png     scribbles: the same, 255 where nothing is said
+    masks/NAME.json             polygons, boxes, lines or points, see `fsseg.datasets.annotation_json`
+    classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}; maybe folds: 2 or [[cat], [dog, ...]]
+    train.txt, val.txt          maybe: names of the images of a split, or of both; of one, the rest is the other
+    instances/NAME.png          maybe: instance numbers, for boxes
+
+or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, see
+`fsseg.datasets.mask_regions`;
+``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json`` too.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg.datasets.annotation_json import read_marks
+from fsseg.datasets.base import ClassMap, Image, Index, Mask, class_map, count_pixels
+from fsseg.datasets.boxes import Box, boxes_of
+from fsseg.datasets.custom import Folds, OwnDataset, check_share, is_val
+from fsseg.datasets.folder_layout import SCRIBBLE, find
+from fsseg.datasets.images import cached, image_size, read_image, tracked
+from fsseg.datasets.mask_files import read_labels, read_region, read_scribble
+from fsseg.episode import BACKGROUND, IGNORE, void_of
+from fsseg.errors import FssegError
+from fsseg.protocols.protocol import Split
+
+_FORMAT = 2  # of the cache; raise it when masks are read in another way
+_NAMED = 3  # images that a note names
+
+
+class Folder(OwnDataset):
+    """Photos and masks in folders, see the module.
+
+    Args:
+        folds: number of folds to make, or the names of each fold's novel classes; classes.yaml may say it too. Up to
+            four where nobody does. One fold makes all classes novel: for testing, not for training.
+        val_share: of the images, chosen by their names, where there is no list; 1 for testing only.
+
+    Raises:
+        FssegError: an argument is out of range.
+    """
+
+    name = "Folder"
+    option = "Folder"
+
+    def __init__(self, folds: Folds | None = None, val_share: float = 0.3) -> None:
+        check_share(val_share)
+        self.asked_folds, self.val_share = folds, val_share
+
+    def open(self, root: Path | None) -> None:
+        """Find images and masks, and build or load the index.
+
+        Raises:
+            FssegError: no such folder, a mask without image, or one that is broken.
+        """
+        self.locate(root)
+        masks = [path for name in self._names for path in self._files.masks[name]]
+        count = len(self._names)
+        shapes = {"pixels": (count, len(self.class_names) + 1), "weak": (count,), "void": (count,)}
+        found = cached("folder", masks, self._scan, shapes, _FORMAT, self.class_names, self._names)
+        self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
+        self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
+        self._note_shown(np.flatnonzero(found.arrays["void"]).tolist())
+
+    def locate(self, root: Path | None) -> None:
+        """Find images and masks.
+
+        Raises:
+            FssegError: no such folder, a mask without image, or a broken classes.yaml.
+        """
+        if root is None:
+            raise FssegError("Folder needs --data.root DIR (or FSSEG_DATA_ROOT), which holds images/ and masks/.")
+        self._files = find(root)
+        folds = self.asked_folds if self.asked_folds is not None else self._files.folds
+        self._set_classes(self._files.class_names, folds, str(self._files.source))
+        self._ids = {name: c for c, name in enumerate(self.class_names, 1)}
+        self._tables = {void: self._files.table(void) for void in (IGNORE, int(np.iinfo(np.uint16).max))}
+        train, val = self._split()
+        self._names, self._train = [*train, *val], len(train)
+        self.name = root.resolve().name
+        self.note = self._files.note
+
+    def _split(self) -> tuple[list[str], list[str]]:
+        names = sorted(self._files.masks)
+        if self._files.splits is not None:
+            return self._files.splits
+        val = [name for name in names if is_val(name, self.val_share)]
+        train = [name for name in names if name not in set(val)]
+        if not val or (not train and self.val_share < 1):
+            raise FssegError(
+                f"{self._files.root} has {len(names)} images with masks, too few for a train and a val split. Write "
+                "their names into train.txt and val.txt, or give another --data.dataset.val_share."
+            )
+        return train, val
+
+    def check(self, number: int) -> None:
+        """Read an image, its masks, and its instance map, if it has one."""
+        self.image(number)
+        self._count(number)
+        if self._instances(number).is_file():
+            self.boxes(number, 1)
+
+    def numbers(self, split: Split) -> range:
+        """Image numbers of a split."""
+        return range(self._train) if split == "train" else range(self._train, len(self._names))
+
+    def image_name(self, number: int) -> str:
+        """Name of an image's file, without ending."""
+        return self._names[number]
+
+    def image(self, number: int) -> Image:
+        """An image, RGB, upright if its file says how it was held."""
+        return read_image(self._image_path(number), upright=True)
+
+    def mask(self, number: int) -> ClassMap:
+        """An image's label map; where classes overlap, the smaller over the larger."""
+        paths = self._files.masks[self._names[number]]
+        if self._files.per_class:
+            maps = self._maps(number)
+            mask = class_map(next(iter(maps.values())).shape, len(self.class_names))
+            mask[np.all([found == IGNORE for found in maps.values()], axis=0)] = void_of(mask)
+            for class_id in sorted(maps, key=lambda c: -int((maps[c] == 1).sum())):
+                mask[maps[class_id] == 1] = class_id
+            return mask
+        if paths[0].suffix == ".json":
+            return read_marks(paths[0], self._ids).paint(*image_size(self._image_path(number), upright=True))
+        return self._known(read_labels(paths[0]), paths[0])
+
+    def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
+        """An image's mask in episode labels; the own way's region is whole where classes overlap."""
+        if not self._files.per_class:
+            return super().episode_mask(number, classes, own)
+        maps = self._maps(number, classes)
+        mask = np.zeros(image_size(self._image_path(number), upright=True), dtype=np.uint8)
+        if own is not None and classes[own] in maps:
+            mask[maps[classes[own]] == IGNORE] = IGNORE
+        for way in sorted(range(len(classes)), key=lambda way: way == own):
+            if classes[way] in maps:
+                mask[maps[classes[way]] == 1] = way + 1
+        return mask
+
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of instances, from instances/ where the image has a map there."""
+        path = self._instances(number)
+        if not path.is_file():
+            return super().boxes(number, class_id)
+        region, instances = self.episode_mask(number, (class_id,)) == 1, read_labels(path)
+        if instances.shape != region.shape:
+            raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
+        return boxes_of(instances, region)
+
+    def _instances(self, number: int) -> Path:
+        return self._files.root / "instances" / f"{self._names[number]}.png"
+
+    def _note_shown(self, void: Sequence[int]) -> None:
+        """Say of weak masks, of masks that are not labelled, and of classes that no mask shows; refuse if none does."""
+        absent = [self.class_name(c) for c in self.class_ids if not self.index.pixels[:, c].any()]
+        if len(absent) == len(self.class_names):
+            raise FssegError(
+                f"no mask of {self._files.root} shows a class: in label maps 0 is background, 255 not labelled. White "
+                f"masks of one class go into its folder: masks/{absent[0]}/NAME.png, without classes.yaml."
+            )
+        more = [f"{len(self.weak):,} images have weak masks; they are supports only"] if self.weak else []
+        if void:
+            names = ", ".join(self._names[number] for number in void[:_NAMED]) + ", ..." * (len(void) > _NAMED)
+            more += [f"{len(void):,} masks hold 0 and 255 alone, background and not labelled: {names}"]
+        more += [f"no mask shows {', '.join(absent)}"] if absent else []
+        self.note = "; ".join(filter(None, [self._files.note, *more]))
+
+    def _image_path(self, number: int) -> Path:
+        return self._files.images[self._names[number]]
+
+    def _maps(self, number: int, classes: Sequence[int] | None = None) -> dict[int, Mask]:
+        """Of each class that an image has a mask of: 1 where it is, 0 where it is not, 255 where nothing is said."""
+        found: dict[int, Mask] = {}
+        for path in self._files.masks[self._names[number]]:
+            class_id = self._ids[path.parent.name]
+            if classes is not None and class_id not in classes:
+                continue
+            if path.suffix == ".json":
+                marks = read_marks(path, {path.parent.name: 1})
+                found[class_id] = marks.paint(*image_size(self._image_path(number), upright=True)).astype(np.uint8)
+            else:
+                read = read_scribble if path.name.endswith(SCRIBBLE) else read_region
+                found[class_id] = read(path)
+        return found
+
+    def _known(self, mask: ClassMap, path: Path) -> ClassMap:
+        """Ids of classes.yaml to class ids."""
+        void, source = void_of(mask), self._files.source.name
+        if void == IGNORE and IGNORE in self._files.ids and (mask == IGNORE).any():
+            raise FssegError(
+                f"mask {path} holds 255: is it the class of that id in {source}, or not labelled? Save the mask with "
+                "16 bits, where 65535 is not labelled."
+            )
+        known = self._tables[void][mask]
+        wrong = (known == void_of(known)) & (mask != void)
+        if wrong.any():
+            ids = np.unique(mask[wrong])[:5].tolist()
+            deep = " In a mask of 16 bits, not labelled is 65535." if void > IGNORE in ids else ""
+            raise FssegError(f"mask {path} holds the ids {ids}, which {source} does not list. Mend one.{deep}")
+        return known
+
+    def _scan(self) -> dict[str, npt.NDArray[np.int32]]:
+        numbers = tracked(range(len(self._names)), f"index of {len(self._names):,} masks")
+        pixels, void = zip(*(self._count(number) for number in numbers), strict=True)
+        weak = [self._is_weak(number) for number in range(len(self._names))]
+        return {
+            "pixels": np.stack(pixels), "weak": np.array(weak, dtype=np.int32), "void": np.array(void, dtype=np.int32)
+        }  # fmt: skip
+
+    def _count(self, number: int) -> tuple[npt.NDArray[np.int32], bool]:
+        """Pixels of each class, and whether a label map shows none, but pixels that are not labelled."""
+        size = image_size(self._image_path(number), upright=True)
+        counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
+        if self._files.per_class:
+            maps = self._maps(number)
+            for class_id, found in maps.items():
+                self._check_size(number, found.shape, size)
+                counts[class_id] = (found == 1).sum()
+            counts[0] = np.all([found == BACKGROUND for found in maps.values()], axis=0).sum()
+            return counts, False
+        mask = self.mask(number)
+        self._check_size(number, mask.shape, size)
+        counts = count_pixels(mask, len(self.class_names))
+        void = not counts[1:].any() and counts[0] < mask.size
+        if void and len(self.class_names) == 1 and counts[0]:
+            path, name = self._files.masks[self._names[number]][0], self.class_names[0]
+            raise FssegError(
+                f"mask {path} holds 0 and 255 alone: is 255 {name}, or not labelled? Save {name} as 1, or put black "
+                f"and white masks into its folder: masks/{name}/NAME.png, without classes.yaml."
+            )
+        return counts, void
+
+    def _check_size(self, number: int, mask: tuple[int, ...], image: tuple[int, int]) -> None:
+        if mask != image:
+            path = self._files.masks[self._names[number]][0]
+            turned = ". The photo is turned by its EXIF tag: paint on it upright" if mask == image[::-1] else ""
+            raise FssegError(
+                f"mask {path} is {mask[1]}x{mask[0]}, its image {image[1]}x{image[0]}{turned}. Replace one."
+            )
+
+    def _is_weak(self, number: int) -> bool:
+        paths = self._files.masks[self._names[number]]
+        marked = [read_marks(path, self._ids).weak for path in paths if path.suffix == ".json"]
+        return any(marked) or any(path.name.endswith(SCRIBBLE) for path in paths)

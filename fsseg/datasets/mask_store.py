@@ -1,0 +1,294 @@
+"""Masks that overlap: one region per image and class, run-length encoded, in a cache folder that processes share.
+
+The folder holds all that a data set needs to know about its images, so that a second start reads no annotation file.
+Its arrays are memory-mapped: opening it takes milliseconds, and data loading workers share the pages.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as rle
+
+from fsseg.datasets.base import Index
+from fsseg.datasets.boxes import Box
+from fsseg.episode import void_of
+from fsseg.errors import FssegError
+
+Label = TypeVar("Label", np.uint8, np.uint16)
+Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, width], "counts": bytes}
+Region = npt.NDArray[np.bool_]  # H W
+Arrays = dict[str, npt.NDArray[Any]]
+
+# names, sizes (height, width), pixels (as in `Index`): one row per image. Regions lie image by image: `first` says
+# where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. Objects lie image by image too:
+# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `empty`: annotations of an image that mark no pixel.
+# `class_names`, of class id 1 first; `train`: images of that split.
+_ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
+           "object_boxes", "empty", "class_names", "train")  # fmt: skip
+
+
+class ImageRegions(NamedTuple):
+    """What one image shows.
+
+    Attributes:
+        name: file name.
+        height: of the image.
+        width: of the image.
+        codes: region of each class id; of minus a class id: pixels to ignore in episodes of that class.
+        objects: class id and box of each object.
+        empty: ids of annotations that mark no pixel.
+    """
+
+    name: str
+    height: int
+    width: int
+    codes: Mapping[int, Code]
+    objects: Sequence[tuple[int, Box]] = ()
+    empty: Sequence[int | str] = ()
+
+
+class Regions:
+    """Regions of all images of a data set.
+
+    Args:
+        arrays: see `pack`.
+        folder: the cache folder that they are mapped from; None if they are in memory only.
+        fresh: they were packed just now, not read from the cache.
+    """
+
+    def __init__(self, arrays: Arrays, folder: Path | None = None, fresh: bool = False) -> None:
+        self.arrays, self.folder = arrays, folder
+        self.train = int(arrays["train"])
+        self.class_names = tuple(bytes(name).decode() for name in arrays["class_names"])
+        # A plain array over the mapped memory; the sampler needs no np.memmap.
+        self.index = Index(np.asarray(arrays["pixels"]), None, folder, fresh)
+
+    def __len__(self) -> int:
+        return len(self.arrays["names"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers map the folder themselves instead of receiving a copy of it."""
+        if self.folder is None:
+            return Regions, (self.arrays, None, self.index.fresh)
+        return _reopen, (self.folder,)
+
+    def name(self, number: int) -> str:
+        """File name of an image."""
+        return bytes(self.arrays["names"][number]).decode(errors="replace")
+
+    def size(self, number: int) -> tuple[int, int]:
+        """``(height, width)`` of an image."""
+        height, width = self.arrays["sizes"][number].tolist()
+        return height, width
+
+    def class_ids(self, number: int) -> list[int]:
+        """Classes of which an image has a region, also one that is to be ignored; the largest first."""
+        found = {abs(kind) for kind in self._kinds(number)}
+        pixels = self.arrays["pixels"][number]
+        return sorted(found, key=lambda class_id: (-pixels[class_id], class_id))
+
+    def region(self, number: int, kind: int) -> Region | None:
+        """Where an image shows a class id (minus a class id: where it is to be ignored); None if nowhere."""
+        kinds = self._kinds(number)
+        if kind not in kinds:
+            return None
+        place = int(self.arrays["first"][number]) + kinds.index(kind)
+        begin, end = self.arrays["offsets"][place : place + 2].tolist()
+        try:
+            return decode({"size": [*self.size(number)], "counts": self.arrays["codes"][begin:end]})
+        except (ValueError, IndexError) as error:
+            raise FssegError(f"the cache {self.folder} is damaged. Delete it; it is made anew.") from error
+
+    def boxes(self, number: int, class_id: int) -> list[Box]:
+        """Boxes of the objects of a class on an image."""
+        begin, end = self.arrays["first_object"][number : number + 2].tolist()
+        own = self.arrays["object_kinds"][begin:end] == class_id
+        return [Box(*box) for box in self.arrays["object_boxes"][begin:end][own].tolist()]
+
+    def _kinds(self, number: int) -> list[int]:
+        begin, end = self.arrays["first"][number : number + 2].tolist()
+        kinds: list[int] = self.arrays["kinds"][begin:end].tolist()
+        return kinds
+
+
+def decode(code: Code) -> Region:
+    """The region of a run-length encoding.
+
+    pycocotools' own `decode` warns on numpy 2, and reads beyond the end of an encoding that is too short.
+    """
+    runs = read_runs(code["counts"])
+    if runs.min() < 0 or runs.max() > (1 << 32) or runs.sum() != code["size"][0] * code["size"][1]:
+        raise ValueError("a run-length encoding of another size")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(code["size"], order="F")
+
+
+def read_runs(counts: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Lengths of runs, of background first, from COCO's compressed text.
+
+    A character has 5 bits of a number, lowest first, and a bit that says whether more follow; from the fourth number on
+    it is the difference to the one before the last.
+
+    Raises:
+        ValueError: the text is cut off.
+    """
+    bits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    last = (bits & 0x20) == 0
+    if not len(bits) or not last[-1]:
+        raise ValueError("a run-length encoding that is cut off")
+    begins = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    lengths = np.diff(begins, append=len(bits))
+    shifts = 5 * (np.arange(len(bits)) - np.repeat(begins, lengths))
+    runs = np.add.reduceat((bits & 0x1F) << shifts, begins)
+    runs -= ((bits[last] & 0x10) > 0) * (1 << 5 * lengths)  # the highest bit is the sign
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str]) -> Regions:
+    """Regions in memory.
+
+    Args:
+        images: train split first.
+        train: images of the train split.
+        class_names: of class id 1 first.
+    """
+    names, sizes, pixels, first, first_object = [], [], [], [0], [0]
+    kinds: list[int] = []
+    objects: list[tuple[int, Box]] = []
+    codes: list[bytes] = []
+    empty: list[int] = []
+    for image in images:
+        names.append(image.name.encode())
+        sizes.append((image.height, image.width))
+        pixels.append(_count(image, len(class_names)))
+        kinds += image.codes.keys()
+        codes += [code["counts"] for code in image.codes.values()]
+        first.append(len(kinds))
+        objects += image.objects
+        empty.append(len(image.empty))
+        first_object.append(len(objects))
+    arrays = {
+        "names": np.array(names),
+        "sizes": np.array(sizes, dtype=np.int32),
+        "pixels": np.asfortranarray(np.stack(pixels)),  # a sampler reads columns
+        "first": np.array(first, dtype=np.int64),
+        "kinds": np.array(kinds, dtype=np.int32),
+        "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
+        "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
+        "first_object": np.array(first_object, dtype=np.int64),
+        "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int32),
+        "empty": np.array(empty, dtype=np.int32),
+        "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
+        "class_names": np.array([name.encode() for name in class_names]),
+        "train": np.array(train),
+    }
+    return Regions(arrays, fresh=True)
+
+
+def _count(image: ImageRegions, classes: int) -> npt.NDArray[np.int32]:
+    counts = np.zeros(classes + 1, dtype=np.int32)
+    counts[0] = image.height * image.width
+    if image.codes:
+        counts[0] -= rle.area(rle.merge(list(image.codes.values())))
+        shown = [class_id for class_id in image.codes if class_id > 0]
+        # One by one: of more than 255 at once, pycocotools' area overflows.
+        counts[shown] = [int(rle.area(image.codes[class_id])) for class_id in shown]
+    return counts
+
+
+def load(folder: Path, fresh: bool = False) -> Regions:
+    """Regions of a cache folder, memory-mapped.
+
+    Raises:
+        OSError: there is no such folder, or not all of it.
+        ValueError: one of its files is cut off or of another state than the others.
+    """
+    try:
+        arrays: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises nearly anything on a broken file
+        raise ValueError(f"{folder} has a broken file") from error
+    try:
+        whole = _is_whole(arrays)
+    except (IndexError, TypeError) as error:  # of arrays without axes, or of other things than numbers
+        raise ValueError(f"{folder} is not whole") from error
+    if not whole:
+        raise ValueError(f"{folder} is not whole")
+    return Regions(arrays, folder, fresh)
+
+
+def _is_whole(arrays: Arrays) -> bool:
+    """Whether arrays are as `pack` makes them; what `codes` holds is looked at when a region is asked for."""
+    images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
+    classes = len(arrays["class_names"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "names": (images,), "sizes": (images, 2), "pixels": (images, classes + 1), "first": (images + 1,),
+        "kinds": (regions,), "offsets": (regions + 1,), "codes": (int(arrays["offsets"][-1]),),
+        "first_object": (images + 1,), "object_kinds": (objects,), "object_boxes": (objects, 5),
+        "empty": (images,),
+        "class_names": (classes,), "train": (),
+    }  # fmt: skip
+    kinds = {name: "S" if name in ("names", "class_names") else "u" if name == "codes" else "i" for name in shapes}
+    if any(arrays[n].shape != shape or arrays[n].dtype.kind != kinds[n] for n, shape in shapes.items()):
+        return False
+    places = (("first", regions), ("first_object", objects), ("offsets", len(arrays["codes"])))
+    ordered = all(arrays[n][0] == 0 and arrays[n][-1] == end and (np.diff(arrays[n]) >= 0).all() for n, end in places)
+    named = all(
+        ((found := np.abs(arrays[n])) >= 1).all() and (found <= classes).all() for n in ("kinds", "object_kinds")
+    )
+    return bool(ordered and named and 0 <= arrays["train"] <= images and (arrays["sizes"] > 0).all())
+
+
+def store(regions: Regions, folder: Path) -> Regions:
+    """The same regions, mapped from the cache folder that they are written to; unchanged if it cannot be written."""
+    # Written aside and renamed, so that a second process never reads half of it.
+    part = folder.with_name(f".{os.getpid()}-{folder.name}")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        for name, array in regions.arrays.items():
+            np.save(part / f"{name}.npy", array)
+        with suppress(OSError, ValueError):
+            return load(folder, fresh=True)  # another process was faster
+        shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
+        part.replace(folder)
+        return load(folder, fresh=True)
+    except (OSError, ValueError):
+        return regions
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _reopen(folder: Path) -> Regions:
+    try:
+        return load(folder)
+    except (OSError, ValueError) as error:
+        raise FssegError(f"the cache {folder} was removed or changed while in use. Start again.") from error
+
+
+def paint(regions: Regions, number: int, labels: Sequence[tuple[int, int]], kind: type[Label]) -> npt.NDArray[Label]:
+    """An image's mask with a label for each of some class ids, 0 elsewhere.
+
+    What is to be ignored in episodes of these classes, and shows none of them, is 255 or 65535, see `void_of`.
+
+    Args:
+        regions: of the data set.
+        number: image number.
+        labels: class id and label, the later over the earlier.
+        kind: type of the mask.
+    """
+    mask: npt.NDArray[Label] = np.zeros(regions.size(number), dtype=kind, order="F")  # as pycocotools decodes
+    kinds = [(-class_id, void_of(mask)) for class_id, _ in labels] + list(labels)
+    for class_id, label in kinds:
+        region = regions.region(number, class_id)
+        if region is not None:
+            mask[region] = label
+    whole: npt.NDArray[Label] = np.ascontiguousarray(mask)
+    return whole

@@ -1,0 +1,94 @@
+"""How a protocol's episodes are drawn: a function of a key, whichever draw it asks for."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from fsseg.datasets.base import Dataset
+from fsseg.episode import Episode
+from fsseg.episodes.eligible_images import whole
+from fsseg.episodes.official_draws import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
+from fsseg.episodes.sampler import PLAIN, Images, Key, Numbers, Rules, draw_episode
+from fsseg.errors import FssegError
+from fsseg.protocols.protocol import Protocol
+
+Draw = Callable[[Key], Episode]
+Sizes = tuple[int, int, int]  # way, shot, query
+
+
+def seeded(images: Images, sizes: Sizes, seed: int, rules: Rules = PLAIN) -> Draw:
+    """Episodes as a function of their number; run r has the seed ``seed + r``."""
+    return partial(_draw, images=images, sizes=sizes, seed=seed, rules=rules)
+
+
+def listed(runs: Sequence[Sequence[Episode]]) -> Draw:
+    """Episodes of a list per run."""
+    return partial(_listed, runs=runs)
+
+
+def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) -> Draw:
+    """A protocol's test episodes.
+
+    Args:
+        protocol: how to draw.
+        dataset: opened data set.
+        images: image numbers of each novel class id, by the protocol's rule.
+        sizes: way, shot, query.
+
+    Raises:
+        FssegError: a code's draw of images that may be supports only.
+    """
+    queries = whole(dataset, images)
+    if protocol.draw == "seeded":
+        rules = Rules(
+            queries=None if queries is images else queries,
+            several=protocol.queries == "several",
+            repeat_supports=protocol.repeat_supports,
+            absent=protocol.absent_queries,
+            lacking=partial(_lacking, dataset, numbers=_whole_numbers(dataset, protocol)),
+        )
+        return seeded(images, sizes, protocol.seed, rules)
+    if weak := sum(map(len, images.values())) - sum(map(len, queries.values())):
+        raise FssegError(
+            f"--protocol.draw {protocol.draw} draws supports and queries from one list, but {weak} (image, class) "
+            "pairs have weak masks, which may be supports only. Give --protocol.draw seeded."
+        )
+    seeds = range(protocol.seed, protocol.seed + protocol.runs)
+    return listed([_as_code(protocol, dataset, queries, sizes, seed) for seed in seeds])
+
+
+def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes, seed: int) -> list[Episode]:
+    """A run's episodes as a code draws them."""
+    lists = {c: found.tolist() for c, found in images.items()}
+    pairs = sorted((number, c) for c, numbers in lists.items() for number in numbers)  # as the published lists
+    if protocol.pairs == "official" and dataset.index.order:
+        kept = set(pairs)
+        pairs = [pair for pair in dataset.index.order if pair in kept]
+    shot, episodes = sizes[1], protocol.episodes
+    if protocol.draw == "panet":
+        return panet_episodes(lists, *sizes, seed, episodes)
+    if protocol.draw == "pmms":
+        return pmms_episodes(pairs, shot, seed, episodes)
+    if protocol.draw == "hsnet":
+        return hsnet_episodes(pairs, shot, seed, episodes, protocol.repeat_supports)
+    pixels = dataset.index.pixels
+    walk = {n: [c for c in lists if pixels[n, c]] for n in sorted({number for number, _ in pairs})}
+    return pfenet_episodes(walk, lists, shot, seed, episodes)
+
+
+def _whole_numbers(dataset: Dataset, protocol: Protocol) -> Numbers:
+    return np.array([n for n in dataset.numbers(protocol.split) if n not in dataset.weak], dtype=np.int64)
+
+
+# Functions of the module, since workers that are not forked get them pickled.
+def _draw(key: Key, images: Images, sizes: Sizes, seed: int, rules: Rules) -> Episode:
+    return draw_episode(images, *sizes, seed + key.run, key.number, rules)
+
+
+def _listed(key: Key, runs: Sequence[Sequence[Episode]]) -> Episode:
+    return runs[key.run][key.number]
+
+
+def _lacking(dataset: Dataset, classes: Sequence[int], numbers: Numbers) -> Numbers:
+    return dataset.index.without(classes, numbers)

@@ -1,0 +1,48 @@
+"""Where experiment files are, and the nearest name to a mistyped one. Imports no torch."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+import fsseg
+from fsseg.errors import FssegError
+
+
+def experiments() -> dict[str, Path]:
+    """Experiment files by name."""
+    folder = experiment_folder()
+    return {path.stem: path for path in folder.glob("*.yaml")} if folder else {}
+
+
+def experiment_folder() -> Path | None:
+    """The experiments that came with this fsseg: of the repository, or of the installed package."""
+    package = Path(fsseg.__file__).parent
+    for folder in (package / "experiments", package.parent / "experiments"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def find_experiment(path: str) -> str:
+    """A configuration file; ``experiments/NAME.yaml`` is found from any working folder.
+
+    Raises:
+        FssegError: no such file.
+    """
+    if Path(path).is_file():
+        return path
+    folder = experiment_folder()
+    if (
+        folder
+        and Path(path).parts[:1] == ("experiments",)
+        and (inside := folder.joinpath(*Path(path).parts[1:])).is_file()
+    ):
+        return str(inside)
+    guess = did_you_mean(Path(path).stem, sorted(experiments()))
+    raise FssegError(f"--config {path}: no such file.{guess} Experiments: {', '.join(sorted(experiments()))}.")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known word, or nothing."""
+    near = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

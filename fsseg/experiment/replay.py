@@ -1,0 +1,253 @@
+"""A finished test, looked at again: its episodes as tensors, their predictions, their pictures."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fsseg.episode import BACKGROUND, Batch
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.loading import Episodes, collate
+from fsseg.episodes.sampler import Key
+from fsseg.errors import FssegError
+from fsseg.experiment.configuration import Commands
+from fsseg.methods import Method
+from fsseg.metrics import count
+from fsseg.plots.episodes import Panel, panel_of, percent
+from fsseg.results.rows import Row, read_rows
+from fsseg.runs import folders
+from fsseg.runs.library_errors import plain_errors, quieten
+from fsseg.untrusted.configuration import known_classes_only, stored_file
+from fsseg.untrusted.text import is_line, load_json, load_yaml
+
+_FILES = ("config.yaml", "episodes.json", "rows.csv", "table.json")
+# One process, and nothing written; what decides the numbers, such as the precision, stays as it was.
+_QUIET = (
+    "--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false",
+    "--trainer.enable_progress_bar=false", "--trainer.callbacks=null",
+)  # fmt: skip
+
+
+class Query(NamedTuple):
+    """A query of a test, and how well it was segmented.
+
+    Attributes:
+        run: number of the run.
+        number: of the episode within the run.
+        query: place of the query within the episode.
+        iou: sum of intersections over sum of unions of the ways, in percent; NaN where neither mask nor prediction
+            show any.
+        ways: IoU of each way, likewise.
+        image: name of the query.
+        classes: class id of each way.
+    """
+
+    run: int
+    number: int
+    query: int
+    iou: float
+    ways: tuple[float, ...]
+    image: str
+    classes: tuple[int, ...]
+
+
+class Replay:
+    """The test of a folder, built again from its configuration, its episodes and its checkpoint.
+
+    Args:
+        folder: that `fsseg test` wrote.
+        root: folder of the data set, where it is another than the test's.
+
+    Attributes:
+        table: content of ``table.json``.
+        rows: of ``rows.csv``.
+        method: in eval mode, on the device of `fsseg test`.
+        data: set up for the test.
+
+    Raises:
+        FssegError: the folder is no whole test, or the checkpoint or data are gone or others by now.
+    """
+
+    def __init__(self, folder: Path, root: str | None = None) -> None:
+        self.folder = folder
+        self.table = read_table(folder)
+        self.rows = read_rows(folder / "rows.csv")
+        text = stored_file(folder / "config.yaml", folder.resolve().parent)
+        config = load_yaml(text)
+        built = _build(_arguments(folder, self.table, text, root))
+        _refuse_other_step(self.table, built)
+        self.data: EpisodeData = built.datamodule
+        self.method: Method = built.model.method
+        self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
+        loader = self.data.test_dataloader()
+        self._source: Episodes = loader.dataset.source  # type: ignore[attr-defined]
+        if (config.get("data") or {}).get(
+            "episode_list"
+        ) is None:  # a list would forget the seed, which weak annotations hang on
+            self._source.seed = built.protocol.seed
+        self._loader = loader
+
+    def batch(self, run: int, number: int) -> Batch:
+        """An episode, on the CPU.
+
+        Raises:
+            FssegError: the test has no such episode.
+        """
+        runs, episodes = self.data.protocol.runs, self.data.protocol.episodes
+        if not (0 <= run < runs and 0 <= number < episodes):
+            raise FssegError(
+                f"{self.folder} has runs 0 to {runs - 1} of episodes 0 to {episodes - 1}, no episode {number} of "
+                f"run {run}."
+            )
+        return collate([self._source[Key(run, number)]])
+
+    def batches(self) -> Iterator[Batch]:
+        """All episodes of the test, on the method's device, in its batches."""
+        for batch in self._loader:
+            yield self.on_device(batch)
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A batch where the method is."""
+        return Batch(*(tensor.to(self._strategy.root_device) for tensor in batch))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Without gradients, and at the precision of the test."""
+        with torch.inference_mode(), self._precision.forward_context():
+            yield
+
+    def prediction(self, batch: Batch) -> torch.Tensor:
+        """Predicted episode labels ``B Q H W``, on the CPU, at the precision of the test."""
+        with self.running():
+            return self.method(self.on_device(batch)).argmax(2).cpu()  # type: ignore[no-any-return]
+
+    def panel(self, run: int, number: int, query: int = 0) -> Panel:
+        """An episode with one of its queries and its prediction, to be drawn.
+
+        Raises:
+            FssegError: see `batch`.
+        """
+        batch = self.batch(run, number)
+        prediction = self.prediction(batch)
+        iou = percent(*count(prediction, batch.query_mask, batch.classes.shape[1])[:2], 0, query)
+        names = self.data.dataset.class_name, self.data.dataset.image_name
+        return panel_of(batch, 0, query, *names, prediction, iou)
+
+    def queries(self) -> list[Query]:
+        """Queries of all episodes, in the order of the rows."""
+        return queries_of(self.rows)
+
+
+def read_table(folder: Path) -> dict[str, Any]:
+    """Content of a test's ``table.json``.
+
+    Raises:
+        FssegError: the folder is no whole test.
+    """
+    if not folder.is_dir():
+        raise FssegError(f"{folder}: no such folder. The folder of a test is needed, e.g. runs/quickstart/fold0/test.")
+    if missing := [name for name in _FILES if not (folder / name).is_file()]:
+        inside = folder / "test"
+        mend = f"Did you mean {inside}?" if inside.is_dir() else "Give the folder that `fsseg test` wrote."
+        raise FssegError(f"{folder} is no test: {missing[0]} is missing. {mend}")
+    try:
+        table = load_json((folder / "table.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FssegError(f"{folder / 'table.json'} is no whole JSON file: {error}. Test again.") from error
+    known = isinstance(table, dict) and all(is_line(table.get(n)) for n in ("method", "encoder", "checkpoint"))
+    if not known or not (table.get("ckpt_path") is None or is_line(table["ckpt_path"])):
+        raise FssegError(f"{folder / 'table.json'} is no table of a test. Test again.")
+    return dict(table)
+
+
+def queries_of(rows: list[Row]) -> list[Query]:
+    """Rows of a test, query by query.
+
+    Raises:
+        FssegError: they do not follow each other as a test writes them.
+    """
+    episodes: dict[tuple[int, int], list[list[Row]]] = {}
+    for row in rows:  # a query's rows stand together, background first
+        queries = episodes.setdefault((row.run, row.episode), [])
+        if row.class_id == BACKGROUND:
+            queries.append([])
+        elif queries:
+            queries[-1].append(row)
+    if not all(ways for queries in episodes.values() for ways in queries):
+        raise FssegError(
+            "rows.csv has queries without a class, or in another order than `fsseg test` writes: test again."
+        )
+    return [_query(q, ways) for queries in episodes.values() for q, ways in enumerate(queries)]
+
+
+def _query(place: int, ways: list[Row]) -> Query:
+    every = _percent(sum(way.intersection for way in ways), sum(way.union for way in ways))
+    each = tuple(_percent(way.intersection, way.union) for way in ways)
+    classes = tuple(way.class_id for way in ways)
+    return Query(ways[0].run, ways[0].episode, place, every, each, ways[0].query, classes)
+
+
+def _percent(intersection: int, union: int) -> float:
+    return 100 * intersection / union if union else float("nan")
+
+
+class _Built(Commands):
+    """What `fsseg test` builds, with the checkpoint's weights in it, and no test of it."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.datamodule.setup("test")
+        if self.card is not None:
+            path = self._get(self.config, "ckpt_path")
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            self.model.load_state_dict(state)
+        self.trainer.precision_plugin.convert_module(self.model)
+        self.model.to(self.trainer.strategy.root_device).eval()
+
+
+def _build(arguments: list[str]) -> _Built:
+    quieten()
+    try:
+        with known_classes_only(), plain_errors():
+            return _Built(arguments)
+    finally:
+        folders.forget()
+
+
+def _arguments(folder: Path, table: Mapping[str, Any], config: str, root: str | None) -> list[str]:
+    """The test's command line."""
+    path = _checkpoint(folder, table)
+    accelerator = "cpu" if (load_yaml(config).get("trainer") or {}).get("accelerator") == "cpu" else "auto"
+    return [
+        "test",
+        f"--config={config}",
+        f"--data.episode_list={folder / 'episodes.json'}",
+        f"--trainer.accelerator={accelerator}",
+        *_QUIET,
+        *([f"--data.root={root}"] if root else []),
+        *([f"--ckpt_path={path}"] if path else ["--untrained"]),
+    ]
+
+
+def _checkpoint(folder: Path, table: Mapping[str, Any]) -> Path | None:
+    """The test's checkpoint; beside the test, where a run has moved with its tests."""
+    if table["checkpoint"] == "untrained":
+        return None
+    recorded = Path(table.get("ckpt_path") or table["checkpoint"].rpartition(" (step ")[0])
+    beside = folder.resolve().parent / recorded.name
+    for path in (recorded, beside):
+        if path.is_file():
+            return path
+    raise FssegError(f"{folder} tested {recorded}, which is gone. Put it back, or beside the test as {beside}.")
+
+
+def _refuse_other_step(table: Mapping[str, Any], built: _Built) -> None:
+    """Refuse a ``last.ckpt`` that went on after the test."""
+    found = re.search(r" \(step ([\d,]+), [^()]*\)$", table["checkpoint"])
+    if found and built.card and int(found[1].replace(",", "")) != built.card["step"]:
+        raise FssegError(
+            f"the test was of step {found[1]}, its checkpoint is at step {built.card['step']:,} by now. Test again: "
+            f"fsseg test --ckpt_path {built._get(built.config, 'ckpt_path')}."
+        )

@@ -1,0 +1,1 @@
+"""Episodes, prototypes and numbers as images."""

@@ -1,0 +1,251 @@
+"""Numbers as charts, by matplotlib, which is imported only when a chart is drawn."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from fsseg import atomic
+from fsseg.datasets.class_counts import Census
+from fsseg.episode import BACKGROUND
+from fsseg.errors import FssegError
+from fsseg.protocols.protocol import pair_rule
+from fsseg.results.rows import Row
+from fsseg.results.tables import ClassScore
+
+_TRAIN, _VAL = "#0072b2", "#e69f00"  # Okabe and Ito's blue and orange
+# Okabe and Ito's colours that are dark enough for a line on white.
+_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000")
+_PER_CLASS, _HEAD = 0.22, 1.1  # inches
+_SMOOTH = 20  # points that a smoothed value looks back on, about; fewer where there are few
+_BINS = 8  # of object sizes
+
+
+class Curve(NamedTuple):
+    """A run's values of one metric.
+
+    Attributes:
+        name: of the run.
+        points: step and value, in order.
+    """
+
+    name: str
+    points: Sequence[tuple[int, float]]
+
+
+def draw_census(census: Census, path: Path) -> None:
+    """Images per class of each fold, as bars, with what dropping novel classes leaves of the training.
+
+    Args:
+        census: the numbers.
+        path: picture to write; its ending says the format.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: no such format.
+    """
+    most = max(len(fold.classes) for fold in census.folds)
+    columns = min(4, len(census.folds))
+    rows = -(-len(census.folds) // columns)
+    figure = Figure(figsize=(3.6 * columns, rows * (_HEAD + _PER_CLASS * most) + 0.5), layout="constrained", dpi=120)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axis in axes[len(census.folds) :]:
+        axis.set_axis_off()
+    for number, (axis, fold) in enumerate(zip(axes, census.folds, strict=False)):
+        places = range(len(fold.classes))
+        for offset, colour, what, counts in (
+            (-0.2, _TRAIN, "train", [c.train for c in fold.classes]),
+            (0.2, _VAL, "val", [c.val for c in fold.classes]),
+        ):
+            bars = axis.barh([p + offset for p in places], counts, height=0.38, color=colour, label=what)
+            axis.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=2, fontsize=6)
+        axis.set_yticks(list(places), [c.name for c in fold.classes], fontsize=8)
+        axis.invert_yaxis()
+        axis.margins(x=0.18, y=0.02)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(axis="x", labelsize=7)
+        title = f"fold {number}: {fold.train:,} train, {fold.val:,} val pairs"
+        axis.set_title(
+            f"{title}\n{census.kept_percent(fold):.0f} % of train images show no novel class", fontsize=8, loc="left"
+        )
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+    rule = pair_rule(census.pairs, census.min_pixels) or "any size"
+    figure.suptitle(f"{census.name}: images per class ({rule}); folds: {census.fold_words}", fontsize=10)
+    _write(figure, path)
+
+
+def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
+    """Curves of several runs, a chart per metric; what is of training is smoothed, its raw line pale behind.
+
+    Args:
+        charts: curves by metric; a run has the same colour in all of them.
+        path: picture to write; its ending says the format.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: no such format.
+    """
+    names = list(dict.fromkeys(curve.name for curves in charts.values() for curve in curves))
+    colours = {name: _LINES[i % len(_LINES)] for i, name in enumerate(names)}
+    styles = {name: ("-", "--", ":")[i // len(_LINES) % 3] for i, name in enumerate(names)}
+    figure = Figure(figsize=(5.2 * len(charts), 3.8), layout="constrained", dpi=120)
+    for axis, (metric, curves) in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts.items(), strict=True):
+        training = metric.startswith("train/")
+        for curve in curves:
+            steps, values = np.array(curve.points, dtype=float).reshape(-1, 2).T
+            colour, style = colours[curve.name], styles[curve.name]
+            if training and len(values) > 2:
+                axis.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+                axis.plot(steps, smoothed(values), style, color=colour, linewidth=1.8, label=curve.name)
+            else:
+                axis.plot(steps, values, style, marker="o", markersize=3, color=colour, label=curve.name)
+        axis.set_title(_in_words(metric), fontsize=10, loc="left")
+        axis.set_xlabel("training step", fontsize=9)
+        _plain(axis)
+        if training:
+            axis.set_ylim(bottom=0)
+    handles = {str(line.get_label()): line for axis in figure.axes for line in axis.get_legend_handles_labels()[0]}
+    inches = 0.5 + 0.08 * max(map(len, handles))  # of an entry
+    columns = max(1, min(len(handles), int(5.2 * len(charts) / inches)))
+    labels = list(handles.values()), list(handles)
+    figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
+    _write(figure, path)
+
+
+def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Exponential moving average without the pull of its start.
+
+    Args:
+        values: one per point; a tenth of them, at most 20, are what a value looks back on.
+    """
+    keep = 1 - 1 / max(1.0, min(_SMOOTH, len(values) / 10))
+    mean, weight, found = 0.0, 0.0, []
+    for value in values:
+        if np.isfinite(value):  # what diverged leaves a gap in the raw line only
+            mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
+        found.append(mean / weight if weight else np.nan)
+    return np.array(found)
+
+
+def _in_words(metric: str) -> str:
+    stage, _, name = metric.partition("/")
+    known = {"mean_iou": "mean-IoU", "binary_iou": "binary-IoU", "loss": "loss"}
+    losses = {"segmentation": "segmentation loss", "alignment": "alignment loss"}
+    return f"{ {**known, **losses}.get(name, name) } ({ {'train': 'training', 'val': 'validation'}.get(stage, stage) })"
+
+
+def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> None:
+    """IoU of each class as bars, one colour per test; a whisker is a standard deviation over runs.
+
+    Args:
+        lines: of one or several tables, by a name that tells the tests apart; the classes may differ.
+        path: picture to write; its ending says the format.
+
+    Raises:
+        FssegError: there is no class.
+        OSError: it cannot be written.
+        ValueError: no such format.
+    """
+    classes = list(dict.fromkeys(line.name for scores in lines.values() for line in scores))
+    if not classes:
+        raise FssegError("no class to draw: a test with at least one class is needed.")
+    places, high = np.arange(len(classes)), 0.8 / len(lines)
+    height = _HEAD + 0.3 * (len(lines) > 1) + len(classes) * max(0.3, 0.17 * len(lines))
+    figure = Figure(figsize=(6.4, height), layout="constrained", dpi=120)
+    axis = figure.subplots()
+    for i, (name, scores) in enumerate(lines.items()):
+        of = {line.name: line.iou for line in scores}
+        means = np.array([of[c].mean if c in of else np.nan for c in classes])
+        spreads = np.nan_to_num([of[c].std if c in of else 0.0 for c in classes])
+        at = places - 0.4 + high * (i + 0.5)
+        axis.barh(at, means, height=0.92 * high, color=_LINES[i % len(_LINES)], label=name)
+        shown = spreads > 0
+        axis.errorbar(
+            means[shown], at[shown], xerr=spreads[shown], fmt="none", ecolor="#444444", capsize=2, linewidth=1
+        )
+        for mean, spread, y in zip(means, spreads, at, strict=True):
+            text = "-" if np.isnan(mean) else f"{mean:.1f}"
+            axis.text(np.nan_to_num(mean) + spread + 1, y, text, va="center", fontsize=7)
+    axis.set_yticks(places, classes, fontsize=9)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 100)
+    axis.set_xlabel("IoU, percent (whiskers: standard deviation over runs)", fontsize=9)
+    _plain(axis)
+    if len(lines) > 1:
+        figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
+    _write(figure, path)
+
+
+def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """IoU against the object's share of the query: all queries of a like share as a line, each a pale point if alone.
+
+    Args:
+        tests: rows by a name that tells the tests apart.
+        path: picture to write; its ending says the format.
+
+    Raises:
+        FssegError: no query shows its class.
+        OSError: it cannot be written.
+        ValueError: no such format.
+    """
+    figure = Figure(figsize=(6.4, 4.2 + 0.2 * len(tests)), layout="constrained", dpi=120)
+    axis, shares = figure.subplots(), []
+    for i, (name, rows) in enumerate(tests.items()):
+        shown = [row for row in rows if row.class_id != BACKGROUND and row.truth > 0]
+        counts = np.array([(row.truth / row.pixels, row.intersection, row.union) for row in shown]).reshape(-1, 3)
+        if not shown:
+            continue
+        shares.append(counts[:, 0])
+        middles, pooled = pooled_by_size(counts)
+        label = "an eighth of them: sum of intersections / sum of unions"
+        if len(tests) == 1:
+            single = 100 * counts[:, 1] / counts[:, 2]
+            axis.scatter(counts[:, 0], single, s=7, color=_LINES[0], alpha=0.3, linewidths=0, label="one query")
+            axis.plot(middles, 100 * pooled, "-o", color=_LINES[4], markersize=4, label=label)
+        else:
+            axis.plot(middles, 100 * pooled, "-o", color=_LINES[i % len(_LINES)], markersize=4, label=name)
+    if not shares:
+        raise FssegError("no query of these rows shows its class: there is no object whose size counts.")
+    share = np.concatenate(shares)
+    axis.set_xscale("log")
+    narrow = share.max() < 5 * share.min()  # too few powers of ten for a logarithmic scale's own ticks
+    axis.xaxis.set_major_locator(MaxNLocator(6) if narrow else LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(-2, 102)
+    axis.set_xlabel("object's share of the query's pixels", fontsize=9)
+    axis.set_ylabel("IoU, percent", fontsize=9)
+    _plain(axis)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
+    _write(figure, path)
+
+
+def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Median share and pooled IoU of about eight equally large groups, from small objects to large ones.
+
+    Args:
+        counts: share, intersection and union of each query.
+    """
+    parts = np.array_split(counts[counts[:, 0].argsort(kind="stable")], min(_BINS, len(counts)))
+    return (
+        np.array([np.median(part[:, 0]) for part in parts]),
+        np.array([part[:, 1].sum() / part[:, 2].sum() for part in parts]),
+    )
+
+
+def _plain(axis: Axes) -> None:
+    """Without frame, with small figures and a pale grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+    axis.grid(color="#dddddd", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its ending."""
+    atomic.save(path, lambda file: figure.savefig(file, format=path.suffix[1:] or "png"))

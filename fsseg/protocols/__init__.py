@@ -1,0 +1,1 @@
+"""How a number is made: the protocol and the presets of five codes."""

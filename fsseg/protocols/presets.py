@@ -1,0 +1,163 @@
+"""Protocols by name: ours, and those of four codes, each value with where it stands.
+
+A code that has a value on PASCAL-5i and another on COCO-20i has both here. On a data set of one's own a protocol keeps
+what does not depend on the data set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_args
+
+from fsseg.errors import FssegError
+from fsseg.protocols.protocol import Name, Protocol
+
+NAMES: tuple[Name, ...] = get_args(Name)
+
+
+class Choice(NamedTuple):
+    """A protocol's value of one field.
+
+    Attributes:
+        value: on any data set.
+        source: why, or where it stands.
+        pascal: on PASCAL-5i, where it differs.
+        coco: on COCO-20i, where it differs.
+    """
+
+    value: Any
+    source: str
+    pascal: Any = None
+    coco: Any = None
+
+    def on(self, family: str) -> Any:
+        """The value on a family of data sets."""
+        own = {"pascal": self.pascal, "coco": self.coco}.get(family)
+        return self.value if own is None else own
+
+
+_FSSEG = {
+    "split": Choice("val", "no image of a training list is tested"),
+    "pairs": Choice("any", "on PASCAL-5i the lists that PMMs and HSNet share, nearly OSLSM's size rule", "official"),
+    "release": Choice(2017, "the current release; train and val share no image with each other"),
+    "fold_rule": Choice("interleaved", "FWB; nearly all work on COCO-20i since"),
+    "masks": Choice(
+        "exact", "pycocotools' annToMask, one mask per class: 9.5 % of COCO's labelled pixels have several"
+    ),
+    "base_images": Choice("keep", "most codes; an object of a novel class is background in training"),
+    "support_void": Choice("ignore", "void is where annotators were not sure"),
+    "void": Choice("ignore", "void is where annotators were not sure"),
+    "size": Choice("trained", "the method's own affair"),
+    "evaluate_at": Choice("original", "what a user of a mask gets"),
+    "runs": Choice(5, "so that there is a spread to print"),
+    "episodes": Choice(1000, "4,000 on COCO-20i, where 1,000 vary too much (BAM issue 42)", coco=4000),
+    "seed": Choice(1234, "any; PANet's"),
+    "draw": Choice("seeded", "the same for any number of workers, processes and GPUs"),
+    "repeat_supports": Choice(False, "five shots are five images"),
+    "absent": Choice("count", "a false alarm is an error"),
+    "selection": Choice("last", "choosing needs labels of the classes that are called new"),
+}
+_PANET = {
+    "split": Choice("train", "config.py: data_split trainaug, and train2014 on COCO, for test.py too"),
+    "pairs": Choice("any", "util/voc_classwise_filenames.py: any size"),
+    "release": Choice(2014, "config.py: train2014"),
+    "fold_rule": Choice("contiguous", "util/utils.py: CLASS_LABELS"),
+    "masks": Choice("exact", "dataloaders/coco.py: annToMask, crowds included"),
+    "other_ways": Choice("labelled", "customized.py: on COCO an image brings its own way only", coco="background"),
+    "base_images": Choice("keep", "no filter in the code"),
+    "support_void": Choice("background", "customized.py: getMask"),
+    "void": Choice("ignore", "util/metric.py"),
+    "size": Choice(417, "config.py: input_size"),
+    "evaluate_at": Choice("input", "test.py: labels resized to 417 too"),
+    "runs": Choice(5, "test.py: n_runs"),
+    "episodes": Choice(1000, "test.py: n_iter, section 4.1"),
+    "seed": Choice(1234, "config.py: seed; run r has seed + r"),
+    "draw": Choice("panet", "dataloaders/common.py and customized.py"),
+    "repeat_supports": Choice(False, "random.sample"),
+    "absent": Choice("drop", "util/metric.py: a class that an image lacks is left out of that image"),
+    "selection": Choice("last", "test.py: snapshot 30000"),
+}  # fmt: skip
+_PMMS = {
+    "split": Choice("val", "data_list/val; val2017 on COCO"),
+    "pairs": Choice("any", "data_list on PASCAL-5i, nearly OSLSM's size rule; no filter on COCO", "official"),
+    "release": Choice(2017, "data/coco_val.py"),
+    "fold_rule": Choice("interleaved", "data/coco_val.py"),
+    "masks": Choice("first_polygon_convex", "data/coco_val.py: get_mask, support and truth"),
+    "base_images": Choice("drop", "data/voc_train.py; commented out in data/coco_train.py", coco="keep"),
+    "support_void": Choice("background", "data/voc_val.py: 255 to 0"),
+    "void": Choice("background", "data/voc_val.py: 255 to 0"),
+    "size": Choice(481, "test.py"),
+    "evaluate_at": Choice("original", "test.py; its masks are resized to 481 and back first: `resampled`"),
+    "runs": Choice(1, "test.py"),
+    "episodes": Choice(1000, "test.py"),
+    "seed": Choice(1385, "data/voc_val.py; on COCO the code sets none, and its author advises this one (issue 14)"),
+    "draw": Choice("pmms", "data/voc_val.py: a walk of the list; on COCO classes are uniform", coco="seeded"),
+    "repeat_supports": Choice(False, "data/voc_val.py"),
+    "absent": Choice("count", "utils/NoteEvaluation.py"),
+    "selection": Choice("novel_val", "test_all_frame.py: the best of 40 snapshots on each fold's test classes"),
+}  # fmt: skip
+_PFENET = {
+    "split": Choice("val", "config: val_list"),
+    "pairs": Choice("any", "util/dataset.py: by area instead"),
+    "min_pixels": Choice(2048, "util/dataset.py: 2 * 32 * 32"),
+    "release": Choice(2014, "config/coco"),
+    "fold_rule": Choice("interleaved", "config/coco: use_split_coco True"),
+    "masks": Choice("first_polygon_map", "label maps made by a script: first polygon, one class per pixel"),
+    "base_images": Choice("keep", "util/dataset.py"),
+    "support_void": Choice("ignore", "util/dataset.py: 255 stays"),
+    "void": Choice("ignore", "test.py: ignore_label"),
+    "size": Choice(473, "config/pascal; 641 in config/coco", coco=641),
+    "resize": Choice("pad", "util/transform.py: sides to a multiple of 8, the rest black and ignored"),
+    "evaluate_at": Choice("original", "config: ori_resize True"),
+    "runs": Choice(1, "test.py"),
+    "episodes": Choice(5000, "test.py: test_num; 20,000 on COCO", coco=20000),
+    "seed": Choice(321, "config: manual_seed"),
+    "draw": Choice("pfenet", "util/dataset.py: a walk of the images, a class of each at random"),
+    "repeat_supports": Choice(False, "util/dataset.py"),
+    "absent": Choice("count", "test.py"),
+    "selection": Choice("novel_val", "train.py: the best class_miou on the novel classes (issue 9)"),
+}
+_HSNET = {
+    "split": Choice("val", "data/pascal.py, data/coco.py"),
+    "pairs": Choice("any", "data/splits, on PASCAL-5i PMMs' lists; on COCO by no rule that is stated", "official"),
+    "release": Choice(2014, "data/coco.py"),
+    "fold_rule": Choice("interleaved", "data/coco.py"),
+    "masks": Choice("exact", "the code reads label maps whose making is not documented; here they are exact"),
+    "base_images": Choice("keep", "data/pascal.py"),
+    "support_void": Choice("background", "data/pascal.py: extract_ignore_idx"),
+    "void": Choice("ignore", "data/pascal.py: query_ignore_idx"),
+    "size": Choice(400, "test.py: img_size"),
+    "evaluate_at": Choice("input", "data/pascal.py, unless --use_original_imgsize"),
+    "runs": Choice(1, "test.py"),
+    "episodes": Choice(1000, "data/pascal.py, data/coco.py: __len__"),
+    "seed": Choice(0, "test.py: fix_randseed(0)"),
+    "draw": Choice("hsnet", "data/pascal.py: a walk of the list, in order; on COCO classes are uniform", coco="seeded"),
+    "repeat_supports": Choice(True, "data/pascal.py, data/coco.py: compared with the query only"),
+    "absent": Choice("count", "common/evaluation.py"),
+    "selection": Choice("novel_val", "train.py: the best validation on the novel classes (issue 20)"),
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Choice]] = {
+    "fsseg": _FSSEG, "panet": _PANET, "pmms": _PMMS, "pfenet": _PFENET, "hsnet": _HSNET,
+}  # fmt: skip
+
+
+def protocol(asked: Mapping[str, Any], family: str) -> Protocol:
+    """The protocol that a name and changes to it make.
+
+    Args:
+        asked: field to value; fields that are None or missing are the named protocol's, ``fsseg`` where no name is.
+        family: of the data set, see `fsseg.datasets.Dataset`.
+
+    Raises:
+        FssegError: no such protocol or field, a value out of range, or values that don't go together.
+    """
+    known = [field.name for field in fields(Protocol)]
+    for field in asked:
+        if field not in known:
+            near = get_close_matches(field, known, n=1)
+            raise FssegError(f"no option --protocol.{field}.{f' Did you mean --protocol.{near[0]}?' if near else ''}")
+    name = asked.get("name") or "fsseg"
+    if name not in PRESETS:
+        raise FssegError(f"--protocol.name {name}: one of {', '.join(PRESETS)} is needed.")
+    values = {field: choice.on(family) for field, choice in PRESETS[name].items()}
+    return Protocol(**{**values, **{k: v for k, v in asked.items() if v is not None}, "name": name})

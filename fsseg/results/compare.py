@@ -1,0 +1,250 @@
+"""Two tests on the same episodes: the difference, how sure it is, and where it comes from."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from fsseg.episode import BACKGROUND
+from fsseg.errors import FssegError
+from fsseg.results.intervals import LEVEL, METRICS, interval, replicates
+from fsseg.results.results import Result
+
+
+class Difference(NamedTuple):
+    """A metric of both, in percent.
+
+    Attributes:
+        first: of the first test; mean over pairs of results.
+        second: of the second.
+        low: lower end of the paired bootstrap interval of ``second - first``.
+        high: its upper end.
+        above: share of replicates where the second is above the first.
+    """
+
+    first: float
+    second: float
+    low: float
+    high: float
+    above: float
+
+    @property
+    def value(self) -> float:
+        """Second minus first."""
+        return self.second - self.first
+
+
+class Pair(NamedTuple):
+    """An episode in both tests.
+
+    Attributes:
+        fold: that it is of.
+        run: number of the run.
+        episode: number of the episode.
+        first: IoU of its classes together, in percent, of the first test; NaN where no mask or prediction shows any.
+        second: of the second.
+        results: of both.
+    """
+
+    fold: int
+    run: int
+    episode: int
+    first: float
+    second: float
+    results: tuple[Result, Result]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two tests, or two sets of tests, differ in.
+
+    Attributes:
+        pairs: results of both, matched by fold, shots, annotation and seed.
+        metrics: each metric's difference.
+        classes: name of each class to IoU in both, mean over pairs.
+        episodes: all, by falling absolute difference.
+        alone: tests that only one side has, left out.
+    """
+
+    pairs: tuple[tuple[Result, Result], ...]
+    metrics: dict[str, Difference]
+    classes: dict[str, tuple[float, float]]
+    episodes: tuple[Pair, ...]
+    alone: int = 0
+
+    @property
+    def counted(self) -> tuple[int, int, int]:
+        """Episodes where the second is better, as good, worse."""
+        differences = np.array([pair.second - pair.first for pair in self.episodes])
+        return int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
+
+
+def compare(first: Sequence[Result], second: Sequence[Result]) -> list[Comparison]:
+    """Match two sets of results, and compare them episode by episode.
+
+    Returns:
+        a comparison for each number of shots and annotation, which are never averaged.
+
+    Raises:
+        FssegError: no results with a partner, or tested on other episodes or another protocol.
+    """
+    pairs = _matched(first, second)
+    for pair in pairs:
+        _check_episodes(*pair)
+    alone = len(first) + len(second) - 2 * len(pairs)
+    kinds: dict[tuple[int, str], list[tuple[Result, Result]]] = {}
+    for pair in pairs:
+        setting = pair[0].tested.setting
+        kinds.setdefault((setting.shot, setting.annotation), []).append(pair)
+    return [_compare(part, alone) for _, part in sorted(kinds.items())]
+
+
+def _compare(pairs: Sequence[tuple[Result, Result]], alone: int) -> Comparison:
+    episodes = sorted(
+        (found for pair in pairs for found in _episodes(pair)),
+        key=lambda pair: -abs(np.nan_to_num(pair.second - pair.first)),
+    )
+    metrics = {name: _difference(pairs, name) for name in METRICS}
+    return Comparison(tuple(pairs), metrics, _classes(pairs), tuple(episodes), alone)
+
+
+def _matched(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
+    if len(first) == len(second) == 1:
+        return [(first[0], second[0])]
+    keyed = [_by_key(results) for results in (first, second)]
+    both = sorted(keyed[0].keys() & keyed[1].keys())
+    if not both:
+        raise FssegError(
+            "compare: the two have no test of the same fold, shots, annotation and seed. Give the folders of single "
+            "tests, or two benchmarks that share some of their plan."
+        )
+    return [(keyed[0][key], keyed[1][key]) for key in both]
+
+
+def _by_key(results: Iterable[Result]) -> dict[tuple[int, int, str, int], Result]:
+    found: dict[tuple[int, int, str, int], Result] = {}
+    for result in results:
+        tested = result.tested
+        key = (tested.fold, tested.setting.shot, tested.setting.annotation, tested.seed)
+        if key in found:
+            raise FssegError(
+                f"compare: {found[key].folder} and {result.folder} are of the same fold, shots and seed: give one of "
+                "them."
+            )
+        found[key] = result
+    return found
+
+
+def _check_episodes(first: Result, second: Result) -> None:
+    if first.tested.what != second.tested.what:
+        raise FssegError(
+            f"{first.folder} is a test of {first.tested.what}, {second.folder} of {second.tested.what}: they have no "
+            "episode in common."
+        )
+    if first.tested.protocol.digest != second.tested.protocol.digest:
+        raise FssegError(
+            f"{first.folder} was tested under protocol {first.tested.protocol}, {second.folder} under "
+            f"{second.tested.protocol}: test one of them again under the other's."
+        )
+    keys = [{(r.run, r.episode, r.class_id, r.support, r.query) for r in result.rows} for result in (first, second)]
+    if other := sorted(keys[0] ^ keys[1]):
+        run, episode = other[0][:2]
+        raise FssegError(
+            f"{first.folder} and {second.folder} were not tested on the same episodes (run {run}, episode {episode}): "
+            f"test one of them again with --data.episode_list {first.folder}/episodes.json."
+        )
+
+
+def _episodes(pair: tuple[Result, Result]) -> list[Pair]:
+    sums: list[dict[tuple[int, int], list[int]]] = [{}, {}]
+    for side, result in enumerate(pair):
+        for row in result.rows:
+            if row.class_id != BACKGROUND and row.query_class != BACKGROUND:
+                counted = sums[side].setdefault((row.run, row.episode), [0, 0])
+                counted[0] += row.intersection
+                counted[1] += row.union
+    iou = [{key: 100 * above / below if below else np.nan for key, (above, below) in s.items()} for s in sums]
+    fold = pair[0].tested.fold
+    return [Pair(fold, *key, value, iou[1][key], pair) for key, value in iou[0].items()]
+
+
+def _difference(pairs: Sequence[tuple[Result, Result]], metric: str) -> Difference:
+    """Both sides on the same draws of episodes, so that what is hard for both of them drops out.
+
+    Seeds of a fold share their episodes, and so their draw: more trainings are no more episodes.
+    """
+    folds = sorted({pair[0].tested.fold for pair in pairs})
+    sides = []
+    for side in (0, 1):
+        of = [[pair[side] for pair in pairs if pair[0].tested.fold == fold] for fold in folds]
+        sides.append(
+            np.mean([replicates(results, metric, fold) for fold, results in zip(folds, of, strict=True)], axis=0)
+        )
+    first, second = (_mean_of_folds(pairs, side, metric) for side in (0, 1))
+    differences = sides[1] - sides[0]
+    return Difference(first, second, *interval(differences), float((differences > 0).mean()))
+
+
+def _mean_of_folds(pairs: Sequence[tuple[Result, Result]], side: int, metric: str) -> float:
+    folds: dict[int, list[float]] = {}
+    for pair in pairs:
+        folds.setdefault(pair[0].tested.fold, []).append(pair[side].table.score(metric).mean)
+    return float(np.mean([np.mean(values) for values in folds.values()]))
+
+
+def _classes(pairs: Sequence[tuple[Result, Result]]) -> dict[str, tuple[float, float]]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for first, second in pairs:
+        for one, other in zip(first.table.classes, second.table.classes, strict=True):
+            found.setdefault(one.name, []).append((one.iou.mean, other.iou.mean))
+    means = {name: np.mean(values, axis=0) for name, values in found.items()}
+    return {name: (float(first), float(second)) for name, (first, second) in means.items()}
+
+
+def place(pair: Pair) -> str:
+    """Where an episode is, in words."""
+    seeds = {result.tested.seed for result in pair.results}
+    return f"fold {pair.fold}, seed {', '.join(map(str, sorted(seeds)))}, run {pair.run}, episode {pair.episode}"
+
+
+def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) -> str:
+    """For a terminal.
+
+    Args:
+        comparison: what was found.
+        names: of the two sides.
+        count: episodes to name.
+    """
+    tested = comparison.pairs[0][0].tested
+    folds = {pair[0].tested.fold: pair[0].episodes for pair in comparison.pairs}
+    seeds = sorted({pair[0].tested.seed for pair in comparison.pairs})
+    what = f"{len(folds)} fold{'s' * (len(folds) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    lines = [
+        f"A  {names[0]}",
+        f"B  {names[1]}",
+        f"{tested.setting.dataset}, {tested.kind}: {what}, {sum(folds.values()):,} episodes",
+        f"protocol {tested.protocol}",
+        *([f"left out: {comparison.alone} tests that only one of them has"] if comparison.alone else []),
+        "",
+        f"  {'':18}{'A':>7}{'B':>7}{'B - A':>8}   {LEVEL:.0f} % interval     B above A",
+    ]
+    for name, found in comparison.metrics.items():
+        lines.append(
+            f"  {name:18}{found.first:7.1f}{found.second:7.1f}{found.value:+8.1f}   "
+            f"[{found.low:+.1f}, {found.high:+.1f}]".ljust(61)
+            + f"{found.above:.0%} of draws"
+        )
+    lines.append("")
+    for name, (first, second) in comparison.classes.items():
+        lines.append(f"  {name:18}{first:7.1f}{second:7.1f}{second - first:+8.1f}")
+    better, same, worse = comparison.counted
+    lines += [
+        "",
+        f"episodes: B better in {better:,}, as good in {same:,}, worse in {worse:,}. They differ most in",
+        *(
+            f"  {place(p)}: {p.first:.1f}, {p.second:.1f} ({p.second - p.first:+.1f})"
+            for p in comparison.episodes[:count]
+        ),
+    ]
+    return "\n".join(lines)

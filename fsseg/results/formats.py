@@ -1,0 +1,229 @@
+"""A table of many tests as text, Markdown, LaTeX, CSV, HTML and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
+
+from fsseg.results.grids import Cell, Grid, GridLine
+from fsseg.results.papers import Column
+from fsseg.results.texts import without_nan
+from fsseg.untrusted.text import csv_cell
+
+_WIDTH = 118  # of a line of text
+_PLUS_MINUS = {"text": " +- ", "markdown": " ± ", "latex": r" $\pm$ ", "html": " ± "}
+
+
+def title(grid: Grid) -> str:
+    """What the table is."""
+    layout = grid.layout
+    where = f"{layout.source}: " if layout.source else ""
+    of = f", {layout.dataset}" if layout.dataset else ""
+    return f"{where}{layout.title}{of}"
+
+
+def groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Heads above the columns' own, with the number of columns of each."""
+    several = len({column.metric for column in columns}) > 1
+
+    def head(column: Column) -> str:
+        return f"{column.metric}, {column.shot}-shot" if several else f"{column.shot}-shot"
+
+    return [(name, len(list(found))) for name, found in groupby(columns, head)]
+
+
+def shown(cell: Cell | None, kind: str, style: str, intervals: bool = False) -> str:
+    """A cell of a table that is read."""
+    if cell is None:
+        return "-"
+    sign = "+" if kind == "difference" else ""
+    text = f"{cell.value:{sign}.1f}"
+    if not np.isnan(cell.seed_std):
+        text += f"{_PLUS_MINUS[style]}{cell.seed_std:.1f}"
+    if intervals and not np.isnan(cell.low):
+        text += f" [{cell.low:.1f}, {cell.high:.1f}]"
+    return text
+
+
+def as_text(grid: Grid, intervals: bool = False) -> str:
+    """For a terminal."""
+    columns, last = grid.layout.columns, None
+    cells = [["", "", *(column.head for column in columns)]]
+    for line in grid.lines:
+        cells.append([_name(line, last), line.label, *(shown(c, line.kind, "text", intervals) for c in line.cells)])
+        last = line
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    above, place = [" " * widths[0], " " * widths[1]], 2
+    for name, count in groups(columns):  # over as many columns as it is of
+        missing = len(name) - (sum(widths[place : place + count]) + 2 * (count - 1))
+        widths[place] += max(0, missing)
+        above.append(f"{name:^{sum(widths[place : place + count]) + 2 * (count - 1)}}")
+        place += count
+    lines = [title(grid), "", "  ".join(above).rstrip()]
+    for row in cells:
+        padded = [f"{c:{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(padded).rstrip())
+    notes = [line for note in _notes(grid, intervals) for line in wrap(f"note: {note}", _WIDTH, subsequent_indent="  ")]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _name(line: GridLine, last: GridLine | None) -> str:
+    return "" if last and last.line == line.line else (line.line.label or line.line.method)
+
+
+def _notes(grid: Grid, intervals: bool) -> list[str]:
+    more = ["[low, high]: 95 % bootstrap interval over episodes"] if intervals else []
+    return [*more, *grid.notes]
+
+
+def as_markdown(grid: Grid, intervals: bool = False) -> str:
+    """Markdown."""
+    columns = grid.layout.columns
+    flat = [name for name, count in groups(columns) for name in [name] * count]
+    heads = [f"{name}, {column.head}" for name, column in zip(flat, columns, strict=True)]
+    lines = [f"**{title(grid)}**", "", f"| method | | {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * len(heads)}"]
+    last = None
+    for line in grid.lines:
+        cells = [shown(cell, line.kind, "markdown", intervals) for cell in line.cells]
+        names = [text.replace("|", r"\|") for text in (_name(line, last), line.label)]
+        lines.append(f"| {' | '.join([*names, *cells])} |")
+        last = line
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(grid, intervals))]) + "\n"
+
+
+def as_latex(grid: Grid, intervals: bool = False) -> str:
+    """LaTeX, for the package booktabs."""
+    columns = grid.layout.columns
+    spans = groups(columns)
+    above = " & ".join(rf"\multicolumn{{{count}}}{{c}}{{{_tex(name)}}}" for name, count in spans)
+    ends = np.cumsum([count for _, count in spans]) + 2
+    rules = "".join(rf"\cmidrule(lr){{{end - count + 1}-{end}}}" for end, (_, count) in zip(ends, spans, strict=True))
+    lines = [
+        rf"% {title(grid)}",
+        rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        r"\toprule",
+        rf" & & {above} \\",
+        rules,
+        rf"method & & {' & '.join(_tex(column.head) for column in columns)} \\",
+        r"\midrule",
+    ]
+    last = None
+    for line in grid.lines:
+        cells = [shown(cell, line.kind, "latex", intervals) for cell in line.cells]
+        lines.append(rf"{_tex(_name(line, last))} & {_tex(line.label)} & {' & '.join(cells)} \\")
+        last = line
+    notes = [f"% {' '.join(note.split())}" for note in _notes(grid, intervals)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes]) + "\n"
+
+
+def _tex(text: str) -> str:
+    replaced = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    replaced |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    return "".join(replaced.get(sign, sign) for sign in text)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title><style>
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2em; color: #222 }
+table { border-collapse: collapse } th, td { padding: .25em .6em; text-align: right; white-space: nowrap }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left } thead th { border-bottom: 1px solid #999 }
+tr.first td { border-top: 1px solid #ddd } tr.ours td { font-weight: 600 } tr.published td { color: #555 }
+ul { color: #555; max-width: 70em }
+</style></head><body>
+{{ table }}
+</body></html>
+"""
+_TABLE = """<h2>{{ title }}</h2>
+<table class="grid"><thead>
+<tr><th></th><th></th>
+{%- for name, count in groups %}<th colspan="{{ count }}" style="text-align:center">{{ name }}</th>{% endfor %}</tr>
+<tr><th>method</th><th></th>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+</thead><tbody>
+{% for name, kind, label, cells in lines -%}
+<tr class="{{ kind }}{{ ' first' if name else '' }}"><td>{{ name }}</td><td>{{ label }}</td>
+{%- for cell, why in cells %}<td{% if why %} title="{{ why }}"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table>
+<ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>"""
+
+
+def as_html_part(grid: Grid, intervals: bool = False) -> str:
+    """A table to be put into a page."""
+    lines, last = [], None
+    for line in grid.lines:
+        cells = [(shown(cell, line.kind, "html", intervals), cell.source if cell else "") for cell in line.cells]
+        lines.append((_name(line, last), line.kind, line.label, cells))
+        last = line
+    heads = [column.head for column in grid.layout.columns]
+    template = Environment(autoescape=True).from_string(_TABLE)
+    return template.render(
+        title=title(grid), groups=groups(grid.layout.columns), heads=heads, lines=lines, notes=_notes(grid, intervals)
+    )
+
+
+def as_html(grid: Grid, intervals: bool = False) -> str:
+    """A page of its own, which needs no network."""
+    page = Environment(autoescape=True).from_string(_PAGE)
+    return page.render(title=title(grid), table=Markup(as_html_part(grid, intervals))) + "\n"  # escaped already
+
+
+def _records(grid: Grid) -> list[dict[str, Any]]:
+    """A record for each number."""
+    found = []
+    for line in grid.lines:
+        for column, cell in zip(grid.layout.columns, line.cells, strict=True):
+            if cell is None:
+                continue
+            series = line.of or column.of
+            of = series.setting if series else grid.layout.setting(line.line, column)
+            fold = line.line.fold if column.of else column.fold
+            found.append(
+                {
+                    "table": grid.layout.source or "own",
+                    "line": line.line.label or line.line.method,
+                    "kind": line.kind,
+                    "method": of.method,
+                    "encoder": of.encoder,
+                    "dataset": of.dataset,
+                    "way": column.way,
+                    "shot": column.shot,
+                    "annotation": column.annotation or line.line.annotation,
+                    "metric": column.metric,
+                    "fold": "mean" if fold is None else fold,
+                    **({"class_id": line.line.class_id} if column.of else {}),
+                    "trained": series.trained if series else "",
+                    "selection": (series.selection or "") if series else "",
+                    **cell._asdict(),
+                    "seeds": " ".join(map(str, cell.seeds)),
+                }
+            )
+    return found
+
+
+def as_csv(grid: Grid, intervals: bool = False) -> str:
+    """CSV, a line for each number; all spreads are in it."""
+    records = without_nan(_records(grid))
+    file = io.StringIO()
+    if records:
+        writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: csv_cell(value) for name, value in record.items()} for record in records)
+    return file.getvalue()
+
+
+def as_json(grid: Grid, intervals: bool = False) -> str:
+    """JSON: the records of `as_csv`, and the notes."""
+    content = {"title": title(grid), "numbers": _records(grid), "notes": list(grid.notes)}
+    return json.dumps(without_nan(content), indent=2) + "\n"
+
+
+FORMATS: dict[str, Callable[[Grid, bool], str]] = {
+    "text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": as_csv, "html": as_html, "json": as_json,
+}  # fmt: skip
+ENDINGS = {".txt": "text", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html", ".json": "json"}

@@ -1,0 +1,66 @@
+"""Bootstrap intervals over episodes: how far a number would move with other episodes of the same kind.
+
+Episodes of a run are drawn anew, with replacement; rows are summed up as for a table, and runs averaged. It says
+nothing about other trainings: that is the spread over seeds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsseg.results.results import Array, Result
+
+REPLICATES, LEVEL = 1000, 95.0  # percent
+
+
+def mean_iou(intersection: Array, union: Array) -> Array:
+    """Mean over the classes that were drawn, in percent; the last axis is the classes', background first."""
+    above, below = intersection[..., 1:], union[..., 1:]
+    drawn = below > 0
+    ratio = np.divide(above, below, out=np.zeros_like(above), where=drawn)
+    counted = drawn.sum(-1)
+    mean: Array = 100 * np.divide(ratio.sum(-1), counted, out=np.full(counted.shape, np.nan), where=counted > 0)
+    return mean
+
+
+def binary_iou(intersection: Array, union: Array) -> Array:
+    """Mean of background IoU and the IoU of all classes together, in percent."""
+    sums = [np.stack([values[..., 0], values[..., 1:].sum(-1)], -1) for values in (intersection, union)]
+    ratio = np.divide(sums[0], sums[1], out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
+    mean: Array = 100 * ratio.mean(-1)
+    return mean
+
+
+METRICS = {"mean-IoU": mean_iou, "binary-IoU": binary_iou}
+
+
+def replicates(results: Sequence[Result], metric: str, seed: int = 0, number: int = REPLICATES) -> Array:
+    """A metric on episodes drawn anew; results of several seeds are averaged on the same draw.
+
+    Args:
+        results: of one fold and one protocol, e.g. of several seeds.
+        metric: ``mean-IoU`` or ``binary-IoU``.
+        seed: of the draw.
+        number: of replicates.
+
+    Returns:
+        ``number`` values in percent.
+    """
+    function = METRICS[metric]
+    values = []
+    for result in results:
+        generator = np.random.default_rng(seed)  # the same draw for each
+        runs = []
+        for sums in result.sums:
+            count = len(sums.union)
+            weight = generator.multinomial(count, np.full(count, 1 / count), size=number).astype(np.float64)
+            runs.append(function(weight @ sums.intersection, weight @ sums.union))
+        values.append(np.mean(runs, axis=0))
+    return np.asarray(np.mean(values, axis=0))
+
+
+def interval(values: Array) -> tuple[float, float]:
+    """The middle `LEVEL` percent of replicates."""
+    tail = (100 - LEVEL) / 2
+    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    return float(low), float(high)

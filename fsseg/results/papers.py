@@ -1,0 +1,202 @@
+"""Layouts of the seed papers' tables: which lines, which columns, of what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fsseg.results.published import Setting
+
+FOLDS = (0, 1, 2, 3)
+_PASCAL, _COCO, _PANET_COCO = "PASCAL-5i", "COCO-20i", "COCO-20i (2014, contiguous)"
+AXES = ("K=", "Gaussian")  # departures that have lines of their own in PMMs' tables 2 and 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a paper's table.
+
+    Attributes:
+        method: its published name.
+        encoder: of the published number.
+        label: what the line is called; the method where it is not given.
+        dataset: of the published number, where it is not the table's.
+        annotation: of the supports.
+        ours: fsseg has the method, so that a missing number of ours is shown as missing.
+        departure: of our method from its paper's setting, that the line is about.
+    """
+
+    method: str
+    encoder: str = "VGG16"
+    label: str = ""
+    dataset: str = ""
+    annotation: str = "mask"
+    ours: bool = False
+    departure: str = ""
+    fold: int | None = None  # of a line that is a class
+    class_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: one number of each line.
+
+    Attributes:
+        of: results that it is of, and of which annotation, where lines are classes.
+    """
+
+    shot: int
+    fold: int | None = None  # the mean of all folds
+    metric: str = "mean-IoU"
+    way: int = 1
+    name: str = ""  # where it is not the fold's
+    of: Any = None
+    annotation: str = ""
+
+    @property
+    def head(self) -> str:
+        """Its name below that of its group."""
+        if self.name:
+            return self.name
+        return "mean" if self.fold is None else f"fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table.
+
+    Attributes:
+        name: for ``--like``.
+        title: what it shows.
+        source: as `published.csv` has it.
+        dataset: of the published numbers.
+        lines: from top to bottom.
+        columns: from left to right.
+        later: methods published later, by encoder.
+        means_only: the paper has no numbers of single folds; ours are shown.
+    """
+
+    name: str
+    title: str
+    source: str
+    dataset: str
+    lines: tuple[Line, ...]
+    columns: tuple[Column, ...]
+    later: tuple[Line, ...] = field(default=())
+    means_only: bool = False
+
+    def setting(self, line: Line, column: Column) -> Setting:
+        """What a published number of the cell is of."""
+        dataset = line.dataset or self.dataset
+        return Setting(line.method, line.encoder, dataset, column.way, column.shot, line.annotation)
+
+
+def _folds(*shots: int) -> tuple[Column, ...]:
+    return tuple(Column(shot, fold) for shot in shots for fold in (*FOLDS, None))
+
+
+def _means(**more: Any) -> tuple[Column, ...]:
+    return tuple(Column(shot, **more) for shot in (1, 5))
+
+
+def _other(*methods: str, encoder: str = "VGG16") -> tuple[Line, ...]:
+    return tuple(Line(method, encoder) for method in methods)
+
+
+def _own(*methods: str, encoder: str = "VGG16", **more: Any) -> tuple[Line, ...]:
+    return tuple(Line(method, encoder, ours=True, **more) for method in methods)
+
+
+def _later(*pairs: tuple[str, str]) -> tuple[Line, ...]:
+    return tuple(Line(method, encoder) for method, encoder in pairs)
+
+
+_R50, _R101 = "ResNet50", "ResNet101"
+_LATER_PASCAL = _later(
+    ("PANet", _R50), ("FWB", _R101), ("PFENet", _R50), ("PFENet", _R101), ("ASGNet", _R50), ("RePRI", _R50),
+    ("MLC baseline", _R50), ("SSP", _R50), ("HSNet", "VGG16"), ("HSNet", _R50), ("HSNet", _R101), ("VAT", _R101),
+    ("BAM", _R50), ("SCCAN", _R50), ("DCAMA", "Swin-B"), ("FPTrans", "DeiT"), ("HDMNet", _R50), ("HMNet", _R50),
+    ("Matcher", "SAM, DINOv2"), ("VRP-SAM", "SAM, ResNet50"), ("FS-SAM2", "SAM2"), ("GF-SAM", "SAM, DINOv2"),
+    ("FSSAM", "SAM2, DINOv2"), ("FSS-SAM3", "SAM3"),
+)  # fmt: skip
+_LATER_COCO = _later(
+    ("RPMMs retrained by others", _R50), ("PFENet", _R50), ("PFENet", _R101), ("RePRI", _R50), ("HSNet", _R50),
+    ("HSNet", _R101), ("BAM", _R50), ("SSP", _R50), ("DCAMA", _R50), ("DCAMA", "Swin-B"), ("SCCAN", _R50),
+    ("HDMNet", _R50), ("HMNet", _R50), ("SegGPT", "ViT-L"), ("Matcher", "SAM, DINOv2"), ("VRP-SAM", "SAM, ResNet50"),
+    ("FS-SAM2", "SAM2"), ("INSID3", "DINOv3-L"), ("GF-SAM", "SAM, DINOv2"), ("SANSA", "SAM2"),
+    ("FSSAM", "SAM2, DINOv2"), ("FSS-SAM3", "SAM3"),
+)  # fmt: skip
+_BEFORE = _other("OSLSM", "co-FCN")
+_PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
+_VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
+_HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
+_HEADS_5 = (
+    Line("CANet (attention)", _R50, ours=True, departure="attention"),
+    *_own("PMMs", "RPMMs", encoder=_R50),
+)
+_COCO_LINES = (
+    *_own("PANet", dataset=_PANET_COCO),
+    Line("FWB", _R101),
+    *_own("CANet baseline", "PMMs", "RPMMs", encoder=_R50),
+)
+_ABLATIONS = _own("CANet baseline", "PMMs+", "PMMs", "RPMMs", encoder=_R50)
+_COMPONENTS = tuple(
+    Line("PMMs+ (K=1)" if k == 1 else "PMMs+" if k == 3 else f"PMMs+ (K={k})", _R50, f"PMMs+, K = {k}", ours=True,
+         departure="" if k == 3 else f"K={k}")
+    for k in (1, 2, 3, 4, 5)
+)  # fmt: skip
+_KERNELS = (
+    Line("PMMs+ (Gaussian)", _R50, "PMMs+, Gaussian kernel", ours=True, departure="Gaussian"),
+    Line("PMMs+", _R50, "PMMs+, vMF kernel", ours=True),
+)
+_WEAK = tuple(
+    Line("PANet", label=f"PANet, {label}", annotation=annotation, ours=True)
+    for annotation, label in (("mask", "dense masks"), ("scribble", "scribbles"), ("box", "bounding boxes"))
+)
+_TWO = (*_means(way=2), *_means(way=2, metric="binary-IoU"))
+_BOTH = (*_means(), *_means(metric="binary-IoU"))
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("panet-table1", "1-way mean-IoU", "PANet table 1", _PASCAL,
+               (*_BEFORE, *_own("SG-One", "PANet-init", "PANet")), _folds(1, 5), _LATER_PASCAL),
+        Layout("panet-table2", "1-way binary-IoU", "PANet table 2", _PASCAL,
+               (*_other("FG-BG", "Fine-tuning"), *_BEFORE, *_PL, *_AMCG, *_own("SG-One", "PANet-init", "PANet")),
+               _means(metric="binary-IoU"), _LATER_PASCAL),
+        Layout("panet-table3", "2-way", "PANet table 3", _PASCAL, (*_PL, *_own("SG-One", "PANet")), _TWO),
+        Layout("panet-table4", "1-way", "PANet table 4", _PANET_COCO, (*_AMCG, *_own("PANet")), _BOTH),
+        Layout("panet-table5", "prototype alignment", "PANet table 5", _PASCAL, _own("PANet w/o PAR", "PANet"),
+               _means()),
+        Layout("panet-table6", "weak annotations", "PANet table 6", _PASCAL, _WEAK, _means()),
+        Layout("pmms-table1", "ablation, 1-shot", "PMMs table 1", _PASCAL, _ABLATIONS, _folds(1),
+               means_only=True),
+        Layout("pmms-table2", "number of prototypes, 1-shot", "PMMs table 2", _PASCAL, _COMPONENTS, _folds(1)),
+        Layout("pmms-table3", "kernel, 1-shot", "PMMs table 3", _PASCAL, _KERNELS, _folds(1)),
+        Layout("pmms-table4", "1-way 1-shot mean-IoU", "PMMs table 4", _PASCAL, (*_VGG, *_HEADS), _folds(1),
+               _LATER_PASCAL),
+        Layout("pmms-table5", "1-way 5-shot mean-IoU", "PMMs table 5", _PASCAL, (*_VGG, *_HEADS_5), _folds(5),
+               _LATER_PASCAL),
+        Layout("pmms-table6", "1-way mean-IoU", "PMMs table 6", _COCO, _COCO_LINES, _folds(1, 5), _LATER_COCO),
+    )
+}  # fmt: skip
+
+
+def own_layout(settings: Sequence[Setting], folds: int) -> Layout:
+    """A table of whatever was tested: a line for each method, encoder, data set, way and annotation.
+
+    Args:
+        settings: of all results.
+        folds: of their data set with most.
+    """
+    way = max(setting.way for setting in settings)
+    lines = dict.fromkeys(
+        Line(s.method, s.encoder, _label(s), s.dataset, s.annotation, True) for s in settings if s.way == way
+    )
+    shots = sorted({setting.shot for setting in settings if setting.way == way})
+    each = tuple(Column(shot, fold, way=way) for shot in shots for fold in (*range(folds), None))
+    binary = tuple(Column(shot, None, "binary-IoU", way) for shot in shots)
+    return Layout("", f"{way}-way", "", "", tuple(lines), (*each, *binary))
+
+
+def _label(setting: Setting) -> str:
+    return setting.method if setting.annotation == "mask" else f"{setting.method}, {setting.annotation} supports"

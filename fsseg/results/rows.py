@@ -1,0 +1,103 @@
+"""Rows: one line per run, episode, query and class. Every number of every table is a sum over rows."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsseg.episode import BACKGROUND, NO_WAY, Batch
+from fsseg.errors import FssegError
+from fsseg.metrics import Counts
+from fsseg.untrusted.text import csv_cell, csv_text
+
+
+class Row(NamedTuple):
+    """Pixel counts of one class on one query.
+
+    Attributes:
+        run: number of the run.
+        episode: number of the episode within the run.
+        class_id: the data set's class id; 0 is background.
+        query_class: the class that the query was drawn for; 0: it was drawn to show none of the episode's classes.
+        intersection: pixels predicted and true.
+        union: pixels predicted or true.
+        truth: true pixels.
+        pixels: all pixels but ignored ones.
+        support: image numbers of the way's supports (of all ways for background), joined by spaces.
+        query: image number of the query.
+        protocol: name and digest of the protocol.
+    """
+
+    run: int
+    episode: int
+    class_id: int
+    query_class: int
+    intersection: int
+    union: int
+    truth: int
+    pixels: int
+    support: str
+    query: str
+    protocol: str = ""
+
+
+_MOST = 1 << 40  # of a number in a row; what is counted is added up in 64 bits
+_FIELDS = list(Row._fields)
+
+
+def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
+    """Rows of a batch, padding left out; images by number."""
+    rows = []
+    intersection, union, truth = (t.tolist() for t in counts)
+    for b, number in enumerate(batch.number.tolist()):
+        if number < 0:
+            continue
+        supports = batch.support_id[b].tolist()
+        everything = [i for shots in supports for i in shots]
+        classes = batch.classes[b].tolist()
+        for q, (query, way) in enumerate(zip(batch.query_id[b].tolist(), batch.query_way[b].tolist(), strict=True)):
+            drawn_for = classes[way] if way != NO_WAY else BACKGROUND
+            pixels = sum(truth[b][q])
+            for label, class_id in enumerate([BACKGROUND, *classes]):
+                shown = supports[label - 1] if label else everything
+                counted = (intersection[b][q][label], union[b][q][label], truth[b][q][label])
+                names = (" ".join(map(str, shown)), str(query))
+                rows.append(Row(int(batch.run[b]), number, class_id, drawn_for, *counted, pixels, *names))
+    return rows
+
+
+def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None = None) -> None:
+    """Write rows as CSV.
+
+    Args:
+        rows: to write.
+        path: the file.
+        common: columns whose value all rows share, so that files of several tests can be read as one.
+    """
+    names, values = (list(common), list(common.values())) if common else ([], [])
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(csv_cell, [*Row._fields, *names]))
+        writer.writerows(map(csv_cell, [*row, *values]) for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read rows that `write_rows` wrote; columns that all of them share are left out.
+
+    Raises:
+        FssegError: no rows of ours.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, *lines = csv.reader(text.splitlines())
+        if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
+            raise ValueError
+        rows = [Row(*map(int, line[:8]), *map(csv_text, line[8 : len(_FIELDS)])) for line in lines]  # type: ignore[arg-type]
+        runs = {row.run for row in rows}  # each has rows
+        if runs != set(range(len(runs))) or not all(0 <= n < _MOST for row in rows for n in row[1:8]):
+            raise ValueError
+        return rows
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise FssegError(
+            f"{path} holds no rows of `fsseg test`, or not all of them: delete its folder and test again."
+        ) from error

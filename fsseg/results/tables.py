@@ -1,0 +1,252 @@
+"""From rows to the numbers of a test."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fsseg.episode import BACKGROUND
+from fsseg.protocols.protocol import Protocol
+from fsseg.results.published import Published, Setting, published
+from fsseg.results.rows import Row
+
+Chosen = npt.NDArray[np.bool_]
+# Columns of a row that are numbers, by their place in `Row`.
+_RUN, _EPISODE, _CLASS, _QUERY_CLASS, _INTERSECTION, _UNION, _TRUTH, _PIXELS = range(8)
+
+
+class Score(NamedTuple):
+    """Mean and standard deviation over runs, in percent; NaN where nothing was counted; one run has no spread."""
+
+    mean: float
+    std: float
+
+    def __str__(self) -> str:
+        return number(self.mean) if np.isnan(self.std) else f"{self.mean:.1f} +- {self.std:.1f}"
+
+
+def number(value: float) -> str:
+    """A number of one decimal, or a dash."""
+    return "-" if np.isnan(value) else f"{value:.1f}"
+
+
+class ClassScore(NamedTuple):
+    """A line of the table."""
+
+    class_id: int
+    name: str
+    iou: Score
+    queries: int
+
+
+class Part(NamedTuple):
+    """A number over a part of the queries."""
+
+    score: Score
+    queries: int
+
+
+class FalseAlarms(NamedTuple):
+    """What is found on queries that show no class of their episode.
+
+    Attributes:
+        pixels: false-positive rate: share of their pixels that are called foreground.
+        alarmed: share of these queries where any pixel is.
+        queries: their number.
+    """
+
+    pixels: Score
+    alarmed: Score
+    queries: int
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What was tested, and how.
+
+    Attributes:
+        setting: method, encoder, data set, way, shot, annotation of the supports.
+        fold: its novel classes were tested.
+        classes: class id to name of the fold's novel classes.
+        checkpoint: the file and its step, or that there was none.
+        protocol: how the number was made.
+        pairs: (image, class) pairs that episodes were drawn from.
+        details: what else decides the number, e.g. precision, in words.
+        notes: what a reader must know.
+        selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``; None for an untrained one.
+        seed: of the training (--seed_everything).
+        trained_shot: shots of the training's episodes; None for an untrained one.
+        training: digest of the recipe: method, optimiser, schedule, data and steps, without fold, shots and seed.
+        folds: of the data set, all of which a mean over folds needs.
+        ckpt_path: the whole path of the checkpoint's file; None where there was none.
+        asked: identity of the test: version, weights, and each option that decides a row.
+    """
+
+    setting: Setting
+    fold: int
+    classes: dict[int, str]
+    checkpoint: str
+    protocol: Protocol
+    pairs: int
+    details: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    selection: str | None = None
+    seed: int = 0
+    trained_shot: int | None = None
+    training: str = ""
+    folds: int = 4
+    ckpt_path: str | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What every row of this test has in common, as columns of its CSV."""
+        own = {name: getattr(self, name) for name in ("fold", "seed", "trained_shot", "training")}
+        return {**self.setting._asdict(), **own}
+
+    @property
+    def how(self) -> str:
+        """The protocol in words."""
+        return ", ".join([self.protocol.in_words(self.pairs), *self.details])
+
+    @property
+    def kind(self) -> str:
+        """Ways, shots, annotation."""
+        setting = self.setting
+        annotation = "" if setting.annotation == "mask" else f", {setting.annotation} supports"
+        return f"{setting.way}-way {setting.shot}-shot{annotation}"
+
+    @property
+    def what(self) -> str:
+        """Data set, fold, ways, shots."""
+        return f"{self.setting.dataset} fold {self.fold}, {self.kind}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A test's result.
+
+    Attributes:
+        tested: what was tested.
+        classes: one line per class.
+        mean_iou: over the classes that were drawn.
+        binary_iou: mean of background IoU and foreground IoU.
+        everything_foreground: the mean-IoU of a prediction that is foreground everywhere; what a 1-way
+            number must beat. None with several ways: a pixel cannot be of all at once.
+        several: mean-IoU over queries that show several classes of their episode; None with one way.
+        false_alarms: None where every query shows a class of its episode.
+        rows: number of rows that it was made from.
+    """
+
+    tested: Tested
+    classes: tuple[ClassScore, ...]
+    mean_iou: Score
+    binary_iou: Score
+    everything_foreground: Score | None
+    several: Part | None
+    false_alarms: FalseAlarms | None
+    rows: int = 0
+
+    def score(self, metric: str) -> Score:
+        """Mean-IoU or binary-IoU, by the name that published numbers have."""
+        return {"mean-IoU": self.mean_iou, "binary-IoU": self.binary_iou}[metric]
+
+    def published(self, metric: str) -> Published | None:
+        """The published number of this fold."""
+        return published(self.tested.setting, metric, self.tested.fold)
+
+    def published_line(self, metric: str) -> str:
+        """What stands beside a metric: the fold's published number, or that only a mean of folds was published."""
+        if found := self.published(metric):
+            made = f", protocol {found.protocol}" if found.protocol != "unknown" else ""
+            return f"published {found.value:.1f} ({found.source}, fold {self.tested.fold}{made})"
+        if published(self.tested.setting, metric, None):
+            return "published as mean of all folds only"
+        return "not published"
+
+
+class _Values:
+    """The numbers of rows, and what their sums give."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.values = np.array([row[:8] for row in rows], dtype=np.int64).reshape(-1, 8)
+        self.runs = range(int(self.column(_RUN).max(initial=0)) + 1)
+
+    def column(self, place: int) -> npt.NDArray[np.int64]:
+        return self.values[:, place]
+
+    def ratio(self, chosen: Chosen, above: int = _INTERSECTION, below: int = _UNION) -> npt.NDArray[np.float64]:
+        """Sum of one column over sum of another, per run."""
+        sums = [self.values[chosen & (self.column(_RUN) == run)].sum(axis=0) for run in self.runs]
+        return np.array([s[above] / s[below] if s[below] else np.nan for s in sums])
+
+    def mean_iou(self, classes: Iterable[int], above: int = _INTERSECTION, below: int = _UNION) -> Score:
+        """Mean over the classes that a run drew."""
+        per_class = [self.ratio(self.column(_CLASS) == c, above, below) for c in classes]
+        return _score(_mean(np.array(per_class)))
+
+
+def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
+    """Sum rows up: per run and class first, then ratios, then mean and deviation over runs."""
+    shown = [row for row in rows if row.query_class != BACKGROUND]
+    used = shown if tested.protocol.absent == "count" else [row for row in shown if row.truth > 0]
+    values, one_way = _Values(used), tested.setting.way == 1
+    of = {c: values.column(_CLASS) == c for c in tested.classes}
+    lines = [ClassScore(c, n, _score(values.ratio(of[c])), int(of[c].sum())) for c, n in tested.classes.items()]
+    background = values.column(_CLASS) == BACKGROUND
+    binary = np.mean([values.ratio(background), values.ratio(~background)], axis=0)
+    return Table(
+        tested,
+        tuple(lines),
+        values.mean_iou(tested.classes),
+        _score(binary),
+        # The union of everything and the truth is every pixel.
+        values.mean_iou(tested.classes, _TRUTH, _PIXELS) if one_way else None,
+        None if one_way else _several(tested.classes, used),
+        _false_alarms([row for row in rows if row.query_class == BACKGROUND]),
+        len(rows),
+    )
+
+
+def _by_query(rows: Sequence[Row]) -> dict[tuple[int, int, str], list[Row]]:
+    """Rows of foreground classes, query by query of each episode."""
+    found: dict[tuple[int, int, str], list[Row]] = {}
+    for row in rows:
+        if row.class_id != BACKGROUND:
+            found.setdefault((row.run, row.episode, row.query), []).append(row)
+    return found
+
+
+def _several(classes: Iterable[int], rows: Sequence[Row]) -> Part:
+    """Mean-IoU over queries whose truth shows at least two classes of their episode."""
+    queries = [found for found in _by_query(rows).values() if sum(row.truth > 0 for row in found) > 1]
+    return Part(_Values(row for found in queries for row in found).mean_iou(classes), len(queries))
+
+
+def _false_alarms(rows: Sequence[Row]) -> FalseAlarms | None:
+    """No pixel of these queries is of a class, so the union with a class is what was called that class."""
+    if not rows:
+        return None
+    runs: dict[int, list[list[Row]]] = {}
+    for (run, _, _), found in _by_query(rows).items():
+        runs.setdefault(run, []).append(found)
+    pixels, alarmed = [], []
+    for queries in runs.values():
+        called = [sum(row.union for row in found) for found in queries]
+        every = sum(found[0].pixels for found in queries)
+        pixels.append(sum(called) / every if every else np.nan)
+        alarmed.append(np.mean([number > 0 for number in called]))
+    return FalseAlarms(_score(np.array(pixels)), _score(np.array(alarmed)), sum(map(len, runs.values())))
+
+
+def _mean(per_class: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean over the classes that a run drew."""
+    return np.array([run[~np.isnan(run)].mean() if (~np.isnan(run)).any() else np.nan for run in per_class.T])
+
+
+def _score(per_run: npt.NDArray[np.float64]) -> Score:
+    known = per_run[~np.isnan(per_run)] * 100
+    spread = float(known.std()) if len(known) > 1 else np.nan
+    return Score(float(known.mean()) if len(known) else np.nan, spread)

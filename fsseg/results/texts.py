@@ -1,0 +1,221 @@
+"""A test's table as text for the terminal, as Markdown and as JSON; several protocols side by side."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fsseg.protocols.protocol import Protocol
+from fsseg.results.tables import Score, Table, Tested, number
+
+_BAR = 20  # characters of a full bar
+_WIDTH = 118  # of a line of text
+
+
+def as_text(table: Table) -> str:
+    """The table for a terminal."""
+    tested, setting = table.tested, table.tested.setting
+    width = max(len("binary-IoU"), *(len(line.name) for line in table.classes)) + 2
+    lines = [
+        f"{setting.method}  {setting.encoder}  {tested.checkpoint}    {tested.what}",
+        *wrap(f"protocol {tested.protocol.name}: {tested.how} [#{tested.protocol.digest}]", _WIDTH),
+        "",
+        f"  {'class':{width}}IoU {'':{_BAR}}     +-   queries",
+    ]
+    for line in table.classes:
+        if np.isnan(line.iou.mean):
+            lines.append(f"  {line.name:{width}}   -")
+            continue
+        full = round(line.iou.mean / 100 * _BAR)
+        bar = "█" * full + "░" * (_BAR - full)
+        lines.append(f"  {line.name:{width}}{line.iou.mean:5.1f}  {bar}  {number(line.iou.std):>4}  {line.queries:7,}")
+    lines += [
+        "",
+        f"  {'mean-IoU':{width}}{table.mean_iou}    {table.published_line('mean-IoU')}",
+        f"  {'binary-IoU':{width}}{table.binary_iou}    {table.published_line('binary-IoU')}",
+        *(f"  {line}" for line in _below(table)),
+        *(f"  note: {note}" for note in tested.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _below(table: Table) -> list[str]:
+    """What is said under the metrics."""
+    lines = []
+    if trivial := table.everything_foreground:
+        lines.append(f"mean-IoU if everything were foreground: {number(trivial.mean)}")
+    if several := table.several:
+        lines.append(f"queries that show several of the classes: {several.queries:,}, mean-IoU on them {several.score}")
+    if alarms := table.false_alarms:
+        lines.append(
+            f"queries that show none of the classes, not counted above: {alarms.queries:,}; false-positive rate "
+            f"{alarms.pixels} % of their pixels, {alarms.alarmed} % of them with any"
+        )
+    return lines
+
+
+def as_markdown(table: Table) -> str:
+    """The table as Markdown."""
+    tested = table.tested
+    lines = [
+        *_title(tested, f" Protocol {tested.protocol}: {tested.how}."),
+        "| class | IoU | +- | queries |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for line in table.classes:
+        lines.append(f"| {line.name} | {number(line.iou.mean)} | {number(line.iou.std)} | {line.queries:,} |")
+    for metric, score in (("mean-IoU", table.mean_iou), ("binary-IoU", table.binary_iou)):
+        scores = f"**{number(score.mean)}** | {number(score.std)}"
+        lines.append(f"| **{metric}** | {scores} | {table.published_line(metric)} |")
+    said = [f"{line[0].upper()}{line[1:]}." for line in _below(table)] + [f"Note: {note}." for note in tested.notes]
+    return "\n".join([*lines, "", "  \n".join(said)]) + "\n"
+
+
+def _title(tested: Tested, more: str = "") -> list[str]:
+    """What was tested, as the head of a page."""
+    setting = tested.setting
+    return [f"# {setting.method}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.checkpoint}.{more}", ""]
+
+
+def as_json(table: Table) -> str:
+    """The table as JSON; percent, null where nothing was counted."""
+    tested, alarms = table.tested, table.false_alarms
+    content = {
+        **tested.setting._asdict(),
+        "fold": tested.fold,
+        "folds": tested.folds,
+        "seed": tested.seed,
+        "trained_shot": tested.trained_shot,
+        "training": tested.training,
+        "checkpoint": tested.checkpoint,
+        "ckpt_path": tested.ckpt_path,
+        "selection": tested.selection,
+        "asked": dict(tested.asked),
+        "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
+        "pairs": tested.pairs,
+        "rows": table.rows,
+        "details": list(tested.details),
+        "notes": list(tested.notes),
+        "classes": [
+            {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
+            for c in table.classes
+        ],
+        "mean_iou": table.mean_iou._asdict(),
+        "binary_iou": table.binary_iou._asdict(),
+        "everything_foreground": _dict(table.everything_foreground),
+        "several": table.several and {**table.several.score._asdict(), "queries": table.several.queries},
+        "false_alarms": alarms
+        and {"pixels": _dict(alarms.pixels), "alarmed": _dict(alarms.alarmed), "queries": alarms.queries},
+        "published": {
+            metric: found._asdict() if (found := table.published(metric)) else None
+            for metric in ("mean-IoU", "binary-IoU")
+        },
+    }
+    return json.dumps(without_nan(content), indent=2) + "\n"
+
+
+def _dict(score: Score | None) -> dict[str, float] | None:
+    return score and score._asdict()
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None in place of NaN, as JSON knows none."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+class Outcome(NamedTuple):
+    """What came of one of several protocols: a table, or why there is none."""
+
+    name: str
+    table: Table | None
+    refused: str = ""
+
+
+_HEADER = ("protocol", "images", "pairs", "size", "compared at", "void", "episodes", "mean-IoU", "binary-IoU", "hash")
+
+
+def side_by_side(outcomes: Sequence[Outcome]) -> str:
+    """One checkpoint under several protocols, for a terminal."""
+    tables = [outcome.table for outcome in outcomes if outcome.table]
+    cells = [_HEADER, *(_cells(outcome) for outcome in outcomes)]
+    widths = [max(len(row[i]) for row in cells if len(row) == len(_HEADER)) for i in range(len(_HEADER))]
+    lines = ["  " + "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=False)).rstrip() for row in cells]
+    if not tables:
+        return "\n".join(lines)
+    setting = tables[0].tested.setting
+    head = f"{setting.method}  {setting.encoder}  {tables[0].tested.checkpoint}    {tables[0].tested.what}"
+    notes = [f"  {note}" for note in _notes(outcomes)]
+    return "\n".join([head, "", *lines, *([""] if notes else []), *notes])
+
+
+def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
+    """One checkpoint under several protocols, as Markdown."""
+    rows = [_cells(outcome) for outcome in outcomes]
+    tested = [outcome.table.tested for outcome in outcomes if outcome.table]
+    lines = [
+        *(_title(tested[0]) if tested else []),
+        f"| {' | '.join(_HEADER)} |",
+        "| --- | --- | ---: | --- | --- | --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join([*row, *[''] * (len(_HEADER) - len(row))])} |" for row in rows),
+        "",
+        *(f"- {outcome.name}: {outcome.table.tested.how}" for outcome in outcomes if outcome.table),
+        *(f"- {note}" for note in _notes(outcomes)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def side_by_side_json(outcomes: Sequence[Outcome]) -> str:
+    """One checkpoint under several protocols, as JSON: each table, or why there is none."""
+    content: dict[str, Any] = {
+        outcome.name: json.loads(as_json(outcome.table)) if outcome.table else {"refused": outcome.refused}
+        for outcome in outcomes
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    if outcome.table is None:
+        return outcome.name, f"not possible: {outcome.refused}"
+    tested = outcome.table.tested
+    protocol = tested.protocol
+    size = {"own": "own"}.get(str(protocol.size), f"{protocol.size}{' padded' if protocol.resize == 'pad' else ''}")
+    return (
+        outcome.name,
+        "of a file" if protocol.draw == "list" else protocol.split,
+        f"{tested.pairs:,}",
+        size,
+        protocol.evaluate_at,
+        _void(protocol),
+        f"{protocol.runs} x {protocol.episodes:,}",
+        str(outcome.table.mean_iou),
+        str(outcome.table.binary_iou),
+        f"#{protocol.digest}",
+    )
+
+
+def _void(protocol: Protocol) -> str:
+    return (
+        protocol.void
+        if protocol.void == protocol.support_void
+        else f"{protocol.void} (supports: {protocol.support_void})"
+    )
+
+
+def _notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """Notes of all tables, each once, with the protocols that it is of where these are not all."""
+    tables = [outcome.table for outcome in outcomes if outcome.table]
+    found: dict[str, list[str]] = {}
+    for table in tables:
+        for note in table.tested.notes:
+            found.setdefault(note, []).append(table.tested.protocol.name)
+    return [
+        f"note: {note}" if len(names) == len(tables) else f"note ({', '.join(names)}): {note}"
+        for note, names in found.items()
+    ]

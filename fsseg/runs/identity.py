@@ -1,0 +1,126 @@
+"""Identity of a training or a test: the options that decide it, out of a whole configuration."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fsseg.episodes.option_roles import DATA, Decides, with_defaults
+
+_TRAINING, _VALIDATION, _EPISODES, _ROWS = Decides.TRAINING, Decides.VALIDATION, Decides.EPISODES, Decides.ROWS
+TEST = _EPISODES | _ROWS
+
+# One entry for each parameter of `fsseg.task.Task`; a test holds the table to the signature.
+MODEL: Mapping[str, Decides] = {
+    "method": _TRAINING | _VALIDATION | _ROWS,
+    "optimizer": _TRAINING,
+    "lr_scheduler": _TRAINING,
+    "head_lr": _TRAINING,
+    "bias_lr": _TRAINING,
+    "channels_last": _TRAINING,  # last digits, which add up over the steps of a training
+}
+
+# One entry for each parameter of Lightning's Trainer, likewise. An option of a later Lightning decides everything.
+TRAINER: Mapping[str, Decides] = {
+    "accelerator": Decides.MACHINE,
+    "strategy": Decides.MACHINE,
+    "devices": Decides.MACHINE,  # a note says where the number of processes changes
+    "num_nodes": Decides.MACHINE,
+    "precision": _TRAINING | _VALIDATION | _ROWS,
+    "logger": Decides.MACHINE,
+    "callbacks": _TRAINING | _VALIDATION | _ROWS,  # they may change weights, as StochasticWeightAveraging does
+    "fast_dev_run": _TRAINING | _VALIDATION | _ROWS,
+    "max_epochs": Decides.LENGTH,
+    "min_epochs": Decides.LENGTH,
+    "max_steps": Decides.LENGTH,
+    "min_steps": Decides.LENGTH,
+    "max_time": Decides.LENGTH,
+    "limit_train_batches": _TRAINING,
+    "limit_val_batches": _VALIDATION,
+    "limit_test_batches": _ROWS,
+    "limit_predict_batches": Decides.MACHINE,
+    "overfit_batches": _TRAINING | _VALIDATION,
+    "val_check_interval": _VALIDATION,
+    "check_val_every_n_epoch": _VALIDATION,
+    "num_sanity_val_steps": Decides.MACHINE,
+    "log_every_n_steps": Decides.MACHINE,
+    "enable_checkpointing": Decides.MACHINE,
+    "enable_progress_bar": Decides.MACHINE,
+    "enable_model_summary": Decides.MACHINE,
+    "accumulate_grad_batches": _TRAINING,
+    "gradient_clip_val": _TRAINING,
+    "gradient_clip_algorithm": _TRAINING,
+    "deterministic": _TRAINING,
+    "benchmark": Decides.MACHINE,
+    "inference_mode": Decides.MACHINE,
+    "use_distributed_sampler": _TRAINING | _VALIDATION | _ROWS,
+    "profiler": Decides.MACHINE,
+    "detect_anomaly": Decides.MACHINE,
+    "barebones": Decides.MACHINE,
+    "plugins": _TRAINING | _VALIDATION | _ROWS,
+    "sync_batchnorm": _TRAINING,
+    "reload_dataloaders_every_n_epochs": Decides.MACHINE,
+    "default_root_dir": Decides.MACHINE,
+    "enable_autolog_hparams": Decides.MACHINE,
+    "model_registry": Decides.MACHINE,
+}
+
+# What Lightning does where an option is null, and other spellings of a value.
+_NULL = {
+    "precision": "32-true", "gradient_clip_val": 0, "gradient_clip_algorithm": "norm", "deterministic": False,
+    "limit_train_batches": 1.0, "limit_val_batches": 1.0, "limit_test_batches": 1.0, "val_check_interval": 1.0,
+}  # fmt: skip
+_SPELT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:
+    """The options of a configuration that decide something.
+
+    Args:
+        own: the configuration of fit or test.
+        role: what they decide; of several, at least one.
+
+    Returns:
+        the sections ``seed_everything``, ``model``, ``data``, ``trainer`` and ``protocol``, with these options only and
+        null replaced by the value that null stands for.
+    """
+    found: dict[str, Any] = {
+        "model": _of(own["model"], MODEL, role),
+        "data": _of(with_defaults(own["data"]), DATA, role),
+        "trainer": _of({name: _plain(name, value) for name, value in own["trainer"].items()}, TRAINER, role),
+    }
+    if role & DATA["protocol"]:
+        found["protocol"] = own.get("protocol")
+    return {"seed_everything": own["seed_everything"], **found}
+
+
+def length(own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide where a training ends."""
+    return _of(own["trainer"], TRAINER, Decides.LENGTH)
+
+
+def _of(options: Mapping[str, Any], table: Mapping[str, Decides], role: Decides) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if table.get(name, role) & role}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An option of the trainer in one spelling."""
+    if value is None:
+        return _NULL.get(name)
+    return _SPELT.get(str(value), str(value)) if name == "precision" else value
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first option, by name, that two configurations have otherwise, with both values; None if there is none."""
+    one, other = dict(flat(before)), dict(flat(now))
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) != other.get(key):
+            return key.replace(".init_args", ""), one.get(key), other.get(key)
+    return None
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of a nested configuration by dotted key; lists are leaves."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,149 @@
+"""What loggers get besides losses: configuration, learning rate, pictures, tables, checkpoints, the same for all."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from fsseg import atomic
+from fsseg.episode import Batch
+from fsseg.plots.episodes import Panel, draw_episodes
+from fsseg.results.tables import Table
+from fsseg.results.texts import as_markdown
+from fsseg.runs.test_report import Report, panel
+from fsseg.task import TestOutput
+
+_PICTURES = 4  # episodes of a validation that are drawn, the same each time
+_COLUMNS = ["class", "iou", "std", "queries"]
+
+
+class LoggedFit(Callback):
+    """Logs a training's configuration, learning rate, episodes of each validation, and checkpoints where asked for.
+
+    Losses and metrics are logged by the `Task`.
+
+    Args:
+        config: as in config.yaml.
+        folder: of the run.
+    """
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.panels: list[Panel] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the loggers the configuration."""
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The step's learning rate."""
+        pl_module.log("lr", pl_module.learning_rate, batch_size=1)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A new sheet."""
+        self.panels = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: TestOutput,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first episodes."""
+        dataset = trainer.datamodule.dataset  # type: ignore[attr-defined]
+        for b in range(len(batch.run) if trainer.is_global_zero else 0):
+            if len(self.panels) < _PICTURES and batch.number[b] >= 0:
+                self.panels.append(panel(dataset, batch, outputs, b))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw them."""
+        if self.panels and not trainer.sanity_checking and not trainer.fast_dev_run:
+            picture = draw_episodes(self.panels)
+            for logger in trainer.loggers:
+                log_picture(logger, "val/episodes", picture, trainer.global_step)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Upload the last and the best checkpoint, where W&B is told to by ``log_model``."""
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if isinstance(logger, WandbLogger) and logger._log_model:
+                for kind in ("best", "last"):
+                    if (path := self.folder / f"{kind}.ckpt").is_file():
+                        log_checkpoint(logger, path, kind, trainer.global_step)
+
+
+class LoggedTest(Callback):
+    """Logs a test's numbers, table and episodes.
+
+    Args:
+        loggers: to log to; the trainer itself has none in a test, since it would log at step 0.
+        report: of the test; comes before this callback.
+        config: of the test.
+        step: of the checkpoint.
+        key: that everything is logged under.
+    """
+
+    def __init__(self, loggers: Sequence[Logger], report: Report, config: dict[str, Any], step: int, key: str) -> None:
+        self.loggers, self.report, self.config, self.step, self.key = loggers, report, config, step, key
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what the report has made."""
+        table = self.report.table
+        if table is None:  # another process's
+            return
+        scores = {f"iou/{line.name}": line.iou for line in table.classes}
+        scores |= {"mean_iou": table.mean_iou, "binary_iou": table.binary_iou}
+        numbers = {f"{self.key}/{name}": s.mean / 100 for name, s in scores.items() if not np.isnan(s.mean)}
+        sheet = draw_episodes(self.report.panels) if self.report.panels else None
+        for logger in self.loggers:
+            logger.log_hyperparams({self.key: self.config})
+            logger.log_metrics(numbers, step=self.step)
+            log_table(logger, f"{self.key}/table", table, self.step)
+            if sheet is not None:
+                log_picture(logger, f"{self.key}/episodes", sheet, self.step)
+            logger.finalize("success")
+
+
+def log_picture(logger: Logger, key: str, picture: PIL.Image.Image, step: int) -> None:
+    """Give a picture to a logger; CSV's is a file ``pictures/KEY-stepSTEP.png`` beside its metrics.csv."""
+    if isinstance(logger, WandbLogger):
+        logger.log_image(key, [picture], step=step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(key, np.asarray(picture), step, dataformats="HWC")
+    elif isinstance(logger, CSVLogger):
+        folder = Path(logger.log_dir) / "pictures"
+        atomic.make_folder(folder)
+        atomic.save(folder / f"{key.replace('/', '-')}-step{step:06}.png", partial(picture.save, format="PNG"))
+
+
+def log_table(logger: Logger, key: str, table: Table, step: int) -> None:
+    """Give a test's table to a logger: a W&B table with the numbers of table.json, or TensorBoard's text."""
+    if isinstance(logger, WandbLogger):
+        logger.log_table(key, columns=_COLUMNS, data=table_lines(table), step=step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_text(key, as_markdown(table), step)
+
+
+def table_lines(table: Table) -> list[list[Any]]:
+    """Class, IoU, deviation over runs, queries; mean-IoU and binary-IoU last. Percent, None where nothing counted."""
+    every = sum(line.queries for line in table.classes)
+    lines = [(line.name, line.iou, line.queries) for line in table.classes]
+    lines += [("mean-IoU", table.mean_iou, every), ("binary-IoU", table.binary_iou, every)]
+    return [[name, *(None if np.isnan(value) else value for value in score), count] for name, score, count in lines]
+
+
+def log_checkpoint(logger: WandbLogger, path: Path, kind: str, step: int) -> None:
+    """Make a checkpoint an artifact of the run, under the name that Lightning gives to those of ModelCheckpoint."""
+    import wandb
+
+    artifact = wandb.Artifact(f"model-{logger.version}", type="model", metadata={"step": step, "kind": kind})
+    artifact.add_file(str(path), name=path.name)
+    logger.experiment.log_artifact(artifact, aliases=[kind])

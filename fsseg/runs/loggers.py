@@ -1,0 +1,162 @@
+"""Loggers that a configuration names: told where to write before they are built, opened early, closed in the end.
+
+W&B and TensorBoard are imported only where a configuration names them.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from fsseg import atomic
+from fsseg.errors import FssegError
+from fsseg.runs import folders
+from fsseg.untrusted.text import is_line, load_json
+
+_RUN = "wandb.json"  # in a run's folder: which W&B run it is
+_HERE = (None, ".")  # Lightning's default for where to write
+_UNSENT = ("offline", "dryrun", "disabled")
+
+
+def prepare(trainer: Any, folder: Path, name: str) -> None:
+    """Let the loggers of a configuration write into a run's folder, and refuse those that cannot.
+
+    Args:
+        trainer: configuration of the trainer, changed in place.
+        folder: of the run.
+        name: of the run, for people.
+
+    Raises:
+        FssegError: a package is missing, or W&B knows no login.
+    """
+    for entry in _entries(trainer):
+        kind = folders.named_class(entry.class_path)
+        if entry.init_args.get("save_dir") in _HERE:
+            entry.init_args.save_dir = str(folder)
+        if issubclass(kind, WandbLogger):
+            _prepare_wandb(entry.init_args, folder, name)
+        if issubclass(kind, TensorBoardLogger) and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+            raise FssegError("TensorBoardLogger needs a package that is not installed: pip install tensorboard.")
+
+
+def without_files(trainer: Any, command: str) -> None:
+    """Leave to a test the loggers that a configuration names, but for CSV: it writes result files of its own.
+
+    Args:
+        trainer: configuration of the trainer, changed in place.
+        command: test; validate logs nothing.
+    """
+    named = _entries(trainer) if command == "test" else []
+    kept = [entry for entry in named if not issubclass(folders.named_class(entry.class_path), CSVLogger)]
+    trainer.logger = kept or False
+
+
+def listed(given: Any) -> list[Logger]:
+    """Loggers that a configuration names, built."""
+    if isinstance(given, bool | None):
+        return []
+    return list(given) if isinstance(given, Sequence) else [given]
+
+
+def with_csv(given: Any, folder: Path) -> list[Logger] | bool:
+    """The loggers of a training: those asked for, and always CSV, which charts and sweeps read; False for none."""
+    if given is False:
+        return False
+    asked = listed(given)
+    return asked if any(isinstance(each, CSVLogger) for each in asked) else [*asked, CSVLogger(folder, name="logs")]
+
+
+@contextmanager
+def opened(loggers: Sequence[Logger], trainer: Trainer, folder: Path) -> Iterator[None]:
+    """A W&B run around a command: begun before Lightning would, and ended, failed or not.
+
+    So its refusal is one line, and another command in this process gets a run of its own.
+
+    Args:
+        loggers: of the command.
+        trainer: Lightning's; all but its first process log nothing.
+        folder: of the run; remembers which W&B run it is.
+
+    Raises:
+        FssegError: W&B refuses.
+    """
+    failed, loggers = True, loggers if trainer.is_global_zero else ()
+    try:
+        _open(loggers, folder)
+        yield
+        failed = False
+    finally:
+        for logger in loggers:
+            # The property `experiment` would start a run where there is none.
+            if isinstance(logger, WandbLogger) and logger._experiment is not None:
+                logger.experiment.finish(exit_code=int(failed))
+
+
+def _open(loggers: Sequence[Logger], folder: Path) -> None:
+    """Start a W&B run, say where it is, and remember it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            try:
+                run = logger.experiment
+            except wandb.errors.Error as error:
+                text = " ".join(str(error).split()).rstrip(".")
+                raise FssegError(f"W&B: {text}. WANDB_MODE=offline logs without it.") from error
+            if getattr(run, "disabled", False):
+                continue
+            known = {"id": run.id, "project": run.project, "entity": run.entity}
+            atomic.write_text(folder / _RUN, json.dumps(known, indent=2) + "\n")
+            print(f"W&B: {run.url or f'wandb sync {Path(run.dir).parent}'}", file=sys.stderr)
+
+
+def _entries(trainer: Any) -> list[Any]:
+    """Configurations of loggers."""
+    every = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    return [entry for entry in every if hasattr(entry, "class_path")]
+
+
+def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
+    os.environ.setdefault("WANDB_SILENT", "true")  # `opened` says where the run is
+    try:
+        import wandb
+    except ImportError as error:
+        raise FssegError("WandbLogger needs a package that is not installed: pip install wandb.") from error
+    options.project = options.project or os.environ.get("WANDB_PROJECT") or "fsseg"
+    known = _known_run(folder)
+    same = known.get("project") == options.project and options.get("entity") in (None, known.get("entity"))
+    if same and not (options.id or options.version or "WANDB_RUN_ID" in os.environ):
+        options.id, options.resume = known["id"], "allow"  # without it W&B would overwrite the run
+        if known["entity"]:
+            options.entity = known["entity"]
+    elif options.name is None and not {"WANDB_NAME", "WANDB_SWEEP_ID"} & os.environ.keys():
+        options.name = name
+    mode = options.get("mode") or wandb.setup().settings.mode
+    if options.offline or mode in _UNSENT:
+        return
+    try:
+        logged_in = wandb.login(prompt=False)
+    except wandb.errors.Error as error:
+        raise FssegError(f"W&B refuses the login: {' '.join(str(error).split())}") from error
+    if not logged_in:
+        raise FssegError(
+            "WandbLogger has no login: run `wandb login`, or set WANDB_MODE=offline; --trainer.logger true needs none."
+        )
+
+
+def _known_run(folder: Path) -> dict[str, Any]:
+    """The W&B run of a run's folder; empty where there is none."""
+    try:
+        known = load_json((folder / _RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # an unreadable one is worth no training: it gets a new run
+        return {}
+    names = ("id", "project", "entity")
+    is_run = isinstance(known, dict) and all(known.get(n) is None or is_line(known[n]) for n in names)
+    return known if is_run and set(names) <= known.keys() and known["id"] else {}

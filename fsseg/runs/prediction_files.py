@@ -1,0 +1,234 @@
+"""What is written for each query, such that a stopped run goes on: masks, overlays, probabilities, scores, COCO."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from pycocotools import mask as coco
+
+from fsseg import atomic
+from fsseg.datasets.base import Image
+from fsseg.datasets.mask_files import read_labels
+from fsseg.errors import FssegError
+from fsseg.plots.episodes import overlay, palette
+from fsseg.runs import folders
+from fsseg.runs.query_files import QUERIES, QueryFiles, QueryState
+from fsseg.segmenter import Prediction
+from fsseg.untrusted.text import BrokenTextError, csv_cell, csv_text, file_name, is_relative_path, load_json
+
+SCORES, COCO = "scores.csv", "annotations.json"
+# What lies in a folder of results.
+MASKS, OVERLAYS, PROBABILITIES, ASKED = "masks", "overlays", "probabilities", "predict.json"
+_COLUMNS = ("name", "image", "height", "width", "class", "pixels", "score")
+_SCORE = re.compile(r"^([01]\.\d{3})?$", re.ASCII)
+_QUALITY = 90  # of overlays
+_REPAIR = "The same command goes on from there."
+_MASK, _OVERLAY = "", "/"  # keys beside names of classes
+
+
+class Results:
+    """The folder of results; a query is done once it stands in ``scores.csv``, which is written last.
+
+    Args:
+        folder: made where it is missing.
+        asked: what decides the results; a folder of other ones is refused.
+        queries: of this run, by name.
+        classes: names, in the order of their labels.
+        probabilities: write maps.
+
+    Attributes:
+        rows: of ``scores.csv``, one for each query and class.
+
+    Raises:
+        FssegError: the folder cannot be written, or holds something else.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        asked: Mapping[str, Any],
+        queries: Mapping[str, Path],
+        classes: Sequence[str],
+        probabilities: bool,
+    ) -> None:
+        self.folder, self.queries, self.classes, self.probabilities = folder, queries, classes, probabilities
+        self.rows: list[dict[str, str]] = []
+        self._resolved = folder.resolve()
+        with _written(folder):
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                self._go_on(asked)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._files = QueryFiles(folder / QUERIES)
+                atomic.write_text(folder / ASKED, json.dumps(asked, indent=2) + "\n")
+                atomic.write_text(folder / SCORES, ",".join(_COLUMNS) + "\n")
+
+    @property
+    def done(self) -> set[str]:
+        """Names of the pictures that are done, also of earlier runs."""
+        return {row["name"] for row in self.rows}
+
+    def _go_on(self, asked: Mapping[str, Any]) -> None:
+        try:
+            before = load_json((self.folder / ASKED).read_text(encoding="utf-8"))
+            text = (self.folder / SCORES).read_bytes().decode() if (self.folder / SCORES).exists() else ""
+        except (OSError, UnicodeDecodeError, BrokenTextError) as error:
+            raise FssegError(
+                f"--out {self.folder} already holds files, and no `fsseg predict`. Choose another."
+            ) from error
+        now = json.loads(json.dumps(asked))
+        if before != now:
+            name = next((n for n in now if not isinstance(before, dict) or before.get(n) != now[n]), "more")
+            what = {"support": "supports", "negative": "negatives", "files": "contents of supports or checkpoint"}
+            raise FssegError(
+                f"--out {self.folder} holds results of other {what.get(name, f'--{name}')}: choose another folder, or "
+                "give the same again to go on there."
+            )
+        folders.refuse_links(self.folder)
+        self._files = QueryFiles(self.folder / QUERIES)
+        # A line that a kill cut off is no query that is done, and neither are the ones before it of the same query.
+        whole = text[: text.rfind("\n") + 1]
+        rows = [_of_csv(row) for row in csv.DictReader(io.StringIO(whole))]
+        good = [row for row in rows if self._is_row(row)]
+        counts = Counter(row["name"] for row in good)
+        self.rows = [row for row in good if counts[row["name"]] == len(self.classes) and self._is_current(row)]
+        if len(self.rows) < len(rows) or whole != text or not text:
+            atomic.write_text(self.folder / SCORES, _as_csv(self.rows, header=True))
+
+    def _is_row(self, row: Mapping[str | None, Any]) -> bool:
+        texts = [row.get(column) for column in _COLUMNS]
+        if None in row or not all(isinstance(text, str) for text in texts):
+            return False
+        if not is_relative_path(row["name"]):
+            return False
+        numbers = all(row[column].isascii() and row[column].isdigit() for column in ("height", "width", "pixels"))
+        return numbers and row["class"] in self.classes and bool(_SCORE.match(row["score"]))
+
+    def _is_current(self, row: Mapping[str, str]) -> bool:
+        """Whether a row's files are there, of the picture that has its name now and still has the same content."""
+        name, path = row["name"], Path(row["image"])
+        if self.queries.get(name, path) != path or not all(map(_is_whole, self._places(name).values())):
+            return False
+        return not path.is_file() or self._files.is_same(name, path)
+
+    def _places(self, name: str) -> dict[str, Path]:
+        """Where the files of a query go: ``mask``, ``overlay``, and the map of each class."""
+        found = {_MASK: self.folder / MASKS / f"{name}.png", _OVERLAY: self.folder / OVERLAYS / f"{name}.jpg"}
+        if self.probabilities:
+            folder = self.folder / PROBABILITIES
+            found |= {class_name: folder / file_name(class_name) / f"{name}.png" for class_name in self.classes}
+        return found
+
+    def add(self, name: str, path: Path, state: QueryState, image: Image, found: Prediction) -> None:
+        """Write what was found in a query.
+
+        Args:
+            name: of the query.
+            path: of its file.
+            state: of the file, before it was read.
+            image: that was read from it.
+            found: in the image.
+
+        Raises:
+            FssegError: the disk is full, or the folder cannot be written.
+        """
+        places = self._places(name)
+        mask = PIL.Image.fromarray(found.mask)
+        mask.putpalette(palette(len(self.classes)))
+        self._write(places[_MASK], mask, "PNG", optimize=True)
+        self._write(places[_OVERLAY], PIL.Image.fromarray(overlay(image, found.mask)), "JPEG", quality=_QUALITY)
+        if self.probabilities and found.probability is not None:
+            for label, class_name in enumerate(self.classes, 1):
+                grey = np.rint(255 * found.probability[label]).astype(np.uint8)
+                self._write(places[class_name], PIL.Image.fromarray(grey), "PNG")
+        rows = self._rows(name, path, found)
+        with _written(self.folder):
+            self._files.add(name, state)
+            with (self.folder / SCORES).open("a", newline="", encoding="utf-8") as file:
+                file.write(_as_csv(rows))
+        self.rows += rows
+
+    def _write(self, place: Path, picture: PIL.Image.Image, form: str, **options: Any) -> None:
+        if not place.parent.is_dir():
+            atomic.make_folder(place.parent, _REPAIR)
+        if not place.parent.resolve().is_relative_to(self._resolved):
+            raise FssegError(f"{place.parent} is a link out of --out, through which nothing is written. Remove it.")
+        atomic.save(place, partial(picture.save, format=form, **options), _REPAIR, durable=False)
+
+    def _rows(self, name: str, path: Path, found: Prediction) -> list[dict[str, str]]:
+        height, width = found.mask.shape
+        rows = []
+        for label, class_name in enumerate(self.classes, 1):
+            score = found.score.get(class_name)
+            values = (name, str(path), height, width, class_name, int((found.mask == label).sum()),
+                      "" if score is None else f"{score:.3f}")  # fmt: skip
+            rows.append(dict(zip(_COLUMNS, map(str, values), strict=True)))
+        return rows
+
+    def finish(self) -> None:
+        """Write all masks as COCO's annotations: a region for each class of each picture, as compressed RLE.
+
+        Raises:
+            FssegError: the folder cannot be written.
+        """
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for number, name in enumerate(sorted(self.done), 1):
+            rows = [row for row in self.rows if row["name"] == name]
+            size = {"height": int(rows[0]["height"]), "width": int(rows[0]["width"])}
+            images.append({"id": number, "file_name": rows[0]["image"], **size})
+            mask = read_labels(self.folder / MASKS / f"{name}.png")
+            for row in rows:
+                label = self.classes.index(row["class"]) + 1
+                if int(row["pixels"]):
+                    score = {"score": float(row["score"])} if row["score"] else {}
+                    of = {"id": len(annotations) + 1, "image_id": number, "category_id": label}
+                    annotations.append({**of, **_region(mask == label), "iscrowd": 0, **score})
+        categories = [{"id": label, "name": name} for label, name in enumerate(self.classes, 1)]
+        content = {"images": images, "categories": categories, "annotations": annotations}
+        atomic.write_text(self.folder / COCO, json.dumps(content) + "\n")
+
+
+def _region(region: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """A region in COCO's form."""
+    rle = coco.encode(np.asfortranarray(region.astype(np.uint8)))
+    box = [float(value) for value in coco.toBbox(rle)]
+    segmentation = {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+    return {"segmentation": segmentation, "area": int(coco.area(rle)), "bbox": box}
+
+
+def _as_csv(rows: Sequence[Mapping[str, str]], header: bool = False) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _of_csv(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {column: csv_text(value) if isinstance(value, str) else value for column, value in row.items()}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there, and not empty, as after a power cut."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """What the operating system refuses, as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise atomic.failure(error, folder, _REPAIR) from error

@@ -1,0 +1,74 @@
+"""Counts episodes that were skipped since their images cannot be read, and says so."""
+
+import sys
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from fsseg.episode import Batch
+from fsseg.episodes.unreadable import skipped
+
+_NAMED = 10  # reasons that are shown
+
+
+class Skipped(Callback):
+    """Says which images cannot be read when an episode is skipped and, after a training, how many were.
+
+    A test's table says it (`fsseg.runs.test_report.Report`).
+    """
+
+    def __init__(self) -> None:
+        self.trained = 0  # training episodes
+        self.left: set[tuple[int, int]] = set()  # validation episodes, by run and number
+        self._said: set[str] = set()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Count training episodes."""
+        self.trained += len(self._found(batch, trainer.train_dataloader))
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Count validation episodes; they are the same in every epoch."""
+        self.left |= self._found(batch, trainer.val_dataloaders)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Say which images of test episodes cannot be read."""
+        self._found(batch, trainer.test_dataloaders)
+
+    def _found(self, batch: Batch, loader: Any) -> set[tuple[int, int]]:
+        keys = skipped(batch)
+        for key in keys if len(self._said) < _NAMED else []:
+            if (reason := loader.dataset.reason(key)) not in self._said:
+                self._said.add(reason)
+                print(f"note: an episode is skipped: {reason}", file=sys.stderr, flush=True)
+        return {(key.run, key.number) for key in keys}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many."""
+        trained, left = (_of_all(trainer, count) for count in (self.trained, len(self.left)))
+        if trainer.is_global_zero:
+            for count, what in ((trained, "training"), (left, "validation")):
+                if count:
+                    print(f"note: {_counted(count, f'{what} episode')} skipped, as images cannot be read",
+                          file=sys.stderr)  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """So that a resumed training tells the whole number."""
+        return {"trained": self.trained}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.trained = state_dict["trained"]
+
+
+def _of_all(trainer: Trainer, count: int) -> int:
+    """Sum over all processes."""
+    return int(trainer.strategy.reduce(torch.tensor(count, device=trainer.strategy.root_device), reduce_op="sum"))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s were' if count > 1 else ' was'}"

@@ -1,0 +1,184 @@
+"""Images and masks as a person has them in Python: arrays, tensors, PIL pictures or files."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import PIL.ImageOps
+import torch
+from torch import Tensor
+
+from fsseg.datasets.base import ClassMap, Image, Mask
+from fsseg.datasets.images import opaque, read_image
+from fsseg.datasets.mask_files import labels_of, read_labels, read_region
+from fsseg.datasets.mask_regions import region_of, region_of_greys
+from fsseg.episode import BACKGROUND, IGNORE, void_of
+from fsseg.errors import FssegError
+from fsseg.untrusted.text import is_line
+
+# An image or a mask: a file, a PIL picture, an array or a tensor.
+Given = str | PathLike[str] | PIL.Image.Image | npt.NDArray[Any] | Tensor
+
+_RGB, _RGBA = 3, 4
+_LEAST = 8  # pixels of a side
+
+
+def as_image(given: Given) -> Image:
+    """An image as ``H W 3`` of 0..255.
+
+    Args:
+        given: a file (turned upright by its EXIF tag), a PIL picture (likewise), an array ``H W``, ``H W 3`` or
+            ``H W 4``, or a tensor ``3 H W``, of uint8, or of floats from 0 to 1. What is transparent becomes white.
+
+    Raises:
+        FssegError: it is none of these.
+    """
+    if isinstance(given, str | PathLike):
+        image = read_image(Path(given), upright=True, on_white=True)
+    elif isinstance(given, PIL.Image.Image):
+        if given.mode.startswith("I") or given.mode == "F":
+            raise FssegError(f"an image has {given.mode} pixels; 8 bits a channel are needed. Convert it.")
+        image = np.asarray(opaque(PIL.ImageOps.exif_transpose(given)).convert("RGB"))
+    elif isinstance(given, np.ndarray | Tensor):
+        image = _pixels(given)
+    else:
+        raise FssegError(f"{type(given).__name__} is no image: a file, a PIL picture, an array or a tensor is needed.")
+    if min(image.shape[:2]) < _LEAST:
+        what = f"image {given}" if isinstance(given, str | PathLike) else "an image"
+        raise FssegError(f"{what} has {image.shape[1]}x{image.shape[0]} pixels; {_LEAST} a side are needed at least.")
+    return image
+
+
+def _pixels(given: Any) -> Image:
+    array = _array(given.movedim(0, -1) if isinstance(given, Tensor) and given.ndim == 3 else given)
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], _RGB, axis=2)
+    if array.ndim != 3 or array.shape[2] not in (_RGB, _RGBA) or not array.size:
+        wanted = "3 H W is needed" if isinstance(given, Tensor) else "H W, H W 3 or H W 4 is needed"
+        raise FssegError(f"an image of shape {tuple(getattr(given, 'shape', ()))}: {wanted}.")
+    if np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise FssegError("an image of floats holds values outside 0..1. Give uint8, or floats from 0 to 1.")
+        array = np.rint(255 * array).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise FssegError(f"an image of {array.dtype}: uint8 is needed, or floats from 0 to 1.")
+    return np.asarray(opaque(PIL.Image.fromarray(np.ascontiguousarray(array))).convert("RGB"))
+
+
+def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
+    """A mask as labels ``H W``: 0 background, 1 and on the classes, 255 where nothing is said.
+
+    Of one class, a mask is read as `fsseg.datasets.mask_regions` says: what is not 0, what is white, what is not
+    transparent; 255 beside another label is what nobody labelled. Of several classes, it holds their places, from 1 on.
+
+    Args:
+        given: a file, a PIL picture, an array or tensor ``H W`` (or ``1 H W``).
+        classes: how many.
+        size: ``(H, W)`` of the image.
+
+    Raises:
+        FssegError: another size, other values, a mask that can be read in two ways, or nothing marked.
+    """
+    labels = _region(given) if classes == 1 else _labels(given)
+    if labels.shape != size:
+        turned = " Was one of them turned (EXIF)?" if labels.shape == size[::-1] else ""
+        raise FssegError(
+            f"{_name(given)} is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}.{turned} Mend one."
+        )
+    void = void_of(labels)
+    found = [int(value) for value in np.unique(labels) if value not in (BACKGROUND, void)]
+    if found and found[-1] > classes:
+        raise FssegError(f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Mend one.")
+    if not found:
+        raise FssegError(f"{_name(given)} is empty: no pixel of it is marked. Paint the object.")
+    return np.where(labels == void, IGNORE, labels).astype(np.uint8)
+
+
+def _region(given: Given) -> Mask:
+    if isinstance(given, str | PathLike):
+        return read_region(Path(given))
+    if isinstance(given, PIL.Image.Image):
+        return region_of(given, "the mask")
+    return region_of_greys(_values(given), "the mask", mostly_open=True)
+
+
+def _labels(given: Given) -> ClassMap:
+    if isinstance(given, str | PathLike):
+        return read_labels(Path(given))
+    return labels_of(given, "the mask") if isinstance(given, PIL.Image.Image) else _values(given)
+
+
+def _values(given: Given) -> ClassMap:
+    array = _array(given)
+    array = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+    if array.ndim != 2:
+        raise FssegError(f"a mask of shape {array.shape}: H W is needed.")
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.uint16:
+        return array
+    numbers = array.dtype.kind in "iuf" and array.size > 0
+    whole = numbers and (array.dtype.kind != "f" or bool((array == np.rint(array)).all()))
+    if not whole or array.size == 0 or array.min() < 0 or array.max() > IGNORE:
+        raise FssegError(f"a mask of {array.dtype} with other values than whole numbers of 0..255.")
+    return array.astype(np.uint8)
+
+
+def _array(given: Any) -> npt.NDArray[Any]:
+    if isinstance(given, Tensor):
+        values = given.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # numpy has no bfloat16
+    return np.asarray(given)
+
+
+def _name(given: Given) -> str:
+    return f"mask {given}" if isinstance(given, str | PathLike) else "the mask"
+
+
+def as_list(given: Given | Sequence[Given], several: int) -> list[Given]:
+    """One or several images or masks, as a list.
+
+    Args:
+        given: one or a sequence.
+        several: dimensions of an array or a tensor that holds several.
+    """
+    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray | Tensor) and given.ndim == several):
+        return list(given)
+    return [given]  # type: ignore[list-item]
+
+
+def to_tensor(image: Image) -> Tensor:
+    """``3 H W`` of an image."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def as_names(classes: str | Sequence[str]) -> list[str]:
+    """Names of classes, as a list.
+
+    Raises:
+        FssegError: none, one twice, or one that is no line of text.
+    """
+    names = [classes] if isinstance(classes, str) else list(classes) if isinstance(classes, list | tuple) else []
+    if not names or not all(is_line(name) and name for name in names) or len(set(names)) < len(names):
+        raise FssegError(f"classes {classes!r}: names are needed, each once, and each a line of text.")
+    return names
+
+
+def as_masks(pictures: Sequence[Image], masks: Sequence[Given], classes: int) -> list[Mask]:
+    """A mask for each picture, see `as_labels`."""
+    if len(pictures) != len(masks) or not pictures:
+        raise FssegError(f"{len(pictures)} images and {len(masks)} masks: one mask for each image is needed.")
+    return [as_labels(mask, classes, picture.shape[:2]) for mask, picture in zip(masks, pictures, strict=True)]
+
+
+def relabelled(labels: Mask, table: dict[int, int]) -> Mask:
+    """Labels by a table; 0 and 255 stay as they are, others become background."""
+    values = np.zeros(IGNORE + 1, dtype=np.uint8)
+    values[IGNORE] = IGNORE
+    for before, after in table.items():
+        values[before] = after
+    return values[labels]

@@ -1,0 +1,207 @@
+"""A segmenter in a file, and one from a checkpoint. Both may be a stranger's: they are data, and name known classes."""
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from torch import Tensor, nn
+
+from fsseg import atomic
+from fsseg.encoders.base import Encoder, given_arguments, without_pretrained_weights
+from fsseg.errors import FssegError
+from fsseg.methods.base import Method
+from fsseg.segmenter.segmenter import Segmenter
+from fsseg.segmenter.state import Learnt, changed, labels_of
+from fsseg.segmenter.support_state import Support
+from fsseg.segmenter.tiling import Canvas, Fit
+from fsseg.untrusted import configuration
+from fsseg.untrusted.card import checked, refuse_bomb
+from fsseg.untrusted.text import is_count, is_line, load_yaml, shown
+
+ENDING = ".fsseg"  # of a file that may be written over
+_VERSION = 1
+_PLAIN = (bool, int, float, str, type(None))
+_DEFAULT = 417  # pixels, of a method that was trained on photos at their own sizes
+_PREFIX = "method."  # of the method's tensors in a checkpoint's
+
+
+def save(segmenter: Segmenter, path: Path) -> None:
+    """Write a segmenter; the file is there whole or not at all.
+
+    Raises:
+        FssegError: nothing was learnt, the method's arguments cannot be told, or the file cannot be written.
+    """
+    if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
+        raise FssegError(f"{path} is no place to save to: a new file is needed, or one that ends with {ENDING}.")
+    state, number = segmenter.known
+    if not state.names:
+        raise FssegError("nothing was learnt: there is nothing to save.")
+    content = {
+        "fsseg_segmenter": _VERSION,
+        "config": yaml.safe_dump({"model": {"method": description(segmenter.method)}}, sort_keys=False),
+        "canvas": list(segmenter.canvas),
+        "state_dict": segmenter.method.state_dict(),
+        "classes": list(state.classes),
+        "supports": {n: [s.feature, s.mask, list(s.size)] for n, s in state.supports.items()},
+        "next": number,
+    }
+    atomic.make_folder(path.parent)
+    atomic.save(path, partial(torch.save, content))
+
+
+def load(path: Path, device: str | torch.device | None) -> Segmenter:
+    """A segmenter of `save`, or one that has learnt nothing from a checkpoint of `fsseg fit`.
+
+    Raises:
+        FssegError: it is neither, or broken.
+    """
+    content = _read(path)
+    if not (isinstance(content, dict) and "fsseg_segmenter" in content):
+        return of_checkpoint(path, content, device)
+    if not _is_whole(content):
+        raise FssegError(
+            f"{path} is a broken file of a segmenter, or of a newer fsseg: what it holds is not what save writes."
+        )
+    method = _made(path, content["config"], content["state_dict"])
+    try:
+        segmenter = Segmenter(method, *Canvas(*content["canvas"]).checked(), device=device)
+        supports = {
+            n: Support(feature.to(segmenter.device), mask.to(segmenter.device), (size[0], size[1]))
+            for n, (feature, mask, size) in content["supports"].items()
+        }
+        with torch.inference_mode():
+            _check_sizes(path, segmenter, supports.values())
+            segmenter.known = changed(segmenter.method, Learnt(), content["classes"], supports), content["next"]
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise FssegError(f"{path} is a broken file of a segmenter: {shown(str(error))[:150]}.") from error
+    return segmenter
+
+
+def _check_sizes(path: Path, segmenter: Segmenter, supports: Iterable[Support]) -> None:
+    """Refuse supports that are not of this method and size; methods would, only when they compare them."""
+    size = segmenter.canvas.size
+    image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=segmenter.device)
+    like = segmenter.method.encode(image)[0]
+    for support in supports:
+        if support.feature.shape[1:] != like.shape or support.mask.shape[1:] != (size, size):
+            raise FssegError(f"{path} is a broken file of a segmenter: its supports are not of its method and size.")
+
+
+def of_checkpoint(path: Path, content: Any, device: str | torch.device | None) -> Segmenter:
+    """A segmenter that has learnt nothing yet, at the size of the checkpoint's tests.
+
+    Args:
+        path: of the checkpoint.
+        content: of it.
+        device: see `Segmenter`.
+
+    Raises:
+        FssegError: it is no checkpoint of `fsseg fit`.
+    """
+    card, state = checked(str(path), content), content["state_dict"]
+    own = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
+    data = load_yaml(card["config"])["data"]
+    size = data.get("test_size") or data.get("size") or _DEFAULT
+    return Segmenter(_made(path, card["config"], own), size if is_count(size) else _DEFAULT, device=device)
+
+
+def description(made: nn.Module) -> dict[str, Any]:
+    """A method or an encoder as an experiment file names it, with the arguments that it was made with.
+
+    Raises:
+        FssegError: an argument is neither an encoder nor a plain value.
+    """
+    kind = type(made)
+    arguments = {name: _plain(f"{kind.__name__}'s {name}", value) for name, value in given_arguments(made).items()}
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def _plain(what: str, value: Any) -> Any:
+    if isinstance(value, Encoder):
+        return description(value)
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(what, part) for part in value]
+    if isinstance(value, _PLAIN):
+        return value
+    raise FssegError(f"{what} is a {type(value).__name__}, which cannot be written into a file: plain values can.")
+
+
+def _read(path: Path) -> Any:
+    refuse_bomb(str(path))
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise FssegError(f"{path}: no such file.") from error
+    except Exception as error:  # torch raises nearly anything on a broken file
+        raise FssegError(
+            f"{path} cannot be read: it is truncated, or neither a checkpoint nor a segmenter's file."
+        ) from error
+
+
+def _made(path: Path, config: str, state: Mapping[str, Tensor]) -> Method:
+    """The method that a stored configuration describes, with its weights.
+
+    Raises:
+        FssegError: the configuration is broken or names what it may not, or the weights are another method's.
+    """
+    stored = load_yaml(configuration.stored(config, f"the configuration in {path}", path.parent))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Method, "method", required=True)
+    try:
+        with configuration.known_classes_only(), without_pretrained_weights():
+            built = parser.instantiate(parser.parse_object({"method": stored["model"]["method"]}))
+        method: Method = built.method
+        method.load_state_dict(state)
+    except (ArgumentError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise FssegError(f"{path} does not hold the method that it describes: {shown(str(error))[:150]}.") from error
+    return method
+
+
+def _is_whole(content: Mapping[str, Any]) -> bool:
+    """Whether a segmenter's file has what `save` writes."""
+    state, supports, classes, canvas = (content.get(n) for n in ("state_dict", "supports", "classes", "canvas"))
+    if not (
+        is_count(content["fsseg_segmenter"])
+        and content["fsseg_segmenter"] == _VERSION
+        and isinstance(content.get("config"), str)
+        and isinstance(state, dict)
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
+        and isinstance(classes, list)
+        and all(name is None or (is_line(name) and name) for name in classes)
+        and isinstance(canvas, list)
+        and len(canvas) == 2
+        and is_count(canvas[0])
+        and canvas[1] in get_args(Fit)
+        and isinstance(supports, dict)
+        and is_count(content.get("next"))
+        and all(is_count(number) and number < content["next"] for number in supports)
+        and all(map(_is_support, supports.values()))
+    ):
+        return False
+    known = labels_of(Support(*s) for s in supports.values())
+    return known == set(range(1, len(classes) + 1))
+
+
+def _is_support(content: Any) -> bool:
+    if not (isinstance(content, list) and len(content) == 3):
+        return False
+    feature, mask, size = content
+    return (
+        isinstance(feature, Tensor)
+        and isinstance(mask, Tensor)
+        and feature.ndim == 4
+        and feature.is_floating_point()
+        and mask.ndim == 3
+        and mask.dtype == torch.uint8
+        and len(mask) == len(feature)
+        and isinstance(size, list)
+        and len(size) == 2
+        and all(map(is_count, size))
+    )

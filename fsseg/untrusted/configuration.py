@@ -1,0 +1,173 @@
+"""Configurations of strangers: what one in a checkpoint, or in the folder of a run, may name.
+
+A configuration names classes, and whoever builds them runs their code. So a stored one may name those of fsseg and of
+the libraries that experiments are made of, and no others; places to write to lie in the working folder or the run's.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import set_parsing_settings
+from jsonargparse._common import parsing_settings
+
+from fsseg.errors import FssegError
+from fsseg.untrusted.text import BrokenTextError, leads_out, load_yaml
+
+OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
+_SECTIONS = OWN[1:]
+# Modules whose classes may be named; none of them has a function or class that runs or loads what it is given.
+_KNOWN = (
+    "fsseg.methods", "fsseg.encoders", "fsseg.datasets", "fsseg.episodes", "fsseg.optim", "torch.optim",
+    "lightning.pytorch.accelerators",
+    "lightning.pytorch.callbacks", "lightning.pytorch.cli.ReduceLROnPlateau", "lightning.pytorch.loggers.CSVLogger",
+    "lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.WandbLogger",
+    "lightning.pytorch.loggers.csv_logs", "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb",
+    "lightning.pytorch.plugins.precision", "lightning.pytorch.profilers", "lightning.pytorch.strategies",
+)  # fmt: skip
+_AUGMENT = "albumentations"
+_READ = {"root", "weights", "episode_list", "pairs_files", "annotations", "val_annotations", "images", "val_images"}
+_WRITTEN = {"dirpath", "default_root_dir", "save_dir", "dir", "log_dir", "root_dir", "filename", "name", "version",
+            "sub_dir", "prefix", "id", "filename_suffix", "checkpoint_name", "CHECKPOINT_NAME_LAST"}  # fmt: skip
+# W&B's others could send results, and the key that logs in, to a server of the stranger's.
+_WANDB = {"name", "save_dir", "version", "offline", "dir", "id", "anonymous", "project", "log_model", "prefix",
+          "checkpoint_name", "add_file_policy", "entity", "group", "job_type", "tags", "notes", "mode",
+          "resume"}  # fmt: skip
+_VARIABLE = "FSSEG_TRUST"
+
+
+def stored(text: str, where: str, folder: Path) -> str:
+    """A stored configuration, checked, as the text that the parser takes.
+
+    Args:
+        text: as it is stored.
+        where: it is, for errors.
+        folder: of the run.
+
+    Raises:
+        FssegError: it is none, or names what it may not.
+    """
+    try:
+        content = load_yaml(text)
+    except BrokenTextError as error:
+        raise FssegError(f"{where} holds a broken configuration: {error}. Give --config FILE.") from error
+    if not isinstance(content, dict) or not content.keys() <= {*OWN}:
+        alien = [key for key in content if key not in OWN] if isinstance(content, dict) else ["no options"]
+        raise FssegError(f"{where} holds {alien[0]}, which is no part of an experiment. Give --config FILE.")
+    for key in _SECTIONS:
+        if not isinstance(content.get(key, {}), dict):
+            raise FssegError(f"{where}: {key} is no section of options. Give --config FILE.")
+    _Check(where, folder)(content)
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=False) + "\n"
+
+
+def stored_file(path: Path, folder: Path) -> str:
+    """The configuration of a file in the folder of a run, see `stored`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise FssegError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+    return stored(text, str(path), folder)
+
+
+@contextmanager
+def known_classes_only() -> Iterator[None]:
+    """Let the parser import what a stored configuration may name, and nothing else, whatever form the name has."""
+    names = ("import_path_verdicts", "import_paths_enforced")
+    before = {name: parsing_settings[name] for name in names}
+    try:
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*_KNOWN, *trusted()])
+        yield
+    finally:
+        parsing_settings.update(before)
+
+
+def trusted() -> list[str]:
+    """Modules of the user's own that stored configurations may name: FSSEG_TRUST, separated by commas.
+
+    Raises:
+        FssegError: one of them is no module's name.
+    """
+    names = [name.strip() for name in os.environ.get(_VARIABLE, "").split(",") if name.strip()]
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")) or name.split(".")[0] == "jsonargparse":
+            raise FssegError(
+                f"{_VARIABLE} {name}: names of modules, separated by commas, are needed: my_package,other."
+            )
+    return names
+
+
+def mend(name: str) -> str:
+    """What to do where a stored configuration names a class that is not known."""
+    return (
+        f"If you trust it, set {_VARIABLE}={name.split('.')[0]}, or give --config FILE of your own where there is one"
+    )
+
+
+class _Check:
+    """Walks through a configuration and refuses what a stored one may not hold."""
+
+    def __init__(self, where: str, folder: Path) -> None:
+        self.where = where
+        self.places = (folder.resolve(), Path.cwd().resolve())
+        self.known = (*_KNOWN, *trusted())
+
+    def __call__(self, value: Any, key: str = "") -> None:
+        """Walk.
+
+        Args:
+            value: what is there.
+            key: the option's own name.
+        """
+        if isinstance(value, Mapping):
+            if "class_path" in value:
+                self._named(value, key)
+            for name, part in value.items():
+                self(part, str(name))
+        elif isinstance(value, list):
+            for part in value:
+                if key == "augment" and isinstance(part, str):
+                    self._transform(part)
+                self(part, key)
+        elif isinstance(value, str):
+            self._text(value, key)
+
+    def _named(self, value: Mapping[str, Any], key: str) -> None:
+        path = str(value["class_path"])
+        if key == "augment":
+            self._transform(path)
+        elif not _below(path, self.known):
+            raise FssegError(f"{self.where} names {path}, which is no class of fsseg's or Lightning's. {mend(path)}.")
+        if path.rpartition(".")[2] == "WandbLogger":
+            given = {name for name, option in (value.get("init_args") or {}).items() if option is not None}
+            if alien := sorted(given - _WANDB):
+                raise FssegError(f"{self.where} gives {alien[0]} to W&B, which a stored configuration may not.")
+
+    def _transform(self, path: str) -> None:
+        if "." in path and not _below(path, (_AUGMENT, *self.known)):
+            raise FssegError(f"{self.where} names {path}, which is no class of albumentations. {mend(path)}.")
+
+    def _text(self, value: str, key: str) -> None:
+        if key in _WRITTEN and not self._inside(value):
+            raise FssegError(
+                f"{self.where} would write to {value} ({key}), outside its folder and the working folder. If you trust "
+                "it, give --config FILE of your own."
+            )
+        # The parser reads files in place of classes, and one may be endless.
+        if key not in _READ | _WRITTEN and os.sep in value and os.path.exists(value):
+            raise FssegError(f"{self.where} names the file {value} ({key}), where none belongs.")
+
+    def _inside(self, value: str) -> bool:
+        if "://" in value or "::" in value or value.startswith("~"):
+            return False
+        if Path(value).is_absolute():
+            return any(Path(value).resolve().is_relative_to(place) for place in self.places)
+        return not leads_out(value)
+
+
+def _below(path: str, modules: tuple[str, ...]) -> bool:
+    """Whether a dotted path is a module's, or one of them."""
+    return any(path == module or path.startswith(f"{module}.") for module in modules)

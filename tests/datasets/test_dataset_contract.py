@@ -1,0 +1,137 @@
+"""What every data set promises; a new one joins by being listed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsseg.datasets import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+
+# How to make it, and the fixture of its files: the originals, so that an index is counted once.
+DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
+    "Pascal": (Pascal, "_voc_original"),
+    "Shapes": (lambda: Shapes(size=32, train=40, val=40), None),
+    "Coco": (Coco, "_coco_original"),
+    "Coco-contiguous-crowds-ignored": (lambda: Coco(fold_rule="contiguous", crowds="ignore"), "_coco_original"),
+    "Coco-convex": (lambda: Coco(masks="first_polygon_convex"), "_coco_original"),
+    "Folder": (Folder, "_maps"),
+    "Folder-per-class": (lambda: Folder(folds=3), "_classes"),
+    "CocoJson": (
+        lambda: CocoJson(
+            "annotations/instances_train2017.json",
+            "annotations/instances_val2017.json",
+            "train2017",
+            "val2017",
+            folds=7,
+        ),
+        "_coco_original",
+    ),
+    "CocoJson-one-file": (
+        lambda: CocoJson("annotations/instances_val2017.json", images="val2017", val_share=0.5),
+        "_coco_original",
+    ),
+    "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
+}
+
+
+@pytest.fixture
+def _maps(_folder_originals: Path) -> Path:
+    return _folder_originals / "maps"
+
+
+@pytest.fixture
+def _classes(_folder_originals: Path) -> Path:
+    return _folder_originals / "classes"
+
+
+@pytest.fixture(params=DATASETS)
+def dataset(request: pytest.FixtureRequest) -> Dataset:
+    make, files = DATASETS[request.param]
+    made = make()
+    made.open(request.getfixturevalue(files) if files else None)
+    return made
+
+
+def numbers(dataset: Dataset) -> list[int]:
+    return [*dataset.numbers("train"), *dataset.numbers("val")]
+
+
+def test_masks_hold_class_ids_background_and_ignore_only(dataset: Dataset) -> None:
+    for i in numbers(dataset):
+        image, mask = dataset.image(i), dataset.mask(i)
+        assert image.dtype == mask.dtype == np.uint8
+        assert image.shape == (*mask.shape, 3)
+        assert set(np.unique(mask).tolist()) <= {0, 255, *dataset.class_ids}
+
+
+@pytest.mark.slow
+def test_index_equals_a_scan_of_all_masks(dataset: Dataset) -> None:
+    pixels = {c: [(dataset.episode_mask(i, (c,)) == 1).sum() for i in numbers(dataset)] for c in dataset.class_ids}
+    for split in ("train", "val"):
+        for class_id in dataset.class_ids:
+            for least in (1, 60):
+                shown = [i for i in dataset.numbers(split) if pixels[class_id][i] >= least]
+                assert dataset.index.images(class_id, dataset.numbers(split), min_pixels=least).tolist() == shown
+    without = [i for i in dataset.numbers("train") if not pixels[2][i] and not pixels[5][i]]
+    assert dataset.index.without((2, 5), dataset.numbers("train")).tolist() == without
+    assert dataset.index.pixels.dtype == np.int32
+    assert np.array_equal(dataset.index.pixels[:, 1:].T, list(pixels.values()))
+
+
+def test_episode_masks_show_every_way_and_the_own_one_whole(dataset: Dataset) -> None:
+    for i in numbers(dataset)[::5]:
+        shown = np.flatnonzero(dataset.index.pixels[i][1:]) + 1
+        first, second = int(shown[0]) if len(shown) else 1, int(shown[-1]) if len(shown) > 1 else 2
+        alone = [dataset.episode_mask(i, (c,)) == 1 for c in (first, second)]
+        for own in (None, 0, 1):
+            mask = dataset.episode_mask(i, (first, second), own)
+            assert mask.dtype == np.uint8
+            assert mask.shape == dataset.mask(i).shape
+            assert np.array_equal((mask == 1) | (mask == 2), alone[0] | alone[1])
+            assert set(np.unique(mask).tolist()) <= {0, 1, 2, 255}
+            top = 1 if own is None else own
+            assert np.array_equal(mask == top + 1, alone[top])
+
+
+def test_reading_twice_gives_the_same_and_a_change_stays_with_the_caller(dataset: Dataset) -> None:
+    for i in numbers(dataset)[::17]:
+        image, mask = dataset.image(i).copy(), dataset.mask(i).copy()
+        labels = dataset.episode_mask(i, (1, 2)).copy()
+        for read in (dataset.image(i), dataset.mask(i), dataset.episode_mask(i, (1, 2))):
+            if read.flags.writeable:
+                read[:] = 0
+        assert np.array_equal(dataset.image(i), image)
+        assert np.array_equal(dataset.mask(i), mask)
+        assert np.array_equal(dataset.episode_mask(i, (1, 2)), labels)
+
+
+def test_folds_partition_the_classes(dataset: Dataset) -> None:
+    folds = [dataset.novel(fold) for fold in range(dataset.folds)]
+    assert sorted(c for fold in folds for c in fold) == list(dataset.class_ids)
+    for fold in range(dataset.folds):
+        assert sorted(dataset.base(fold) + dataset.novel(fold)) == list(dataset.class_ids)
+    assert len(set(dataset.class_names)) == len(dataset.class_ids)
+
+
+def test_splits_share_no_image_and_images_have_names_of_their_own(dataset: Dataset) -> None:
+    every = numbers(dataset)
+    assert len(set(every)) == len(every)
+    assert len({dataset.image_name(i) for i in every}) == len(every)
+
+
+def test_folds_of_pascal_are_panets(oracle_folder: Path) -> None:
+    official = json.loads((oracle_folder / "panet_label_sets.json").read_text())["VOC"]
+    for fold in range(4):
+        assert list(Pascal().base(fold)) == official[str(fold)]["train_iter_order"]
+        assert list(Pascal().novel(fold)) == official[str(fold)]["test_iter_order"]
+
+
+def test_folds_and_names_of_coco_are_those_of_panet_and_pmms(oracle_folder: Path) -> None:
+    official = json.loads((oracle_folder / "coco_folds.json").read_text())
+    assert list(Coco.class_names) == official["names"]
+    for rule, code in (("contiguous", "panet"), ("interleaved", "pmms")):
+        dataset = Coco(fold_rule=rule)
+        for fold in range(4):
+            assert [c - 1 for c in dataset.novel(fold)] == official[code][str(fold)]  # theirs count from 0

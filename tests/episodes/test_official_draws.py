@@ -1,0 +1,107 @@
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fsseg.episodes.official_draws import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
+
+
+@pytest.mark.parametrize("name", ["panet_sampling_a", "panet_sampling_b"])
+def test_the_draw_equals_panets_code(name: str, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    stored = oracle(name)
+    images = {c: range(length) for c, length in enumerate(stored["lengths"].tolist())}
+    way, shot, query, seed, count = (int(stored[k]) for k in ("n_ways", "n_shots", "n_queries", "seed", "max_iters"))
+    episodes = panet_episodes(images, way, shot, query, seed, count)
+    found = []
+    for episode in episodes:
+        queries = list(zip(episode.query_way, episode.query, strict=True))
+        pairs = []
+        for n, class_id in enumerate(episode.classes):
+            numbers = [*episode.support[n], *(number for w, number in queries if w == n)]
+            pairs += [(class_id, number) for number in numbers]
+        found.append(pairs)
+    assert np.array_equal(found, stored["indices"])
+    assert [episodes[0].query_way.count(n) for n in range(way)] == stored["cnt_query"].tolist()
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+def test_the_walk_equals_pmms_code(shot: int, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    stored = oracle(f"pmms_voc_val_order_{shot}shot")
+    lines = [line.split("__") for line in stored["list_lines"].tolist()]
+    names = sorted({name for name, _ in lines}, reverse=True)  # any numbering will do
+    pairs = [(names.index(name), int(class_id)) for name, class_id in lines]
+    episodes = pmms_episodes(pairs, shot, int(stored["seed"]), episodes=len(stored["query"]))
+    assert [names[episode.query[0]] for episode in episodes] == stored["query"].tolist()
+    assert [[names[i] for i in episode.support[0]] for episode in episodes] == stored["support"].tolist()
+    assert [episode.classes[0] - 1 for episode in episodes] == stored["class_index"].tolist()
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+def test_the_walk_equals_hsnets_code(shot: int, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    """On a list that is not sorted and names some pairs twice."""
+    stored = oracle("hsnet_voc_val_order_invented")
+    lines = [line.split("__") for line in stored["list_lines"].tolist()]
+    names = sorted({name for name, _ in lines}, reverse=True)
+    episodes = hsnet_episodes([(names.index(name), int(class_id)) for name, class_id in lines], shot, 0, 400)
+    assert [names[episode.query[0]] for episode in episodes] == stored[f"query_{shot}"].tolist()
+    assert [[names[i] for i in episode.support[0]] for episode in episodes] == stored[f"support_{shot}"].tolist()
+    assert [episode.classes[0] - 1 for episode in episodes] == stored[f"class_{shot}"].tolist()
+
+
+def test_a_walk_takes_every_pair_once_before_it_is_shuffled() -> None:
+    pairs = [(i, 1 + i % 3) for i in range(9)]
+    episodes = pmms_episodes(pairs, shot=2, seed=0, episodes=20)
+    taken = [(episode.query[0], episode.classes[0]) for episode in episodes]
+    assert taken[:9] == pairs
+    assert taken[9:18] != pairs
+    assert sorted(taken[9:18]) == pairs
+    for episode in episodes:
+        assert len({*episode.images}) == 3
+        assert {(i, episode.classes[0]) for i in episode.images} <= set(pairs)
+        assert episode.query_way == (0,)
+    assert pairs == [(i, 1 + i % 3) for i in range(9)]
+
+
+def test_pfenets_walk_takes_images_in_order_and_a_class_of_each() -> None:
+    shown = {10: [1], 11: [1, 2], 12: [2], 13: [1, 2]}
+    images = {1: [10, 11, 13], 2: [11, 12, 13]}
+    episodes = pfenet_episodes(shown, images, shot=2, seed=321, episodes=400)
+    assert [episode.query[0] for episode in episodes[:6]] == [10, 11, 12, 13, 10, 11]
+    for episode in episodes:
+        (class_id,), (support,), (query,) = episode.classes, episode.support, episode.query
+        assert class_id in shown[query]
+        assert len({*support, query}) == 3
+        assert set(support) <= set(images[class_id])
+    of_two = [episode.classes[0] for episode in episodes if episode.query[0] == 11]
+    assert 30 < of_two.count(1) < 70
+    assert episodes == pfenet_episodes(shown, images, 2, 321, 400)
+    # By hand, from Python's generator of seed 321: randint(1, 1); then randint(1, 3) - 1 until it is another image.
+    generator = random.Random(321)
+    generator.randint(1, 1)
+    support: list[int] = []
+    while len(support) < 2:
+        found = images[1][generator.randint(1, 3) - 1]
+        if found != 10 and found not in support:
+            support.append(found)
+    assert episodes[0].support == (tuple(support),)
+
+
+def test_hsnets_walk_repeats_in_order_and_may_repeat_supports() -> None:
+    pairs = [(10, 1), (11, 1), (11, 2), (12, 2), (13, 1), (13, 2)]
+    images = {1: [10, 11, 13], 2: [11, 12, 13]}
+    episodes = hsnet_episodes(pairs, shot=2, seed=0, episodes=60)
+    assert [(episode.query[0], episode.classes[0]) for episode in episodes] == pairs * 10
+    for episode in episodes:
+        assert set(episode.support[0]) <= set(images[episode.classes[0]]) - {episode.query[0]}
+    assert any(len(set(episode.support[0])) == 1 for episode in episodes)
+    # As np.random of seed 0 gives them: the code draws one name at a time, without replacement from all of the class.
+    np.random.seed(0)
+    support: list[int] = []
+    while len(support) < 2:
+        found = int(np.random.choice(images[1], 1, replace=False)[0])
+        if found != 10:
+            support.append(found)
+    assert episodes[0].support == (tuple(support),)
+    distinct = hsnet_episodes(pairs, shot=2, seed=0, episodes=60, repeat=False)
+    assert all(len(set(episode.support[0])) == 2 for episode in distinct)
