@@ -109,12 +109,12 @@ def test_processes_that_write_one_cache_do_not_mix(tmp_path: Path) -> None:
 # Files that are written in another way, and why.
 OTHERS = {
     "atomic.py": "here",
-    "benchmark/rows.py": "into the hidden file that `atomic.write` gives",
-    "benchmark/stream.py": "rows are appended as they come; the reader passes over what is cut off",
-    "cli/predicted.py": "likewise, a line for each query",
-    "cli/query_files.py": "likewise",
+    "results/rows.py": "into the hidden file that `atomic.write` gives",
+    "results/stream.py": "rows are appended as they come; the reader passes over what is cut off",
+    "runs/prediction_files.py": "likewise, a line for each query",
+    "runs/query_files.py": "likewise",
     "cli/__init__.py": "/dev/null",
-    "data/files.py": "into the hidden file that `atomic.write` gives",
+    "datasets/images.py": "into the hidden file that `atomic.write` gives",
     "jobs/local.py": "a lock, and logs of processes",
     "jobs/ray.py": "logs of processes",
     "prepare/download.py": "a download that goes on where it was; renamed after its checksum",

@@ -49,7 +49,7 @@ from fsseg.untrusted.card import checked as checked_card
 from fsseg.untrusted.card import read_card
 from fsseg.untrusted.configuration import stored
 from tests.conftest import write_folder
-from tests.data.test_coco_json import write as write_annotations
+from tests.datasets.test_coco_json import write as write_annotations
 from tests.results.folders import make_test
 
 MANY = int(os.environ.get("FSSEG_FUZZ", "0"))

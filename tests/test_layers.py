@@ -21,7 +21,7 @@ ALLOWED = {
     "machine_errors": (),
     "limits": (),
     "datasets": ("datasets", "episode", "protocols.protocol", "untrusted.text", "atomic", "machine_errors"),
-    "episodes": ("episodes", "datasets", "episode", "protocols.protocol", "untrusted.text", "atomic"),
+    "episodes": ("episodes", "datasets", "episode", "protocols.protocol", "untrusted.text", "atomic", "machine_errors"),
     "encoders": ("encoders", "untrusted.card"),
     "ops": ("ops",),
     "losses": ("episode",),
@@ -115,7 +115,7 @@ ALLOWED = {
 
 
 def module_name(path: Path) -> str:
-    """Such as ``data.base``; a package's own name for its ``__init__``."""
+    """Such as ``datasets.base``; a package's own name for its ``__init__``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 

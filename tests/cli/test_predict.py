@@ -23,7 +23,7 @@ from fsseg.plots.episodes import COLOURS
 from fsseg.runs import prediction_files
 from fsseg.segmenter import Segmenter
 from tests.cli.conftest import small_files
-from tests.data.test_image_files import litter
+from tests.datasets.test_image_files import litter
 
 TINY = (
     "--model.method.encoder", "ConvNet", "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[1,2]",

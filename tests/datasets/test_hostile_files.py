@@ -11,7 +11,6 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from tests.data.test_coco_json import write
 
 from fsseg.datasets import CocoJson, Folder, Pascal
 from fsseg.datasets.annotation_json import read_marks
@@ -21,6 +20,7 @@ from fsseg.encoders.base import load_pretrained
 from fsseg.errors import FssegError
 from fsseg.untrusted.card import read_card
 from fsseg.untrusted.text import BrokenTextError, leads_out, load_json, load_yaml, shown
+from tests.datasets.test_coco_json import write
 
 
 def refused(read: Any, *words: str) -> None:

@@ -97,7 +97,7 @@ def write_coco(root: Path) -> tuple[str, ...]:
 
 
 def own(root: Path) -> tuple[str, ...]:
-    return ("--data.dataset=tests.data.test_many_classes.Many",)
+    return ("--data.dataset=tests.datasets.test_many_classes.Many",)
 
 
 @pytest.mark.slow

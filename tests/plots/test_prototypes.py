@@ -4,10 +4,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from tests.test_pictures import panel, shows
 
 from fsseg.plots.episodes import COLOURS
 from fsseg.plots.prototypes import Seen, draw_probabilities, draw_regions
+from tests.plots.test_episode_plots import panel, shows
 
 
 def seen(way: int = 1, shot: int = 1, prototypes: int = 2, probability: float = 0.0) -> Seen:
