@@ -28,6 +28,7 @@ from torch import Tensor
 from fsseg.encoders import VGG16, ConvNet, ResNet
 from fsseg.episode import Batch
 from fsseg.methods import Method, PANet, RPMMs
+from fsseg.ops.em import Mixture
 
 TYPES = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -97,7 +98,7 @@ def tiny_panet() -> Method:
 
 
 def tiny_rpmms() -> Method:
-    return RPMMs(ConvNet(), components=(1, 2), rounds=2, dropout=0.0, channels=16)
+    return RPMMs(ConvNet(), components=(1, 2), mixture=Mixture(rounds=2), dropout=0.0, channels=16)
 
 
 def part(given: argparse.Namespace, make: Callable[[], Method], training: bool, size: int, count: int) -> None:
@@ -205,7 +206,7 @@ def encoder_alone(method: Method, batch: Batch, narrow: Narrow) -> Callable[[], 
         with torch.set_grad_enabled(method.training), narrow():
             features = method.features(batch)
         if method.training:
-            torch.stack([feature.float().sum() for feature in features if feature.requires_grad]).sum().backward()
+            torch.stack([one.float().sum() for maps in features for one in maps if one.requires_grad]).sum().backward()
 
     return run
 

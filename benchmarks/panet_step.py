@@ -83,7 +83,7 @@ def episode(shot: int, size: int, device: str) -> Batch:
 
 def encoder_step(method: PANet, images: torch.Tensor) -> None:
     method.zero_grad()
-    method.encode(images).sum().backward()
+    torch.stack([one.sum() for one in method.encode(images)]).sum().backward()
 
 
 def training_step(method: PANet, batch: Batch) -> None:

@@ -64,14 +64,14 @@ def whole(method: BinaryMethod, batch: Batch) -> None:
 def pieces(method: BinaryMethod, batch: Batch) -> tuple[Callable[[], None], Callable[[], None]]:
     """EM and P-Match alone, on features of the method's own."""
     with torch.no_grad():
-        support, query = method.features(batch)
+        (support,), (query,) = method.features(batch)
     foreground = (batch.support_mask == 1).flatten(0, 1).float()
     support, query = support.flatten(0, 1), query.flatten(0, 1).requires_grad_(method.training)
-    learnt = method.learn(support, foreground, 1 - foreground)
-    vectors = torch.cat(learnt[::2], dim=1)
+    state = method.adapt_way((support,), foreground, 1 - foreground)
+    vectors = torch.cat([part for part in state[::2] if part.ndim == 3], dim=1)  # RPMMs has the number of shots last
 
     def mixtures() -> None:
-        method.learn(support, foreground, 1 - foreground)
+        method.adapt_way((support,), foreground, 1 - foreground)
 
     def match() -> None:
         with torch.set_grad_enabled(method.training):

@@ -22,6 +22,8 @@ from torch import Tensor
 from fsseg.encoders import ResNet
 from fsseg.episode import Batch
 from fsseg.methods import BinaryMethod, PMMs, RPMMs
+from fsseg.methods.base import State
+from fsseg.methods.binary import WayMaps
 from fsseg.ops.matching import DenseComparison
 
 
@@ -70,9 +72,15 @@ def written_plainly(method: BinaryMethod) -> BinaryMethod:
     """The method with a graph behind its supports, its mixtures one by one, and a convolution per prototype."""
     method.support_gradient = True
     if isinstance(method, RPMMs):
-        method.learn = lambda *given: tuple(m for mixture in method.mixtures for m in mixture(*given))  # type: ignore
+        method.adapt_way = partial(one_by_one, method)  # type: ignore[method-assign]
     method.match.forward = partial(tiled, method.match)  # type: ignore[union-attr, method-assign, arg-type]
     return method
+
+
+def one_by_one(method: RPMMs, support: WayMaps, foreground: Tensor, background: Tensor) -> State:
+    """The state of `RPMMs.adapt_way`, one mixture after another."""
+    means = [m for mixture in method.mixtures for m in mixture(support[0], foreground, background)]
+    return (*means, torch.full((len(foreground),), foreground.shape[1], device=foreground.device))
 
 
 def tiled(match: DenseComparison, query: Tensor, vectors: Tensor) -> list[Tensor]:

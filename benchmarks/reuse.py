@@ -26,7 +26,7 @@ from fsseg.episode import Batch
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.loading import collate
 from fsseg.episodes.sampler import Key
-from fsseg.feature_cache import Features, Reuse, in_units
+from fsseg.feature_cache import FeatureCache, FeatureStore, in_units
 from fsseg.methods import Method, PANet, RPMMs
 from fsseg.metrics import count
 from fsseg.protocols.protocol import Protocol, Split
@@ -77,8 +77,8 @@ def main() -> None:
     method.eval()
     numbers, draws = data.shown_images()
     with torch.inference_mode():
-        like = method.encode(torch.zeros(1, 3, size, size, dtype=torch.uint8))[0]
-        features = Features(numbers, like, int(1e9 * given.memory), given.folder)
+        like = [one[0] for one in method.encode(torch.zeros(1, 3, size, size, dtype=torch.uint8))]
+        features = FeatureStore(numbers, like, int(1e9 * given.memory), given.folder)
         print(f"{method.name}, {method.encoder.name}, {size}x{size}, 1 thread, torch {torch.__version__}")
         print(f"{len(numbers):,} images, shown {draws:,} times; {in_units(features.size)} in {features.place}")
         results = [measured(method, data, features, numbers, given) for _ in range(given.runs)]
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def measured(
-    method: Method, data: EpisodeData, features: Features, numbers: list[int], given: argparse.Namespace
+    method: Method, data: EpisodeData, features: FeatureStore, numbers: list[int], given: argparse.Namespace
 ) -> tuple[float, float, float]:
     """Seconds of the plain test, of encoding, and of the episodes on kept features."""
     source, order = data._test_source()
@@ -100,7 +100,7 @@ def measured(
     encoding = seconds(lambda: encode(method, features, numbers[: given.encoded], loader))
     for first in range(given.encoded, len(numbers), given.encoded):  # what time would fill otherwise
         features.put(some := numbers[first : first + given.encoded], features[torch.tensor(numbers[: len(some)])])
-    reuse = Reuse(method, features, same_masks=True)
+    reuse = FeatureCache(method, features, same_masks=True)
     source.pixels = False
     kept = seconds(lambda: tested(reuse.logits, load(source.__getitem__, keys[: given.kept])))
     return plain * EPISODES / given.plain, encoding * len(numbers) / given.encoded, kept * EPISODES / given.kept
@@ -115,7 +115,7 @@ def tested(logits: Callable[[Batch], torch.Tensor], batches: Iterator[Batch]) ->
         count(logits(batch).max(2).indices, batch.query_mask, 1)
 
 
-def encode(method: Method, features: Features, numbers: Numbers, loader: Iterator[torch.Tensor]) -> None:
+def encode(method: Method, features: FeatureStore, numbers: Numbers, loader: Iterator[torch.Tensor]) -> None:
     for number, image in zip(numbers, islice(loader, len(numbers)), strict=True):
         features.put([number], method.encode(image))
 

@@ -15,10 +15,12 @@ from statistics import median
 import torch
 from panet_step import episode, interleaved, parsed, spread
 from pmms_step import written_plainly
+from torch import Tensor
 
 from fsseg.encoders import ResNet
 from fsseg.episode import Batch
 from fsseg.methods import BinaryMethod, RPMMs
+from fsseg.methods.base import Features
 
 
 def main() -> None:
@@ -34,25 +36,30 @@ def main() -> None:
     images = torch.cat([batch.support_image.flatten(0, 2), batch.query_image.flatten(0, 1)])
     with torch.inference_mode():
         features = method.features(batch)
-        a, b = (m.segment(features.support, batch.support_mask, features.query) for m in (plain, method))
+        a, b = (head(m, features, batch) for m in (plain, method))
         print(f"largest difference of the head's logits: {(a - b).abs().max():.1e} of {a.abs().max():.2f}")
         runs: list[Callable[[], object]] = [
             partial(method.encode, images),
             partial(whole, method, batch),
             partial(whole, plain, batch),
-            partial(plain.segment, features.support, batch.support_mask, features.query),
-            partial(method.segment, features.support, batch.support_mask, features.query),
+            partial(head, plain, features, batch),
+            partial(head, method, features, batch),
         ]
-        encoder, ours, theirs, plain_head, head = interleaved(runs, given.rounds)
+        encoder, ours, theirs, plain_head, own_head = interleaved(runs, given.rounds)
     print("| what | baseline | baseline, s | it, s | ratio, median (range) |\n| --- | --- | ---: | ---: | --- |")
     line("test episode", "encoder alone, forward", encoder, ours)
     line("test episode, written plainly", "encoder alone, forward", encoder, theirs)
-    line("head, K = 1 + 3 + 6", "head with ten P-Match convolutions", plain_head, head)
+    line("head, K = 1 + 3 + 6", "head with ten P-Match convolutions", plain_head, own_head)
 
 
 def line(what: str, baseline: str, before: list[float], after: list[float]) -> None:
     ratio = spread([b / a for a, b in zip(before, after, strict=True)])
     print(f"| {what} | {baseline} | {median(before):.2f} | {median(after):.2f} | {ratio} |", flush=True)
+
+
+def head(method: BinaryMethod, features: Features, batch: Batch) -> Tensor:
+    """Logits at feature resolution, from feature maps."""
+    return method.predict(method.adapt(features.support, batch.support_mask), features.query)
 
 
 def whole(method: BinaryMethod, batch: Batch) -> None:

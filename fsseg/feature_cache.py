@@ -1,7 +1,7 @@
-"""A test that encodes each image once, and learns from each support once.
+"""A test that encodes each image once, and adapts to each support once.
 
-What an encoder makes of an image is free of any episode (`fsseg.encoders.Encoder`). Five runs of 1,000 episodes with
-five shots show 30,000 images, but on a fold of PASCAL-5i only a few hundred different ones.
+The features of an image do not depend on the episode (`fsseg.encoders.Encoder`). Five runs of 1,000 episodes with five
+shots show 30,000 images, but on a fold of PASCAL-5i only a few hundred different ones.
 """
 
 import os
@@ -18,21 +18,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fsseg.episode import Batch
-from fsseg.methods.base import Method
+from fsseg.methods.base import Maps, Method, State
 
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 _SPARE = 2**30  # bytes of a disk that are left to others
-_LESSONS = 20_000  # that are kept, of some kB each
-_PIXELS, _PIXELS_CPU = 2**22, 2**16  # that are encoded at once; on a CPU a larger batch is no faster
+_STATES = 20_000  # most cached states of supports, of some kB each
+_PIXELS, _PIXELS_CPU = 2**22, 2**16  # of one batch; on a CPU a larger one is no faster
 
 Context = Callable[[], AbstractContextManager[Any]]
-Tracked = Callable[[range, str], Iterable[int]]  # first numbers of batches, and what is done with them
+Tracked = Callable[[range, str], Iterable[int]]  # shows progress over first numbers of batches, under a name
 
 
-def reusable(method: Method) -> bool:
-    """Whether a method makes its logits of features as `Method` does; one that overrides that may look at images."""
+def cacheable(method: Method) -> bool:
+    """Whether a method predicts from features of images alone; one that overrides `forward` may look at images."""
     kind = type(method)
-    return kind.forward is Method.forward and kind.features is Method.features
+    return kind.forward is Method.forward and kind.features is Method.features and not method.masks_enter_encoder
 
 
 def available_memory() -> int:
@@ -57,14 +57,14 @@ class NoRoomError(Exception):
     """Neither memory nor disk can hold the features; the text says what they need and what there is."""
 
 
-class Features:
-    """Feature maps by image number: in memory or, beyond a budget, in a file that is gone when the process is.
+class FeatureStore:
+    """Feature maps by image number: in memory or, beyond a budget, in a file that the process deletes at its end.
 
     Args:
         numbers: image numbers.
-        like: a feature map ``C h w``, for its shape and type.
-        budget: bytes of memory that may be taken.
-        folder: of the file; made where it is missing.
+        like: the feature maps ``C h w`` of one image, for their shapes and types.
+        budget: bytes of memory.
+        folder: where a file may lie; made if missing.
 
     Attributes:
         numbers: of the images.
@@ -75,40 +75,48 @@ class Features:
         NoRoomError: too large for both.
     """
 
-    def __init__(self, numbers: Sequence[int], like: Float[Tensor, "C h w"], budget: int, folder: Path) -> None:
+    def __init__(
+        self, numbers: Sequence[int], like: Sequence[Float[Tensor, "_ _ _"]], budget: int, folder: Path
+    ) -> None:
         self.numbers = numbers
         self._row = {number: row for row, number in enumerate(numbers)}
-        shape = (len(numbers), *like.shape)
-        self.size = len(numbers) * like.numel() * like.element_size()
+        sizes = [len(numbers) * one.numel() * one.element_size() for one in like]
+        self.size = sum(sizes)
         if self.size <= budget:
-            self.place, self._values = "memory", torch.empty(shape, dtype=like.dtype)
+            self.place = "memory"
+            self._maps = [torch.empty((len(numbers), *one.shape), dtype=one.dtype) for one in like]
         else:
             self.place = f"a file in {folder}, beyond the {in_units(budget)} of --data.reuse_memory"
-            self._values = _in_file(self.size, like.dtype, budget, folder).view(shape)
+            self._maps = [
+                _in_file(size, one.dtype, budget, folder).view(len(numbers), *one.shape)
+                for size, one in zip(sizes, like, strict=True)
+            ]
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def move(self, device: torch.device) -> str:
-        """Keep the maps on a GPU, if at most half of its free memory is enough for them.
+        """Move the maps to a GPU, if at most half of its free memory is enough for them.
 
         Returns:
-            A line that says what is kept where.
+            A line that says what is cached where.
         """
         if device.type == "cuda" and self.size <= torch.cuda.mem_get_info(device)[0] // 2:
-            self.place, self._values = "the GPU's memory", torch.empty_like(self._values, device=device)
+            self.place = "the GPU's memory"
+            self._maps = [torch.empty_like(one, device=device) for one in self._maps]
         return f"{len(self):,} images, each encoded once; features: {in_units(self.size)} in {self.place}"
 
-    def put(self, numbers: Sequence[int], features: Float[Tensor, "M C h w"]) -> None:
-        """Keep the feature maps of some images."""
-        rows = torch.tensor([self._row[number] for number in numbers], device=self._values.device)
-        self._values[rows] = features.to(self._values)
+    def put(self, numbers: Sequence[int], features: Maps) -> None:
+        """Store the feature maps of some images."""
+        rows = torch.tensor([self._row[number] for number in numbers], device=self._maps[0].device)
+        for stored, given in zip(self._maps, features, strict=True):
+            stored[rows] = given.to(stored)
 
-    def __getitem__(self, numbers: Int[Tensor, "*b"]) -> Float[Tensor, "*b C h w"]:
-        """Feature maps of images, where the numbers are."""
+    def __getitem__(self, numbers: Int[Tensor, "*b"]) -> tuple[Float[Tensor, "*b _ _ _"], ...]:
+        """Feature maps of images, on the device of the numbers."""
         rows = torch.tensor([self._row[number] for number in numbers.flatten().tolist()])
-        found = self._values[rows.to(self._values.device)]
-        return found.view(*numbers.shape, *found.shape[1:]).to(numbers.device, non_blocking=True)
+        found = [one[rows.to(one.device)] for one in self._maps]
+        return tuple(one.view(*numbers.shape, *one.shape[1:]).to(numbers.device, non_blocking=True) for one in found)
 
 
 def _in_file(size: int, dtype: torch.dtype, budget: int, folder: Path) -> Tensor:
@@ -126,8 +134,10 @@ def _in_file(size: int, dtype: torch.dtype, budget: int, folder: Path) -> Tensor
         raise NoRoomError(f"{in_units(size)}: memory {in_units(budget)}, disk of {folder}: {error.strerror}") from error
 
 
-def planned(method: Method, data: Any, devices: int, context: Context, say: Callable[[str], None]) -> "Reuse | None":
-    """Room for the features of a test's images; None where keeping them does not pay, or cannot be.
+def plan(
+    method: Method, data: Any, devices: int, context: Context, say: Callable[[str], None]
+) -> "FeatureCache | None":
+    """A cache for the features of a test's images; None where it does not pay, or cannot be.
 
     Args:
         method: on any device.
@@ -137,7 +147,7 @@ def planned(method: Method, data: Any, devices: int, context: Context, say: Call
         say: shows a line.
     """
     size = data.protocol.size
-    if not (data.reuse and isinstance(size, int) and reusable(method)):
+    if not (data.reuse and isinstance(size, int) and cacheable(method)):
         return None
     numbers, draws = data.shown_images()
     if len(numbers) == draws:
@@ -146,29 +156,29 @@ def planned(method: Method, data: Any, devices: int, context: Context, say: Call
     mode = method.training
     with torch.no_grad(), context():
         image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=method.encoder.mean.device)
-        like = method.eval().encode(image)[0]
+        like = [one[0] for one in method.eval().encode(image)]
     method.train(mode)
     try:
-        features = Features(numbers, like, int(memory / devices), data.reuse_folder)
+        features = FeatureStore(numbers, like, int(memory / devices), data.reuse_folder)
     except NoRoomError as reason:
         say(f"note: no room for the features of {len(numbers):,} images, {reason}. Each episode encodes its own.")
         return None
-    return Reuse(method, features, data.test_support_annotation == "mask")
+    return FeatureCache(method, features, data.test_support_annotation == "mask")
 
 
-class Reuse:
-    """Logits of episodes from kept features.
+class FeatureCache:
+    """Logits of episodes from cached features.
 
     Args:
         method: in eval mode.
         features: of all images of the episodes.
-        same_masks: a support's mask is a function of its image, the episode's classes and its way, so that what it
-            teaches can be kept too. Random annotations are not.
+        same_masks: a support's mask is a function of its image, the episode's classes and its way, so that its state
+            can be cached too. Random annotations are not.
     """
 
-    def __init__(self, method: Method, features: Features, same_masks: bool) -> None:
+    def __init__(self, method: Method, features: FeatureStore, same_masks: bool) -> None:
         self.method, self.features, self.same_masks = method, features, same_masks
-        self._lessons: dict[tuple[int, ...], tuple[Tensor, ...]] = {}
+        self._states: dict[tuple[int, ...], State] = {}
 
     def encode(self, data: Any, device: torch.device, context: Context, tracked: Tracked) -> None:
         """Encode all images.
@@ -177,7 +187,7 @@ class Reuse:
             data: an `EpisodeData`, which loads them.
             device: the method's.
             context: of the test's precision.
-            tracked: shows how far a loop is.
+            tracked: shows progress.
         """
         numbers = self.features.numbers
         together = max(1, (_PIXELS if device.type == "cuda" else _PIXELS_CPU) // data.protocol.size**2)
@@ -189,25 +199,26 @@ class Reuse:
 
     def logits(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """Logits of the queries at the resolution of their masks; the batch's images are not looked at."""
-        return self.method.decode(self._learnt(batch), self.features[batch.query_id], batch)
+        return self.method.segment(self._state(batch), self.features[batch.query_id], batch.query_size)
 
-    def _learnt(self, batch: Batch) -> tuple[Tensor, ...]:
-        """What `Method.learn_supports` gives."""
-        shot, teaching = batch.support_id.shape[2], self.method.teaching
-        if not self.same_masks or teaching == "features" or (teaching == "together" and shot > 1):
-            return self.method.learn_supports(self.features[batch.support_id], batch.support_mask)
-        places = product(*map(range, batch.support_id.shape))
-        each = [self._lesson(batch, *place) for place in places]
-        return tuple(torch.stack(parts).unflatten(0, batch.support_id.shape) for parts in zip(*each, strict=True))
+    def _state(self, batch: Batch) -> State:
+        """The state of `Method.adapt`, of cached parts where supports are independent of each other."""
+        per, (episodes, way, shot) = self.method.state_per, batch.support_id.shape
+        if not self.same_masks or per == "episode" or (per == "class" and shot > 1):
+            return self.method.state(self.features[batch.support_id], batch.support_mask)
+        each = [self._support_state(batch, *place) for place in product(range(episodes), range(way), range(shot))]
+        lead = (episodes, way, shot) if per == "shot" else (episodes, way)
+        return tuple(torch.stack(parts).unflatten(0, lead) for parts in zip(*each, strict=True))
 
-    def _lesson(self, batch: Batch, b: int, n: int, k: int) -> tuple[Tensor, ...]:
-        """What one support teaches."""
+    def _support_state(self, batch: Batch, b: int, n: int, k: int) -> State:
+        """The part of the state that depends on one support."""
         key = (n, int(batch.support_id[b, n, k]), *batch.classes[b].tolist())
-        if key not in self._lessons:
-            ways = (1, batch.support_id.shape[1], 1)  # the method tells a support's way by its place among the ways
-            feature = self.features[batch.support_id[b, n, k]].expand(*ways, -1, -1, -1)
-            learnt = self.method.learn_supports(feature, batch.support_mask[b, n, k].expand(*ways, -1, -1))
-            if len(self._lessons) == _LESSONS:
-                del self._lessons[next(iter(self._lessons))]
-            self._lessons[key] = tuple(part[0, n, 0].clone() for part in learnt)
-        return self._lessons[key]
+        if key not in self._states:
+            ways = (1, batch.support_id.shape[1], 1)  # a support's way is its place among the ways
+            features = tuple(one.expand(*ways, -1, -1, -1) for one in self.features[batch.support_id[b, n, k]])
+            state = self.method.state(features, batch.support_mask[b, n, k].expand(*ways, -1, -1))
+            if len(self._states) == _STATES:
+                del self._states[next(iter(self._states))]
+            place = (0, n, 0) if self.method.state_per == "shot" else (0, n)
+            self._states[key] = tuple(part[place].clone() for part in state)
+        return self._states[key]

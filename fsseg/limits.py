@@ -112,7 +112,7 @@ def _check_one(name: str, value: float, allowed: Range) -> None:
 
 
 def check_classes(config: Any, prefix: str) -> None:
-    """Refuse arguments of classes out of their ranges, however deep one class is an argument of another.
+    """Refuse arguments of classes out of their ranges, also of classes and groups that are arguments themselves.
 
     Args:
         config: ``{class_path: ..., init_args: {...}}``, or anything else, which has no arguments.
@@ -121,7 +121,8 @@ def check_classes(config: Any, prefix: str) -> None:
     Raises:
         FssegError: one is out of its range.
     """
-    options = _mapping(_mapping(config).get("init_args"))
+    given = _mapping(config)
+    options = _mapping(given["init_args"]) if "init_args" in given else given
     check(options, CLASSES, f"{prefix}.")
     for name, value in options.items():
         check_classes(value, f"{prefix}.{name}")

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
-from fsseg.feature_cache import Reuse, Tracked, planned
+from fsseg.feature_cache import FeatureCache, Tracked, plan
 from fsseg.methods.base import Method
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
@@ -66,7 +66,7 @@ class Task(LightningModule):
         self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
         self.say: Callable[[str], None] = lambda line: None  # where a line about what is done goes to
         self.tracked: Tracked = lambda items, what: items  # shows how far a loop is
-        self._reuse: Reuse | None = None
+        self._cache: FeatureCache | None = None
         self._random: dict[str, Tensor] = {}  # state of the generators that a resumed training goes on with
 
     def setup(self, stage: str) -> None:
@@ -78,8 +78,8 @@ class Task(LightningModule):
         if stage == "test":
             self.test_iou, self.test_binary = ClassIoU(data.novel, runs, absent), BinaryIoU(runs, absent)
             context = self.trainer.precision_plugin.test_step_context
-            self._reuse = planned(self.method, data, self.trainer.num_devices, context, self.say)
-            data.pixels = self._reuse is None
+            self._cache = plan(self.method, data, self.trainer.num_devices, context, self.say)
+            data.pixels = self._cache is None
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``B Q 1+N H W``."""
@@ -131,16 +131,16 @@ class Task(LightningModule):
         self._log_and_reset("val", self.val_iou, self.val_binary)
 
     def on_test_start(self) -> None:
-        """Encode the images of all episodes, each once, where their features are to be kept."""
-        if self._reuse is not None:
+        """Encode the images of all episodes, each once, where their features are cached."""
+        if self._cache is not None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.say(self._reuse.features.move(self.device))
-            self._reuse.encode(data, self.device, self.trainer.precision_plugin.test_step_context, self.tracked)
+            self.say(self._cache.features.move(self.device))
+            self._cache.encode(data, self.device, self.trainer.precision_plugin.test_step_context, self.tracked)
 
     def teardown(self, stage: str) -> None:
         """Forget the features of a test; episodes come with their images again."""
-        if self._reuse is not None:
-            self.trainer.datamodule.pixels, self._reuse = True, None  # type: ignore[attr-defined]
+        if self._cache is not None:
+            self.trainer.datamodule.pixels, self._cache = True, None  # type: ignore[attr-defined]
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count."""
@@ -171,7 +171,7 @@ class Task(LightningModule):
         binary.reset()
 
     def _predict(self, batch: Batch) -> Tensor:
-        logits = self._reuse.logits(batch) if self._reuse else self(batch)
+        logits = self._cache.logits(batch) if self._cache else self(batch)
         if not logits.isfinite().all():  # argmax would make background of NaN, and a number of that
             raise DivergedError(
                 "the logits are not finite: the checkpoint's training has diverged, or --trainer.precision "

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
+from fsseg.methods import Method
 from tests.golden.recipe import fill
 
 Rename = Callable[[str], str | None]
@@ -86,10 +87,16 @@ class GivenFeatures(Encoder):
 
     def __init__(self, maps: Tensor) -> None:
         super().__init__(mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
-        self.maps, self.channels = maps, maps.shape[1]
+        self.maps, self.widths = maps, (maps.shape[1],)
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.maps[images[:, 0, 0, 0].round().long()]
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (self.maps[images[:, 0, 0, 0].round().long()],)
+
+
+def low_resolution(method: Method, batch: Batch) -> Tensor:
+    """Logits of the queries at about feature resolution."""
+    support, query = method.features(batch)
+    return method.predict(method.adapt(support, batch.support_mask), query)
 
 
 def numbered(first: int, mask: Tensor) -> Tensor:

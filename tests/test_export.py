@@ -26,7 +26,7 @@ from fsseg.errors import FssegError
 from fsseg.export import check_packages, export
 from fsseg.export.export import Difference, _compared
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
-from fsseg.segmenter.support_state import query_of
+from fsseg.ops.em import Mixture
 
 PAGE = Path(__file__).parents[1] / "docs/export.md"
 SIZE = 64
@@ -47,8 +47,8 @@ def make(name: str) -> Method:
     encoder, small = ConvNet((8, 16), (2, 2), 1), {"channels": 16}
     return {
         "PANet": lambda: PANet(encoder),
-        "PMMs": lambda: PMMs(encoder, rounds=2, **small),
-        "RPMMs": lambda: RPMMs(encoder, components=(1, 3), rounds=2, **small),
+        "PMMs": lambda: PMMs(encoder, mixture=Mixture(rounds=2), **small),
+        "RPMMs": lambda: RPMMs(encoder, components=(1, 3), mixture=Mixture(rounds=2), **small),
         "SGOne": lambda: SGOne(encoder, guidance=16, channels=8),
         "CANet": lambda: CANet(encoder, iterations=1, **small),
     }[name]()
@@ -85,7 +85,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, _unchecked_shapes: None) 
             assert main(["export", "--ckpt_path", str(file), "--to", kind]) == 0
         lines = said.getvalue().splitlines()
         assert f"{segmenter.method.name} in {folder}, largest differences" in lines[0]
-        assert lines[-1] == "  and export.json, learnt.npz"
+        assert lines[-1] == "  and export.json, state.npz"
         return Made(segmenter, folder)
 
     return made
@@ -107,12 +107,15 @@ def opened(folder: Path, name: str, kind: str) -> Callable:
         assert names == [port["name"] for port in content["inputs"]]
         return lambda *given: session.run(None, dict(zip(names, given, strict=True)))
     module = torch.export.load(folder / content["file"]).module()
-    learnt = sum(port["name"].startswith("learnt") for port in content["inputs"])
+    names = [port["name"] for port in content["inputs"]]
 
     def run(*given):
-        given = [torch.from_numpy(array) for array in given]
+        """Tuples of maps and the state are arguments of their own, the others follow."""
+        named = dict(zip(names, map(torch.from_numpy, given), strict=True))
+        parts = [tuple(named[n] for n in names if n.startswith(kind)) for kind in ("state_", "support_feat", "query_f")]
+        plain = [named[n] for n in names if n in ("images", "support_mask", "size")]
         with torch.no_grad():
-            found = module(*([tuple(given[:learnt])] if learnt else []), *given[learnt:])
+            found = module(*[part for part in parts if part], *plain)
         return [one.numpy() for one in (found if isinstance(found, tuple) else (found,))]
 
     return run
@@ -137,24 +140,21 @@ def check_chain(method: Method, folder: Path, kind: str, way: int, shot: int, qu
     images, masks = images_and_masks(way, shot, queries, *side)
     size = (side[0] + 9, side[1] - 4)
     encoder, learner, matcher = (opened(folder, name, kind) for name in ("encoder", "learner", "matcher"))
-    feature = encoder(images)[0]
-    support = feature[: way * shot].reshape(way, shot, *feature.shape[1:])
-    learnt = learner(support, masks)
-    graphs = json.loads((folder / "export.json").read_text())["graphs"]
-    given = [feature[way * shot :], np.array(size)]
-    if graphs["matcher"]["inputs"][-1]["name"] == "shot":
-        given.append(np.full(way, shot))
-    found = matcher(*learnt, *given)[0]
+    maps = encoder(images)
+    support = [one[: way * shot].reshape(way, shot, *one.shape[1:]) for one in maps]
+    state = learner(*support, masks)
+    found = matcher(*state, *[one[way * shot :] for one in maps], np.array(size))[0]
     with torch.no_grad():
-        features = method.encode(torch.from_numpy(images))
-        own = features[: way * shot].unflatten(0, (way, shot))[None]
-        taught = method.learn_supports(own, torch.from_numpy(masks)[None])
-        frame = query_of(shot, way, size)
-        wanted = [method.decode(taught, one[None, None], frame)[0, 0] for one in features[way * shot :]]
-    assert relative(feature, features) < MOST
-    for one, other in zip(learnt, taught, strict=True):
+        wanted_maps = method.encode(torch.from_numpy(images))
+        own = tuple(one[: way * shot].unflatten(0, (way, shot))[None] for one in wanted_maps)
+        wanted_state = method.adapt(own, torch.from_numpy(masks)[None])
+        query = tuple(one[None, way * shot :] for one in wanted_maps)
+        wanted = method.segment(wanted_state, query, size)[0]
+    for one, other in zip(maps, wanted_maps, strict=True):
+        assert relative(one, other) < MOST
+    for one, other in zip(state, wanted_state, strict=True):
         assert relative(one, other[0]) < MOST
-    assert relative(found, torch.stack(wanted)) < MOST
+    assert relative(found, wanted) < MOST
 
 
 @pytest.mark.slow
@@ -187,9 +187,8 @@ def test_what_was_learnt_segments_without_a_learner(name, kind, exported):
     pictures, _ = pictures_and_mask()
     content = json.loads((folder / "export.json").read_text())
     assert content["classes"] == ["one", "two", None]
-    with np.load(folder / content["learnt"], allow_pickle=False) as stored:
+    with np.load(folder / content["state"], allow_pickle=False) as stored:
         learnt = dict(stored)
-    assert learnt["shot"].tolist() == [1, 2, 1]
     feature = opened(folder, "encoder", kind)(pictures[4:].transpose(0, 3, 1, 2).copy())[0]
     learnt |= {"query_feature": feature, "size": np.array([SIZE, SIZE])}
     given = [learnt[port["name"]] for port in content["graphs"]["matcher"]["inputs"]]

@@ -15,7 +15,7 @@ from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.episodes import EpisodeData
-from fsseg.feature_cache import Features, NoRoomError
+from fsseg.feature_cache import FeatureStore, NoRoomError
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 from fsseg.protocols.protocol import Protocol
 from fsseg.results.rows import Row, batch_rows
@@ -40,15 +40,15 @@ METHODS: dict[str, Callable[[], Method]] = {
 
 
 class Own(PANet):
-    """A method that knows nothing of lessons."""
+    """A method whose state is an episode's."""
 
-    teaching = "features"
-    learn_supports = Method.learn_supports
-    segment_by = Method.segment_by
+    state_per = "episode"
 
-    def segment(self, support_feature: Any, support_mask: Any, query_feature: Any) -> Any:
-        prototypes = self.prototypes(*PANet.learn_supports(self, support_feature, support_mask))
-        return -(query_feature.unsqueeze(2) - prototypes[:, None, :, :, None, None]).square().sum(3)
+    def adapt(self, support: Any, mask: Any) -> Any:
+        return (self.prototypes(*super().adapt(support, mask)),)
+
+    def predict(self, state: Any, query: Any) -> Any:
+        return -(query[0].unsqueeze(2) - state[0][:, None, :, :, None, None]).square().sum(3)
 
 
 @torch.no_grad()
@@ -169,20 +169,21 @@ def test_a_full_disk_is_known_before_anything_is_encoded(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(feature_cache.os, "posix_fallocate", full)
     with pytest.raises(NoRoomError, match="No space left on device"):
-        Features([1, 2], torch.zeros(4, 2, 2), 0, tmp_path)
+        FeatureStore([1, 2], [torch.zeros(4, 2, 2)], 0, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_features_come_in_the_shape_of_their_numbers(tmp_path: Path) -> None:
-    maps = torch.randn(3, 4, 2, 2)
+    fine, coarse = torch.randn(3, 4, 4, 4), torch.randn(3, 8, 2, 2)
     for budget in (10_000, 0):
-        features = Features([3, 5, 9], maps[0], budget, tmp_path)
-        features.put([3, 5], maps[:2])
-        features.put([9], maps[2:])
+        features = FeatureStore([3, 5, 9], (fine[0], coarse[0]), budget, tmp_path)
+        features.put([3, 5], (fine[:2], coarse[:2]))
+        features.put([9], (fine[2:], coarse[2:]))
         found = features[torch.tensor([[9, 3], [5, 9]])]
-        assert torch.equal(found, maps[[2, 0, 1, 2]].view(2, 2, 4, 2, 2))
+        assert torch.equal(found[0], fine[[2, 0, 1, 2]].view(2, 2, 4, 4, 4))
+        assert torch.equal(found[1], coarse[[2, 0, 1, 2]].view(2, 2, 8, 2, 2))
         assert len(features) == 3
-        assert features.size == maps.numel() * 4
+        assert features.size == (fine.numel() + coarse.numel()) * 4
 
 
 @pytest.mark.slow
@@ -190,8 +191,8 @@ def test_a_support_is_learnt_once() -> None:
     torch.manual_seed(0)
     method = RPMMs(encoder(), channels=8)
     seen = []
-    learn = method.learn
-    method.learn = lambda *args: seen.append(1) or learn(*args)  # type: ignore[method-assign]
+    adapt = method.adapt_way
+    method.adapt_way = lambda *args: seen.append(1) or adapt(*args)  # type: ignore[method-assign]
     run(method, data(shot=1))
     supports = {(row.support, row.class_id) for row in run(method, data(shot=1)).rows if row.class_id}
     assert len(seen) == 2 * len(supports)
@@ -202,11 +203,11 @@ def test_photos_at_their_own_sizes_and_methods_that_look_at_images_are_not_reuse
         def forward(self, batch: Batch) -> torch.Tensor:
             return super().forward(batch)
 
-    assert feature_cache.reusable(PANet(encoder()))
-    assert not feature_cache.reusable(Looks(encoder()))
+    assert feature_cache.cacheable(PANet(encoder()))
+    assert not feature_cache.cacheable(Looks(encoder()))
     own = data(test_batch_size=1, protocol={"size": "own"})
     own.setup("test")
-    assert feature_cache.planned(PANet(encoder()), own, 1, torch.no_grad, print) is None
+    assert feature_cache.plan(PANet(encoder()), own, 1, torch.no_grad, print) is None
 
 
 def test_the_available_memory_is_some_of_the_machines() -> None:

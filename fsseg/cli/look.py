@@ -78,7 +78,7 @@ def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[
     ]
     names = {"episodes": "best_median_worst.png"}
     atomic.save(folder / names["episodes"], partial(draw_sections(panels).save, format="PNG"))
-    if type(replay.method).look is Method.look:
+    if type(replay.method).explain is Method.explain:
         return names
     firsts = [(_heading(name, queries[:1]), queries[0]) for name, queries in chosen.items()]
     seen = [seen for heading, query in firsts for seen in seen_in(replay, query, heading)]
@@ -90,15 +90,16 @@ def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[
 
 def seen_in(replay: Replay, query: Query, heading: str) -> list[Seen]:
     """What the prototypes of each way see of a query; empty for a method without."""
-    batch = replay.batch(query.run, query.number)
+    batch = replay.on_device(replay.batch(query.run, query.number))
     with replay.running():
-        look = replay.method.look(replay.on_device(batch))
-    if look is None:
+        support, queries = replay.method.features(batch)
+        explanation = replay.method.explain(support, batch.support_mask, queries)
+    if explanation is None:
         return []
     panel = replay.panel(query.run, query.number, query.query)
-    probability, region = look.probability[0].float().cpu(), look.region[0].cpu()
+    probability, region = explanation.probability[0].float().cpu(), explanation.region[0].cpu()
     ways = range(len(panel.names))
-    return [Seen(heading, panel, n, probability[n, query.query], region[n], look.foreground) for n in ways]
+    return [Seen(heading, panel, n, probability[n, query.query], region[n], explanation.foreground) for n in ways]
 
 
 def _heading(name: str, queries: Sequence[Query]) -> str:

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import URLError
@@ -13,7 +12,6 @@ from urllib.error import URLError
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models import get_model_weights
 
 from fsseg.errors import FssegError
@@ -38,20 +36,21 @@ def without_pretrained_weights() -> Iterator[None]:
 
 
 class Encoder(nn.Module, ABC):
-    """Images to feature maps, each image on its own, so that features can be computed once per image and reused.
+    """Images to a tuple of feature maps, fine to coarse.
 
-    An encoder normalises its input itself: images come as 0..255, and what a network wants is its own affair.
+    Each image is encoded on its own, so that features can be computed once per image and reused. An encoder normalises
+    its input itself: images come as 0..255.
 
     Attributes:
-        name: how tables call it; by default by the name of its class, also where that extends another encoder.
-        channels: ``C`` of its feature map.
-        stride: pixels per feature cell.
-        weights: where its weights came from: ``imagenet``, ``none`` or a file; None where there are none to load.
-        running_statistics: BatchNorm normalises by its running statistics while training too, and leaves them alone.
+        name: the name in tables; by default the name of the class, also where it extends another encoder.
+        widths: channels of each map.
+        stride: pixels per cell of the finest map.
+        weights: origin of the weights: ``imagenet``, ``none`` or a file; None for a network that has none to load.
+        running_statistics: BatchNorm normalises by its running statistics in training too, and does not update them.
     """
 
     name: str
-    channels: int
+    widths: tuple[int, ...]
     stride: int
     weights: str | None = None
     running_statistics: bool = False
@@ -75,10 +74,10 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    @cached_property  # so that an encoder with several taps can set it
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each tap, in the order in which they are concatenated; their sum is ``channels``."""
-        return (self.channels,)
+    @property
+    def channels(self) -> int:
+        """Channels of all maps together, i.e. of the one map that `fsseg.ops.feature_maps.concatenated` makes."""
+        return sum(self.widths)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Training mode; with running statistics, BatchNorm excepted."""
@@ -93,11 +92,13 @@ class Encoder(nn.Module, ABC):
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     @abstractmethod
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of normalised images."""
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of normalised images, fine to coarse; channels as in ``widths``."""
 
-    def forward(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of images of 0..255."""
+    def forward(
+        self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]
+    ) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of images of 0..255, fine to coarse."""
         return self.features(self.normalise(images))
 
 
@@ -116,13 +117,6 @@ def given_arguments(made: nn.Module) -> dict[str, Any]:
 def batch_norms(network: nn.Module) -> list[nn.Module]:
     """All BatchNorm layers of a network."""
     return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-
-
-def side_by_side(outputs: Sequence[Float[Tensor, "M _ _ _"]]) -> Float[Tensor, "M C h w"]:
-    """Outputs of several taps concatenated over channels, at the resolution of the finest."""
-    size = max((output.shape[-2:] for output in outputs), key=lambda s: s[0] * s[1])
-    same = [o if o.shape[-2:] == size else F.interpolate(o, size=size, mode="bilinear") for o in outputs]
-    return torch.cat(same, dim=1)
 
 
 def check_taps(encoder: str, taps: Sequence[str], known: Sequence[str]) -> None:

@@ -48,10 +48,9 @@ class ConvNet(Encoder):
                 ]
                 width = channels
             self.stride *= stride
-        self.channels = width
+        self.widths = (width,)
         self.network = nn.Sequential(*layers[:-1])
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of normalised images."""
-        feature: Tensor = self.network(images)
-        return feature
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of normalised images, one."""
+        return (self.network(images),)

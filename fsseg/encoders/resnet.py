@@ -22,7 +22,6 @@ from fsseg.encoders.base import (
     check_stride,
     check_taps,
     load_pretrained,
-    side_by_side,
 )
 from fsseg.encoders.dilation import trade_stride_for_dilation
 from fsseg.errors import FssegError
@@ -45,8 +44,7 @@ class ResNet(Encoder):
 
     Args:
         architecture: ``resnet18``, ``resnet34``, ``resnet50`` or ``resnet101``.
-        taps: layers whose outputs are the features, of ``layer1`` to ``layer4`` in this order; several are
-            concatenated over channels, at the resolution of the finest.
+        taps: layers whose outputs are the feature maps, of ``layer1`` to ``layer4`` in this order.
         stride_on: convolution of a bottleneck that has its stride: ``1x1`` (official code) or ``3x3`` (torchvision, as
             the weights were trained). ResNet18 and 34 have no bottlenecks.
         stride: pixels per feature cell; layers that would go beyond it get stride 1, and those behind them dilation.
@@ -88,7 +86,6 @@ class ResNet(Encoder):
         name, expansion = _ARCHITECTURES[architecture]
         self.name = name if type(self) is ResNet else self.name
         self.widths = tuple(_LAYERS[tap][0] * expansion for tap in taps)
-        self.channels = sum(self.widths)
         self.stride = min(stride, _LAYERS[taps[0]][1])
         self.network = _cut(architecture, taps[-1], stride_on, ceil_mode)
         unused = [f"{layer}." for layer in layers[layers.index(taps[-1]) + 1 :]]
@@ -99,14 +96,14 @@ class ResNet(Encoder):
         self.running_statistics = batch_norm == "running"
         self.train()
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of normalised images."""
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of normalised images, one for each tap."""
         outputs = []
         for name, layer in self.network.named_children():
             images = layer(images)
             if name in self.taps:
                 outputs.append(images)
-        return side_by_side(outputs)
+        return tuple(outputs)
 
 
 def _cut(architecture: str, last: str, stride_on: str, ceil_mode: bool) -> nn.Sequential:

@@ -17,7 +17,6 @@ from fsseg.encoders.base import (
     check_stride,
     check_taps,
     load_pretrained,
-    side_by_side,
 )
 from fsseg.encoders.dilation import nearest_power_of_two, trade_stride_for_dilation
 from fsseg.errors import FssegError
@@ -28,8 +27,7 @@ class Torchvision(Encoder):
 
     Args:
         architecture: torchvision's name, e.g. ``resnet18``, ``mobilenet_v2``, ``squeezenet1_0``.
-        taps: nodes whose outputs are the features, e.g. ``[layer3]``; several, in the network's order, are
-            concatenated over channels, at the resolution of the finest.
+        taps: nodes whose outputs are the feature maps, e.g. ``[layer3]``, in the network's order.
         stride: pixels per feature cell; layers that would go beyond it get stride 1, and those behind them dilation.
         weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict.
             Tensors that the taps don't need may be missing from it.
@@ -64,7 +62,6 @@ class Torchvision(Encoder):
         features = _probe(network, stride, architecture)
         check_taps(architecture, taps, list(features))
         self.widths = tuple(feature.shape[1] for feature in features.values())
-        self.channels = sum(self.widths)
         self.stride = nearest_power_of_two(256 / max(feature.shape[-1] for feature in features.values()))
         self.running_statistics = frozen_batch_norm
         if frozen_batch_norm:
@@ -72,9 +69,9 @@ class Torchvision(Encoder):
                 module.requires_grad_(False)
         self.train()
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of normalised images."""
-        return side_by_side(list(self.network(images).values()))
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of normalised images, one for each tap."""
+        return tuple(self.network(images).values())
 
 
 def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module]:

@@ -11,7 +11,6 @@ stride 1. Overall stride 8: 417 -> 209 -> 105 -> 53. Tensors keep torchvision's 
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -32,7 +31,7 @@ class VGG16(Encoder):
     """
 
     name = "VGG16"
-    channels = 512
+    widths = (512,)
     stride = 8
 
     def __init__(
@@ -47,10 +46,9 @@ class VGG16(Encoder):
         self.network = nn.ModuleDict({"features": nn.Sequential(*layers[:-1])})  # without the last ReLU
         load_pretrained(self.network, "vgg16", weights, optional=("classifier.",))
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of normalised images."""
-        feature: Tensor = self.network["features"](images)
-        return feature
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of normalised images, one."""
+        return (self.network["features"](images),)
 
 
 class DeepLabVGG16(Encoder):
@@ -59,8 +57,7 @@ class DeepLabVGG16(Encoder):
     SG-One's side branches start from ``taps=("pool3", "pool4", "pool5"), extra=False``.
 
     Args:
-        taps: pools whose outputs are the features, of ``pool3`` to ``pool5`` in this order; several are concatenated
-            over channels.
+        taps: pools whose outputs are the feature maps, of ``pool3`` to ``pool5`` in this order.
         extra: a 3x3 convolution without ReLU behind ``pool5``. It starts at random: ImageNet's weights have none.
         weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
         mean: subtracted after division by 255.
@@ -87,7 +84,6 @@ class DeepLabVGG16(Encoder):
             raise FssegError(f"DeepLabVGG16: extra needs the tap pool5, taps are {list(taps)}: give extra false.")
         self.weights = weights
         self.widths = tuple(_TAPS[tap][1] for tap in taps)
-        self.channels = sum(self.widths)
         self._tapped = {_TAPS[tap][0] for tap in taps}
         layers = _layers(pools=(2, 2, 2, 1, 1), dilations=(1, 1, 1, 1, 1), start=_xavier)
         end = max(self._tapped) + 1
@@ -99,8 +95,8 @@ class DeepLabVGG16(Encoder):
         unused = [f"features.{number}." for number in range(end, len(layers))]
         load_pretrained(self.network, "vgg16", weights, optional=("classifier.", "extra.", *unused))
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M C h w"]:
-        """Feature maps of normalised images."""
+    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """Feature maps of normalised images, one for each tap."""
         outputs = []
         for number, layer in enumerate(self.network["features"].children()):
             images = layer(images)
@@ -108,7 +104,7 @@ class DeepLabVGG16(Encoder):
                 outputs.append(images)
         if "extra" in self.network:
             outputs[-1] = self.network["extra"](outputs[-1])
-        return torch.cat(outputs, dim=1)
+        return tuple(outputs)
 
 
 def _layers(

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from fsseg.episode import IGNORE
-from fsseg.export.modules import Learn, asks_shot
+from fsseg.export.modules import GivenSupport, Learn
 from fsseg.methods.base import Method
-from fsseg.segmenter.support_state import query_of
 
 _CELL = 8  # pixels of a side of a random mask's patches: smaller ones would vanish at the features' resolution
 
@@ -48,22 +47,23 @@ def example(method: Method, sizes: Sizes, seed: int = 0) -> Example:
     images = torch.randint(
         256, (count + sizes.queries, 3, sizes.height, sizes.width), generator=random, dtype=torch.uint8
     )
-    features = torch.cat([method.encode(image[None]) for image in images])  # one by one, for large ones fill memory
-    support = features[:count].unflatten(0, (sizes.way, sizes.shot)).contiguous()
-    query = features[count:].contiguous()
+    each = [method.encode(image[None]) for image in images]  # one by one, for large ones fill memory
+    maps = tuple(map(torch.cat, zip(*each, strict=True)))
+    query = tuple(one[count:].contiguous() for one in maps)
     mask = _masks(sizes, random)
-    learnt = Learn(method)(support, mask)
+    support: GivenSupport = tuple(one[:count].unflatten(0, (sizes.way, sizes.shot)).contiguous() for one in maps)
+    if method.masks_enter_encoder:
+        support = images[:count].unflatten(0, (sizes.way, sizes.shot)).contiguous()
+    state = Learn(method)(support, mask)
     size = (sizes.height + 7, sizes.width + 3)
-    last = (torch.full((sizes.way,), sizes.shot),) if asks_shot(method, learnt, query) else ()
     given: dict[str, Given] = {
         "encoder": (images[count:],),
         "learner": (support, mask),
-        "matcher": (learnt, query, torch.tensor(size), *last),
+        "matcher": (state, query, torch.tensor(size)),
     }
-    own = tuple(part[None] for part in learnt)
-    frame = query_of(sizes.shot, sizes.way, size)
-    logits = [method.decode(own, one[None, None], frame)[0, 0] for one in query]
-    return Example(given, {"encoder": (query,), "learner": learnt, "matcher": (torch.stack(logits),)})
+    batch = tuple(part[None] for part in state)
+    logits = [method.segment(batch, tuple(one[None, None] for one in o), size)[0, 0] for o in zip(*query, strict=True)]
+    return Example(given, {"encoder": query, "learner": state, "matcher": (torch.stack(logits),)})
 
 
 def _masks(sizes: Sizes, random: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from fsseg.export.files import ENDINGS, Format, Run, check_packages, opened, wri
 from fsseg.export.graphs import Examples, Graph, Port, traced
 from fsseg.segmenter.persistence import description
 from fsseg.segmenter.segmenter import Segmenter
-from fsseg.segmenter.support_state import common_count, joined, logits
+from fsseg.segmenter.support_state import joined, logits
 from fsseg.segmenter.tiling import Canvas
 
 MOST = 1e-3  # by which a graph may differ from the method, of the largest value
@@ -60,7 +60,7 @@ class Exported(NamedTuple):
 def export(
     segmenter: Segmenter, folder: Path, kind: Format, size: int | None = None, way: int = 1, shot: int = 1
 ) -> list[Exported]:
-    """Write encoder, learner, matcher, ``export.json`` and, where classes were learnt, ``learnt.npz``.
+    """Write encoder, learner, matcher, ``export.json`` and, where classes were learnt, ``state.npz``.
 
     Args:
         segmenter: on the CPU.
@@ -77,9 +77,10 @@ def export(
     check_packages(kind)
     limits.check({"way": way, "shot": shot}, {"way": limits.Range(1, 254), "shot": limits.SHOTS})
     canvas = _canvas(segmenter, size)
-    learnt = _learnt(segmenter)
-    if learnt:
-        way, shot = len(learnt["shot"]), common_count(segmenter.known[0].lessons)
+    state = _state(segmenter)
+    if state:
+        way = len(segmenter.known[0].classes)
+        shot = len(state["state_0"][0]) if segmenter.method.state_per == "shot" else shot
     examples = Examples(segmenter.method, Sizes(canvas.size, canvas.size, way, shot, 1))
     written: list[Exported] = []
     told: dict[str, int] = {}
@@ -88,12 +89,12 @@ def export(
         told |= write(graph, path, kind)
         run = opened(path, kind)
         found = checked(examples, graph, path.name, run)
-        if learnt and graph.name == "matcher":
-            found = _checked_learnt(segmenter, graph, path.name, run, learnt, found)
+        if state and graph.name == "matcher":
+            found = _checked_state(segmenter, path.name, run, state, found)
         written.append(Exported(graph, path, found))
-    if learnt:
-        atomic.save(folder / "learnt.npz", lambda file: np.savez(file, allow_pickle=False, **learnt))
-    content = _described(segmenter, canvas, written, kind, bool(learnt)) | told
+    if state:
+        atomic.save(folder / "state.npz", lambda file: np.savez(file, allow_pickle=False, **state))
+    content = _described(segmenter, canvas, written, kind, bool(state)) | told
     atomic.write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")
     return written
 
@@ -132,27 +133,25 @@ def _compared(file: str, run: Run, given: Given, wanted: Sequence[torch.Tensor],
     return known
 
 
-def _learnt(segmenter: Segmenter) -> dict[str, npt.NDArray[Any]]:
-    """What a segmenter has learnt, as the matcher takes it; empty where that is nothing."""
-    state = segmenter.known[0]
-    if not state.classes or segmenter.method.teaching == "features":
+def _state(segmenter: Segmenter) -> dict[str, npt.NDArray[Any]]:
+    """The state of a segmenter's classes, as the matcher takes it; empty without classes."""
+    known = segmenter.known[0]
+    if not known.classes or segmenter.method.state_per == "episode":
         return {}
-    parts = joined(state.lessons, common_count(state.lessons))
-    return {f"learnt_{i}": part[0].numpy() for i, part in enumerate(parts)} | {"shot": np.array(state.shots)}
+    return {f"state_{i}": part[0].numpy() for i, part in enumerate(joined(known.states))}
 
 
-def _checked_learnt(
-    segmenter: Segmenter, graph: Graph, file: str, run: Run, learnt: dict[str, npt.NDArray[Any]], known: Difference
+def _checked_state(
+    segmenter: Segmenter, file: str, run: Run, state: dict[str, npt.NDArray[Any]], known: Difference
 ) -> Difference:
-    """By how much the answer by what was learnt differs from the segmenter's."""
-    state, size = segmenter.known[0], segmenter.canvas.size
+    """By how much the matcher's logits of the segmenter's classes differ from the segmenter's."""
+    size = segmenter.canvas.size
     image = torch.randint(256, (1, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        feature = segmenter.method.encode(image)
-        wanted = logits(segmenter.method, state.lessons, learnt["shot"].tolist(), feature[0], (size, size))
-    parts = tuple(torch.from_numpy(learnt[port.name]).contiguous() for port in graph.inputs if "learnt" in port.name)
-    last = (torch.from_numpy(learnt["shot"]),) if graph.inputs[-1].name == "shot" else ()
-    return _compared(file, run, (parts, feature, torch.tensor([size, size]), *last), [wanted[None]], known)
+        maps = segmenter.method.encode(image)
+        wanted = logits(segmenter.method, segmenter.known[0].states, tuple(one[0] for one in maps), (size, size))
+    parts = tuple(torch.from_numpy(part).contiguous() for part in state.values())
+    return _compared(file, run, (parts, maps, torch.tensor([size, size])), [wanted[None]], known)
 
 
 def _canvas(segmenter: Segmenter, size: int | None) -> Canvas:
@@ -170,7 +169,7 @@ def _canvas(segmenter: Segmenter, size: int | None) -> Canvas:
 
 
 def _described(
-    segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported], kind: Format, learnt: bool
+    segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported], kind: Format, has_state: bool
 ) -> dict[str, Any]:
     """Content of ``export.json``: what a person needs who has the files alone."""
     method, state = segmenter.method, segmenter.known[0]
@@ -186,7 +185,7 @@ def _described(
         "masks": "0 background, 1 and on the ways, 255 where nothing is said",
         "upsampling": {"mode": "bilinear", "align_corners": method.align_corners, "where": "in the matcher, to size"},
         "classes": list(state.classes) or None,
-        "learnt": "learnt.npz" if learnt else None,
+        "state": "state.npz" if has_state else None,
         "graphs": {
             one.graph.name: {
                 "file": one.path.name,

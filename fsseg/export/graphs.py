@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from fsseg.errors import FssegError
-from fsseg.export.examples import Example, Sizes, example, leaves
+from fsseg.export.examples import Example, Sizes, example
 from fsseg.export.modules import Encode, Learn, Match
 from fsseg.methods.base import Method
 
@@ -22,9 +22,7 @@ NAMES: tuple[Name, ...] = ("encoder", "learner", "matcher")
 
 # Names of the axes that are to be dynamic; the others are numbers of the method's.
 Axes = tuple[str | None, ...]
-_PIXELS = ("height", "width", "rows", "columns")  # of which all are fixed where one is
-_FEATURE: Axes = ("way", "shot", None, "rows", "columns")
-_MASK: Axes = ("way", "shot", "height", "width")
+_PIXELS = ("height", "width", "rows", "columns")  # beginnings of axes of which all are fixed where one is
 _FREE = Sizes(height=0, width=8, way=2, shot=3, queries=2)  # where an axis is dynamic; torch.export takes 1 as fixed
 
 
@@ -74,7 +72,7 @@ class Examples:
 
     def of(self, sizes: Sizes, fixed: frozenset[str]) -> Example:
         """An example of some sizes, but for axes that are fixed."""
-        same = {"height", "width"} if fixed & set(_PIXELS) else set()
+        same = {"height", "width"} if any(axis.startswith(_PIXELS) for axis in fixed) else set()
         kept = {name: getattr(self.asked, name) for name in (fixed | same) & set(Sizes._fields)}
         sizes = sizes._replace(**kept)
         if sizes not in self._made:
@@ -104,11 +102,7 @@ def _settled(examples: Examples, name: Name) -> Graph:
 
 def _trace(method: Method, name: Name, made: Example, fixed: frozenset[str]) -> Graph:
     given = made.given[name]
-    modules: dict[Name, nn.Module] = {
-        "encoder": Encode(method),
-        "learner": Learn(method),
-        "matcher": Match(method, asks_shot=len(given) > 3),
-    }
+    modules: dict[Name, nn.Module] = {"encoder": Encode(method), "learner": Learn(method), "matcher": Match(method)}
     inputs, outputs = _ports(method, name, made)
     shapes = iter({i: Dim.AUTO for i, axis in enumerate(axes) if axis and axis not in fixed} for _, axes in inputs)
     dynamic = tuple(tuple(next(shapes) for _ in part) if isinstance(part, tuple) else next(shapes) for part in given)
@@ -155,20 +149,34 @@ def _port(name: str, axes: Axes, value: Tensor) -> Port:
 
 def _ports(method: Method, name: Name, made: Example) -> tuple[list[tuple[str, Axes]], list[tuple[str, Axes]]]:
     """Names of a graph's inputs and outputs, and of their axes."""
+    state = _state_ports(method, made.wanted["learner"])
+    maps = made.wanted["encoder"]
     if name == "encoder":
-        return [("images", ("images", None, "height", "width"))], [("feature", ("images", None, "rows", "columns"))]
-    first: Axes = ("way", "shot") if method.teaching == "alone" else ("way",)
-    parts = made.wanted["learner"]
-    learnt: list[tuple[str, Axes]] = [
-        (f"learnt_{i}", (*first, *[None] * part.ndim)[: part.ndim]) for i, part in enumerate(parts)
-    ]
-    if method.teaching == "features":
-        learnt = [("learnt_0", _FEATURE), ("learnt_1", _MASK)]
+        return [("images", ("images", None, "height", "width"))], _map_ports("feature", ("images",), maps)
     if name == "learner":
-        return [("support_feature", _FEATURE), ("support_mask", _MASK)], learnt
-    query: Axes = ("queries", None, "rows", "columns")
-    given: list[tuple[str, Axes]] = [*learnt, ("query_feature", query), ("size", (None,)), ("shot", ("way",))]
-    return given[: len(leaves(made.given[name]))], [("logits", ("queries", "1 + way", "size[0]", "size[1]"))]
+        support = _map_ports("support_feature", ("way", "shot"), maps)
+        if method.masks_enter_encoder:
+            support = [("support_image", ("way", "shot", None, "height", "width"))]
+        return [*support, ("support_mask", ("way", "shot", "height", "width"))], state
+    query = _map_ports("query_feature", ("queries",), maps)
+    return [*state, *query, ("size", (None,))], [("logits", ("queries", "1 + way", "size[0]", "size[1]"))]
+
+
+def _map_ports(name: str, lead: Axes, maps: Sequence[Tensor]) -> list[tuple[str, Axes]]:
+    """Feature maps: one has the plain name, several are numbered."""
+    if len(maps) == 1:
+        return [(name, (*lead, None, "rows", "columns"))]
+    return [(f"{name}_{i}", (*lead, None, f"rows_{i}", f"columns_{i}")) for i in range(len(maps))]
+
+
+def _state_ports(method: Method, state: Sequence[Tensor]) -> list[tuple[str, Axes]]:
+    """Parts of the state, see `Method.state_per`; of an episode's, any axis may depend on its sizes."""
+    lead: Axes = {"shot": ("way", "shot"), "class": ("way",), "episode": ()}[method.state_per]
+    ports: list[tuple[str, Axes]] = []
+    for i, part in enumerate(state):
+        rest = [f"state_{i}[{d}]" if method.state_per == "episode" else None for d in range(len(lead), part.ndim)]
+        ports.append((f"state_{i}", (*lead, *rest)))
+    return ports
 
 
 @contextlib.contextmanager

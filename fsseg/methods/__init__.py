@@ -1,6 +1,7 @@
 """Methods: one file per paper."""
 
-from fsseg.methods.base import BinaryMethod, Method
+from fsseg.methods.base import Method
+from fsseg.methods.binary import BinaryMethod
 from fsseg.methods.canet import CANet
 from fsseg.methods.panet import PANet
 from fsseg.methods.pmms import PMMs

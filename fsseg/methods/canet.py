@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from fsseg.encoders import Encoder
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean
-from fsseg.methods.base import BinaryMethod, Teaching, named
+from fsseg.methods.base import Maps, State, StatePer, named
+from fsseg.methods.binary import BinaryMethod, WayMaps
 from fsseg.ops.blocks import Decoder, block
 from fsseg.ops.matching import DenseComparison
 from fsseg.ops.pooling import cell_average_pool
@@ -49,7 +50,7 @@ class CANet(BinaryMethod):
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"iterations", "dropout"})
-    teaching: ClassVar[Teaching] = "alone"
+    state_per: ClassVar[StatePer] = "shot"
 
     def __init__(
         self,
@@ -75,27 +76,26 @@ class CANet(BinaryMethod):
             if isinstance(module, nn.Conv2d) and self.learns_fast(name):
                 nn.init.normal_(module.weight, std=0.01)  # one_shot_network.py
 
-    def learn(
-        self,
-        support_feature: Float[Tensor, "M K C h w"],
-        foreground: Float[Tensor, "M K H W"],
-        background: Float[Tensor, "M K H W"],
-    ) -> tuple[Tensor, ...]:
+    def adapt_way(
+        self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
+    ) -> State:
         """The mean foreground feature of each support, ``M K C``."""
-        with full_precision(support_feature):
-            return (cell_average_pool(support_feature.float(), foreground),)
+        with full_precision(support[0]):
+            return (cell_average_pool(support[0].float(), foreground),)
 
-    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
-        """The last answer: training supervises one, and each iteration replaces the one before."""
-        compared = torch.stack(self.match(query_feature, learnt[0].to(query_feature.dtype)))  # K M C h w
+    def stages(self, state: State, query: Maps) -> list[Tensor]:
+        """The last prediction: training supervises one, and each iteration replaces the one before."""
+        feature = query[0]
+        vectors = state[0].to(feature.dtype)  # M K C
+        compared = torch.stack(self.match(feature, vectors))  # K M C h w
         weight = compared.new_full((len(compared), 1), 1 / len(compared))
         if self.attention is not None:
-            vectors = learnt[0].to(query_feature.dtype).transpose(0, 1)
-            weight = torch.stack([self.attention(query_feature, vector) for vector in vectors]).float().softmax(0)
-        matched = torch.einsum("kmchw,km->mchw", compared, weight.expand(-1, query_feature.shape[0]).to(compared.dtype))
+            each = [self.attention(feature, vector) for vector in vectors.transpose(0, 1)]
+            weight = torch.stack(each).float().softmax(0)
+        matched = torch.einsum("kmchw,km->mchw", compared, weight.expand(-1, feature.shape[0]).to(compared.dtype))
         if not self.iterations:
             return [self.decoder(matched)]
-        zeros = torch.zeros_like(query_feature[:, :2])
+        zeros = torch.zeros_like(feature[:, :2])
         if self.training:
             return [self.decoder(matched, self._training_history(matched, zeros))]
         logits = self.decoder(matched, zeros)
@@ -105,7 +105,7 @@ class CANet(BinaryMethod):
 
     @torch.no_grad()
     def _training_history(self, matched: Tensor, zeros: Tensor) -> Tensor:
-        """Zeros, or for some of the runs a first answer."""
+        """Zeros, or for some of the ways a first prediction."""
         chosen = torch.rand(len(matched), 1, 1, 1, device=matched.device) < HISTORY
         first: Tensor = self.decoder(matched, zeros)
         return torch.where(chosen, first.softmax(1).to(zeros.dtype), zeros)

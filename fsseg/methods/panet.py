@@ -24,7 +24,7 @@ from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Look, Method, Teaching, named
+from fsseg.methods.base import Explanation, Method, QueryMaps, State, StatePer, SupportMaps, named
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -66,7 +66,7 @@ class PANet(Method):
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"scale"})
-    teaching: ClassVar[Teaching] = "alone"
+    state_per: ClassVar[StatePer] = "shot"
 
     def __init__(
         self,
@@ -83,32 +83,15 @@ class PANet(Method):
         self.align_weight = align_weight
         self.name = named(self, PANet, "PANet" if align else "PANet w/o PAR", {})
 
-    def segment(
-        self,
-        support_feature: Float[Tensor, "B N K C hs ws"],
-        support_mask: Integer[Tensor, "B N K H W"],
-        query_feature: Float[Tensor, "B Q C h w"],
-    ) -> Float[Tensor, "B Q L h w"]:
-        """Logits of the queries at feature resolution, whose softmax is eq. 3 (section 3.4), in float32."""
-        return self.segment_by(
-            self.learn_supports(support_feature, support_mask), query_feature, support_feature.shape[2]
-        )
+    def adapt(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
+        """Prototypes of each support's way and background, ``B N K C`` (section 3.3, eq. 1 and 2)."""
+        with full_precision(support[0]):
+            return tuple(masked_average_pool(support[0].float(), side, EPS) for side in self.regions(mask))
 
-    def learn_supports(
-        self, support_feature: Float[Tensor, "B N K C hs ws"], support_mask: Integer[Tensor, "B N K H W"]
-    ) -> tuple[Tensor, ...]:
-        """Each support's own prototypes of its way and of the background, ``B N K C`` (section 3.3, eq. 1 and 2)."""
-        with full_precision(support_feature):
-            feature = support_feature.float()
-            return tuple(masked_average_pool(feature, side, EPS) for side in self.regions(support_mask))
-
-    def segment_by(
-        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], shot: int
-    ) -> Float[Tensor, "B Q L h w"]:
-        """Logits of the queries at feature resolution, from the means of the supports' prototypes."""
-        with full_precision(query_feature):
-            prototypes = self.prototypes(*learnt)
-            return self.scale * cosine_similarity(query_feature.float(), prototypes.unsqueeze(1))
+    def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L h w"]:
+        """Logits at feature resolution, whose softmax is eq. 3 (section 3.4), in float32."""
+        with full_precision(query[0]):
+            return self.scale * cosine_similarity(query[0].float(), self.prototypes(*state).unsqueeze(1))
 
     def prototypes(
         self, foreground: Float[Tensor, "B N K C"], background: Float[Tensor, "B N K C"]
@@ -124,24 +107,24 @@ class PANet(Method):
 
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """``loss`` (their sum, section 3.5), ``segmentation`` (eq. 5) and, where PAR is on, ``alignment`` (eq. 7)."""
-        support, query = self.features(batch)
+        (support,), (query,) = self.features(batch)
         with full_precision(query):
             return self.losses(support.float(), batch.support_mask, query.float(), batch.query_mask)
 
     def losses(
         self,
-        support_feature: Float[Tensor, "B N K C hs ws"],
+        support: Float[Tensor, "B N K C hs ws"],
         support_mask: Integer[Tensor, "B N K H W"],
-        query_feature: Float[Tensor, "B Q C h w"],
+        query: Float[Tensor, "B Q C h w"],
         query_mask: Integer[Tensor, "B Q Hq Wq"],
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of `loss`, from features."""
-        logits = self.segment(support_feature, support_mask, query_feature)
+        """The losses of `loss`, from feature maps."""
+        logits = self.predict(self.adapt((support,), support_mask), (query,))
         height, width = query_mask.shape[-2:]
-        segmentation = cross_entropy(upsample(logits, (height, width)), query_mask, self.loss_mean)
+        segmentation = cross_entropy(self.to_pixels(logits, (height, width)), query_mask, self.loss_mean)
         if not self.align:
             return {"loss": segmentation, "segmentation": segmentation}
-        alignment = self.alignment_loss(query_feature, logits, support_feature, self.regions(support_mask))
+        alignment = self.alignment_loss(query, logits, support, self.regions(support_mask))
         total = segmentation + self.align_weight * alignment
         return {"loss": total, "segmentation": segmentation, "alignment": alignment}
 
@@ -175,17 +158,15 @@ class PANet(Method):
         cells = predicted.sum((1, 3, 4))
         return torch.einsum("bqchw,bqlhw->blc", query_feature, predicted) / (cells.unsqueeze(-1) + EPS), cells
 
-    def look(self, batch: Batch) -> Look:
-        """What each way's prototype sees, and the background's; each side of a support's mask is one region."""
-        support, query = self.features(batch)
-        sides = self.regions(batch.support_mask)
-        probability = self.segment(support, batch.support_mask, query).softmax(2)  # B Q L h w
+    def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
+        """Each way's prototype and the background's; each side of a support's mask is one region."""
+        probability = self.predict(self.adapt(support, mask), query).softmax(2)  # B Q L h w
         pairs = [torch.stack([probability[:, :, n], probability[:, :, 0]], 2) for n in range(1, probability.shape[2])]
-        cells = (support.shape[-2], support.shape[-1])
-        with full_precision(support):
-            inside, outside = (adjoint_weights(side, cells) for side in sides)
+        cells = (support[0].shape[-2], support[0].shape[-1])
+        with full_precision(support[0]):
+            inside, outside = (adjoint_weights(side, cells) for side in self.regions(mask))
         region = (inside <= outside).long().masked_fill(inside + outside == 0, -1)
-        return Look(torch.stack(pairs, 1), region, 1)
+        return Explanation(torch.stack(pairs, 1), region, 1)
 
     def distance(self, batch: Batch) -> Distance:
         """How far supports and queries lie apart, which PAR is to lessen (section 4.3).
@@ -193,21 +174,20 @@ class PANet(Method):
         Raises:
             FssegError: a class derived from this one has several prototypes per class, or none.
         """
-        support, query = self.features(batch)
+        support, (query,) = self.features(batch)
         with full_precision(query):
-            support, query = support.float(), query.float()
-            learnt = self.learn_supports(support, batch.support_mask)
-            own = self._one_each(learnt, batch.classes)
-            predicted, cells = self.query_prototypes(query, self.segment_by(learnt, query, support.shape[2]))
+            query, state = query.float(), self.adapt(support, batch.support_mask)
+            own = self._one_each(state, batch.classes)
+            predicted, cells = self.query_prototypes(query, self.predict(state, (query,)))
             true, pixels = self._true_prototypes(query, batch)
         found = [(predicted[:, 1:], cells[:, 1:]), (true, pixels)]
         return Distance(*((own - other).norm(dim=-1).where(area > 0, torch.nan) for other, area in found))
 
-    def _one_each(self, learnt: tuple[Tensor, ...], classes: Integer[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
-        """The prototype of each way, of what supports teach."""
+    def _one_each(self, state: State, classes: Integer[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
+        """The prototype of each way, from the state."""
         own = None
-        with suppress(TypeError, ValueError, RuntimeError):  # a derived class may teach anything
-            own = self.prototypes(*learnt)[:, 1:]
+        with suppress(TypeError, ValueError, RuntimeError):  # a derived class may have any state
+            own = self.prototypes(*state)[:, 1:]
         if own is None or own.ndim != 3 or own.shape[:2] != classes.shape:
             raise FssegError(f"{type(self).__name__} has no single prototype per class: a test of PANet is needed.")
         return own

@@ -18,15 +18,15 @@ random); batches; several ways.
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from fsseg.encoders import Encoder
-from fsseg.episode import Batch
 from fsseg.losses import LossMean
-from fsseg.methods.base import BinaryMethod, Look, named
+from fsseg.methods.base import Explanation, Maps, QueryMaps, State, SupportMaps, named
+from fsseg.methods.binary import BinaryMethod, WayMaps, explain_mixture, sides
 from fsseg.ops.blocks import Decoder, block
-from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes
+from fsseg.ops.em import INFERENCE_OPTIONS, Mixture, PrototypeMixture, Prototypes
 from fsseg.ops.matching import DenseComparison
 
 
@@ -38,68 +38,53 @@ class PMMs(BinaryMethod):
     Args:
         encoder: image encoder; the paper's are `ResNet` (50 layers) and `DeepLabVGG16`.
         components: K, prototypes of the foreground and of the background (section 4.3, table 2: 3).
-        rounds: of expectation maximisation (section 4.1: 10).
-        kappa: concentration of the vMF kernel (section 3.2: 20).
-        kernel: ``vmf`` or ``gaussian`` (table 3).
+        mixture: how prototypes are estimated.
         p_conv: use P-Conv beside P-Match ("duplex", section 3.3).
-        em_gradient: train through the mixture and P-Conv.
-        normalise_samples: cosine kernel, as the paper defines vMF (section 3.2).
-        hard_selection: samples chosen by the mask instead of weighted by it, as in the paper.
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped in ASPP, in training (0.5 in the code).
-        seed: of the mixture's start.
         loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
             same where no pixel is void.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"rounds", "kappa", "dropout", "seed"})
+    inference_options: ClassVar[frozenset[str]] = INFERENCE_OPTIONS | {"dropout"}
 
     def __init__(
         self,
         encoder: Encoder,
         components: int = 3,
-        rounds: int = 10,
-        kappa: float = 20.0,
-        kernel: Kernel = "vmf",
+        mixture: Mixture = Mixture(),  # noqa: B008 - frozen
         p_conv: bool = True,
-        em_gradient: bool = False,
-        normalise_samples: bool = False,
-        hard_selection: bool = False,
         channels: int = 256,
         dropout: float = 0.5,
-        seed: int = 0,
         loss_mean: LossMean = "pixels",
     ) -> None:
         super().__init__(encoder, loss_mean)
-        self.support_gradient = em_gradient
+        self.support_gradient = mixture.gradient
         self.p_conv = p_conv
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
-        self.mixture = PrototypeMixture(
-            channels, components, rounds, kappa, kernel, em_gradient, normalise_samples, hard_selection, seed=seed
-        )
-        departures = {f"K={components}": components != 3, **self.mixture.departures}
+        self.mixture = PrototypeMixture(channels, components, mixture)
+        departures = {f"K={components}": components != 3, **mixture.departures}
         self.name = named(self, PMMs, "PMMs" if p_conv else "PMMs+", departures)
         self.match = DenseComparison(channels, "batch_norm")
         self.refine = block(channels, channels, "batch_norm")
         self.decoder = Decoder(channels, "batch_norm", history=2 if p_conv else 0, dropout=dropout)
 
-    def learn(
-        self,
-        support_feature: Float[Tensor, "M K C h w"],
-        foreground: Float[Tensor, "M K H W"],
-        background: Float[Tensor, "M K H W"],
-    ) -> tuple[Tensor, ...]:
+    def adapt_way(
+        self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
+    ) -> Prototypes:
         """Prototypes of foreground and background; the cells of all shots make one mixture (section 3.1)."""
-        return self.mixture(support_feature, foreground, background)  # type: ignore[no-any-return]
+        prototypes: Prototypes = self.mixture(support[0], foreground, background)
+        return prototypes
 
-    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
+    def stages(self, state: State, query: Maps) -> list[Tensor]:
         """P-Match and P-Conv (section 3.3), then the decoder."""
-        prototypes = Prototypes(*learnt)
-        dtype = query_feature.dtype
-        matched = torch.stack(self.match(query_feature, prototypes.foreground.to(dtype))).sum(0)
-        history = self.mixture.probability(query_feature, prototypes).to(dtype) if self.p_conv else None
+        prototypes, feature = Prototypes(*state), query[0]
+        matched = torch.stack(self.match(feature, prototypes.foreground.to(feature.dtype))).sum(0)
+        history = self.mixture.probability(feature, prototypes).to(feature.dtype) if self.p_conv else None
         return [self.decoder(self.refine(matched), history)]
 
-    def look(self, batch: Batch) -> Look:
-        """What the prototypes of the mixture see (figure 6), with P-Conv and without."""
-        return self._look(batch, self.mixture)
+    def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
+        """Responses of the mixture's prototypes (figure 6), with P-Conv and without."""
+        (support_map,), (query_map,) = support, query
+        prototypes = self.mixture(support_map.flatten(0, 1), *sides(mask))
+        return explain_mixture(self.mixture, prototypes, support_map, mask, query_map)

@@ -18,20 +18,19 @@ With VGG16 the paper reports numbers (tables 4 and 5), but the code has no such 
 `DeepLabVGG16`, by analogy to the code's PMMs with VGG16.
 """
 
-from collections.abc import Iterable
 from typing import ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
-from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean
-from fsseg.methods.base import BinaryMethod, Look, named
+from fsseg.methods.base import Explanation, Maps, QueryMaps, State, SupportMaps, named
+from fsseg.methods.binary import BinaryMethod, WayMaps, explain_mixture, sides
 from fsseg.ops.blocks import Decoder, block
-from fsseg.ops.em import Kernel, PrototypeMixture, Prototypes, fit
+from fsseg.ops.em import INFERENCE_OPTIONS, Mixture, PrototypeMixture, Prototypes, fit
 from fsseg.ops.matching import DenseComparison
 
 
@@ -41,17 +40,10 @@ class RPMMs(BinaryMethod):
     Args:
         encoder: image encoder; the paper's is `ResNet` (50 layers).
         components: K of each stage.
-        rounds: of expectation maximisation (10).
-        kappa: concentration of the vMF kernel (20).
-        kernel: ``vmf`` or ``gaussian``.
-        em_gradient: train through mixtures and P-Conv.
-        normalise_samples: cosine kernel, as the paper defines vMF (section 3.2).
-        hard_selection: samples chosen by the mask instead of weighted by it, as in the paper.
-        redraw: draw the mixtures' start anew in every training step, as the code does; testing uses the stored one.
+        mixture: how prototypes are estimated; its seed is the first stage's, and each stage adds 1.
         answer: ``last`` stage, ``mean`` of the stages' probabilities, or ``code``: last at one shot, mean at more.
         channels: C of features and prototypes (256).
         dropout: probability that a channel is dropped, in training (0.5 in the code).
-        seed: of the mixtures' starts.
         loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
             same where no pixel is void.
 
@@ -59,77 +51,70 @@ class RPMMs(BinaryMethod):
         FssegError: no stage.
     """
 
-    inference_options: ClassVar[frozenset[str]] = frozenset({"rounds", "kappa", "answer", "dropout", "seed", "redraw"})
+    inference_options: ClassVar[frozenset[str]] = INFERENCE_OPTIONS | {"answer", "dropout"}
 
     def __init__(
         self,
         encoder: Encoder,
         components: tuple[int, ...] = (1, 3, 6),
-        rounds: int = 10,
-        kappa: float = 20.0,
-        kernel: Kernel = "vmf",
-        em_gradient: bool = False,
-        normalise_samples: bool = False,
-        hard_selection: bool = False,
-        redraw: bool = False,
+        mixture: Mixture = Mixture(),  # noqa: B008 - frozen
         answer: Literal["code", "last", "mean"] = "code",
         channels: int = 256,
         dropout: float = 0.5,
-        seed: int = 0,
         loss_mean: LossMean = "pixels",
     ) -> None:
         super().__init__(encoder, loss_mean)
         if not components:
             raise FssegError("RPMMs: components is empty; one number for each stage is needed, e.g. [1, 3, 6].")
-        self.support_gradient = em_gradient
+        self.support_gradient = mixture.gradient
         self.answer = answer
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
-        mixtures = [
-            PrototypeMixture(
-                channels, k, rounds, kappa, kernel, em_gradient, normalise_samples, hard_selection, redraw, seed + stage
-            )
-            for stage, k in enumerate(components)
-        ]
+        mixtures = [PrototypeMixture(channels, k, mixture, stage) for stage, k in enumerate(components)]
         self.mixtures = nn.ModuleList(mixtures)
         sizes = {f"K={','.join(map(str, components))}": tuple(components) != (1, 3, 6)}
-        departures = {**sizes, **mixtures[0].departures, f"{answer} of stages": answer != "code"}
+        departures = {**sizes, **mixture.departures, f"{answer} of stages": answer != "code"}
         self.name = named(self, RPMMs, "RPMMs", departures)
         self.match = DenseComparison(channels, "dropout", dropout)
         self.refine = block(channels + 2, channels, "dropout", dropout=dropout)
         self.decoder = Decoder(channels, "dropout", history=2, dropout=dropout)
 
-    def learn(
-        self,
-        support_feature: Float[Tensor, "M K C h w"],
-        foreground: Float[Tensor, "M K H W"],
-        background: Float[Tensor, "M K H W"],
-    ) -> tuple[Tensor, ...]:
-        """Prototypes of foreground and background, stage by stage."""
-        mixtures = cast(list[PrototypeMixture], list(self.mixtures))
-        return tuple(means for pair in fit(mixtures, support_feature, foreground, background) for means in pair)
+    def adapt_way(
+        self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
+    ) -> State:
+        """Prototypes of foreground and background, stage by stage, and the number of shots, which `answer` asks for."""
+        pairs = fit(self._mixtures(), support[0], foreground, background)
+        shots = torch.full_like(foreground[:, 0, 0, 0], foreground.shape[1], dtype=torch.long)
+        return (*(means for pair in pairs for means in pair), shots)
 
-    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
+    def stages(self, state: State, query: Maps) -> list[Tensor]:
         """Logits of each stage; the decision of one enters the next."""
-        pairs = [Prototypes(*pair) for pair in zip(learnt[::2], learnt[1::2], strict=True)]
+        feature, pairs = query[0], [Prototypes(*pair) for pair in zip(state[:-1:2], state[1:-1:2], strict=True)]
         sizes = [pair.foreground.shape[1] for pair in pairs]
-        vectors = torch.cat([pair.foreground for pair in pairs], dim=1).to(query_feature.dtype)
-        compared = iter(self.match(query_feature, vectors))
-        history = torch.zeros_like(query_feature[:, :2])
+        vectors = torch.cat([pair.foreground for pair in pairs], dim=1).to(feature.dtype)
+        compared = iter(self.match(feature, vectors))
+        history = torch.zeros_like(feature[:, :2])
         stages = []
-        mixtures = cast(Iterable[PrototypeMixture], self.mixtures)
-        for mixture, prototypes, size in zip(mixtures, pairs, sizes, strict=True):
+        for mixture, prototypes, size in zip(self._mixtures(), pairs, sizes, strict=True):
             matched = torch.stack([next(compared) for _ in range(size)]).sum(0)
-            probability = mixture.probability(query_feature, prototypes).to(query_feature.dtype)
+            probability = mixture.probability(feature, prototypes).to(feature.dtype)
             stages.append(self.decoder(self.refine(torch.cat([matched, probability], dim=1)), history))
             history = stages[-1].softmax(1)
         return stages
 
-    def decide(self, stages: list[Tensor], shot: int) -> Float[Tensor, "M 2 u v"]:
+    def decide(self, stages: list[Tensor], state: State) -> Float[Tensor, "M 2 u v"]:
         """Logits of the last stage, or the mean of the stages' probabilities in their place."""
-        if self.answer == "last" or (self.answer == "code" and shot == 1):
+        if self.answer == "last":
             return stages[-1]
-        return torch.stack([stage.float().softmax(1) for stage in stages]).mean(0)
+        mean = torch.stack([stage.float().softmax(1) for stage in stages]).mean(0)
+        if self.answer == "mean":
+            return mean
+        return torch.where(state[-1].view(-1, 1, 1, 1) == 1, stages[-1].float(), mean)
 
-    def look(self, batch: Batch) -> Look:
-        """What the prototypes of the last stage's mixture see."""
-        return self._look(batch, cast(PrototypeMixture, self.mixtures[-1]))
+    def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
+        """Responses of the prototypes of the last stage's mixture."""
+        (support_map,), (query_map,), mixtures = support, query, self._mixtures()
+        prototypes = fit(mixtures, support_map.flatten(0, 1), *sides(mask))[-1]
+        return explain_mixture(mixtures[-1], prototypes, support_map, mask, query_map)
+
+    def _mixtures(self) -> list[PrototypeMixture]:
+        return cast(list[PrototypeMixture], list(self.mixtures))

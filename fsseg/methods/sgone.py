@@ -9,14 +9,15 @@ batches; several ways.
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from fsseg.encoders import Encoder
-from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean
-from fsseg.methods.base import BinaryMethod, Teaching, named
+from fsseg.methods.base import Maps, QueryMaps, State, StatePer, named
+from fsseg.methods.binary import BinaryMethod, WayMaps
+from fsseg.ops.feature_maps import at_finest
 from fsseg.ops.pooling import masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -39,7 +40,7 @@ class SGOne(BinaryMethod):
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"fusion"})
-    teaching: ClassVar[Teaching] = "alone"
+    state_per: ClassVar[StatePer] = "shot"
 
     def __init__(
         self,
@@ -62,52 +63,42 @@ class SGOne(BinaryMethod):
             nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, 2, 1, padding=1)
         )
 
-    def encode(self, images: Tensor) -> Float[Tensor, "M C h w"]:
-        """Guidance feature and segmentation feature of images, concatenated."""
-        taps = self.encoder(images).split(self.encoder.widths, dim=1)
+    def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Maps:
+        """Guidance feature and segmentation feature of images."""
+        taps = at_finest(self.encoder(images))
         side = self.sides[0](taps[0])
         for layer, tap in zip(self.sides[1:], taps[1:], strict=True):
             side = layer(torch.cat([side.relu(), tap], dim=1))  # no ReLU behind the last
-        return torch.cat([self.guidance(taps[-1]), side], dim=1)
+        return self.guidance(taps[-1]), side
 
-    def learn(
-        self,
-        support_feature: Float[Tensor, "M K C h w"],
-        foreground: Float[Tensor, "M K H W"],
-        background: Float[Tensor, "M K H W"],
-    ) -> tuple[Tensor, ...]:
-        """The prototype of each shot, ``M K C``."""
-        with full_precision(support_feature):
-            guidance = support_feature[:, :, : self.guidance.out_channels].float()
-            return (masked_average_pool(guidance, foreground, eps=1e-12),)
+    def adapt_way(
+        self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
+    ) -> State:
+        """The prototype of each shot, ``M K C``, of the guidance feature."""
+        with full_precision(support[0]):
+            return (masked_average_pool(support[0].float(), foreground, eps=1e-12),)
 
-    def stages(self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "M C h w"]) -> list[Tensor]:
+    def stages(self, state: State, query: Maps) -> list[Tensor]:
         """Logits two cells larger than the features, from the mean of the shots' prototypes."""
-        split = self.guidance.out_channels
-        with full_precision(query_feature):
-            similarity = cosine_similarity(query_feature[:, :split].float(), learnt[0].mean(1, keepdim=True))
-        return [self.classify(query_feature[:, split:] * similarity.to(query_feature.dtype))]
+        guidance, side = query
+        with full_precision(guidance):
+            similarity = cosine_similarity(guidance.float(), state[0].mean(1, keepdim=True))
+        return [self.classify(side * similarity.to(side.dtype))]
 
-    def segment_by(
-        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], shot: int
-    ) -> Float[Tensor, "B Q L _ _"]:
-        """Logits of the queries; the union is taken of the cells here, of the pixels in `decode`."""
-        if self.fusion == "mean":
-            return super().segment_by(learnt, query_feature, shot)
-        return _union(self._each_shot(learnt, query_feature))
+    def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
+        """Logits of the queries; the union is taken of the cells here, of the pixels in `segment`."""
+        return _union(self._each_shot(state, query)) if self.fusion == "union" else super().predict(state, query)
 
-    def decode(
-        self, learnt: tuple[Tensor, ...], query_feature: Float[Tensor, "B Q C h w"], batch: Batch
+    def segment(
+        self, state: State, query: QueryMaps, size: tuple[int, int] | Integer[Tensor, "B Q 2"]
     ) -> Float[Tensor, "B Q L H W"]:
-        """Logits of the queries at the resolution of their masks."""
+        """Logits of the queries at pixel resolution."""
         if self.fusion == "mean":
-            return super().decode(learnt, query_feature, batch)
-        return _union([self.at_masks(logits, batch) for logits in self._each_shot(learnt, query_feature)])
+            return super().segment(state, query, size)
+        return _union([self.sized(logits, size) for logits in self._each_shot(state, query)])
 
-    def _each_shot(self, learnt: tuple[Tensor, ...], query_feature: Tensor) -> list[Tensor]:
-        return [
-            super(SGOne, self).segment_by((prototype,), query_feature, 1) for prototype in learnt[0].split(1, dim=2)
-        ]
+    def _each_shot(self, state: State, query: QueryMaps) -> list[Tensor]:
+        return [super(SGOne, self).predict((prototype,), query) for prototype in state[0].split(1, dim=2)]
 
     def learns_fast(self, parameter: str) -> bool:
         """The guidance layer alone (train_frame.py of the official code)."""

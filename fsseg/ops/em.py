@@ -8,6 +8,7 @@ others' dies: its mean becomes the zero vector, and stays. Mixing weights are no
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -29,64 +30,81 @@ class Prototypes(NamedTuple):
     background: Float[Tensor, "M P C"]
 
 
-class PrototypeMixture(nn.Module):
-    """Means of a mixture on the foreground and of one on the background, from the same start.
+@dataclass(frozen=True)
+class Mixture:
+    """How prototypes are estimated by expectation maximisation.
 
-    Args:
-        channels: ``C`` of the features.
-        components: prototypes per class; K in the paper.
-        rounds: of expectation and maximisation (10 in the code).
-        kappa: concentration of the vMF kernel (20 in the code).
+    Attributes:
+        rounds: of expectation and maximisation (section 4.1: 10).
+        kappa: concentration of the vMF kernel (section 3.2: 20).
         kernel: ``vmf``, exp(kappa mu^T s), or ``gaussian``, exp(-||s - mu||^2) with plain means (table 3; not in the
             code, where the paper leaves kappa out).
-        gradient: let it pass through the rounds and through `probability`. The paper trains end to end, the code
-            does not.
+        gradient: train through the rounds and through P-Conv. The paper trains end to end, the code does not.
         normalise_samples: unit samples, so that the vMF kernel is a cosine, as in the paper's section 3.2.
-        hard_selection: samples are the cells whose mask is at least one half, as in the paper.
+        hard_selection: samples are the cells whose mask is at least one half, as in the paper, instead of all cells,
+            weighted by the mask.
         redraw: draw a new start in every training step, from torch's generator, as the code of RPMMs does. Testing
             uses the stored start, so that a checkpoint always gives the same prediction.
         seed: of the stored start. The official code neither seeds nor stores it.
 
     Raises:
-        FssegError: fewer than one component or round, or kappa not positive.
+        FssegError: no round, or kappa not positive.
     """
 
-    start: Tensor
+    rounds: int = 10
+    kappa: float = 20.0
+    kernel: Kernel = "vmf"
+    gradient: bool = False
+    normalise_samples: bool = False
+    hard_selection: bool = False
+    redraw: bool = False
+    seed: int = 0
 
-    def __init__(
-        self,
-        channels: int,
-        components: int = 3,
-        rounds: int = 10,
-        kappa: float = 20.0,
-        kernel: Kernel = "vmf",
-        gradient: bool = False,
-        normalise_samples: bool = False,
-        hard_selection: bool = False,
-        redraw: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        if components < 1 or rounds < 1 or not kappa > 0:
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or not self.kappa > 0:
             raise FssegError(
-                f"--model.method: components {components}, rounds {rounds} and kappa {kappa:g}; at least 1 component "
-                "and 1 round are needed, and kappa above 0."
+                f"mixture: rounds {self.rounds} and kappa {self.kappa:g}; at least 1 round and a kappa above 0 are "
+                "needed."
             )
-        self.rounds, self.kappa, self.kernel, self.gradient = rounds, kappa, kernel, gradient
-        self.normalise_samples, self.hard_selection, self.redraw = normalise_samples, hard_selection, redraw
-        generator = torch.Generator().manual_seed(seed)
-        # Any direction alike; the standard deviation of sqrt(2 / K) in the code drops out.
-        self.register_buffer("start", _unit(torch.randn(components, channels, generator=generator)))
 
     @property
     def departures(self) -> dict[str, bool]:
-        """What may differ from the code's mixture besides its size, in a table's words, and whether it does."""
+        """Words of a table for what differs from the code's mixture, and whether it does."""
         return {
             "Gaussian": self.kernel == "gaussian",
             "EM trained": self.gradient,
             "unit samples": self.normalise_samples,
             "hard selection": self.hard_selection,
         }
+
+
+# Arguments of a method that may differ between training and test.
+INFERENCE_OPTIONS = frozenset({"mixture.rounds", "mixture.kappa", "mixture.seed", "mixture.redraw"})
+
+
+class PrototypeMixture(nn.Module):
+    """Means of a mixture on the foreground and of one on the background, from the same start.
+
+    Args:
+        channels: ``C`` of the features.
+        components: prototypes per class; K in the paper.
+        settings: how the means are estimated.
+        stage: number of the mixture in its method; each stage has its own start.
+
+    Raises:
+        FssegError: no component.
+    """
+
+    start: Tensor
+
+    def __init__(self, channels: int, components: int = 3, settings: Mixture = Mixture(), stage: int = 0) -> None:
+        super().__init__()
+        if components < 1:
+            raise FssegError(f"components {components}; at least 1 is needed.")
+        self.settings = settings
+        generator = torch.Generator().manual_seed(settings.seed + stage)
+        # Any direction alike; the standard deviation of sqrt(2 / K) in the code drops out.
+        self.register_buffer("start", _unit(torch.randn(components, channels, generator=generator)))
 
     def forward(
         self,
@@ -108,19 +126,19 @@ class PrototypeMixture(nn.Module):
 
     def beginning(self) -> Float[Tensor, "P C"]:
         """Means before the first round."""
-        return _unit(torch.randn_like(self.start)) if self.redraw and self.training else self.start
+        return _unit(torch.randn_like(self.start)) if self.settings.redraw and self.training else self.start
 
     def samples(self, feature: Float[Tensor, "M K C h w"]) -> Float[Tensor, "M n C"]:
         """The cells of all shots, as vectors."""
         sample = feature.float().movedim(2, -1).flatten(1, 3)
-        return _unit(sample) if self.normalise_samples else sample
+        return _unit(sample) if self.settings.normalise_samples else sample
 
     def weights(
         self, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"], cells: tuple[int, int]
     ) -> Float[Tensor, "M n 2"]:
         """How much each cell counts for the foreground, and for the background."""
         weight = torch.stack([mask_at_cells(mask, cells).flatten(1) for mask in (foreground, background)], dim=-1)
-        return (weight >= 0.5).float() if self.hard_selection else weight
+        return (weight >= 0.5).float() if self.settings.hard_selection else weight
 
     def update(
         self,
@@ -139,16 +157,16 @@ class PrototypeMixture(nn.Module):
         """
         score = self._kernel(sample, means.flatten(1, 2)).unflatten(-1, means.shape[1:3])  # M n 2 P
         weight = weight.unsqueeze(-1)
-        if self.kernel == "vmf":
+        if self.settings.kernel == "vmf":
             score = score * weight  # samples are weighted, as in the code, so that the weight enters the exponent too
         share = torch.cat([part.softmax(-1) for part in score.split(sizes, dim=-1)], dim=-1)
-        if self.kernel == "vmf":
+        if self.settings.kernel == "vmf":
             share = share / (EPS + share.sum(1, keepdim=True)) * weight
         else:
             share = share * weight
             share = share / (EPS + share.sum(1, keepdim=True))
         found = (share.flatten(2).mT @ sample).unflatten(1, means.shape[1:3])
-        return _unit(found) if self.kernel == "vmf" else found
+        return _unit(found) if self.settings.kernel == "vmf" else found
 
     def regions(
         self,
@@ -173,7 +191,7 @@ class PrototypeMixture(nn.Module):
             cells = (feature.shape[-2], feature.shape[-1])
             inside, outside = mask_at_cells(foreground, cells), mask_at_cells(background, cells)
             sample = feature.float().movedim(2, -1)  # M K h w C
-            if self.normalise_samples:
+            if self.settings.normalise_samples:
                 sample = _unit(sample)
             region = torch.full_like(inside, -1, dtype=torch.long)
             least = inside.flatten(1).amax(1).clamp(max=0.5).view(-1, 1, 1, 1)
@@ -186,8 +204,8 @@ class PrototypeMixture(nn.Module):
 
     def _kernel(self, sample: Float[Tensor, "*b n C"], means: Float[Tensor, "*#b P C"]) -> Float[Tensor, "*b n P"]:
         """Logarithm of the kernel, up to what all components share."""
-        if self.kernel == "vmf":
-            return self.kappa * sample @ means.mT
+        if self.settings.kernel == "vmf":
+            return self.settings.kappa * sample @ means.mT
         return 2 * sample @ means.mT - means.square().sum(-1).unsqueeze(-2)  # -||s - mu||^2 + ||s||^2
 
     def component_probability(
@@ -197,7 +215,7 @@ class PrototypeMixture(nn.Module):
 
         Features are raw and there is no kappa (P-Conv; discriminative_model in PMMs.py).
         """
-        with full_precision(feature), torch.set_grad_enabled(self.gradient and torch.is_grad_enabled()):
+        with full_precision(feature), torch.set_grad_enabled(self.settings.gradient and torch.is_grad_enabled()):
             means = torch.cat([prototypes.foreground, prototypes.background], dim=1)
             product: Tensor = torch.einsum("mchw,mdc->mdhw", feature.float(), means)
             return product.softmax(1)
@@ -224,12 +242,12 @@ def fit(
     """
     first = mixtures[0]
     sizes = [len(mixture.start) for mixture in mixtures]
-    with full_precision(feature), torch.set_grad_enabled(first.gradient and torch.is_grad_enabled()):
+    with full_precision(feature), torch.set_grad_enabled(first.settings.gradient and torch.is_grad_enabled()):
         sample = first.samples(feature)
         weight = first.weights(foreground, background, (feature.shape[-2], feature.shape[-1]))
         # len() would fix the number of runs in a graph that is exported
         means = torch.cat([mixture.beginning().float() for mixture in mixtures]).expand(sample.shape[0], 2, -1, -1)
-        for _ in range(first.rounds):
+        for _ in range(first.settings.rounds):
             means = first.update(sample, weight, means, sizes)
         return [Prototypes(*part.unbind(1)) for part in means.split(sizes, dim=2)]
 

@@ -1,4 +1,4 @@
-"""Pictures as a method's features, each encoded once."""
+"""Images as feature maps, each encoded once."""
 
 import threading
 from collections import OrderedDict
@@ -10,37 +10,41 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from fsseg.datasets.base import Image, Mask
-from fsseg.methods.base import Method
+from fsseg.methods.base import Maps, Method
 from fsseg.segmenter.inputs import to_tensor
+from fsseg.segmenter.support_state import Support
 from fsseg.segmenter.tiling import Canvas, fill, fill_mask, show
 
-_KEPT = 64  # feature maps, of some MB each
+_CACHED = 64  # images, whose maps take some MB each
 
 
-class Encoded:
-    """Features of pictures, the latest of which are kept; for several threads.
+class ImageFeatures:
+    """Feature maps of the latest images; for several threads.
 
     Args:
         method: encodes.
-        canvas: how pictures are shown to it.
+        canvas: how images are shown to it.
         device: the method's.
     """
 
     def __init__(self, method: Method, canvas: Canvas, device: torch.device) -> None:
         self.method, self.canvas, self.device = method, canvas, device
         self._colour = np.rint(255 * method.encoder.mean.flatten().cpu().numpy()).astype(np.uint8)
-        self._features: OrderedDict[bytes, Tensor] = OrderedDict()
-        self._keeping = threading.Lock()
+        self._features: OrderedDict[bytes, Maps] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def query(self, image: Image) -> Float[Tensor, "C h w"]:
-        """Features of a query, or of a part of one."""
-        return self._feature(show(image, self.canvas))
+    def query(self, image: Image) -> tuple[Float[Tensor, "_ _ _"], ...]:
+        """Feature maps of a query, or of a part of one."""
+        return tuple(one[0] for one in self._maps(show(image, self.canvas)))
 
-    def support(self, image: Image) -> Float[Tensor, "m C h w"]:
-        """Features of a support's parts."""
+    def support(self, image: Image) -> Support:
+        """A support without labels: feature maps of its parts, and the parts where the method asks for them."""
         windows = self.canvas.windows(image.shape[0], image.shape[1])
         parts = [fill(image[window.rows, window.columns], self.canvas, self._colour) for window in windows]
-        return torch.stack([self._feature(part) for part in parts])
+        maps = tuple(map(torch.cat, zip(*map(self._maps, parts), strict=True)))
+        images = torch.stack([to_tensor(part) for part in parts]) if self.method.masks_enter_encoder else None
+        mask = torch.zeros(len(parts), *parts[0].shape[:2], dtype=torch.uint8)
+        return Support(maps, mask, (image.shape[0], image.shape[1]), None if images is None else images.to(self.device))
 
     def mask(self, labels: Mask) -> UInt8[Tensor, "m S S"]:
         """A support's labels, part by part."""
@@ -48,16 +52,17 @@ class Encoded:
         parts = [fill_mask(labels[window.rows, window.columns], self.canvas) for window in windows]
         return torch.from_numpy(np.stack(parts)).to(self.device)
 
-    def _feature(self, image: Image) -> Float[Tensor, "C h w"]:
+    def _maps(self, image: Image) -> Maps:
+        """Feature maps ``1 C h w`` of an image at the canvas's size."""
         key = sha256(np.ascontiguousarray(image).tobytes()).digest() + str(image.shape).encode()
-        with self._keeping:
+        with self._lock:
             if key in self._features:
                 self._features.move_to_end(key)
                 return self._features[key]
         with torch.inference_mode():
-            feature: Tensor = self.method.encode(to_tensor(image)[None].to(self.device))[0]
-        with self._keeping:
-            self._features[key] = feature
-            while len(self._features) > _KEPT:
+            maps = self.method.encode(to_tensor(image)[None].to(self.device))
+        with self._lock:
+            self._features[key] = maps
+            while len(self._features) > _CACHED:
                 self._features.popitem(last=False)
-        return feature
+        return maps

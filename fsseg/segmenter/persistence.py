@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from fsseg.encoders.base import Encoder, given_arguments, without_pretrained_wei
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.segmenter import Segmenter
-from fsseg.segmenter.state import Learnt, changed, labels_of
+from fsseg.segmenter.state import SegmenterState, changed, labels_of
 from fsseg.segmenter.support_state import Support
 from fsseg.segmenter.tiling import Canvas, Fit
 from fsseg.untrusted import configuration
@@ -47,7 +48,7 @@ def save(segmenter: Segmenter, path: Path) -> None:
         "canvas": list(segmenter.canvas),
         "state_dict": segmenter.method.state_dict(),
         "classes": list(state.classes),
-        "supports": {n: [s.feature, s.mask, list(s.size)] for n, s in state.supports.items()},
+        "supports": {n: [list(s.feature), s.mask, list(s.size), s.image] for n, s in state.supports.items()},
         "next": number,
     }
     atomic.make_folder(path.parent)
@@ -71,12 +72,17 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
     try:
         segmenter = Segmenter(method, *Canvas(*content["canvas"]).checked(), device=device)
         supports = {
-            n: Support(feature.to(segmenter.device), mask.to(segmenter.device), (size[0], size[1]))
-            for n, (feature, mask, size) in content["supports"].items()
+            n: Support(
+                tuple(one.to(segmenter.device) for one in maps),
+                mask.to(segmenter.device),
+                (size[0], size[1]),
+                None if image is None else image.to(segmenter.device),
+            )
+            for n, (maps, mask, size, image) in content["supports"].items()
         }
         with torch.inference_mode():
             _check_sizes(path, segmenter, supports.values())
-            segmenter.known = changed(segmenter.method, Learnt(), content["classes"], supports), content["next"]
+            segmenter.known = changed(segmenter.method, SegmenterState(), content["classes"], supports), content["next"]
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise FssegError(f"{path} is a broken file of a segmenter: {shown(str(error))[:150]}.") from error
     return segmenter
@@ -86,9 +92,12 @@ def _check_sizes(path: Path, segmenter: Segmenter, supports: Iterable[Support]) 
     """Refuse supports that are not of this method and size; methods would, only when they compare them."""
     size = segmenter.canvas.size
     image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=segmenter.device)
-    like = segmenter.method.encode(image)[0]
+    like = [one.shape[1:] for one in segmenter.method.encode(image)]
+    parts = (3, size, size) if segmenter.method.masks_enter_encoder else None
     for support in supports:
-        if support.feature.shape[1:] != like.shape or support.mask.shape[1:] != (size, size):
+        shown = None if support.image is None else tuple(support.image.shape[1:])
+        maps = [one.shape[1:] for one in support.feature]
+        if (maps, shown) != (like, parts) or support.mask.shape[1:] != (size, size):
             raise FssegError(f"{path} is a broken file of a segmenter: its supports are not of its method and size.")
 
 
@@ -124,6 +133,8 @@ def description(made: nn.Module) -> dict[str, Any]:
 def _plain(what: str, value: Any) -> Any:
     if isinstance(value, Encoder):
         return description(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(what, getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, os.PathLike):
         return str(value)
     if isinstance(value, list | tuple):
@@ -185,22 +196,21 @@ def _is_whole(content: Mapping[str, Any]) -> bool:
         and all(map(_is_support, supports.values()))
     ):
         return False
-    known = labels_of(Support(*s) for s in supports.values())
+    known = labels_of(Support(tuple(maps), *rest) for maps, *rest in supports.values())
     return known == set(range(1, len(classes) + 1))
 
 
 def _is_support(content: Any) -> bool:
-    if not (isinstance(content, list) and len(content) == 3):
+    if not (isinstance(content, list) and len(content) == 4 and isinstance(content[0], list) and content[0]):
         return False
-    feature, mask, size = content
+    maps, mask, size, image = content
     return (
-        isinstance(feature, Tensor)
-        and isinstance(mask, Tensor)
-        and feature.ndim == 4
-        and feature.is_floating_point()
+        isinstance(mask, Tensor)
         and mask.ndim == 3
         and mask.dtype == torch.uint8
-        and len(mask) == len(feature)
+        and all(isinstance(one, Tensor) and one.ndim == 4 and one.is_floating_point() for one in maps)
+        and all(len(one) == len(mask) for one in maps)
+        and (image is None or (isinstance(image, Tensor) and image.dtype == torch.uint8 and len(image) == len(mask)))
         and isinstance(size, list)
         and len(size) == 2
         and all(map(is_count, size))

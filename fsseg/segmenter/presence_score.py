@@ -24,8 +24,9 @@ _TOP = 20  # the likeliest of the background is a twentieth of the picture
 _STEEP = 4.0  # logits between the means of both, so that they score 0.88 and 0.12
 _NEAR = 0.02  # in cosines: nearer means are taken for so far apart
 
-# Logits ``L H W`` of a query's feature, of background and one class that some supports show.
-Segmenting = Callable[[Sequence[Support], Tensor, tuple[int, int]], Tensor]
+ImageMaps = tuple[Float[Tensor, "_ _ _"], ...]  # of one image, or of one of its parts
+# Logits ``L H W`` of a query, from its feature maps: background and one class that some supports show.
+Segmenting = Callable[[Sequence[Support], ImageMaps, tuple[int, int]], Tensor]
 
 
 class Calibration(NamedTuple):
@@ -46,11 +47,18 @@ class Calibration(NamedTuple):
         return 1 / (1 + exp(-_STEEP * (similarity - self.middle) / self.apart))
 
 
-def mean_feature(feature: Float[Tensor, "C h w"], region: Bool[Tensor, "H W"]) -> Float[Tensor, " C"]:
-    """Mean feature under a region, each cell weighted by how much of it the region fills."""
-    size = (feature.shape[-2], feature.shape[-1])
-    weight = F.interpolate(region[None, None].float(), size=size, mode="area")[0, 0]
-    return (feature.float() * weight).sum((1, 2)) / weight.sum().clamp(min=1e-6)
+def mean_feature(maps: ImageMaps, region: Bool[Tensor, "H W"]) -> Float[Tensor, " C"]:
+    """Mean features under a region, each cell weighted by the share of it that the region fills; maps concatenated."""
+    means = []
+    for one in maps:
+        weight = F.interpolate(region[None, None].float(), size=one.shape[-2:], mode="area")[0, 0]
+        means.append((one.float() * weight).sum((1, 2)) / weight.sum().clamp(min=1e-6))
+    return torch.cat(means)
+
+
+def parts_of(support: Support) -> list[ImageMaps]:
+    """Feature maps of each part of a support."""
+    return list(zip(*support.feature, strict=True))
 
 
 def prototype(supports: Sequence[Support], label: int) -> Float[Tensor, " C"]:
@@ -58,13 +66,13 @@ def prototype(supports: Sequence[Support], label: int) -> Float[Tensor, " C"]:
     each = [
         mean_feature(feature, mask == label)
         for support in supports
-        for feature, mask, shown in zip(*support[:2], shows(support, label), strict=True)
+        for feature, mask, shown in zip(parts_of(support), support.mask, shows(support, label), strict=True)
         if shown
     ]
     return torch.stack(each).mean(0)
 
 
-def similarity(feature: Float[Tensor, "C h w"], region: Bool[Tensor, "H W"], shown: Float[Tensor, " C"]) -> float:
+def similarity(feature: ImageMaps, region: Bool[Tensor, "H W"], shown: Float[Tensor, " C"]) -> float:
     """Cosine of what was found and what was shown; -1 where nothing was found."""
     if not region.any():
         return -1.0
@@ -72,7 +80,7 @@ def similarity(feature: Float[Tensor, "C h w"], region: Bool[Tensor, "H W"], sho
 
 
 def calibrated(
-    supports: Sequence[Support], label: int, segmenting: Segmenting, without: Sequence[Float[Tensor, "C h w"]] = ()
+    supports: Sequence[Support], label: int, segmenting: Segmenting, without: Sequence[ImageMaps] = ()
 ) -> Calibration | None:
     """Of a class; None where it has one support only, which no other one can be held against.
 
@@ -88,7 +96,7 @@ def calibrated(
     for i, support in enumerate(supports):
         others = [*supports[:i], *supports[i + 1 :]]
         shown = prototype(others, label)
-        for feature, mask in zip(*support[:2], strict=True):
+        for feature, mask in zip(parts_of(support), support.mask, strict=True):
             size = (mask.shape[-2], mask.shape[-1])
             found = segmenting(others, feature, size)
             margin = found[1] - found[0]
@@ -97,7 +105,7 @@ def calibrated(
             not_there.append(similarity(feature, _likeliest(margin, mask == BACKGROUND), shown))
     shown = prototype(supports, label)
     for feature in without:
-        found = segmenting(supports, feature, (feature.shape[-2], feature.shape[-1]))
+        found = segmenting(supports, feature, (feature[0].shape[-2], feature[0].shape[-1]))
         not_there.append(similarity(feature, found[1] > found[0], shown))
     known = [[value for value in values if value > -1] for values in (there, not_there)]
     if not all(known):

@@ -15,10 +15,10 @@ from torch import Tensor
 from fsseg.datasets.base import Image, Mask
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
-from fsseg.segmenter.feature_cache import Encoded
+from fsseg.segmenter.feature_cache import ImageFeatures
 from fsseg.segmenter.inputs import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
 from fsseg.segmenter.presence_score import similarity
-from fsseg.segmenter.state import Learnt, changed, labels_of, without
+from fsseg.segmenter.state import SegmenterState, changed, labels_of, without
 from fsseg.segmenter.support_state import Support, logits
 from fsseg.segmenter.tiling import Canvas, Fit, Window
 
@@ -77,8 +77,8 @@ class Segmenter:
         # Torch's, of a name that is none, or of what is not there.
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise FssegError(f"device {device}: torch has no such device here. Give cpu, or leave it out.") from error
-        self._encoded = Encoded(self.method, self.canvas, self.device)
-        self._learnt, self._next = Learnt(), 1
+        self._features = ImageFeatures(self.method, self.canvas, self.device)
+        self._state, self._next = SegmenterState(), 1
         self._changing = threading.Lock()
 
     @classmethod
@@ -103,19 +103,19 @@ class Segmenter:
         save(self, Path(path))
 
     @property
-    def known(self) -> tuple[Learnt, int]:
+    def known(self) -> tuple[SegmenterState, int]:
         """All that was learnt, and the number of the next support; for files."""
-        return self._learnt, self._next
+        return self._state, self._next
 
     @known.setter
-    def known(self, known: tuple[Learnt, int]) -> None:
+    def known(self, known: tuple[SegmenterState, int]) -> None:
         with self._changing:
-            self._learnt, self._next = known
+            self._state, self._next = known
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels in a mask, from 1 on."""
-        return self._learnt.names
+        return self._state.names
 
     def learn(
         self,
@@ -140,11 +140,11 @@ class Segmenter:
         names = as_names(classes)
         pictures = [as_image(picture) for picture in as_list(images, 4)]
         labels = as_masks(pictures, as_list(masks, 3), len(names))
-        encoded = [self._encoded.support(picture) for picture in pictures]
+        encoded = [self._features.support(picture) for picture in pictures]
         with self._changing:
-            known = [*self._learnt.classes, *(name for name in names if name not in self._learnt.classes)]
+            known = [*self._state.classes, *(name for name in names if name not in self._state.classes)]
             table = {label: 1 + known.index(name) for label, name in enumerate(names, 1)}
-            return self._add(known, pictures, encoded, [relabelled(mask, table) for mask in labels])
+            return self._add(known, encoded, [relabelled(mask, table) for mask in labels])
 
     def reject(self, images: Given | Sequence[Given], masks: Given | Sequence[Given] | None = None) -> list[int]:
         """Learn what is none of the classes: whole pictures, or what masks mark in them.
@@ -160,11 +160,11 @@ class Segmenter:
         pictures = [as_image(picture) for picture in as_list(images, 4)]
         whole: list[Given] = [np.ones(picture.shape[:2], dtype=np.bool_) for picture in pictures]
         labels = as_masks(pictures, whole if masks is None else as_list(masks, 3), 1)
-        encoded = [self._encoded.support(picture) for picture in pictures]
+        encoded = [self._features.support(picture) for picture in pictures]
         with self._changing:
-            first = len(self._learnt.classes) + 1
+            first = len(self._state.classes) + 1
             marked = [np.where(mask == 1, np.uint8(first + i), mask) for i, mask in enumerate(labels)]
-            return self._add([*self._learnt.classes, *[None] * len(pictures)], pictures, encoded, marked)
+            return self._add([*self._state.classes, *[None] * len(pictures)], encoded, marked)
 
     def repaint(self, number: int, mask: Given) -> None:
         """Give a support another mask, without encoding it again.
@@ -177,13 +177,13 @@ class Segmenter:
             FssegError: no such support, no mask of its size, or a class would be without support.
         """
         with self._changing, torch.inference_mode():
-            state = self._learnt
+            state = self._state
             support = state.support(number)
             before = labels_of([support])
             table = {1: before.pop()} if len(before) == 1 else dict(enumerate(state.found, 1))
             labels = relabelled(as_labels(mask, len(table), support.size), table)
-            new = support._replace(mask=self._encoded.mask(labels))
-            self._learnt = changed(self.method, state, state.classes, {**state.supports, number: new})
+            new = support._replace(mask=self._features.mask(labels))
+            self._state = changed(self.method, state, state.classes, {**state.supports, number: new})
 
     def forget(self, number: int) -> None:
         """Forget a support, and its class where it was the last of it.
@@ -192,7 +192,7 @@ class Segmenter:
             FssegError: no such support.
         """
         with self._changing, torch.inference_mode():
-            self._learnt = without(self.method, self._learnt, number)
+            self._state = without(self.method, self._state, number)
 
     def segment(self, image: Given, threshold: float = 0.0) -> npt.NDArray[np.uint8]:
         """The mask of a picture: ``H W`` uint8, 0 background, then the classes in the order of `classes`.
@@ -219,7 +219,7 @@ class Segmenter:
         Raises:
             FssegError: see `segment`.
         """
-        state, picture = self._learnt, as_image(image)
+        state, picture = self._state, as_image(image)
         if not state.names:
             raise FssegError("nothing was learnt yet: learn(images, masks) comes before segment(image).")
         if not (isinstance(threshold, int | float) and 0 <= threshold <= 1) or (threshold > 0 and not score):
@@ -240,15 +240,15 @@ class Segmenter:
         return Prediction(mask, maps, scores)
 
     @torch.inference_mode()
-    def feature(self, image: Given) -> Float[Tensor, "C h w"]:
-        """Feature map of a whole picture as a query is shown; the one that was kept, if it was segmented."""
-        return self._encoded.query(as_image(image))
+    def feature(self, image: Given) -> tuple[Float[Tensor, "_ _ _"], ...]:
+        """Feature maps of a whole image, shown as a query; cached ones, if it was segmented."""
+        return self._features.query(as_image(image))
 
-    def _part(self, state: Learnt, picture: Image, window: Window, threshold: float, score: bool) -> _Part:
+    def _part(self, state: SegmenterState, picture: Image, window: Window, threshold: float, score: bool) -> _Part:
         """What is found in a part of a picture; what was rejected is background."""
         part = picture[window.rows, window.columns]
-        feature = self._encoded.query(part)
-        found = logits(self.method, state.lessons, state.shots, feature, part.shape[:2])
+        feature = self._features.query(part)
+        found = logits(self.method, state.states, feature, (part.shape[0], part.shape[1]))
         if not found.isfinite().all():
             raise FssegError("the logits are not finite: the checkpoint's training has diverged. Take another one.")
         scores = self._scores(state, feature, found.max(0).indices) if score else {}
@@ -263,7 +263,9 @@ class Segmenter:
         table[classes] = torch.arange(1, len(classes) + 1, dtype=torch.uint8, device=found.device)
         return _Part(table[own.max(0).indices], torch.cat([background, probability]), scores)
 
-    def _scores(self, state: Learnt, feature: Tensor, best: Int[Tensor, "H W"]) -> dict[str, float | None]:
+    def _scores(
+        self, state: SegmenterState, feature: tuple[Tensor, ...], best: Int[Tensor, "H W"]
+    ) -> dict[str, float | None]:
         """Of each class that can be found."""
         scores: dict[str, float | None] = {}
         for label, name in state.found.items():
@@ -277,19 +279,18 @@ class Segmenter:
     def _add(
         self,
         classes: Sequence[str | None],
-        pictures: Sequence[Image],
-        encoded: Sequence[Tensor],
+        encoded: Sequence[Support],
         labels: Sequence[Mask],
     ) -> list[int]:
-        """Take supports up, with labels as `Learnt.classes` will have them; the lock is held."""
-        numbers = list(range(self._next, self._next + len(pictures)))
+        """Take supports up, with labels as `SegmenterState.classes` will have them; the lock is held."""
+        numbers = list(range(self._next, self._next + len(encoded)))
         added = {
-            number: Support(feature, self._encoded.mask(mask), (picture.shape[0], picture.shape[1]))
-            for number, picture, feature, mask in zip(numbers, pictures, encoded, labels, strict=True)
+            number: support._replace(mask=self._features.mask(mask))
+            for number, support, mask in zip(numbers, encoded, labels, strict=True)
         }
         if not all(labels_of([support]) for support in added.values()):
             size = self.canvas.size
             raise FssegError(f"what the mask marks is too small to be left at {size} pixels: give a larger size.")
-        self._learnt = changed(self.method, self._learnt, classes, {**self._learnt.supports, **added})
-        self._next += len(pictures)
+        self._state = changed(self.method, self._state, classes, {**self._state.supports, **added})
+        self._next += len(encoded)
         return numbers

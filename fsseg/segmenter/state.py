@@ -1,8 +1,7 @@
-"""All that a segmenter knows: never changed but replaced, so that threads see one state or the next."""
+"""The state of a segmenter. It is replaced, never changed, so that each thread sees one state or the next."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,26 +9,26 @@ from torch import Tensor
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
-from fsseg.segmenter.presence_score import Calibration, calibrated
-from fsseg.segmenter.support_state import Lessons, Support, lesson, logits, shows
+from fsseg.segmenter.presence_score import Calibration, calibrated, parts_of
+from fsseg.segmenter.support_state import ClassState, Support, class_state, logits, shows
 
 MOST = IGNORE - 1  # classes, with pictures that were rejected
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """Supports and what they taught.
+class SegmenterState:
+    """Supports and the method's states of the classes that they show.
 
     Attributes:
-        classes: names, in the order of their labels; None is what was rejected, one class for each picture.
+        classes: names, in the order of their labels; None for each rejected image.
         supports: by number.
-        lessons: of each class.
+        states: of each class.
         calibrations: of the classes that were asked for, by label.
     """
 
     classes: tuple[str | None, ...] = ()
     supports: Mapping[int, Support] = field(default_factory=dict)
-    lessons: tuple[Lessons, ...] = ()
+    states: tuple[ClassState, ...] = ()
     calibrations: dict[int, Calibration | None] = field(default_factory=dict)
 
     @property
@@ -46,11 +45,6 @@ class Learnt:
         """Supports that show a class."""
         return [support for support in self.supports.values() if bool(shows(support, label).any())]
 
-    @cached_property
-    def shots(self) -> tuple[int, ...]:
-        """How many supports, or parts of supports, each class has."""
-        return tuple(shots_of(list(self.supports.values()), label) for label in range(1, len(self.classes) + 1))
-
     def support(self, number: int) -> Support:
         """A support.
 
@@ -66,17 +60,19 @@ class Learnt:
         """Of a class, made when it is first asked for."""
         if label not in self.calibrations:
             rejected = [place for place, name in enumerate(self.classes, 1) if name is None]
-            without = [feature for place in rejected for s in self.showing(place) for feature in s.feature]
+            without = [part for place in rejected for s in self.showing(place) for part in parts_of(s)]
 
-            def segmenting(supports: Sequence[Support], feature: Tensor, size: tuple[int, int]) -> Tensor:
-                return logits(method, [lesson(method, supports, label)], [shots_of(supports, label)], feature, size)
+            def segmenting(supports: Sequence[Support], feature: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+                return logits(method, [class_state(method, supports, label)], feature, size)
 
             self.calibrations[label] = calibrated(self.showing(label), label, segmenting, without)
         return self.calibrations[label]
 
 
-def changed(method: Method, before: Learnt, classes: Sequence[str | None], supports: Mapping[int, Support]) -> Learnt:
-    """What is known with other supports; lessons are learnt anew of classes whose supports or masks differ.
+def changed(
+    method: Method, before: SegmenterState, classes: Sequence[str | None], supports: Mapping[int, Support]
+) -> SegmenterState:
+    """The state with other supports; classes whose supports or masks differ are adapted to anew.
 
     Args:
         method: in eval mode.
@@ -92,31 +88,33 @@ def changed(method: Method, before: Learnt, classes: Sequence[str | None], suppo
     numbers = before.supports.keys() | supports.keys()
     moved = [n for n in numbers if before.supports.get(n) is not supports.get(n)]
     touched = labels_of(s for n in moved for s in (before.supports.get(n), supports.get(n)) if s is not None)
-    state = Learnt(tuple(classes), supports)
-    lessons = []
+    state = SegmenterState(tuple(classes), supports)
+    states = []
     for label, name in enumerate(classes, 1):
-        if label in touched or label > len(before.lessons):
+        if label in touched or label > len(before.states):
             shown = state.showing(label)
             if not shown:
                 raise FssegError(
                     f"no support shows {name or 'what is rejected'}: no pixel of a mask is it, or too few to be left "
                     "at the size at which pictures are shown."
                 )
-            lessons.append(lesson(method, shown, label))
+            states.append(class_state(method, shown, label))
         else:
-            lessons.append(before.lessons[label - 1])
-    return Learnt(tuple(classes), supports, tuple(lessons))
+            states.append(before.states[label - 1])
+    return SegmenterState(tuple(classes), supports, tuple(states))
 
 
-def without(method: Method, before: Learnt, number: int) -> Learnt:
-    """What is known without a support, and without its class where it was the last of it.
+def without(method: Method, before: SegmenterState, number: int) -> SegmenterState:
+    """The state without a support, and without its class where that has no other.
 
     Raises:
         FssegError: there is no such support.
     """
     before.support(number)
     supports = {n: support for n, support in before.supports.items() if n != number}
-    left = [label for label in range(1, len(before.classes) + 1) if Learnt(before.classes, supports).showing(label)]
+    left = [
+        label for label in range(1, len(before.classes) + 1) if SegmenterState(before.classes, supports).showing(label)
+    ]
     table = torch.zeros(IGNORE + 1, dtype=torch.uint8)
     table[IGNORE] = IGNORE
     for new, old in enumerate(left, 1):
@@ -128,13 +126,8 @@ def without(method: Method, before: Learnt, number: int) -> Learnt:
     same = left == list(range(1, len(before.classes) + 1))
     every = before.supports if same else {n: moved(support) for n, support in before.supports.items()}
     classes = [before.classes[old - 1] for old in left]
-    kept = Learnt(tuple(classes), every, tuple(before.lessons[old - 1] for old in left))
+    kept = SegmenterState(tuple(classes), every, tuple(before.states[old - 1] for old in left))
     return changed(method, kept, classes, {n: every[n] for n in supports})
-
-
-def shots_of(supports: Sequence[Support], label: int) -> int:
-    """How many of some supports, or of their parts, show a class."""
-    return sum(int(shows(support, label).sum()) for support in supports)
 
 
 def labels_of(supports: Iterable[Support]) -> set[int]:

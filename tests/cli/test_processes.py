@@ -21,7 +21,7 @@ TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
 # Dropout, and mixtures that start anew in every step: random numbers that a resumed training must go on with.
 DRAWING = (
     "fit", "--config", str(experiment_folder() / "rpmm_shapes_1shot.yaml"), *QUICKSTART[2:], *TWO,
-    "--model.method.channels=8", "--model.method.dropout=0.5", "--model.method.redraw=true",
+    "--model.method.channels=8", "--model.method.dropout=0.5", "--model.method.mixture.redraw=true",
     "--data.episodes=40", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=0",
 )  # fmt: skip
 # No dropout and no BatchNorm, so that two processes can be equal to one.

@@ -209,8 +209,8 @@ def test_a_segmenter_that_has_learnt_begins_with_its_classes(segmenter):
     np.testing.assert_array_equal(session.result().mask, known.segment(picture(40)[0].image))
     session.add_support(picture(20)[0])
     paint(session, session.support, picture(20)[1])
-    assert known.known[0].shots[0] == 1
-    assert session.segmenter.known[0].shots[0] == 2
+    assert len(known.known[0].showing(1)) == 1
+    assert len(session.segmenter.known[0].showing(1)) == 2
     known.learn([picture(0)[0].image] * 6, [picture(0)[1]] * 6, "dog")
     for name in "abcde":
         known.learn(picture(0)[0].image, picture(0)[1], name)

@@ -50,7 +50,7 @@ def test_layers_are_those_of_the_official_network(pmms: ResNet, oracle: Oracle, 
     with torch.no_grad():
         for name, layer in pmms.network.named_children():
             stages[name] = feature = layer(feature)
-        assert torch.equal(pmms(rgb(stored)), torch.cat([stages["layer2"], stages["layer3"]], dim=1))
+        assert all(map(torch.equal, pmms(rgb(stored)), (stages["layer2"], stages["layer3"])))
     for i in (1, 2, 3):
         stage = stages[f"layer{i}"]
         assert list(stage.shape) == stored[f"stage{i}_shape"].tolist()
@@ -65,7 +65,7 @@ def test_canets_reduced_features(pmms: ResNet, oracle: Oracle, oracle_folder: Pa
     weight, bias = state.pop("reducer.weight"), state.pop("reducer.bias")
     load_named(nn.ModuleDict({"encoder": pmms.eval()}), state)
     with torch.no_grad():
-        reduced = F.relu(F.conv2d(pmms(rgb(stored)), weight, bias, padding=2, dilation=2))
+        reduced = F.relu(F.conv2d(torch.cat(pmms(rgb(stored)), dim=1), weight, bias, padding=2, dilation=2))
     close(reduced[:1, ::16], stored["feat_query_sub"], 3e-4)
     close(reduced[1:, ::16], stored["feat_support_sub"], 3e-4)
 
@@ -97,7 +97,7 @@ def test_undilated_it_is_torchvisions_network(architecture: str, tap: str, tmp_p
     encoder, image = ours(architecture, tmp_path, tap, stride=32), images(2, 64)
     reference = create_feature_extractor(theirs(architecture), [tap])
     with torch.no_grad():
-        feature, expected = encoder(image), reference(encoder.normalise(image))[tap]
+        (feature,), expected = encoder(image), reference(encoder.normalise(image))[tap]
     assert torch.equal(feature, expected)
     assert feature.shape[1:] == (encoder.channels, 64 // encoder.stride, 64 // encoder.stride)
 
@@ -109,7 +109,7 @@ def test_with_the_stride_on_3x3_it_is_torchvisions_dilated_network(tmp_path: Pat
     dilated.load_state_dict(theirs("resnet50").state_dict())
     with torch.no_grad():
         expected = create_feature_extractor(dilated, ["layer2", "layer3", "layer4"])(encoder.normalise(image))
-        assert torch.equal(encoder(image), torch.cat(list(expected.values()), dim=1))
+        assert all(map(torch.equal, encoder(image), expected.values()))
 
 
 def dilations(layer: nn.Module) -> list[int]:
@@ -128,7 +128,7 @@ def test_a_bottlenecks_stride_stands_on_the_1x1_and_all_of_layer3_is_dilated(pmm
 def test_even_images_give_one_cell_more_when_the_stem_rounds_up(ceil_mode: bool, cells: tuple[int, int]) -> None:
     for tap, side in zip(("layer1", "layer2"), cells, strict=True):
         encoder = ResNet("resnet18", (tap,), ceil_mode=ceil_mode, weights="none").eval()
-        assert encoder(images(size=128)).shape[-2:] == (side, side)
+        assert encoder(images(size=128))[0].shape[-2:] == (side, side)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,10 @@ def test_name_widths_and_stride_are_those_of_its_features(
     encoder = ResNet(architecture, taps, stride=stride, weights="none").eval()
     assert (encoder.name, encoder.widths, encoder.channels) == (name, widths, sum(widths))
     with torch.no_grad():
-        feature = encoder(images(size=33))
+        maps = encoder(images(size=33))
     cells = (33 - 1) // encoder.stride + 1
-    assert feature.shape == (1, encoder.channels, cells, cells)
+    assert maps[0].shape == (1, widths[0], cells, cells)
+    assert tuple(one.shape[1] for one in maps) == widths
     assert encoder.stride == (4 if "layer1" in taps else stride)
 
 
@@ -165,17 +166,17 @@ def test_training_follows_the_statistics_asked_for(batch_norm: str) -> None:
     encoder = ResNet("resnet18", ("layer1",), batch_norm=batch_norm, weights="none")
     encoder.eval().train()
     before, image = statistics(encoder), images(2, 33)
-    together = encoder(image)
+    (together,) = encoder(image)
     changed = [not torch.equal(a, b) for a, b in zip(before, statistics(encoder), strict=True)]
     assert len(changed) == 2 * 5
     assert set(changed) == {batch_norm == "batch"}
-    assert torch.allclose(together[:1], encoder(image[:1]), atol=1e-5) == (batch_norm == "running")
+    assert torch.allclose(together[:1], encoder(image[:1])[0], atol=1e-5) == (batch_norm == "running")
 
 
 @pytest.mark.parametrize("batch_norm", ["batch", "running"])
 def test_affine_weights_are_frozen_and_convolutions_trained(batch_norm: str) -> None:
     encoder = ResNet("resnet18", batch_norm=batch_norm, weights="none").train()
-    encoder(images(2, 33)).square().sum().backward()
+    sum(one.square().sum() for one in encoder(images(2, 33))).backward()
     for module in encoder.network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.Conv2d):
             trained = isinstance(module, nn.Conv2d)
@@ -195,7 +196,7 @@ def test_a_frozen_encoder_has_nothing_to_train_and_keeps_its_batch_norm_policy(b
     encoder = ResNet("resnet18", batch_norm=batch_norm, frozen=True, weights="none").train()
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     before = statistics(encoder)
-    assert not encoder(images(2, 33)).requires_grad
+    assert not any(one.requires_grad for one in encoder(images(2, 33)))
     assert torch.equal(before[0], statistics(encoder)[0]) == (batch_norm == "running")
 
 

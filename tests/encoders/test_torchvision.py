@@ -36,7 +36,7 @@ def test_stride_and_channels_are_those_of_the_features(
     made = encoder(architecture, tap, stride=stride)
     assert (made.stride, made.channels) == (stride, channels)
     with torch.no_grad():
-        assert made.eval()(images()).shape == (1, channels, cells, cells)
+        assert made.eval()(images())[0].shape == (1, channels, cells, cells)
 
 
 @cache
@@ -65,21 +65,22 @@ def test_dilation_keeps_the_features_where_the_strided_network_has_them(
     image = images()
     reference = create_feature_extractor(random_resnet18(), [tap])
     with torch.no_grad():
-        dense, strided = made(image), reference(made.normalise(image))[tap]
+        (dense,), strided = made(image), reference(made.normalise(image))[tap]
     assert dense.shape[-1] == every * strided.shape[-1]
     torch.testing.assert_close(dense[..., ::every, ::every], strided, rtol=1e-4, atol=1e-4 * strided.abs().max().item())
 
 
 @pytest.mark.slow
-def test_two_taps_stand_side_by_side_at_the_finer_resolution() -> None:
+def test_two_taps_are_two_maps_from_fine_to_coarse() -> None:
     made = encoder("resnet18", "layer1", "layer3", stride=8).eval()
     image = images(size=64)
     with torch.no_grad():
-        both = made(image)
+        fine, coarse = made(image)
         layer1 = create_feature_extractor(made.network, ["layer1"])(made.normalise(image))["layer1"]
     assert made.widths == (64, 256)
-    assert both.shape == (1, made.channels, 64 // made.stride, 64 // made.stride) == (1, 64 + 256, 16, 16)
-    torch.testing.assert_close(both[:, :64], layer1)
+    assert fine.shape == (1, 64, 64 // made.stride, 64 // made.stride) == (1, 64, 16, 16)
+    assert coarse.shape == (1, 256, 8, 8)
+    torch.testing.assert_close(fine, layer1)
 
 
 def batch_norm_state(made: Torchvision) -> list[Tensor]:
@@ -92,7 +93,7 @@ def test_frozen_batch_norm_stays_frozen_under_train(frozen: bool) -> None:
     made = encoder("resnet18", "layer1", stride=4, frozen=frozen)
     made.train()
     before = batch_norm_state(made)
-    feature = made(images(2, 32))
+    (feature,) = made(images(2, 32))
     feature.sum().backward()
     assert all(torch.equal(a, b) for a, b in zip(before, batch_norm_state(made), strict=True)) == frozen
     affine = [p for m in made.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()]

@@ -25,14 +25,14 @@ def encoder() -> VGG16:
 @pytest.mark.parametrize(("pixels", "cells"), [(97, 13), (65, 9), (64, 8)])
 def test_stride_is_eight_with_padded_pools(encoder: VGG16, pixels: int, cells: int) -> None:
     with torch.no_grad():
-        feature = encoder(torch.zeros(1, 3, pixels, pixels, dtype=torch.uint8))
+        (feature,) = encoder(torch.zeros(1, 3, pixels, pixels, dtype=torch.uint8))
     assert feature.shape == (1, 512, cells, cells)
     assert (encoder.stride, encoder.channels) == (8, 512)
 
 
 def test_panets_images_of_417_become_53_cells(encoder: VGG16) -> None:
     with torch.no_grad():
-        shape = VGG16(weights="none").to("meta")(torch.empty(1, 3, 417, 417, device="meta")).shape
+        shape = VGG16(weights="none").to("meta")(torch.empty(1, 3, 417, 417, device="meta"))[0].shape
     assert shape == (1, 512, 53, 53)
 
 
@@ -42,7 +42,7 @@ def test_all_of_its_14_71_million_parameters_are_trained(encoder: VGG16) -> None
 
 def test_features_are_signed(encoder: VGG16) -> None:
     with torch.no_grad():
-        feature = encoder(torch.randint(0, 256, (1, 3, 33, 33), dtype=torch.uint8))
+        (feature,) = encoder(torch.randint(0, 256, (1, 3, 33, 33), dtype=torch.uint8))
     assert 0.2 < (feature < 0).float().mean() < 0.8
 
 
@@ -90,7 +90,7 @@ def test_pmms_features_are_those_of_the_official_network(
     encoder = DeepLabVGG16(weights="none")
     load_named(encoder.network, recipe_state(oracle_folder, "pmms_full_vgg16_129", deeplab_vgg))
     with torch.no_grad():
-        feature = encoder(torch.from_numpy(stored["images_u8"]).permute(0, 3, 1, 2))
+        (feature,) = encoder(torch.from_numpy(stored["images_u8"]).permute(0, 3, 1, 2))
     assert list(feature.shape) == stored["backbone_shape"].tolist()
     np.testing.assert_allclose(feature[:, ::16].numpy(), stored["backbone_sub"], rtol=0, atol=1e-4)
 
@@ -121,7 +121,8 @@ def test_widths_and_stride_of_the_taps(
 ) -> None:
     encoder = DeepLabVGG16(taps, extra, weights="none").to("meta")
     assert (encoder.name, encoder.widths, encoder.channels, encoder.stride) == ("VGG16", widths, sum(widths), 8)
-    assert encoder(torch.empty(2, 3, pixels, pixels, device="meta")).shape == (2, sum(widths), cells, cells)
+    shapes = [tuple(one.shape) for one in encoder(torch.empty(2, 3, pixels, pixels, device="meta"))]
+    assert shapes == [(2, width, cells, cells) for width in widths]
 
 
 def outputs(encoder: DeepLabVGG16, images: Tensor) -> dict[str, Tensor]:
@@ -134,7 +135,7 @@ def outputs(encoder: DeepLabVGG16, images: Tensor) -> dict[str, Tensor]:
 def test_taps_are_the_outputs_of_the_pools(deeplab: DeepLabVGG16) -> None:
     images = torch.randint(0, 256, (1, 3, 33, 33), dtype=torch.uint8)
     with torch.no_grad():
-        for tap, feature in zip(POOLS, deeplab(images).split(deeplab.widths, dim=1), strict=True):
+        for tap, feature in zip(POOLS, deeplab(images), strict=True):
             assert (feature >= 0).all()  # a ReLU after every convolution
             assert torch.equal(feature, outputs(deeplab, images)[tap])
 
@@ -145,7 +146,7 @@ def test_the_extra_convolution_stands_behind_the_last_tap_without_relu() -> None
     extra = encoder.network["extra"]
     assert extra.bias is not None
     with torch.no_grad():
-        pool4, behind = encoder(images).split(encoder.widths, dim=1)
+        pool4, behind = encoder(images)
         expected = outputs(encoder, images)
         assert torch.equal(pool4, expected["pool4"])
         torch.testing.assert_close(behind, F.conv2d(expected["pool5"], extra.weight, extra.bias, padding=1))

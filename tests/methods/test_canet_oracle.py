@@ -54,7 +54,7 @@ def test_features_and_pooled_support(
     close(support[:, ::16], stored["feat_support_sub"], 3e-4)
     close(query[:, ::16], stored["feat_query_sub"], 3e-4)
     mask = batch.support_mask.flatten(0, 1).float()
-    (vector,) = network.learn(support.unsqueeze(1), mask, 1 - mask)
+    (vector,) = network.adapt_way((support.unsqueeze(1),), mask, 1 - mask)
     close(vector[0, 0], stored["z"], 5e-5)
 
 
@@ -144,9 +144,9 @@ def test_attention_weights_shots_by_a_softmax_of_one_number_each(make_batch: Cal
 
 def test_autocast_does_not_narrow_the_pooled_vectors() -> None:
     method, feature, mask = tiny(), torch.randn(2, 3, 6, 5, 5), (torch.rand(2, 3, 24, 24) < 0.5).float()
-    (expected,) = method.learn(feature, mask, 1 - mask)
+    (expected,) = method.adapt_way((feature,), mask, 1 - mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        (vectors,) = method.learn(feature, mask, 1 - mask)
+        (vectors,) = method.adapt_way((feature,), mask, 1 - mask)
     assert torch.equal(vectors, expected)
 
 
@@ -161,7 +161,7 @@ def test_about_three_tenths_of_the_training_runs_see_an_earlier_answer() -> None
     method, runs = tiny().train(), 500
     seen: list[Tensor] = []
     method.decoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
-    (logits,) = method.stages((torch.randn(runs, 1, 6),), torch.randn(runs, 6, 2, 2))
+    (logits,) = method.stages((torch.randn(runs, 1, 6),), (torch.randn(runs, 6, 2, 2),))
     assert logits.shape == (runs, 2, 2, 2)
     first, history = seen
     assert not first.any()

@@ -1,4 +1,4 @@
-"""What every method promises; a new one joins by being listed."""
+"""The contract of methods, of every method found in the package."""
 
 import copy
 import inspect
@@ -11,35 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fsseg.encoders import ConvNet
 from fsseg.episode import IGNORE, Batch
-from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import Method
 from tests.conftest import SEED
+from tests.methods.found import METHODS
 
 MakeBatch = Callable[..., Batch]
 
 
-def encoder() -> ConvNet:
-    return ConvNet(widths=(8, 16), strides=(2, 2), convolutions=1)
-
-
-METHODS: dict[str, Callable[[], Method]] = {
-    "PANet": lambda: PANet(encoder()),
-    "PANet w/o PAR": lambda: PANet(encoder(), align=False),
-    "PMMs": lambda: PMMs(encoder(), channels=8),
-    "PMMs+": lambda: PMMs(encoder(), p_conv=False, channels=8),
-    "PMMs, as the paper's equations": lambda: PMMs(
-        encoder(), em_gradient=True, normalise_samples=True, hard_selection=True, channels=8
-    ),
-    "PMMs, Gaussian": lambda: PMMs(encoder(), kernel="gaussian", channels=8),
-    "RPMMs": lambda: RPMMs(encoder(), answer="last", channels=8),
-    "RPMMs, mean of stages": lambda: RPMMs(encoder(), components=(1, 2), answer="mean", channels=8),
-    "CANet baseline": lambda: CANet(encoder(), iterations=0, channels=8),
-    "CANet": lambda: CANet(encoder(), iterations=2, channels=8),
-    "CANet, attention": lambda: CANet(encoder(), iterations=1, fusion="attention", channels=8),
-    "SG-One": lambda: SGOne(encoder(), guidance=8, channels=8),
-    "SG-One, union": lambda: SGOne(encoder(), "union", guidance=8, channels=8),
-}
 close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 
 
@@ -182,8 +161,9 @@ def test_an_empty_or_ignored_mask_gives_finite_losses_and_gradients(
 
 
 def test_equal_supports_count_as_one(method: Method, make_batch: MakeBatch) -> None:
-    batch = make_batch(way=2)
-    repeated = each(batch, lambda t: t.repeat_interleave(4, dim=2), "support_image", "support_mask", "support_id")
+    """Of two supports each: some methods predict in another way from one support than from several."""
+    batch = make_batch(way=2, shot=2)
+    repeated = each(batch, lambda t: t.repeat_interleave(2, dim=2), "support_image", "support_mask", "support_id")
     close(logits(method, repeated), logits(method, batch))
 
 
@@ -247,4 +227,56 @@ def test_parts_of_the_loss_are_named_and_the_name_stands_in_tables(method: Metho
     assert "loss" in losses
     assert all(value.shape == () for value in losses.values())
     assert method.name
-    assert method.inference_options <= set(inspect.signature(type(method)).parameters)
+    parameters = set(inspect.signature(type(method)).parameters)
+    assert {option.partition(".")[0] for option in method.inference_options} <= parameters
+
+
+def test_the_state_has_the_parts_that_it_promises(method: Method, make_batch: MakeBatch) -> None:
+    """A part of a support, or of a way, is the same whatever the others are."""
+    batch = make_batch(way=2, shot=2, void=False)
+    with torch.no_grad():
+        support, _ = method.eval().features(batch)
+        state = method.state(support, batch.support_mask)
+        if method.state_per == "episode":
+            return
+        change = torch.zeros(1, 2, 2, 1, 1, 1)
+        change[0, 1] = 1  # the supports of the second way
+        other = method.state(tuple(one + change for one in support), batch.support_mask)
+        for part, now in zip(state, other, strict=True):
+            assert part.shape[:2] == (1, 2)
+            close(part[:, 0], now[:, 0])
+        if method.state_per == "shot":
+            change[0, 1, 0] = 0
+            other = method.state(tuple(one + change for one in support), batch.support_mask)
+            for part, now in zip(state, other, strict=True):
+                assert part.shape[:3] == (1, 2, 2)
+                close(part[:, 1, 0], now[:, 1, 0])
+
+
+def test_the_segmentation_of_a_query_has_its_own_size(method: Method, make_batch: MakeBatch) -> None:
+    batch = make_batch(query=2)
+    sizes = torch.tensor([[[24, 24], [10, 17]]])
+    with torch.no_grad():
+        support, query = method.eval().features(batch)
+        state = method.state(support, batch.support_mask)
+        both = method.segment(state, query, sizes)
+        small = method.segment(state, query, (10, 17))
+    assert both.shape[-2:] == (24, 24)
+    close(both[:, 1, :, :10, :17], small[:, 1])
+    assert (both[:, 1, :, 10:] == 0).all()
+
+
+def test_an_explanation_has_probabilities_and_regions(method: Method, make_batch: MakeBatch) -> None:
+    batch = make_batch(way=2, shot=2, query=3)
+    with torch.no_grad():
+        support, query = method.eval().features(batch)
+        found = method.explain(support, batch.support_mask, query)
+    if found is None:
+        return
+    assert found.probability.shape[:3] == (1, 2, 3)
+    assert 0 < found.foreground < found.probability.shape[3]
+    assert found.probability.min() >= 0
+    assert found.probability.max() <= 1 + 1e-5
+    assert found.region.shape[:3] == (1, 2, 2)
+    assert found.region.min() >= -1
+    assert found.region.max() < found.probability.shape[3]

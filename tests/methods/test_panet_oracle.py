@@ -48,7 +48,7 @@ class Case:
         self.query = torch.from_numpy(stored["qry_fts"]).transpose(0, 1).contiguous().requires_grad_()
 
     def logits(self) -> Tensor:
-        return head().segment(self.support, self.support_mask, self.query)
+        return head().predict(head().adapt((self.support,), self.support_mask), (self.query,))
 
     def losses(self) -> dict[str, Tensor]:
         return head().losses(self.support, self.support_mask, self.query, self.query_mask)
@@ -60,7 +60,7 @@ def case(request: pytest.FixtureRequest, oracle: Oracle) -> Case:
 
 
 def test_prototypes(case: Case, request: pytest.FixtureRequest) -> None:
-    prototypes = head().prototypes(*head().learn_supports(case.support, case.support_mask))
+    prototypes = head().prototypes(*head().adapt((case.support,), case.support_mask))
     atol = 1e-5 if "skip" in request.node.name else 5e-6
     close(prototypes[:, 1:], case.stored["fg_prototypes"], atol)
     close(prototypes[:, 0], case.stored["bg_prototype"], atol)
@@ -138,7 +138,7 @@ def whole_batch(whole: dict[str, np.ndarray]) -> Batch:
 @pytest.mark.slow
 def test_whole_network_features_and_scores(network: PANet, whole: dict[str, np.ndarray], whole_batch: Batch) -> None:
     with torch.no_grad():
-        support, query = network.features(whole_batch)
+        (support,), (query,) = network.features(whole_batch)
         features = torch.cat([support.flatten(0, 2), query.flatten(0, 1)])
         scores = network(whole_batch)
     assert list(features.shape) == whole["feat_shape"].tolist()

@@ -14,6 +14,7 @@ from torch.optim import SGD
 from fsseg.encoders import ConvNet, DeepLabVGG16, ResNet
 from fsseg.methods import PMMs
 from fsseg.metrics import ClassIoU, count
+from fsseg.ops.em import Mixture
 from fsseg.optim import Poly
 from fsseg.task import Task
 from tests.oracle_weights import (
@@ -136,13 +137,13 @@ def test_running_statistics_move_once_per_pass_and_per_prototype(trained: Head) 
 
 def test_nothing_is_recorded_in_the_supports_pass(oracle: Oracle, oracle_folder: Path) -> None:
     head = Head(oracle("pmms_head_small"), oracle_folder)
-    support, query = head.method.features(head.one)
+    (support,), (query,) = head.method.features(head.one)
     assert (support.requires_grad, query.requires_grad) == (False, True)
 
 
 def test_with_a_gradient_through_the_mixture_supports_learn_too(oracle: Oracle, oracle_folder: Path) -> None:
-    head = Head(oracle("pmms_head_small"), oracle_folder, em_gradient=True)
-    assert all(feature.requires_grad for feature in head.method.eval().features(head.one))
+    head = Head(oracle("pmms_head_small"), oracle_folder, mixture=Mixture(gradient=True))
+    assert all(one.requires_grad for maps in head.method.eval().features(head.one) for one in maps)
     loss = head.method.train().loss(head.one)["loss"]
     loss.backward()
     close(loss, head.stored["train_loss"], 5e-4)

@@ -23,6 +23,7 @@ from tests.oracle_weights import (
     episodes,
     first_shot,
     load_named,
+    low_resolution,
     numbered,
     recipe_state,
 )
@@ -66,19 +67,19 @@ def case(oracle: Oracle, oracle_folder: Path) -> Case:
 
 def vector(method: SGOne, batch: Batch) -> Tensor:
     mask = batch.support_mask.flatten(0, 1).float()
-    return method.learn(method.features(batch).support.flatten(0, 1), mask, 1 - mask)[0].mean(1)
+    support = tuple(one.flatten(0, 1) for one in method.features(batch).support)
+    return method.adapt_way(support, mask, 1 - mask)[0].mean(1)
 
 
 def logits(method: SGOne, batch: Batch) -> Tensor:
-    support, query = method.features(batch)
-    return method.segment(support, batch.support_mask, query)[:, 0]
+    return low_resolution(method, batch)[:, 0]
 
 
 def test_prototype_and_similarity(case: Case) -> None:
     method = case.method()
     prototype = vector(method, case.one)
     close(prototype[..., None, None], case.stored["vec"], 1e-5)
-    guidance = method.features(case.one).query[0, :, :GUIDANCE]
+    guidance = method.features(case.one).query[0][0]
     close(cosine_similarity(guidance, prototype.unsqueeze(1))[0], case.stored["sim"], 1e-5)
 
 
@@ -112,11 +113,18 @@ def tiny(**options: Any) -> SGOne:
     return SGOne(ConvNet((8,), (2,), convolutions=1), guidance=5, channels=4, **options)
 
 
+class Split(ConvNet):
+    """An encoder of three maps, which are parts of one."""
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        return super().features(images)[0].split((2, 3, 4), dim=1)
+
+
 def test_the_segmentation_branch_takes_the_taps_in_turn() -> None:
-    encoder = ConvNet((9,), (2,), convolutions=1, groups=3)
-    encoder.widths = (2, 3, 4)  # taps of one map: the last alone gives guidance
+    encoder = Split((9,), (2,), convolutions=1, groups=3)
+    encoder.widths = (2, 3, 4)  # the last alone gives guidance
     method, images = SGOne(encoder, guidance=5, channels=6), torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    first, second, third = encoder(images).split((2, 3, 4), dim=1)
+    first, second, third = encoder(images)
     convolve = partial(F.conv2d, padding=1)
 
     def layer(x: Tensor, module: nn.Module) -> Tensor:
@@ -125,7 +133,7 @@ def test_the_segmentation_branch_takes_the_taps_in_turn() -> None:
     side = layer(first, method.sides[0]).relu()
     side = layer(torch.cat([side, second], 1), method.sides[1]).relu()
     side = layer(torch.cat([side, third], 1), method.sides[2])
-    torch.testing.assert_close(method.encode(images), torch.cat([layer(third, method.guidance), side], 1))
+    torch.testing.assert_close(method.encode(images), (layer(third, method.guidance), side))
 
 
 def test_the_guidance_layer_alone_learns_fast() -> None:
@@ -144,16 +152,16 @@ def test_on_deeplabs_vgg_widths_are_the_official_ones() -> None:
     ]
     assert method.guidance.weight.shape == (512, 512, 3, 3)
     with torch.no_grad():
-        assert method.encode(torch.zeros(1, 3, 33, 33, dtype=torch.uint8)).shape == (1, 640, 5, 5)
+        maps = method.encode(torch.zeros(1, 3, 33, 33, dtype=torch.uint8))
+    assert [tuple(one.shape) for one in maps] == [(1, 512, 5, 5), (1, 128, 5, 5)]
 
 
 def test_an_empty_mask_is_similar_to_nothing(make_batch: Callable[..., Batch]) -> None:
     method, batch = tiny().eval(), make_batch(void=False)
     empty = batch._replace(support_mask=torch.zeros_like(batch.support_mask))
     assert (vector(method, empty) == 0).all()
-    support, query = method.features(empty)
-    expected = method.classify(torch.zeros_like(query[:, 0, 5:]))
-    torch.testing.assert_close(method.segment(support, empty.support_mask, query)[:, 0], expected)
+    expected = method.classify(torch.zeros_like(method.features(empty).query[1][:, 0]))
+    torch.testing.assert_close(logits(method, empty), expected)
 
 
 def test_union_of_several_ways_keeps_each_ways_largest_margin(make_batch: Callable[..., Batch]) -> None:

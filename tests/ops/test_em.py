@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fsseg.errors import FssegError
-from fsseg.ops.em import PrototypeMixture, Prototypes
+from fsseg.ops.em import Mixture, PrototypeMixture, Prototypes
 from fsseg.ops.pooling import mask_at_cells
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
@@ -25,9 +25,8 @@ def close(actual: Tensor, expected: np.ndarray, atol: float, rtol: float = 0.0) 
 def case(request: pytest.FixtureRequest, oracle: Oracle) -> dict[str, Any]:
     """Inputs, expected values and, under ``ours``, mixture and prototypes."""
     stored = oracle(request.param)
-    mixture = PrototypeMixture(
-        stored["mu0"].shape[1], int(stored["K"]), int(stored["stage_num"]), float(stored["kappa"])
-    )
+    settings = Mixture(int(stored["stage_num"]), float(stored["kappa"]))
+    mixture = PrototypeMixture(stored["mu0"].shape[1], int(stored["K"]), settings)
     mixture.load_state_dict({"start": torch.from_numpy(stored["mu0"])[0].T})
     mask = torch.from_numpy(stored["support_mask"]).float()
     prototypes = mixture(torch.from_numpy(stored["support_feature"]).unsqueeze(1), mask, 1 - mask)
@@ -53,7 +52,7 @@ def test_probabilities_are_the_official_ones(case: dict[str, Any]) -> None:
 
 def with_rounds(stored: dict[str, np.ndarray], rounds: int) -> Prototypes:
     """Prototypes of an official case, after so many rounds."""
-    mixture = PrototypeMixture(stored["mu0"].shape[1], int(stored["K"]), rounds)
+    mixture = PrototypeMixture(stored["mu0"].shape[1], int(stored["K"]), Mixture(rounds))
     mixture.load_state_dict({"start": torch.from_numpy(stored["mu0"])[0].T})
     mask = torch.from_numpy(stored["support_mask"]).float()
     prototypes: Prototypes = mixture(torch.from_numpy(stored["support_feature"]).unsqueeze(1), mask, 1 - mask)
@@ -96,24 +95,24 @@ def by_loops(mixture: PrototypeMixture, feature: np.ndarray, mask: np.ndarray) -
     shots, _, height, width = feature.shape
     cells = [(k, y, x) for k in range(shots) for y in range(height) for x in range(width)]
     means = list(mixture.start.double().numpy())
-    for _ in range(mixture.rounds):
+    for _ in range(mixture.settings.rounds):
         total, mass = [np.zeros_like(mean) for mean in means], [0.0] * len(means)
         for k, y, x in cells:
             sample, weight = feature[k, :, y, x], mask[k, y, x]
-            if mixture.hard_selection:
+            if mixture.settings.hard_selection:
                 weight = float(weight >= 0.5)
-            if mixture.normalise_samples:
+            if mixture.settings.normalise_samples:
                 sample = unit(sample)
-            if mixture.kernel == "vmf":
+            if mixture.settings.kernel == "vmf":
                 sample = weight * sample
-                share = softmax(np.array([mixture.kappa * sample @ mean for mean in means]))
+                share = softmax(np.array([mixture.settings.kappa * sample @ mean for mean in means]))
             else:
                 share = weight * softmax(np.array([-((sample - mean) ** 2).sum() for mean in means]))
             for p in range(len(means)):
                 total[p] = total[p] + share[p] * sample
                 mass[p] += share[p]
         means = [t / (EPS + m) for t, m in zip(total, mass, strict=True)]
-        if mixture.kernel == "vmf":
+        if mixture.settings.kernel == "vmf":
             means = [unit(mean) for mean in means]
     return np.stack(means)
 
@@ -129,7 +128,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def small(**options: Any) -> PrototypeMixture:
-    return PrototypeMixture(5, **{"components": 3, "rounds": 3, "kappa": 4.0, "seed": 1, **options})
+    components = options.pop("components", 3)
+    return PrototypeMixture(5, components, Mixture(**{"rounds": 3, "kappa": 4.0, "seed": 1, **options}))
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))

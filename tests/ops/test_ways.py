@@ -80,7 +80,7 @@ def method(request: pytest.FixtureRequest) -> BinaryMethod:
 
 def low_resolution(method: BinaryMethod, batch: Batch) -> Tensor:
     support, query = method.features(batch)
-    return method.segment(support, batch.support_mask, query)
+    return method.predict(method.adapt(support, batch.support_mask), query)
 
 
 def one_way(batch: Batch, way: int) -> Batch:
@@ -127,7 +127,7 @@ def test_the_loss_of_several_ways_is_that_of_one_binary_problem_each(
 
 def test_queries_of_an_episode_do_not_meet(method: BinaryMethod, make_batch: MakeBatch) -> None:
     batch = make_batch(episodes=2, way=2, query=3)
-    names = ("query_image", "query_mask", "query_id")
+    names = ("query_image", "query_mask", "query_size", "query_id")
     alone = [batch._replace(**{name: getattr(batch, name)[:, q : q + 1] for name in names}) for q in range(3)]
     close(method(batch), torch.cat([method(single) for single in alone], dim=1))
 
@@ -162,8 +162,8 @@ def test_the_whole_network_may_have_another_precision(
 def test_void_of_the_support_is_neither_foreground_nor_background(method: BinaryMethod, make_batch: MakeBatch) -> None:
     batch = make_batch()
     masks: list[Tensor] = []
-    learn = method.learn
-    method.learn = lambda feature, *pair: masks.extend(pair) or learn(feature, *pair)
+    adapt = method.adapt_way
+    method.adapt_way = lambda support, *pair: masks.extend(pair) or adapt(support, *pair)
     method(batch)
     label = batch.support_mask[0]
     assert torch.equal(masks[0], (label == 1).float())
@@ -176,4 +176,4 @@ def test_supports_and_queries_pass_the_encoder_separately_supports_first(
     batch = make_batch(way=2, shot=2, query=3)
     with record(method, "encoder") as outputs:
         method(batch)
-    assert [len(feature) for feature in outputs["encoder"]] == [4, 3]
+    assert [len(feature) for (feature,) in outputs["encoder"]] == [4, 3]

@@ -16,8 +16,8 @@ from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.methods import Method, PANet, PMMs
 from fsseg.methods.base import BinaryMethod
+from fsseg.ops.similarity import cosine_similarity
 from fsseg.segmenter.inputs import as_image, as_labels
-from fsseg.segmenter.support_state import logits
 from fsseg.segmenter.tiling import Canvas
 from tests.methods.test_contract import METHODS, encoder
 
@@ -503,17 +503,17 @@ def test_proportions_are_kept_where_asked():
     assert Canvas(100).shown(300, 200) == (100, 100)
 
 
-def test_lessons_of_other_methods_are_shared_out(random):
-    """A method that is not binary and keeps features: fewer supports are repeated."""
+def test_supports_of_methods_with_a_state_per_episode_are_shared_out(random):
+    """A method that is not binary and whose state is an episode's: fewer supports are repeated."""
 
     class Plain(PANet):
-        teaching = "features"
+        state_per = "episode"
 
-        def learn_supports(self, feature, mask):
-            return feature, mask
+        def adapt(self, support, mask):
+            return (self.prototypes(*super().adapt(support, mask)),)
 
-        def segment_by(self, learnt, query, shot):
-            return PANet.segment_by(self, PANet.learn_supports(self, *learnt), query, shot)
+        def predict(self, state, query):
+            return self.scale * cosine_similarity(query[0], state[0].unsqueeze(1))
 
     pictures = [picture(random) for _ in range(4)]
     found = []
@@ -526,4 +526,3 @@ def test_lessons_of_other_methods_are_shared_out(random):
         found.append(segmenter.predict(pictures[3], score=False).probability)
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
     assert not isinstance(segmenter.method, BinaryMethod)
-    assert callable(logits)

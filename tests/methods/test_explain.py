@@ -1,4 +1,4 @@
-"""What prototypes see, against loops by hand."""
+"""Responses of prototypes, against loops by hand."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,10 @@ from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods.base import Explanation
+from fsseg.ops.em import Mixture
 from fsseg.ops.pooling import mask_at_cells
+from tests.oracle_weights import low_resolution
 
 MakeBatch = Callable[..., Batch]
 
@@ -19,10 +22,15 @@ def encoder() -> ConvNet:
     return ConvNet(widths=(8, 16), strides=(2, 2), convolutions=1)
 
 
+def explained(method: Method, batch: Batch) -> Explanation | None:
+    support, query = method.features(batch)
+    return method.explain(support, batch.support_mask, query)
+
+
 PROTOTYPES: dict[str, tuple[Callable[[], Method], int]] = {
     "PANet": (lambda: PANet(encoder()), 1),
     "PMMs": (lambda: PMMs(encoder(), channels=8), 3),
-    "PMMs, Gaussian": (lambda: PMMs(encoder(), kernel="gaussian", channels=8), 3),
+    "PMMs, Gaussian": (lambda: PMMs(encoder(), mixture=Mixture(kernel="gaussian"), channels=8), 3),
     "RPMMs": (lambda: RPMMs(encoder(), components=(1, 2, 4), channels=8), 4),
 }
 
@@ -35,63 +43,58 @@ def test_each_way_has_its_prototypes_and_those_of_the_background(
     make, foreground = PROTOTYPES[name]
     batch = make_batch(2, way, shot, query)
     with torch.no_grad():
-        look = make().eval().look(batch)
-    assert look is not None
-    assert look.foreground == foreground
-    assert look.probability.shape[:4] == (2, way, query, 2 * foreground)
-    assert look.region.shape[:3] == (2, way, shot)
-    total = look.probability.sum(3)
+        found = explained(make().eval(), batch)
+    assert found is not None
+    assert found.foreground == foreground
+    assert found.probability.shape[:4] == (2, way, query, 2 * foreground)
+    assert found.region.shape[:3] == (2, way, shot)
+    total = found.probability.sum(3)
     if way == 1 or name != "PANet":
         torch.testing.assert_close(total, torch.ones_like(total))
-    assert look.region.min() >= -1
-    assert look.region.max() < 2 * foreground
+    assert found.region.min() >= -1
+    assert found.region.max() < 2 * foreground
 
 
 @pytest.mark.parametrize("make", [lambda: CANet(encoder(), channels=8), lambda: SGOne(encoder(), channels=8)])
 def test_a_method_without_prototypes_has_nothing_to_show(make: Callable[[], Method], make_batch: MakeBatch) -> None:
-    assert make().look(make_batch()) is None
+    assert explained(make(), make_batch()) is None
 
 
 @pytest.mark.parametrize("kernel", ["vmf", "gaussian"])
 def test_a_cell_belongs_to_the_nearest_prototype_of_its_side(make_batch: MakeBatch, kernel: str) -> None:
     torch.manual_seed(0)
-    method = PMMs(encoder(), kernel=kernel, channels=8).eval()
+    method = PMMs(encoder(), mixture=Mixture(kernel=kernel), channels=8).eval()
     batch = make_batch(way=2, shot=2)
     with torch.no_grad():
-        look = method.look(batch)
-        support = method.features(batch).support
+        found = explained(method, batch)
+        (support,) = method.features(batch).support
         for n in range(2):
             inside = batch.support_mask[0, n] == n + 1
             outside = ~inside & (batch.support_mask[0, n] != 255)
-            learnt = method.learn(support[0, n : n + 1], inside[None].float(), outside[None].float())
+            state = method.adapt_way((support[0, n : n + 1],), inside[None].float(), outside[None].float())
             size = (support.shape[-2], support.shape[-1])
             of = mask_at_cells(inside.float(), size), mask_at_cells(outside.float(), size)
             for k, y, x in torch.cartesian_prod(*map(torch.arange, (2, *size))).tolist():
-                cell, found = support[0, n, k, :, y, x], int(look.region[0, n, k, y, x])
+                cell, number = support[0, n, k, :, y, x], int(found.region[0, n, k, y, x])
                 best = {-1}
                 for side, first in ((1, 3), (0, 0)):  # a cell that is half of either counts as the object's
                     if of[side][k, y, x] >= 0.5:
                         near = [
                             float(20 * cell @ m) if kernel == "vmf" else -float((cell - m).square().sum())
-                            for m in learnt[side][0]
+                            for m in state[side][0]
                         ]
                         best = {first + p for p, value in enumerate(near) if value >= max(near) - 1e-5}
-                assert found in best
+                assert number in best
 
 
 def test_the_probability_is_that_of_the_decision(make_batch: MakeBatch) -> None:
     panet, batch = PANet(encoder()).eval(), make_batch(way=2)
     with torch.no_grad():
-        look = panet.look(batch)
-        logits = panet.segment(*_segmented(panet, batch))
+        found = explained(panet, batch)
+        logits = low_resolution(panet, batch)
     expected = logits.softmax(2)
-    torch.testing.assert_close(look.probability[:, 1, :, 0], expected[:, :, 2])
-    torch.testing.assert_close(look.probability[:, 0, :, 1], expected[:, :, 0])
-
-
-def _segmented(method: Method, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    support, query = method.features(batch)
-    return support, batch.support_mask, query
+    torch.testing.assert_close(found.probability[:, 1, :, 0], expected[:, :, 2])
+    torch.testing.assert_close(found.probability[:, 0, :, 1], expected[:, :, 0])
 
 
 # PANet's distance
@@ -102,8 +105,8 @@ def test_the_distance_of_prototypes_is_that_of_a_loop(make_batch: MakeBatch) -> 
     method, batch = PANet(encoder()).eval(), make_batch(2, way=2, shot=2)
     with torch.no_grad():
         found = method.distance(batch)
-        support, query = method.features(batch)
-        predicted = method.segment(support, batch.support_mask, query).argmax(2)
+        (support,), (query,) = method.features(batch)
+        predicted = low_resolution(method, batch).argmax(2)
     for b in range(2):
         for n in range(2):
             shots = [pooled(support[b, n, k], batch.support_mask[b, n, k] == n + 1) for k in range(2)]
