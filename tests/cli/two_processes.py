@@ -19,7 +19,7 @@ from fsseg.losses import LossMean
 from fsseg.methods import Method
 from fsseg.runs.ranks import leads
 from tests.conftest import make_batch
-from tests.methods.test_contract import METHODS
+from tests.methods.found import METHODS
 
 
 class _Loss(nn.Module):

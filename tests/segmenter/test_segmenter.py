@@ -15,11 +15,11 @@ from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.methods import Method, PANet, PMMs
-from fsseg.methods.base import BinaryMethod
+from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.similarity import cosine_similarity
 from fsseg.segmenter.inputs import as_image, as_labels
 from fsseg.segmenter.tiling import Canvas
-from tests.methods.test_contract import METHODS, encoder
+from tests.methods.found import METHODS, encoder
 
 SIZE = 64
 
