@@ -267,7 +267,7 @@ def change(content: dict, **values: object) -> dict:
         ),
         (lambda c: change(c, fsseg_segmenter=2), "newer fsseg"),
         (lambda c: change(c, supports={1: [torch.zeros(2), torch.zeros(2), [1, 2]]}), "broken file"),
-        (lambda c: change(c, supports={1: [c["supports"][1][0][:, :3], *c["supports"][1][1:]]}), "broken file"),
+        (lambda c: change(c, supports={1: [[c["supports"][1][0][0][:, :3]], *c["supports"][1][1:]]}), "broken file"),
         (lambda c: change(c, classes=["cat", "dog"]), "broken file"),
         (lambda c: change(c, classes=["\x1b[2J"]), "broken file"),
         (lambda c: change(c, state_dict={}), "does not hold the method"),
