@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST ?= .venv-oldest
+BARE ?= .venv-bare
 # Shorter quickstart, e.g. `make quickstart STEPS=100 EPISODES=50`.
 STEPS ?= 1500
 EPISODES ?= 500
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SEED ?= 0
 export FSSEG_TEST_SEED = $(SEED)
 
-.PHONY: quickstart test fast test-oldest test-processors fuzz lint format bench-gpu install clean
+.PHONY: quickstart test fast test-oldest test-bare test-processors fuzz lint docs format bench-gpu install clean
 
 # Where `fsseg fit` would write too. Each start is afresh; a run that is there already is moved aside.
 RUN := runs/quickstart/fold0
@@ -42,6 +43,9 @@ test-processors: install  ## the fast suite as processors without AVX, with AVX2
 test-oldest: $(OLDEST)/installed  ## with the oldest libraries allowed, whose deprecations among each other are not ours
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PYTEST) -m "not slow" -W ignore::DeprecationWarning
 
+test-bare: $(BARE)/installed  ## without extras: tests that need one are skipped, and say which
+	OMP_NUM_THREADS=1 $(BARE)/bin/python -m pytest $(PYTEST) -m "not slow" -rs
+
 # Broken and hostile files of each kind, other ones at each start, e.g. `make fuzz FUZZ=10000`.
 FUZZ ?= 2000
 fuzz: install
@@ -51,6 +55,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install  ## the site, in build/site/index.html; a broken link or reference is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
 
 bench-gpu: install  ## throughput on a GPU, with random images: BENCH="--rounds 3" passes options on
 	$(BIN)/python benchmarks/gpu.py $(BENCH)
@@ -76,5 +83,10 @@ $(OLDEST)/installed: pyproject.toml
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --no-deps -e .
 	touch $@
 
+$(BARE)/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(BARE)
+	$(BARE)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OLDEST) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) $(BARE) build runs .mypy_cache .ruff_cache .pytest_cache

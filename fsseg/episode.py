@@ -2,17 +2,17 @@
 
 Shape legend, used in every signature of the project:
 
-====== =========================================================
-``B``  episodes of a batch
-``N``  ways: classes of an episode
-``K``  shots: support images per class
-``Q``  queries of an episode
-``M``  images, whatever their role
-``C``  channels of a feature
-``P``  prototypes per class
-``H W``  pixels
-``h w``  feature cells
-====== =========================================================
+| letter | meaning |
+| --- | --- |
+| ``B`` | episodes of a batch |
+| ``N`` | ways: classes of an episode |
+| ``K`` | shots: support images per class |
+| ``Q`` | queries of an episode |
+| ``M`` | images, whatever their role |
+| ``C`` | channels of a feature |
+| ``P`` | prototypes per class |
+| ``H W`` | pixels |
+| ``h w`` | feature cells |
 
 A mask holds *class ids* as long as it belongs to a data set, and *episode labels* as soon as it belongs to an episode:
 0 background, ``n + 1`` for the class ``episode.classes[n]``, 255 ignore. Class ids have 8 bits, with 255 for pixels to

@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Before torch is imported, and inherited by the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 SEED = int(os.environ.get("FSSEG_TEST_SEED") or 0)  # of networks and batches; each test holds whatever it is
 SHARED = Path(os.environ.get("FSSEG_SHARED") or ROOT.parent / "shared")
+
+
+def needs(module: str, extra: str) -> Any:
+    """A module of an optional extra; a test that asks for it is skipped where the extra is not installed."""
+    return pytest.importorskip(module, reason=f"needs fsseg[{extra}]: {module} is not installed")
 
 
 def pytest_configure() -> None:
