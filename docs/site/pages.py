@@ -73,6 +73,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         path = FROM_ROOT.get(path, path.removeprefix("docs/"))
+        if path.endswith(".ipynb") and uri != (made := f"{path.removesuffix('.ipynb')}.md"):
+            path = made
         if files.get_file_from_path(path) is None:
             return text if match[0][0] != "!" else match[0]
         return f"[{text}]({posixpath.relpath(path, posixpath.dirname(uri) or '.')}{anchor})"
