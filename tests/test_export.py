@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jaxtyping
 import numpy as np
-import onnxruntime
 import PIL.Image
 import pytest
 import torch
@@ -27,6 +26,7 @@ from fsseg.export import check_packages, export
 from fsseg.export.export import Difference, _compared
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 from fsseg.ops.em import Mixture
+from tests.conftest import needs
 
 PAGE = Path(__file__).parents[1] / "docs/export.md"
 SIZE = 64
@@ -69,6 +69,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory, _unchecked_shapes: None) 
 
     @cache
     def made(name: str, kind: str) -> Made:
+        if kind == "onnx":
+            needs("onnxruntime", "export")
         segmenter = Segmenter(make(name), SIZE, device="cpu")
         folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "export"
         if (name, kind) not in LEARNT:
@@ -102,7 +104,7 @@ def opened(folder: Path, name: str, kind: str) -> Callable:
     content = json.loads((folder / "export.json").read_text())["graphs"][name]
     assert content["file"] == name + FILES[kind]
     if kind == "onnx":
-        session = onnxruntime.InferenceSession(folder / content["file"])
+        session = needs("onnxruntime", "export").InferenceSession(folder / content["file"])
         names = [value.name for value in session.get_inputs()]
         assert names == [port["name"] for port in content["inputs"]]
         return lambda *given: session.run(None, dict(zip(names, given, strict=True)))
@@ -174,6 +176,7 @@ def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, exported):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "fixed"), [("SGOne", set()), ("CANet", {"shot"})])
 def test_what_cannot_be_dynamic_has_the_size_that_was_asked_for(name, fixed, tmp_path):
+    needs("onnxruntime", "export")
     segmenter = Segmenter(make(name), SIZE, device="cpu")
     written = export(segmenter, tmp_path, "onnx", way=2, shot=3)
     assert [set(one.graph.fixed) for one in written] == [set(), set(), fixed]

@@ -17,7 +17,7 @@ import pytest
 
 from fsseg.cli import demo, main
 from tests.cli.conftest import TINY, jobs_here  # noqa: F401 - a fixture
-from tests.conftest import write_folder
+from tests.conftest import needs, write_folder
 from tests.prepare.conftest import contents, server  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def own_photos(folder: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 @pytest.mark.usefixtures("server", "jobs_here")
 def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(run, tmp_path, fake_voc, fake_coco):
-    pytest.importorskip("uvicorn")
+    needs("uvicorn", "demo")
     lines, code = commands_and_code()
     assert lines[:2] == ["make quickstart", "make test"]
     for command in recipe("make quickstart"):

@@ -17,6 +17,7 @@ import torch
 from fsseg.encoders import ConvNet
 from fsseg.methods import PANet
 from fsseg.segmenter import Segmenter
+from tests.conftest import needs
 
 ROOT = Path(__file__).parents[2]
 TAPS, SIZE, MEGABYTES = "features.4", 64, 1
@@ -33,7 +34,7 @@ class Server(NamedTuple):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`fsseg demo` on a free port, with a small encoder of known weights."""
-    pytest.importorskip("starlette")
+    needs("starlette", "demo")
     from torchvision.models import squeezenet1_0
 
     torch.manual_seed(0)
@@ -152,7 +153,7 @@ def segmenter() -> Segmenter:
 @pytest.fixture(scope="session")
 def app(segmenter: Segmenter) -> Iterator[Any]:
     """The page without a network."""
-    pytest.importorskip("starlette")
+    needs("starlette", "demo")
     from fsseg.demo.page import Page
     from fsseg.demo.pictures import Limits
     from fsseg.demo.server import application

@@ -17,6 +17,7 @@ from fsseg.datasets.shapes import draw
 from fsseg.encoders import Torchvision
 from fsseg.methods import PANet
 from fsseg.segmenter import Segmenter
+from tests.conftest import needs
 from tests.demo.conftest import SIZE, TAPS, Server
 
 pytestmark = [
@@ -130,7 +131,7 @@ def pixels(source: str) -> np.ndarray:
 
 @pytest.fixture
 def reader(server: Server, tmp_path: Path) -> Iterator[Reader]:
-    pytest.importorskip("selenium")
+    needs("selenium", "dev")
     (tmp_path / "downloads").mkdir()
     made = Reader(server.address, tmp_path / "downloads")
     yield made

@@ -19,6 +19,7 @@ import PIL.Image
 import pytest
 
 from fsseg.demo.guard import LOOPBACK, Guard
+from tests.conftest import needs
 from tests.demo.conftest import Server, started
 from tests.demo.test_session import png, url
 
@@ -38,8 +39,7 @@ def head(length: int, target: str = "/events/a", **headers: str) -> bytes:
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
     """The guard and the connections of the page in this process, with little patience; answers are 8 MB."""
-    import uvicorn
-
+    uvicorn = needs("uvicorn", "demo")
     from fsseg.demo import connections
 
     monkeypatch.setattr(connections, "_SECONDS", 0.2)

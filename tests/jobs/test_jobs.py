@@ -15,6 +15,7 @@ from fsseg.jobs.job import Job, chains
 from fsseg.jobs.local import alone, deal, duration, run_local
 from fsseg.jobs.plan import Plan, plan_text
 from fsseg.jobs.slurm import slurm_script
+from tests.conftest import needs
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def test_durations(seconds, text):
 @pytest.fixture(scope="module")
 def ray_cluster():
     """A local one of two cores."""
-    ray = pytest.importorskip("ray")
+    ray = needs("ray", "ray")
     environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=environment)
     yield
