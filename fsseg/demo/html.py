@@ -1,19 +1,17 @@
-"""The parts of the page that the server writes. Names come from strangers: all text is escaped."""
+"""The parts of the page that the server writes. Names come from visitors: the templates escape all text."""
 
-from html import escape
-from pathlib import Path
-from string import Template
 from typing import Any
 
-from fsseg.datasets.base import Image
+from jinja2 import Environment, PackageLoader
+
 from fsseg.demo import drawing
-from fsseg.demo.maps import Map
 from fsseg.demo.painting import BACK
 from fsseg.demo.pictures import Limits
 from fsseg.demo.session import Result, Session
 
 _STAGE = 400  # pixels of a query's height at most, on the screen
-_HERE = Path(__file__).parent
+_TEMPLATES = Environment(loader=PackageLoader("fsseg", "demo"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_RESULT = _TEMPLATES.get_template("result.html")
 
 
 def page(limits: Limits, about: str, note: str) -> str:
@@ -24,12 +22,8 @@ def page(limits: Limits, about: str, note: str) -> str:
         about: the method, in a line.
         note: what to know of it, e.g. that it is not trained.
     """
-    return Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        about=escape(about),
-        note=f'<p class="note">{escape(note)}</p>' if note else "",
-        megabytes=f"{limits.megabytes:g}",
-        back=BACK,
-        painter=(_HERE / "painter.html").read_text(encoding="utf-8"),
+    return _TEMPLATES.get_template("page.html").render(
+        about=about, note=note, megabytes=f"{limits.megabytes:g}", back=BACK
     )
 
 
@@ -59,98 +53,30 @@ def result(session: Session, found: Result | None) -> str:
     if not session.queries:
         return ""
     query = session.queries[session.query]
-    parts = [_thumbs(session), _stage(query.image, found)]
-    if found is None:
-        parts.append('<div class="status">Paint an object on a support to see it found here.</div>')
-    else:
-        parts += [_status(found), _classes(session, found), _downloads(session, found)]
-        parts.append(_maps(session, found))
-    return "".join(parts)
+    height, width = query.image.shape[:2]
+    shown = {"photo": drawing.photo(query.image), "height": height, "width": width, "stage": _STAGE}
+    return _RESULT.render(session=session, found=found, **shown, **(_found(session, found) if found else {}))
 
 
-def _thumbs(session: Session) -> str:
-    each = [
-        f'<button type="button" class="thumb{" chosen" * (number == session.query)}" data-do="pick" '
-        f'data-number="{number}" title="{escape(query.name)}" '
-        f'style="background-image:url({query.thumbnail})"></button>'
-        for number, query in session.queries.items()
+def _found(session: Session, found: Result) -> dict[str, Any]:
+    """The template's names that stand for what was found."""
+    height, width = found.query.image.shape[:2]
+    classes = [
+        {**_label(session, label), "share": 100 * float((found.mask == label).mean()), "score": score}
+        for label, score in found.scores.items()
     ]
-    away = f'<button type="button" class="plain" data-do="drop" data-number="{session.query}">Remove</button>'
-    return f'<div class="thumbs">{"".join(each)}<span class="space"></span>{away}</div>'
+    maps = [
+        {**_label(session, one.label, f": {one.name}"), "source": drawing.heat(one.probability, (height, width))}
+        for one in (found.maps if session.maps else ())
+    ]
+    return {
+        "overlay": drawing.overlay(found.mask),
+        "classes": classes,
+        "mask": drawing.png_url(drawing.mask_file(found.mask, found.query.size)),
+        "mask_name": drawing.mask_name(found.query.name),
+        "maps": maps,
+    }
 
 
-def _stage(image: Image, found: Result | None) -> str:
-    height, width = image.shape[:2]
-    over = "" if found is None else f'<img class="overlay" alt="prediction" src="{drawing.overlay(found.mask)}">'
-    return (
-        f'<div class="stage" style="aspect-ratio:{width}/{height};max-width:{_STAGE * width / height:.0f}px">'
-        f'<img class="photo" alt="query" src="{drawing.photo(image)}">{over}</div>'
-    )
-
-
-def _status(found: Result) -> str:
-    passes = "no encoder pass" if not found.passes else f"{found.passes} encoder pass{'es' * (found.passes > 1)}"
-    opacity = (
-        '<label class="sizing">mask <input class="opacity" type="range" min="0" max="100" value="100" '
-        'aria-label="opacity of the mask"></label>'
-    )
-    return (
-        f'<div class="status" data-passes="{found.passes}" data-milliseconds="{found.milliseconds:.1f}">'
-        f"<span>updated in <b>{found.milliseconds:.0f} ms</b>, <b>{passes}</b></span>"
-        f'<span class="space"></span>{opacity}</div>'
-    )
-
-
-def _classes(session: Session, found: Result) -> str:
-    rows = []
-    for label, score in found.scores.items():
-        share = 100 * float((found.mask == label).mean())
-        if share == 0:
-            said = "not found"
-        elif score is None:
-            said = '<span title="a score compares supports with each other">score: from 2 supports on</span>'
-        else:
-            said = (
-                f'<span title="above 0.5: more like the supports than like what they are not">score {score:.2f}</span>'
-            )
-        rows.append(
-            f'<div class="row"><span class="swatch" style="background:{drawing.hexadecimal(label)}"></span>'
-            f"<b>{escape(session.names[label - 1])}</b><span>{share:.1f} % of the picture</span>"
-            f'<span class="space"></span>{said}</div>'
-        )
-    return f'<div class="found">{"".join(rows)}</div>'
-
-
-def _downloads(session: Session, found: Result) -> str:
-    data = drawing.png_url(drawing.mask_file(found.mask, found.query.size))
-    name = escape(drawing.mask_name(found.query.name))
-    every = ""
-    if len(session.queries) > 1:
-        every = f'<button type="button" data-do="all">All {len(session.queries)} masks (zip)</button>'
-    return (
-        f'<div class="tools"><a class="button" id="download" download="{name}" href="{data}">Download mask</a>{every}'
-        f'<span class="space"></span><button type="button" data-do="maps" class="{"chosen" * session.maps}">'
-        "Prototype maps</button></div>"
-    )
-
-
-def _maps(session: Session, found: Result) -> str:
-    if not session.maps:
-        return ""
-    if not found.maps:
-        return '<div class="status">This method has no prototypes to show.</div>'
-    size = found.query.image.shape[:2]
-    tiles = "".join(_tile(session, one, (size[0], size[1])) for one in found.maps)
-    return (
-        f'<div class="maps">{tiles}</div>'
-        '<div class="status">Probability of each prototype: dark 0 <span class="scale"></span> light 1</div>'
-    )
-
-
-def _tile(session: Session, one: Map, size: tuple[int, int]) -> str:
-    name = f"{session.names[one.label - 1]}: {one.name}"
-    return (
-        f'<figure><img alt="{escape(name)}" src="{drawing.heat(one.probability, size)}">'
-        f'<figcaption><span class="swatch" style="background:{drawing.hexadecimal(one.label)}"></span>'
-        f"{escape(name)}</figcaption></figure>"
-    )
+def _label(session: Session, label: int, more: str = "") -> dict[str, str]:
+    return {"name": session.names[label - 1] + more, "colour": drawing.hexadecimal(label)}
