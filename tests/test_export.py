@@ -223,10 +223,12 @@ def test_a_method_that_decides_by_values_is_refused(tmp_path):
 
 
 def test_packages_that_are_missing_are_named(monkeypatch):
-    for name in ("onnxscript", "onnx"):
+    for name in ("onnxscript", "onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
     check_packages("torch")
-    with pytest.raises(FssegError, match=re.escape('onnx and onnxscript, not installed: pip install "fsseg[export]"')):
+    with pytest.raises(
+        FssegError, match=re.escape('onnxscript and onnxruntime, not installed: pip install "fsseg[export]"')
+    ):
         check_packages("onnx")
 
 

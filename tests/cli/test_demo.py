@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 # Looked for and not imported: every worker collects this file, and few run it.
-pytestmark = pytest.mark.skipif(find_spec("uvicorn") is None, reason="uvicorn is not installed")
+pytestmark = pytest.mark.skipif(find_spec("uvicorn") is None, reason="needs fsseg[demo]: uvicorn is not installed")
 
 ENCODER = (
     "--model.method.encoder", "Torchvision", "--model.method.encoder.weights=none",

@@ -23,7 +23,7 @@ from tests.conftest import needs
 from tests.demo.conftest import Server, started
 from tests.demo.test_session import png, url
 
-pytestmark = pytest.mark.skipif(find_spec("uvicorn") is None, reason="uvicorn is not installed")
+pytestmark = pytest.mark.skipif(find_spec("uvicorn") is None, reason="needs fsseg[demo]: uvicorn is not installed")
 
 
 def connected(address: str) -> socket.socket:
