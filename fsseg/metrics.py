@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fsseg.episode import IGNORE
+from fsseg.iou import iou
 from fsseg.protocols.protocol import Absent
 
 
@@ -92,8 +93,7 @@ class _RunIoU(Metric):
         return per_run.nanmean().float()
 
     def _divide(self, columns: Tensor | slice) -> IoU:
-        union = self.union[:, columns]
-        per_class = (self.intersection[:, columns].double() / union.double()).where(union > 0, torch.nan)
+        per_class = iou(self.intersection[:, columns].double(), self.union[:, columns].double())
         return IoU(per_class, per_class.nanmean(dim=1))
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from fsseg.episode import BACKGROUND, Batch
@@ -14,9 +15,10 @@ from fsseg.episodes.loading import Episodes, collate
 from fsseg.episodes.sampler import Key
 from fsseg.errors import FssegError
 from fsseg.experiment.configuration import Commands
+from fsseg.iou import percent
 from fsseg.methods import Method
 from fsseg.metrics import count
-from fsseg.plots.episodes import Panel, panel_of, percent
+from fsseg.plots.episodes import Panel, panel_of, query_iou
 from fsseg.results.rows import Row, read_rows
 from fsseg.runs import folders
 from fsseg.runs.library_errors import plain_errors, quieten
@@ -132,7 +134,7 @@ class Replay:
         """
         batch = self.batch(run, number)
         prediction = self.prediction(batch)
-        iou = percent(*count(prediction, batch.query_mask, batch.classes.shape[1])[:2], 0, query)
+        iou = query_iou(*count(prediction, batch.query_mask, batch.classes.shape[1])[:2], 0, query)
         names = self.data.dataset.class_name, self.data.dataset.image_name
         return panel_of(batch, 0, query, *names, prediction, iou)
 
@@ -184,14 +186,10 @@ def queries_of(rows: list[Row]) -> list[Query]:
 
 
 def _query(place: int, ways: list[Row]) -> Query:
-    every = _percent(sum(way.intersection for way in ways), sum(way.union for way in ways))
-    each = tuple(_percent(way.intersection, way.union) for way in ways)
+    counts = np.array([(way.intersection, way.union) for way in ways])
+    every, each = float(percent(*counts.sum(0))), tuple(percent(*counts.T).tolist())
     classes = tuple(way.class_id for way in ways)
     return Query(ways[0].run, ways[0].episode, place, every, each, ways[0].query, classes)
-
-
-def _percent(intersection: int, union: int) -> float:
-    return 100 * intersection / union if union else float("nan")
 
 
 class _Built(Commands):

@@ -14,6 +14,7 @@ from fsseg import atomic
 from fsseg.datasets.class_counts import Census
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
+from fsseg.iou import iou, percent
 from fsseg.protocols.protocol import pair_rule
 from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore
@@ -204,7 +205,7 @@ def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
         middles, pooled = pooled_by_size(counts)
         label = "an eighth of them: sum of intersections / sum of unions"
         if len(tests) == 1:
-            single = 100 * counts[:, 1] / counts[:, 2]
+            single = percent(counts[:, 1], counts[:, 2])
             axis.scatter(counts[:, 0], single, s=7, color=_LINES[0], alpha=0.3, linewidths=0, label="one query")
             axis.plot(middles, 100 * pooled, "-o", color=_LINES[4], markersize=4, label=label)
         else:
@@ -234,7 +235,7 @@ def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.floa
     parts = np.array_split(counts[counts[:, 0].argsort(kind="stable")], min(_BINS, len(counts)))
     return (
         np.array([np.median(part[:, 0]) for part in parts]),
-        np.array([part[:, 1].sum() / part[:, 2].sum() for part in parts]),
+        iou(*np.array([part[:, 1:].sum(axis=0) for part in parts]).T),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsseg.episode import BACKGROUND, IGNORE, Batch
+from fsseg.iou import percent
 
 # Okabe and Ito's colours, told apart by colour-blind people too; one per way.
 COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
@@ -89,7 +90,7 @@ def panel_of(
     )
 
 
-def percent(intersection: Tensor, union: Tensor, b: int, q: int) -> tuple[float, ...]:
+def query_iou(intersection: Tensor, union: Tensor, b: int, q: int) -> tuple[float, ...]:
     """IoU of each way on a query, in percent.
 
     Args:
@@ -98,8 +99,7 @@ def percent(intersection: Tensor, union: Tensor, b: int, q: int) -> tuple[float,
         b: place of the episode.
         q: place of its query.
     """
-    pairs = zip(intersection[b, q, 1:].tolist(), union[b, q, 1:].tolist(), strict=True)
-    return tuple(100 * above / below if below else float("nan") for above, below in pairs)
+    return tuple(percent(intersection[b, q, 1:].double(), union[b, q, 1:].double()).tolist())
 
 
 def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
+from fsseg.iou import percent
 from fsseg.results.intervals import LEVEL, METRICS, interval, replicates
 from fsseg.results.results import Result
 
@@ -157,16 +158,21 @@ def _check_episodes(first: Result, second: Result) -> None:
 
 
 def _episodes(pair: tuple[Result, Result]) -> list[Pair]:
-    sums: list[dict[tuple[int, int], list[int]]] = [{}, {}]
-    for side, result in enumerate(pair):
-        for row in result.rows:
-            if row.class_id != BACKGROUND and row.query_class != BACKGROUND:
-                counted = sums[side].setdefault((row.run, row.episode), [0, 0])
-                counted[0] += row.intersection
-                counted[1] += row.union
-    iou = [{key: 100 * above / below if below else np.nan for key, (above, below) in s.items()} for s in sums]
+    first, second = (_episode_iou(result) for result in pair)
     fold = pair[0].tested.fold
-    return [Pair(fold, *key, value, iou[1][key], pair) for key, value in iou[0].items()]
+    return [Pair(fold, *key, value, second[key], pair) for key, value in first.items()]
+
+
+def _episode_iou(result: Result) -> dict[tuple[int, int], float]:
+    """IoU of an episode's classes together, in percent, by run and number."""
+    sums: dict[tuple[int, int], list[int]] = {}
+    for row in result.rows:
+        if row.class_id != BACKGROUND and row.query_class != BACKGROUND:
+            counted = sums.setdefault((row.run, row.episode), [0, 0])
+            counted[0] += row.intersection
+            counted[1] += row.union
+    values = percent(*np.array([*sums.values()], dtype=np.int64).reshape(-1, 2).T)
+    return dict(zip(sums, values.tolist(), strict=True))
 
 
 def _difference(pairs: Sequence[tuple[Result, Result]], metric: str) -> Difference:

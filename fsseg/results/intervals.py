@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fsseg.iou import iou
 from fsseg.results.results import Array, Result
 
 REPLICATES, LEVEL = 1000, 95.0  # percent
@@ -15,19 +16,16 @@ REPLICATES, LEVEL = 1000, 95.0  # percent
 
 def mean_iou(intersection: Array, union: Array) -> Array:
     """Mean over the classes that were drawn, in percent; the last axis is the classes', background first."""
-    above, below = intersection[..., 1:], union[..., 1:]
-    drawn = below > 0
-    ratio = np.divide(above, below, out=np.zeros_like(above), where=drawn)
-    counted = drawn.sum(-1)
-    mean: Array = 100 * np.divide(ratio.sum(-1), counted, out=np.full(counted.shape, np.nan), where=counted > 0)
+    per_class = iou(intersection[..., 1:], union[..., 1:])
+    drawn = ~np.isnan(per_class)
+    mean: Array = 100 * iou(np.where(drawn, per_class, 0).sum(-1), drawn.sum(-1))  # NaN where no class was drawn
     return mean
 
 
 def binary_iou(intersection: Array, union: Array) -> Array:
     """Mean of background IoU and the IoU of all classes together, in percent."""
     sums = [np.stack([values[..., 0], values[..., 1:].sum(-1)], -1) for values in (intersection, union)]
-    ratio = np.divide(sums[0], sums[1], out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
-    mean: Array = 100 * ratio.mean(-1)
+    mean: Array = 100 * iou(*sums).mean(-1)
     return mean
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg.episode import BACKGROUND
+from fsseg.iou import iou
 from fsseg.protocols.protocol import Protocol
 from fsseg.results.published import Published, Setting, published
 from fsseg.results.rows import Row
@@ -179,8 +180,8 @@ class _Values:
 
     def ratio(self, chosen: Chosen, above: int = _INTERSECTION, below: int = _UNION) -> npt.NDArray[np.float64]:
         """Sum of one column over sum of another, per run."""
-        sums = [self.values[chosen & (self.column(_RUN) == run)].sum(axis=0) for run in self.runs]
-        return np.array([s[above] / s[below] if s[below] else np.nan for s in sums])
+        sums = np.array([self.values[chosen & (self.column(_RUN) == run)].sum(axis=0) for run in self.runs])
+        return iou(sums[:, above], sums[:, below])
 
     def mean_iou(self, classes: Iterable[int], above: int = _INTERSECTION, below: int = _UNION) -> Score:
         """Mean over the classes that a run drew."""
@@ -235,10 +236,10 @@ def _false_alarms(rows: Sequence[Row]) -> FalseAlarms | None:
     pixels, alarmed = [], []
     for queries in runs.values():
         called = [sum(row.union for row in found) for found in queries]
-        every = sum(found[0].pixels for found in queries)
-        pixels.append(sum(called) / every if every else np.nan)
+        pixels.append((sum(called), sum(found[0].pixels for found in queries)))
         alarmed.append(np.mean([number > 0 for number in called]))
-    return FalseAlarms(_score(np.array(pixels)), _score(np.array(alarmed)), sum(map(len, runs.values())))
+    share = iou(*np.array(pixels).reshape(-1, 2).T)
+    return FalseAlarms(_score(share), _score(np.array(alarmed)), sum(map(len, runs.values())))
 
 
 def _mean(per_class: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

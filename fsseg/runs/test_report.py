@@ -21,7 +21,7 @@ from fsseg.episodes import EpisodeData
 from fsseg.episodes.episode_file import as_text as as_list
 from fsseg.episodes.option_roles import Decides
 from fsseg.episodes.unreadable import skipped
-from fsseg.plots.episodes import Panel, draw_episodes, panel_of, percent
+from fsseg.plots.episodes import Panel, draw_episodes, panel_of, query_iou
 from fsseg.results.published import Setting
 from fsseg.results.rows import Row, batch_rows, write_rows
 from fsseg.results.stream import Episodes, Stream, Streamed, episodes_of
@@ -155,7 +155,7 @@ def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
     """Episode ``b`` of a batch with what was predicted, to be drawn."""
     counts = outputs.counts
     names = dataset.class_name, dataset.image_name
-    return panel_of(batch, b, 0, *names, outputs.prediction, percent(counts.intersection, counts.union, b, 0))
+    return panel_of(batch, b, 0, *names, outputs.prediction, query_iou(counts.intersection, counts.union, b, 0))
 
 
 def describe(
