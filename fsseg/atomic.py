@@ -88,6 +88,23 @@ def make_folder(folder: Path, repair: str = "") -> None:
         raise failure(error, folder, repair) from error
 
 
+@contextmanager
+def writing(place: Path, repair: str = "") -> Iterator[None]:
+    """What the operating system refuses while files are written, as one line.
+
+    Args:
+        place: named by the error where the operating system names no file.
+        repair: see `write`.
+
+    Raises:
+        FssegError: in place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, error.filename or place, repair) from error
+
+
 def failure(error: OSError, path: object, repair: str = "") -> FssegError:
     """The operating system's error about a file that could not be written, as one line."""
     if error.errno in FULL:

@@ -1,6 +1,7 @@
 """The one LightningModule that trains and tests every method."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from fsseg.feature_cache import FeatureCache, Tracked, plan
 from fsseg.methods.base import Method
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
-from fsseg.untrusted.card import random_states
+from fsseg.untrusted.card import Card, random_states
 
 
 class TestOutput(NamedTuple):
@@ -63,7 +64,7 @@ class Task(LightningModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr = head_lr, bias_lr
         self._factor = 1.0  # of the first group of parameters
-        self.card: dict[str, Any] = {}  # what a checkpoint says of itself: configuration, classes it was trained on
+        self.card: Card | None = None  # what a checkpoint says of itself: configuration, classes it was trained on
         self.say: Callable[[str], None] = lambda line: None  # where a line about what is done goes to
         self.tracked: Tracked = lambda items, what: items  # shows how far a loop is
         self._cache: FeatureCache | None = None
@@ -216,7 +217,7 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into the checkpoint, so that a test can refuse what does not fit, and the generators' state."""
-        checkpoint["fsseg"] = self.card
+        checkpoint["fsseg"] = asdict(self.card) if self.card else {}
         own = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             own["cuda"] = torch.cuda.get_rng_state(self.device)

@@ -37,7 +37,7 @@ from fsseg.encoders.base import load_pretrained
 from fsseg.episodes.episode_file import load
 from fsseg.errors import FssegError
 from fsseg.experiment.dry_check import checked
-from fsseg.experiment.replay import queries_of, read_table
+from fsseg.experiment.replay import queries_of, read_test
 from fsseg.jobs.sweep import read_sweep
 from fsseg.methods import PANet
 from fsseg.results.classes import make_class_grid
@@ -431,7 +431,7 @@ def test_folders_of_tests(data: st.DataObject, tested: tuple[Path, Any, bytes]) 
                 write(grid, True)
 
     tame(read)
-    tame(lambda: read_table(folder))
+    tame(lambda: read_test(folder))
     tame(lambda: queries_of(find_results([folder])[0].rows))
 
 

@@ -299,7 +299,7 @@ def test_rows_of_scores_in_a_folder_of_results(world: Path) -> None:
 TABLES: list[Callable[[dict[str, Any], str], None]] = [
     lambda table, name: table.update(method=name), lambda table, name: table.update(encoder=name),
     lambda table, name: table.update(dataset=name), lambda table, name: table.update(annotation=name),
-    lambda table, name: table.update(checkpoint=name), lambda table, name: table.update(training=name),
+    lambda table, name: table["checkpoint"].update(name=name), lambda table, name: table.update(training=name),
     lambda table, name: table["classes"][0].update(name=name), lambda table, name: table.update(notes=[name]),
     lambda table, name: table.update(details=[name]),
 ]  # fmt: skip

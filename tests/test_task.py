@@ -13,7 +13,7 @@ from fsseg.errors import FssegError
 from fsseg.methods import PANet
 from fsseg.protocols.protocol import Protocol
 from fsseg.task import Task
-from fsseg.untrusted.card import read_card
+from fsseg.untrusted.card import Card, read_card
 
 
 def task() -> Task:
@@ -93,13 +93,13 @@ def test_checkpoints_that_fsseg_did_not_write(tmp_path: Path) -> None:
 def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     path, saved, saving = str(tmp_path / "last.ckpt"), task(), trainer(max_epochs=1)
     config = "{seed_everything: 0, model: {method: {class_path: fsseg.methods.PANet}}, data: {shot: 1}, trainer: {}}"
-    saved.card = {"config": config, "dataset": "Shapes", "fold": 2, "trained_on": ["disc"]}
+    saved.card = Card(version="1", config=config, dataset="Shapes", fold=2, trained_on=["disc"])
     saving.fit(saved, episodes())
     saving.save_checkpoint(path)
     card = read_card(path)
-    assert {name: card[name] for name in saved.card} == saved.card
-    assert card["step"] == 4
-    assert card["shapes"] == {name: tuple(tensor.shape) for name, tensor in saved.state_dict().items()}
+    assert {name: getattr(card, name) for name in vars(saved.card)} == vars(saved.card)
+    assert card.step == 4
+    assert card.shapes == {name: tuple(tensor.shape) for name, tensor in saved.state_dict().items()}
 
 
 def test_channels_last_changes_the_layout_and_no_more_than_last_digits() -> None:

@@ -1,5 +1,6 @@
 """The command line. Nothing here imports torch before a command needs it."""
 
+import logging
 import os
 import re
 import sys
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = expand_arguments(sys.argv[1:] if argv is None else argv)
     _replace_characters()
+    _print_log()
     with listening():
         try:
             code = _run(arguments)
@@ -43,6 +45,22 @@ def _replace_characters() -> None:
     """Print ``?`` for a character that a terminal which is not UTF-8 lacks; standard error escapes it by itself."""
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         reconfigure(errors="replace")
+
+
+class _Lines(logging.Handler):
+    """Prints what the library logs on standard error: a warning as a note, anything else as it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line on the standard error of this moment."""
+        note = "note: " if record.levelno >= logging.WARNING else ""
+        print(f"{note}{record.getMessage()}", file=sys.stderr, flush=True)
+
+
+def _print_log() -> None:
+    """Let the library's log appear on standard error, once, whatever other handlers a logger's package installs."""
+    log = logging.getLogger("fsseg")
+    log.handlers, log.propagate = [_Lines()], False
+    log.setLevel(logging.INFO)
 
 
 def _run(arguments: list[str]) -> int:

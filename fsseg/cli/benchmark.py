@@ -1,6 +1,7 @@
 """`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 from zipfile import is_zipfile
@@ -8,7 +9,7 @@ from zipfile import is_zipfile
 import torch
 import yaml
 
-from fsseg import atomic, limits
+from fsseg import limits
 from fsseg.cli.options import Options
 from fsseg.episodes.option_roles import Decides
 from fsseg.episodes.weak_annotations import Annotation
@@ -17,17 +18,17 @@ from fsseg.experiment.dry_check import Checked, checked
 from fsseg.experiment.files import find_experiment
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
-from fsseg.jobs.plan import Plan, plan_text
+from fsseg.jobs.plan import Plan, PlanRecord, plan_text, read_record, write_record
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
+from fsseg.progress import tell
 from fsseg.runs import folders
 from fsseg.runs.checkpoint_files import LAST
 from fsseg.runs.identity import TEST, first_difference, identity
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
-from fsseg.runs.progress import tell
 from fsseg.runs.resume import FINISHED
-from fsseg.untrusted.text import is_count, load_yaml
+from fsseg.untrusted.text import load_yaml
 
 _RANGES = {
     "workers": limits.JOBS,
@@ -38,7 +39,7 @@ _RANGES = {
     "gpus": limits.Range(0, 1_000),
     "retries": limits.Range(0, 1_000),
 }
-_SETTINGS = "benchmark.yaml"  # of the folder: the experiment that it is of
+_RECORD = "benchmark.yaml"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,26 +54,26 @@ def run(arguments: Sequence[str]) -> int:
     experiment = _experiment(given.config, rest)
     plan = _plan(given, rest, experiment)
     threads = given.threads or share_of_cores(given.workers)
-    settings = _settings(plan, experiment.own, threads)
+    record = _record(plan, experiment.own, threads)
     if given.engine != "slurm" or given.dry_run:
         print(plan_text(plan, experiment.experiment), flush=True)
     if given.dry_run:
         return 0
     with locked(plan.out):
-        settings = _settings(plan, experiment.own, threads)  # what another benchmark may have noted since
-        return _carry_out(plan, given, experiment, settings)
+        record = _record(plan, experiment.own, threads)  # what another benchmark may have noted since
+        return _carry_out(plan, given, experiment, record)
 
 
-def _carry_out(plan: Plan, given: Any, experiment: Checked, settings: dict[str, Any]) -> int:
+def _carry_out(plan: Plan, given: Any, experiment: Checked, record: PlanRecord) -> int:
     folders.make(plan.out)
     folders.refuse_links(plan.out)
     _take_back(plan)
-    atomic.write_text(plan.out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+    write_record(plan.out / _RECORD, record)
     if given.engine == "slurm":
         (plan.out / "logs").mkdir(exist_ok=True)
-        print(slurm_script(plan.jobs(), plan.out, experiment.experiment, settings["threads"]), end="")
+        print(slurm_script(plan.jobs(), plan.out, experiment.experiment, record.threads), end="")
         return 0
-    return _finish(plan, _run(plan, given, settings["threads"], experiment.own["trainer"]["devices"]))
+    return _finish(plan, _run(plan, given, record.threads, experiment.own["trainer"]["devices"]))
 
 
 def _take_back(plan: Plan) -> None:
@@ -164,24 +165,21 @@ def _all_folds(data: dict[str, Any]) -> Sequence[int]:
     return range(found)
 
 
-def _settings(plan: Plan, own: dict[str, Any], threads: int) -> dict[str, Any]:
-    """What a benchmark is of: noted in its folder, so that no other one is mixed with it.
-
-    Sums round by the number of threads, so that a benchmark keeps the one it began with.
+def _record(plan: Plan, own: dict[str, Any], threads: int) -> PlanRecord:
+    """The record of a benchmark, with the threads of the folder's where it has one.
 
     Raises:
         FssegError: the folder holds another benchmark.
     """
-    path = plan.out / _SETTINGS
-    experiment = _decides(plan, own)
-    now = {"train_shot": plan.train_shot, "untrained": plan.untrained, "experiment": experiment}
+    path = plan.out / _RECORD
+    now = PlanRecord(threads, plan.train_shot, plan.untrained, _decides(plan, own))
     if path.is_file():
-        before = _noted(path)
-        threads = before.pop("threads")
-        _refuse_other(plan, before, now)
+        before = read_record(path)
+        now = replace(now, threads=before.threads)
+        _refuse_other(plan, asdict(before), asdict(now))
     else:
-        _refuse_others_runs(plan, experiment)
-    return {"threads": threads, **now}
+        _refuse_others_runs(plan, now.experiment)
+    return now
 
 
 def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,20 +212,6 @@ def _refuse_others_runs(plan: Plan, experiment: Mapping[str, Any]) -> None:
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise FssegError(f"{path} cannot be read; {training.folder} says that it is trained.") from error
             _refuse_other(plan, before, experiment)
-
-
-def _noted(path: Path) -> dict[str, Any]:
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if (
-        not isinstance(content, dict)
-        or not {"threads", "train_shot", "untrained", "experiment"} <= content.keys()
-        or not is_count(content["threads"], 1)
-    ):
-        raise FssegError(f"{path} is broken: delete it, and the same command notes anew what the folder is of.")
-    return content
 
 
 def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:

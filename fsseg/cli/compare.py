@@ -1,6 +1,5 @@
 """`fsseg compare`: two tests, paired over the same episodes."""
 
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -14,9 +13,9 @@ from fsseg.experiment.replay import Replay
 from fsseg.plots.episodes import Panel, draw_sections
 from fsseg.results.compare import Comparison, compare, comparison_text, place
 from fsseg.results.results import find_results
-from fsseg.results.texts import without_nan
 from fsseg.runs import folders
 from fsseg.runs.lock import locked
+from fsseg.untrusted.records import as_json
 from fsseg.untrusted.text import file_name
 
 _MEANING = (
@@ -41,14 +40,14 @@ def run(arguments: Sequence[str]) -> int:
     out = folders.empty(given.out) if given.out else None
     first, second = (find_results([folder]) for folder in given.tests)
     comparisons = compare(first, second)
-    names = tuple(f"{results[0].tested.setting.method}, {folder}" for results, folder in
+    names = tuple(f"{results[0].tested.setting.label}, {folder}" for results, folder in
                   zip((first, second), given.tests, strict=True))  # fmt: skip
     text = "\n\n".join(comparison_text(comparison, (names[0], names[1]), given.count) for comparison in comparisons)
     print(f"{text}\n\n{_MEANING}")
     if out is not None:
         with locked(out), folders.result_folder(out) as part:
             atomic.write_text(part / "compare.txt", f"{text}\n")
-            atomic.write_text(part / "compare.json", as_json(comparisons, given.tests))
+            atomic.write_text(part / "compare.json", as_json(_numbers(comparisons, given.tests)))
             drawn = [_draw(comparison, part, given.count, given.root) for comparison in comparisons]
         print(f"\n  numbers   {out}/compare.json")
         for line in dict.fromkeys(drawn):
@@ -80,14 +79,13 @@ def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) ->
     return f"{{out}}/{name}.png"
 
 
-def as_json(comparisons: Sequence[Comparison], tests: Sequence[Path]) -> str:
+def _numbers(comparisons: Sequence[Comparison], tests: Sequence[Path]) -> dict[str, Any]:
     """All numbers, every episode among them."""
-    content = {
+    return {
         "first": str(tests[0]),
         "second": str(tests[1]),
         "comparisons": [_content(comparison) for comparison in comparisons],
     }
-    return json.dumps(without_nan(content), indent=2) + "\n"
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:

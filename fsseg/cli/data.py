@@ -17,7 +17,6 @@ from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
 from fsseg.experiment.parser import Parser
 from fsseg.prepare import coco, pascal
-from fsseg.prepare.progress import Told
 from fsseg.prepare.verify import Problem, verify
 from fsseg.protocols.presets import protocol
 from fsseg.protocols.protocol import SPLITS, pair_rule
@@ -119,9 +118,9 @@ def _prepare(dataset: Dataset, given: Any) -> int:
         raise FssegError(f"--archives {given.archives}: no such folder.")
     made = pascal.Made(ours=False, changed=False)
     if isinstance(dataset, Pascal):
-        made = pascal.prepare(given.root, Told(), given.archives)
+        made = pascal.prepare(given.root, given.archives)
     elif isinstance(dataset, Coco):
-        made = made._replace(changed=coco.prepare(given.root, Told(), dataset.year, given.archives))
+        made = made._replace(changed=coco.prepare(given.root, dataset.year, given.archives))
     dataset.open(given.root)
     if made.ours and isinstance(dataset, Pascal):
         pascal.write_pairs(given.root, dataset)
@@ -142,7 +141,7 @@ def _prepare(dataset: Dataset, given: Any) -> int:
 
 def _verify(dataset: Dataset, given: Any) -> int:
     dataset.locate(given.root)
-    problems = verify(dataset, given.workers, Told())
+    problems = verify(dataset, given.workers)
     # What masks show together: of COCO it is known, of PASCAL-5i it makes the official lists.
     if not problems and (isinstance(dataset, OwnDataset) or dataset.listed_pairs):
         try:

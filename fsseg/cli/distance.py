@@ -38,9 +38,9 @@ def run(arguments: Sequence[str]) -> int:
         )
     found = distances(replay, replay.method)
     content = {
-        "method": replay.table["method"],
-        "encoder": replay.table["encoder"],
-        "checkpoint": replay.table["checkpoint"],
+        "method": replay.tested.setting.label,
+        "encoder": replay.tested.setting.encoder,
+        "checkpoint": replay.tested.origin,
         **{kind: summary(found[kind]) for kind in _KINDS},
         "paper": {**_PAPER, "source": _SOURCE},
     }

@@ -1,6 +1,6 @@
 """`fsseg predict`: segments pictures from a handful of examples."""
 
-import sys
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,17 +12,23 @@ from fsseg.datasets.images import fingerprint
 from fsseg.errors import USAGE, FssegError
 from fsseg.experiment import segmenter_options, support_arguments
 from fsseg.experiment.parser import Parser
+from fsseg.progress import Progress, on_terminal, tell
 from fsseg.runs import folders
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
-from fsseg.runs.prediction_files import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES, Results
-from fsseg.runs.progress import tell
+from fsseg.runs.prediction_files import (
+    COCO,
+    MASKS,
+    OVERLAYS,
+    PROBABILITIES,
+    SCORES,
+    PredictionFolder,
+    PredictionRequest,
+)
 from fsseg.runs.query_files import state_of
 from fsseg.segmenter import Segmenter
 from fsseg.segmenter.inputs import as_image, relabelled
 from fsseg.untrusted import text
-
-_LINES = 10  # of progress, without a terminal
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -56,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     asks = _decides(given, supports, rejected)
     names = engine.segmenter.classes
     with locked(out) if queries.paths else nullcontext():
-        results = Results(out, asks, queries.paths, names, given.probabilities) if queries.paths else None
+        results = PredictionFolder(out, asks, queries.paths, names, given.probabilities) if queries.paths else None
         if given.save:
             engine.segmenter.save(given.save)
             print(f"  segmenter {given.save}")
@@ -135,7 +141,9 @@ def _naming(shown: support_arguments.Shown, error: FssegError) -> FssegError:
     return FssegError(message)
 
 
-def _segment(segmenter: Segmenter, given: support_arguments.Queries, results: Results, threshold: float) -> list[str]:
+def _segment(
+    segmenter: Segmenter, given: support_arguments.Queries, results: PredictionFolder, threshold: float
+) -> list[str]:
     """Segment what is not done yet; returns the lines of queries that cannot be read."""
     queries, done = given.paths, results.done
     todo = {name: path for name, path in queries.items() if name not in done}
@@ -178,41 +186,37 @@ def _check_name(path: Path) -> None:
 def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
     """With a bar on a terminal, otherwise with a few lines."""
     items = list(todo.items())
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
-
-        yield from track(items, what, console=Console(stderr=True), transient=True)
-        return
-    tell(what)
-    for number, item in enumerate(items, 1):
-        yield item
-        if number * _LINES // len(items) > (number - 1) * _LINES // len(items) and number < len(items):
-            tell(f"  {number:,}/{len(items):,}")
+    if not on_terminal():
+        tell(what)
+    with Progress(what if on_terminal() else " ", len(items)) as step:
+        for number, item in enumerate(items, 1):
+            yield item
+            if number < len(items):
+                step.to(number, f"{number:,}/{len(items):,}")
 
 
 def _decides(
     given: Any, supports: Sequence[support_arguments.Shown], rejected: Sequence[support_arguments.Shown]
-) -> dict[str, Any]:
+) -> PredictionRequest:
     """What decides the results, for a run that goes on."""
     files = [Path(p) for s in (*supports, *rejected) for p in (s.image, s.mask) if p and Path(p).is_file()]
     files += [Path(given.ckpt_path)] if given.ckpt_path else []
     method = given.model.method
-    return {
-        "support": [*given.support],
-        "negative": [*given.negative],
-        "ckpt_path": given.ckpt_path,
-        "model.method": None if given.ckpt_path else _plain(method),
+    return PredictionRequest(
+        [*given.support],
+        [*given.negative],
+        given.ckpt_path,
+        None if given.ckpt_path else json.loads(json.dumps(_plain(method))),
         **{name: given[name] for name in ("size", "long_side", "tile", "threshold", "probabilities")},
-        "files": fingerprint(files),
-    }
+        files=fingerprint(files),
+    )
 
 
 def _plain(options: Any) -> Any:
     return options.as_dict() if hasattr(options, "as_dict") else options
 
 
-def _say(results: Results, out: Path, probabilities: bool) -> None:
+def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
     """What was found, and where it is."""
     names = results.queries.keys() & results.done
     pictures = len(names)

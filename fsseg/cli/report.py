@@ -68,7 +68,7 @@ def make_page(run: Path, results: Sequence[Result], root: str | None, quick: boo
         source = files("fsseg.cli").joinpath("report.html").read_text(encoding="utf-8")
         template = Environment(autoescape=True).from_string(source)
         return template.render(
-            title=f"{tested.setting.method}, {tested.setting.encoder}: {tested.setting.dataset}",
+            title=f"{tested.setting.label}, {tested.setting.encoder}: {tested.setting.dataset}",
             what=f"{len(results)} test{'s' if several else ''} in {run.name}, made by fsseg",
             sections=[name for name in _SECTIONS if drawn or name != "training"],
             tables=[as_html_part(grid) for grid in make_grids(results, None, intervals=False)] if several else [],
@@ -144,7 +144,7 @@ def _test(run: Path, result: Result) -> dict[str, Any]:
         said.append(f"{metric}: {spread}; {table.published_line(metric)}")
     return {
         "name": str(result.folder.relative_to(run)) if result.folder != run else run.name,
-        "what": f"{result.tested.what}, {result.tested.checkpoint}",
+        "what": f"{result.tested.what}, {result.tested.origin}",
         "classes": classes,
         "mean_iou": number(table.mean_iou.mean),
         "mean_std": number(table.mean_iou.std),
@@ -177,8 +177,8 @@ def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) ->
 
 def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:
     for folder in trainings:
-        if content := finished(folder):
-            return list(content.items())
+        if found := finished(folder):
+            return list(asdict(found).items())
     return []
 
 

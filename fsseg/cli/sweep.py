@@ -23,11 +23,11 @@ from fsseg.experiment.files import did_you_mean, experiment_folder, find_experim
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.sweep import Point, Sweep, read_sweep
+from fsseg.progress import tell
 from fsseg.runs import folders
 from fsseg.runs.identity import first_difference, identity
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
-from fsseg.runs.progress import tell
 from fsseg.runs.resume import FINISHED
 from fsseg.untrusted.text import csv_cell, load_yaml
 

@@ -82,7 +82,7 @@ def class_lines(results: Sequence[Result]) -> dict[str, list[ClassScore]]:
             weak = "" if setting.annotation == "mask" else f", {setting.annotation}"
             if result.tested.seed == first:
                 more = series_words(of, every) if len(every) > 1 else []
-                name = ", ".join([f"{setting.method} {setting.shot}-shot{weak}", *more])
+                name = ", ".join([f"{setting.label} {setting.shot}-shot{weak}", *more])
                 lines.setdefault(name, []).extend(result.table.classes)
     return lines
 
@@ -92,7 +92,7 @@ def size_rows(results: Sequence[Result]) -> dict[str, list[Row]]:
     every = series(results)
     rows: dict[str, list[Row]] = {}
     for of in every:
-        name = ", ".join([of.setting.method, *series_words(of, every)])
+        name = ", ".join([of.setting.label, *series_words(of, every)])
         rows.setdefault(name, []).extend(row for result in of.results for row in result.rows)
     return rows
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pycocotools import mask as rle
 
 from fsseg.datasets.custom import check_names
-from fsseg.datasets.images import status
 from fsseg.datasets.mask_store import Code, read_runs
 from fsseg.errors import FssegError
+from fsseg.progress import status
 from fsseg.untrusted.text import is_line, leads_out, load_json
 
 Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a run-length encoding

@@ -6,10 +6,11 @@ import numpy as np
 
 from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
 from fsseg.datasets.custom import Folds, OwnDataset, check_share, is_val
-from fsseg.datasets.images import cache_folder, fingerprint, image_size, tracked
+from fsseg.datasets.images import cache_folder, fingerprint, image_size
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
 from fsseg.errors import FssegError
+from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 
 _FORMAT = 3  # of the cache; raise it when what is checked or stored changes

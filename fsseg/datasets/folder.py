@@ -26,10 +26,11 @@ from fsseg.datasets.base import ClassMap, Image, Index, Mask, class_map, count_p
 from fsseg.datasets.boxes import Box, boxes_of
 from fsseg.datasets.custom import Folds, OwnDataset, check_share, is_val
 from fsseg.datasets.folder_layout import SCRIBBLE, find
-from fsseg.datasets.images import cached, image_size, read_image, tracked
+from fsseg.datasets.images import cached, image_size, read_image
 from fsseg.datasets.mask_files import read_labels, read_region, read_scribble
 from fsseg.episode import BACKGROUND, IGNORE, void_of
 from fsseg.errors import FssegError
+from fsseg.progress import tracked
 from fsseg.protocols.protocol import Split
 
 _FORMAT = 2  # of the cache; raise it when masks are read in another way

@@ -3,10 +3,9 @@
 import hashlib
 import io
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -23,7 +22,7 @@ from fsseg.machine_errors import machine_error
 from fsseg.untrusted.text import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 T = TypeVar("T")
 
@@ -38,7 +37,6 @@ class Cached(NamedTuple):
 
 _ORIENTATION, _LYING = 0x0112, 5  # EXIF tag, and the first of its values that swap height and width
 _SAID = 200  # letters of a library's error
-_MANY = 1000  # files; reading fewer takes less than a second and needs no progress bar
 
 
 @contextmanager
@@ -131,37 +129,6 @@ def cached(
         pass
     arrays = scan()
     return Cached(arrays, place if _store(place, arrays) else None, fresh=True)
-
-
-def tracked(items: Sequence[T], what: str) -> Iterable[T]:
-    """The items, with a progress bar on standard error (a line, where that is not a terminal) if they are many."""
-    if len(items) < _MANY:
-        return items
-    if not sys.stderr.isatty():
-        print(what, file=sys.stderr, flush=True)
-        return items
-    from rich.progress import track  # late, see `status`
-
-    return track(items, what, console=_console(), transient=True)
-
-
-def status(what: str) -> AbstractContextManager[object]:
-    """Context that says on standard error what is being waited for.
-
-    rich is imported late: it asks typing for Union[float, int], and typing then gives that, order and all, to whoever
-    asks for Union[int, float]. Lightning does, and the command line would read --trainer.limit_test_batches 1 as 1.0,
-    which means all.
-    """
-    if sys.stderr.isatty():
-        return _console().status(what)
-    print(what, file=sys.stderr, flush=True)
-    return nullcontext()
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def cache_folder() -> Path:

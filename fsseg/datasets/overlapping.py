@@ -12,10 +12,11 @@ from fsseg.datasets.base import ClassMap, Dataset, Image, Mask
 from fsseg.datasets.boxes import Box
 from fsseg.datasets.coco_annotations import AnnotatedImage
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.images import image_size, read_image, tracked
+from fsseg.datasets.images import image_size, read_image
 from fsseg.datasets.mask_store import ImageRegions, Regions, pack, paint
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
+from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 
 _NAMED = 5  # annotations that an error names

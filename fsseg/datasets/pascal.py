@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from fsseg.datasets.base import ClassMap, Count, Dataset, Image, Index, count_pixels
 from fsseg.datasets.boxes import Box, boxes_of
-from fsseg.datasets.images import cached, image_size, read_image, tracked
+from fsseg.datasets.images import cached, image_size, read_image
 from fsseg.datasets.mask_files import read_labels
 from fsseg.datasets.pascal_pairs import compare_lists, count_grid, official_pairs
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
+from fsseg.progress import tracked
 from fsseg.protocols.protocol import Pairs, Split
 
 _LISTS = {

@@ -5,6 +5,7 @@ encoder, ``lr`` of an optimiser. It offers no setting for that, so that its func
 """
 
 import inspect
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from jsonargparse import ArgumentParser, Namespace, _typehints
 
 from fsseg.runs.ranks import leads
 from fsseg.untrusted.text import shown
+
+_log = logging.getLogger(__name__)
 
 _FUNCTION = "discard_init_args_on_class_path_change"
 
@@ -47,7 +50,7 @@ def own_arguments(parsers: Iterable[ArgumentParser]) -> Iterator[None]:
     finally:
         setattr(_typehints, _FUNCTION, theirs)
     for line in notes if leads() else ():
-        print(f"note: {shown(line)}", file=sys.stderr)
+        _log.warning(shown(line))
 
 
 def _default_classes(parsers: Iterable[ArgumentParser]) -> Iterator[Any]:

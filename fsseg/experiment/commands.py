@@ -18,7 +18,8 @@ from fsseg.experiment.configuration import Commands
 from fsseg.experiment.parser import check_yaml
 from fsseg.experiment.protocol_options import chosen
 from fsseg.results.stream import Streamed
-from fsseg.results.tables import Table, Tested
+from fsseg.results.tables import Table
+from fsseg.results.test_facts import Tested
 from fsseg.results.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.runs import folders, partial_test
 from fsseg.runs.checkpoint_files import card_of
@@ -29,7 +30,8 @@ from fsseg.runs.loggers import opened
 from fsseg.runs.ranks import note
 from fsseg.runs.resume import finishing, left_to_do
 from fsseg.runs.skipped_episodes import Skipped
-from fsseg.runs.test_report import Report, describe
+from fsseg.runs.test_description import describe
+from fsseg.runs.test_report import Report
 from fsseg.untrusted.configuration import known_classes_only
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
@@ -152,8 +154,8 @@ class Runs(Commands):
             names = ", ".join(self.datamodule.dataset.class_name(c) for c in left)
             what = f"of {names}" if len(left) < len(self.datamodule.validated) else "at all"
             note(f"no validation {what}: too few val images.")
-        resumed = self.card["step"] if self.card else 0
-        before, now = self.card["processes"] if self.card else self.trainer.world_size, self.trainer.world_size
+        resumed = self.card.step if self.card else 0
+        before, now = self.card.processes if self.card else self.trainer.world_size, self.trainer.world_size
         if before != now:
             note(f"a training of {before} processes goes on in {now}, with other episodes and random numbers.")
         leader, fast = self.trainer.is_global_zero, bool(self.trainer.fast_dev_run)
@@ -197,7 +199,7 @@ class Runs(Commands):
             self._get(self.config, "seed_everything"),
             self.trainer.precision,
         )
-        print(f"{tested.setting.method}  {tested.setting.encoder}  {tested.checkpoint}")
+        print(f"{tested.setting.label}  {tested.setting.encoder}  {tested.origin}")
         classes = "novel" if data.validated == data.novel else "base"
         print(f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.val_episodes} episodes")
         for key, name in {"val/mean_iou": "mean-IoU", "val/binary_iou": "binary-IoU"}.items():
@@ -217,7 +219,7 @@ class Runs(Commands):
             self.report = report = Report(tested, self.datamodule.dataset, part, taken)
             if taken:
                 partial_test.forget(folder, part, tested.asked)
-            key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card["step"] if self.card else 0
+            key, step = "test" if self.alone else f"test/{self.protocol.name}", self.card.step if self.card else 0
             self.trainer.callbacks += [Skipped(), report, LoggedTest(self.loggers, report, self.own, step, key)]
             with opened(self.loggers, self.trainer, self.run_folder(config)):
                 super()._run_subcommand("test")
@@ -242,7 +244,7 @@ class Runs(Commands):
     def _already_tested(self, folder: Path) -> None:
         """Say that a test is finished, if it is the one that is asked for."""
         tested = self._set_up()
-        partial_test.refuse_other_test(folder, tested.asked, tested.checkpoint)
+        partial_test.refuse_other_test(folder, tested)
         if self.trainer.is_global_zero:
             print(f"already tested: {folder / 'table.md'}")
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from fsseg.episodes import EpisodeData
@@ -13,6 +12,7 @@ from fsseg.episodes.option_roles import Decides
 from fsseg.errors import FssegError
 from fsseg.runs.identity import flat, identity
 from fsseg.untrusted import configuration
+from fsseg.untrusted.card import CheckpointCard
 
 Config = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ _SAME = {
 }  # fmt: skip
 
 
-def stored_config(ckpt_path: str, card: Config) -> str:
+def stored_config(ckpt_path: str, card: CheckpointCard) -> str:
     """The configuration of a checkpoint, as text: of the file beside it, or of the copy inside it.
 
     Raises:
@@ -35,12 +35,12 @@ def stored_config(ckpt_path: str, card: Config) -> str:
     folder = Path(ckpt_path).parent
     if (folder / "config.yaml").is_file():
         return configuration.stored_file(folder / "config.yaml", folder)
-    return configuration.stored(str(card["config"]), f"the configuration in {ckpt_path}", folder)
+    return configuration.stored(card.config, f"the configuration in {ckpt_path}", folder)
 
 
-def refuse_other_method(ckpt_path: str, card: Config, asked: Config) -> None:
+def refuse_other_method(ckpt_path: str, card: CheckpointCard, asked: Config) -> None:
     """Refuse another method, or another value of an option that the weights depend on."""
-    trained = yaml.safe_load(card["config"])["model"]["method"]
+    trained = card.trained["model"]["method"]
     method = asked["model"]["method"]
     if trained["class_path"] != method["class_path"]:
         names = [path["class_path"].rpartition(".")[2] for path in (trained, method)]
@@ -50,41 +50,41 @@ def refuse_other_method(ckpt_path: str, card: Config, asked: Config) -> None:
     _refuse(ckpt_path, "model.method", trained.get("init_args") or {}, method.get("init_args") or {}, free)
 
 
-def refuse_other_weights(ckpt_path: str, card: Config, model: nn.Module) -> None:
+def refuse_other_weights(ckpt_path: str, card: CheckpointCard, model: nn.Module) -> None:
     """Refuse a checkpoint whose tensors are not the model's."""
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wrong = sorted(name for name in own.keys() | card["shapes"].keys() if own.get(name) != card["shapes"].get(name))
+    wrong = sorted(name for name in own.keys() | card.shapes.keys() if own.get(name) != card.shapes.get(name))
     if wrong:
         raise FssegError(f"{ckpt_path} does not fit the method: {wrong[0]} and {len(wrong) - 1} more tensors differ.")
 
 
-def refuse_other_training(ckpt_path: str, card: Config, asked: Config) -> None:
+def refuse_other_training(ckpt_path: str, card: CheckpointCard, asked: Config) -> None:
     """Refuse to resume a training with another value of an option that decides its weights."""
-    trained, now = (identity(config, Decides.TRAINING) for config in (yaml.safe_load(card["config"]), asked))
+    trained, now = (identity(config, Decides.TRAINING) for config in (card.trained, asked))
     for config in (trained, now):
         config["model"].pop("method")  # see `refuse_other_method`
     _refuse(ckpt_path, "", trained, now, frozenset())
 
 
-def refuse_other_fold(ckpt_path: str, card: Config, data: EpisodeData) -> None:
+def refuse_other_fold(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -> None:
     """Refuse to validate on another fold than the checkpoint's."""
     base = [data.dataset.class_name(c) for c in data.base]
-    if (card["dataset"], card["fold"], card["trained_on"]) != (data.dataset.name, data.fold, base):
+    if (card.dataset, card.fold, card.trained_on) != (data.dataset.name, data.fold, base):
         raise FssegError(
-            f"{ckpt_path} was trained on fold {card['fold']} of {card['dataset']}; validation needs the same, not fold "
+            f"{ckpt_path} was trained on fold {card.fold} of {card.dataset}; validation needs the same, not fold "
             f"{data.fold} of {data.dataset.name}."
         )
 
 
-def refuse_seen_classes(ckpt_path: str, card: Config, data: EpisodeData) -> None:
+def refuse_seen_classes(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -> None:
     """Refuse to test classes that the checkpoint was trained on."""
-    trained_on = {_SAME.get(name, name) for name in card["trained_on"]}
+    trained_on = {_SAME.get(name, name) for name in card.trained_on}
     novel = [data.dataset.class_name(c) for c in data.novel]
     seen = [name for name in novel if _SAME.get(name, name) in trained_on]
     if seen:
         more = ", ..." if len(seen) > 3 else ""
         raise FssegError(
-            f"{ckpt_path} was trained on fold {card['fold']} of {card['dataset']}; --data.fold {data.fold} of "
+            f"{ckpt_path} was trained on fold {card.fold} of {card.dataset}; --data.fold {data.fold} of "
             f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
         )
 

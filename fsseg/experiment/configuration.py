@@ -1,6 +1,5 @@
 """The configuration of fit, validate and test: one LightningCLI, with its surprises taken out (see docs/design.md)."""
 
-import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,16 +20,18 @@ from fsseg.experiment import compatibility
 from fsseg.experiment.home_paths import expand_configuration
 from fsseg.experiment.parser import Parser
 from fsseg.experiment.protocol_options import Asked, settle_for
+from fsseg.progress import tell
 from fsseg.runs import folders, loggers
 from fsseg.runs.checkpoint_callbacks import KeptCheckpoints, OwnSignals
 from fsseg.runs.checkpoint_files import WholeCheckpoints, card_of
 from fsseg.runs.library_errors import building
 from fsseg.runs.logger_callbacks import LoggedFit
-from fsseg.runs.progress import EpisodeProgress, tell
+from fsseg.runs.progress import EpisodeProgress
 from fsseg.runs.ranks import note, settle_slurm
 from fsseg.runs.resume import is_trained
 from fsseg.runs.skipped_episodes import Skipped
 from fsseg.task import Task
+from fsseg.untrusted.card import Card, CheckpointCard
 from fsseg.untrusted.configuration import OWN
 
 _LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
@@ -45,7 +46,7 @@ class Commands(LightningCLI):
     """
 
     def __init__(self, arguments: list[str]) -> None:
-        self.card: dict[str, Any] | None = None  # of the checkpoint that was asked for
+        self.card: CheckpointCard | None = None  # of the checkpoint that was asked for
         self.command = arguments[0]
         self.flags = {word.partition("=")[0] for word in arguments}
         self.code = 0
@@ -151,11 +152,11 @@ class Commands(LightningCLI):
         self._check_schedule(limits.max_steps)
         if self.card is not None:
             compatibility.refuse_other_training(config.ckpt_path, self.card, self.own)
-            self.at_end = config.resume and self.card["step"] == limits.max_steps
+            self.at_end = config.resume and self.card.step == limits.max_steps
             self.done = config.resume and is_trained(Path(config.ckpt_path), self.own)
-            if 0 < limits.max_steps <= self.card["step"] and not self.at_end:
+            if 0 < limits.max_steps <= self.card.step and not self.at_end:
                 raise FssegError(
-                    f"{config.ckpt_path} is at step {self.card['step']:,}; --trainer.max_steps {limits.max_steps:,} "
+                    f"{config.ckpt_path} is at step {self.card.step:,}; --trainer.max_steps {limits.max_steps:,} "
                     "asks for no more. Give a larger one."
                 )
         self.folder = folders.run_folder(config.out, self.experiment, config.data.fold, config.ckpt_path, config.resume)
@@ -212,21 +213,20 @@ class Commands(LightningCLI):
                 compatibility.refuse_other_fold(ckpt_path, self.card, data)
             if self.subcommand == "test":
                 compatibility.refuse_seen_classes(ckpt_path, self.card, data)
-        self.model.card = {
-            "version": fsseg.__version__,
-            "config": yaml.safe_dump(self.own, sort_keys=False),
-            "dataset": data.dataset.name,
-            "fold": data.fold,
-            "trained_on": [data.dataset.class_name(c) for c in data.base],
-            "selection": "by hand",
-        }
+        self.model.card = Card(
+            version=fsseg.__version__,
+            config=yaml.safe_dump(self.own, sort_keys=False),
+            dataset=data.dataset.name,
+            fold=data.fold,
+            trained_on=[data.dataset.class_name(c) for c in data.base],
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with our progress bar and, in a training, our logger and checkpoints."""
         settle_slurm()
         config = self._get(self.config_init, "trainer")
         own: list[Callback] = [OwnSignals()]
-        progress = EpisodeProgress(terminal=sys.stderr.isatty())
+        progress = EpisodeProgress()
         if config.enable_progress_bar is not False:
             own.append(progress)
             kwargs["enable_progress_bar"] = False

@@ -1,10 +1,9 @@
 """A finished test, looked at again: its episodes as tensors, their predictions, their pictures."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +19,12 @@ from fsseg.methods import Method
 from fsseg.metrics import count
 from fsseg.plots.episodes import Panel, panel_of, query_iou
 from fsseg.results.rows import Row, read_rows
+from fsseg.results.table_file import read_table
+from fsseg.results.test_facts import Tested, TestedCheckpoint
 from fsseg.runs import folders
 from fsseg.runs.library_errors import plain_errors, quieten
 from fsseg.untrusted.configuration import known_classes_only, stored_file
-from fsseg.untrusted.text import is_line, load_json, load_yaml
+from fsseg.untrusted.text import load_yaml
 
 _FILES = ("config.yaml", "episodes.json", "rows.csv", "table.json")
 # One process, and nothing written; what decides the numbers, such as the precision, stays as it was.
@@ -64,7 +65,7 @@ class Replay:
         root: folder of the data set, where it is another than the test's.
 
     Attributes:
-        table: content of ``table.json``.
+        tested: what was tested.
         rows: of ``rows.csv``.
         method: in eval mode, on the device of `fsseg test`.
         data: set up for the test.
@@ -75,12 +76,12 @@ class Replay:
 
     def __init__(self, folder: Path, root: str | None = None) -> None:
         self.folder = folder
-        self.table = read_table(folder)
+        self.tested = read_test(folder)
         self.rows = read_rows(folder / "rows.csv")
         text = stored_file(folder / "config.yaml", folder.resolve().parent)
         config = load_yaml(text)
-        built = _build(_arguments(folder, self.table, text, root))
-        _refuse_other_step(self.table, built)
+        built = _build(_arguments(folder, self.tested, text, root))
+        _refuse_other_step(self.tested, built)
         self.data: EpisodeData = built.datamodule
         self.method: Method = built.model.method
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
@@ -143,8 +144,8 @@ class Replay:
         return queries_of(self.rows)
 
 
-def read_table(folder: Path) -> dict[str, Any]:
-    """Content of a test's ``table.json``.
+def read_test(folder: Path) -> Tested:
+    """What a folder's test was of.
 
     Raises:
         FssegError: the folder is no whole test.
@@ -155,14 +156,7 @@ def read_table(folder: Path) -> dict[str, Any]:
         inside = folder / "test"
         mend = f"Did you mean {inside}?" if inside.is_dir() else "Give the folder that `fsseg test` wrote."
         raise FssegError(f"{folder} is no test: {missing[0]} is missing. {mend}")
-    try:
-        table = load_json((folder / "table.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FssegError(f"{folder / 'table.json'} is no whole JSON file: {error}. Test again.") from error
-    known = isinstance(table, dict) and all(is_line(table.get(n)) for n in ("method", "encoder", "checkpoint"))
-    if not known or not (table.get("ckpt_path") is None or is_line(table["ckpt_path"])):
-        raise FssegError(f"{folder / 'table.json'} is no table of a test. Test again.")
-    return dict(table)
+    return read_table(folder).tested
 
 
 def queries_of(rows: list[Row]) -> list[Query]:
@@ -214,9 +208,9 @@ def _build(arguments: list[str]) -> _Built:
         folders.forget()
 
 
-def _arguments(folder: Path, table: Mapping[str, Any], config: str, root: str | None) -> list[str]:
+def _arguments(folder: Path, tested: Tested, config: str, root: str | None) -> list[str]:
     """The test's command line."""
-    path = _checkpoint(folder, table)
+    path = _checkpoint_file(folder, tested.checkpoint) if tested.checkpoint else None
     accelerator = "cpu" if (load_yaml(config).get("trainer") or {}).get("accelerator") == "cpu" else "auto"
     return [
         "test",
@@ -229,11 +223,9 @@ def _arguments(folder: Path, table: Mapping[str, Any], config: str, root: str | 
     ]
 
 
-def _checkpoint(folder: Path, table: Mapping[str, Any]) -> Path | None:
+def _checkpoint_file(folder: Path, checkpoint: TestedCheckpoint) -> Path:
     """The test's checkpoint; beside the test, where a run has moved with its tests."""
-    if table["checkpoint"] == "untrained":
-        return None
-    recorded = Path(table.get("ckpt_path") or table["checkpoint"].rpartition(" (step ")[0])
+    recorded = Path(checkpoint.path)
     beside = folder.resolve().parent / recorded.name
     for path in (recorded, beside):
         if path.is_file():
@@ -241,11 +233,10 @@ def _checkpoint(folder: Path, table: Mapping[str, Any]) -> Path | None:
     raise FssegError(f"{folder} tested {recorded}, which is gone. Put it back, or beside the test as {beside}.")
 
 
-def _refuse_other_step(table: Mapping[str, Any], built: _Built) -> None:
+def _refuse_other_step(tested: Tested, built: _Built) -> None:
     """Refuse a ``last.ckpt`` that went on after the test."""
-    found = re.search(r" \(step ([\d,]+), [^()]*\)$", table["checkpoint"])
-    if found and built.card and int(found[1].replace(",", "")) != built.card["step"]:
+    if tested.checkpoint and built.card and tested.checkpoint.step != built.card.step:
         raise FssegError(
-            f"the test was of step {found[1]}, its checkpoint is at step {built.card['step']:,} by now. Test again: "
-            f"fsseg test --ckpt_path {built._get(built.config, 'ckpt_path')}."
+            f"the test was of step {tested.checkpoint.step:,}, its checkpoint is at step {built.card.step:,} by now. "
+            f"Test again: fsseg test --ckpt_path {built._get(built.config, 'ckpt_path')}."
         )

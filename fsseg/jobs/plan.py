@@ -1,11 +1,54 @@
 """The plan of a benchmark: which trainings and tests a cross-validation is made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from fsseg import atomic
+from fsseg.errors import FssegError
 from fsseg.jobs.job import Job
+from fsseg.untrusted.records import Positive, convert
+from fsseg.untrusted.text import load_yaml
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """The record of a benchmark in its folder, ``benchmark.yaml``, so that no other benchmark is mixed with it.
+
+    Attributes:
+        threads: of each job on the CPU. Sums round by it, so that a benchmark keeps the number it began with.
+        train_shot: see `Plan`.
+        untrained: see `Plan`.
+        experiment: the options that all jobs have in common and that decide the numbers.
+    """
+
+    threads: Positive
+    train_shot: Positive | None
+    untrained: bool
+    experiment: dict[str, Any]
+
+
+def read_record(path: Path) -> PlanRecord:
+    """The record of a benchmark.
+
+    Raises:
+        FssegError: the file is broken.
+    """
+    try:
+        return convert(load_yaml(path.read_text(encoding="utf-8")), PlanRecord, free=("experiment",))
+    except ValueError as error:
+        raise FssegError(
+            f"{path} is broken: delete it, and the same command notes anew what the folder is of."
+        ) from error
+
+
+def write_record(path: Path, record: PlanRecord) -> None:
+    """Write the record of a benchmark as YAML."""
+    atomic.write_text(path, yaml.safe_dump(asdict(record), sort_keys=False))
 
 
 @dataclass(frozen=True)

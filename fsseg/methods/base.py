@@ -1,6 +1,7 @@
 """The method contract: what a few-shot segmentation method is to the rest of fsseg."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -63,6 +64,8 @@ class Method(nn.Module, ABC):
     """
 
     name: str
+    paper: str = ""
+    departures: Mapping[str, str] = {}
     inference_options: ClassVar[frozenset[str]] = frozenset()
     separate_passes: ClassVar[bool] = False
     support_gradient: bool = True
@@ -205,16 +208,16 @@ def way_labels(way: int, like: Tensor) -> Int[Tensor, " N"]:
     return torch.arange(1, 1 + way, device=like.device)
 
 
-def named(method: Method, kind: type[Method], paper: str, departures: dict[str, bool]) -> str:
+def named(method: Method, kind: type[Method], paper: str, departures: Mapping[str, str]) -> str:
     """A method's name, with its departures from the paper's setting, so that no other setting's number is compared.
 
     Args:
-        method: being made.
+        method: whose ``paper`` and ``departures`` are set.
         kind: the paper's class. A subclass is another method: it has its class's name, or the one that it defines.
         paper: the name in the paper's tables.
-        departures: by their words in tables, and whether they hold.
+        departures: words by option, e.g. ``{"components": "K=5"}``; empty where the option is as in the paper.
     """
     if type(method) is not kind:
         return method.name
-    added = [what for what, holds in departures.items() if holds]
-    return f"{paper} ({', '.join(added)})" if added else paper
+    method.paper, method.departures = paper, {option: words for option, words in departures.items() if words}
+    return f"{paper} ({', '.join(method.departures.values())})" if method.departures else paper

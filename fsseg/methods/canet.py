@@ -64,7 +64,10 @@ class CANet(BinaryMethod):
         super().__init__(encoder, loss_mean)
         if iterations < 0:
             raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
-        departures = {f"iterations={iterations}": iterations not in (0, 4), "attention": fusion == "attention"}
+        departures = {
+            "iterations": "" if iterations in (0, 4) else f"iterations={iterations}",
+            "attention": "attention" if fusion == "attention" else "",
+        }
         self.name = named(self, CANet, "CANet" if iterations else "CANet baseline", departures)
         self.align_corners = iterations > 0  # train.py of CANet; the recipe of PMMs does without
         self.iterations = iterations

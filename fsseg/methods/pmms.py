@@ -63,7 +63,7 @@ class PMMs(BinaryMethod):
         self.p_conv = p_conv
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
         self.mixture = PrototypeMixture(channels, components, mixture)
-        departures = {f"K={components}": components != 3, **mixture.departures}
+        departures = {"components": "" if components == 3 else f"K={components}", **mixture.departures}
         self.name = named(self, PMMs, "PMMs" if p_conv else "PMMs+", departures)
         self.match = DenseComparison(channels, "batch_norm")
         self.refine = block(channels, channels, "batch_norm")

@@ -71,8 +71,11 @@ class RPMMs(BinaryMethod):
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
         mixtures = [PrototypeMixture(channels, k, mixture, stage) for stage, k in enumerate(components)]
         self.mixtures = nn.ModuleList(mixtures)
-        sizes = {f"K={','.join(map(str, components))}": tuple(components) != (1, 3, 6)}
-        departures = {**sizes, **mixture.departures, f"{answer} of stages": answer != "code"}
+        departures = {
+            "components": "" if tuple(components) == (1, 3, 6) else f"K={','.join(map(str, components))}",
+            **mixture.departures,
+            "answer": "" if answer == "code" else f"{answer} of stages",
+        }
         self.name = named(self, RPMMs, "RPMMs", departures)
         self.match = DenseComparison(channels, "dropout", dropout)
         self.refine = block(channels + 2, channels, "dropout", dropout=dropout)

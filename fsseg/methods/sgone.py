@@ -53,7 +53,7 @@ class SGOne(BinaryMethod):
         super().__init__(encoder, loss_mean)
         if min(guidance, channels) < 1:
             raise FssegError(f"SGOne: guidance {guidance} and channels {channels}; at least 1 is needed.")
-        self.name = named(self, SGOne, "SG-One", {"union": fusion == "union"})
+        self.name = named(self, SGOne, "SG-One", {"fusion": "union" if fusion == "union" else ""})
         self.fusion = fusion
         self.guidance = nn.Conv2d(encoder.widths[-1], guidance, 3, padding=1)
         self.sides = nn.ModuleList(

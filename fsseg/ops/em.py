@@ -68,13 +68,13 @@ class Mixture:
             )
 
     @property
-    def departures(self) -> dict[str, bool]:
-        """Words of a table for what differs from the code's mixture, and whether it does."""
+    def departures(self) -> dict[str, str]:
+        """What differs from the code's mixture: option to a table's words, empty where nothing does."""
         return {
-            "Gaussian": self.kernel == "gaussian",
-            "EM trained": self.gradient,
-            "unit samples": self.normalise_samples,
-            "hard selection": self.hard_selection,
+            "kernel": "Gaussian" if self.kernel == "gaussian" else "",
+            "gradient": "EM trained" if self.gradient else "",
+            "normalise_samples": "unit samples" if self.normalise_samples else "",
+            "hard_selection": "hard selection" if self.hard_selection else "",
         }
 
 

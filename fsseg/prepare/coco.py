@@ -6,17 +6,15 @@ from pathlib import Path, PurePosixPath
 from fsseg.prepare.archives import COCO, Archive
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
-from fsseg.prepare.progress import Told
 from fsseg.prepare.state import State
 from fsseg.protocols.protocol import SPLITS, Year
 
 
-def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) -> bool:
+def prepare(root: Path, year: Year, archives: Path | None = None) -> bool:
     """Make the tree below ``root``; whatever is there already is left alone, and so is a tree made by other means.
 
     Args:
         root: folder to make ``annotations``, ``trainYEAR`` and ``valYEAR`` in.
-        told: tells how far it is.
         year: release.
         archives: folder that holds the archives; they are downloaded to ``root/archives`` where it is not given.
 
@@ -36,9 +34,9 @@ def prepare(root: Path, told: Told, year: Year, archives: Path | None = None) ->
         wanted = [archive for archive in COCO[year] if not state.has(archive)]
         check_space(wanted, root, sum(archive.gigabytes for archive in wanted), archives)
         for archive in wanted:
-            told.say(state.lost(archive))
-            path = fetch(archive, root / "archives", told, archives)
-            for name, content in members(path, lambda name: _is_kept(name, year), told):
+            state.note_lost(archive)
+            path = fetch(archive, root / "archives", archives)
+            for name, content in members(path, lambda name: _is_kept(name, year)):
                 write(root / PurePosixPath(name), content)
             state.add(archive, [_folder(archive)])
     return True

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
-from fsseg.prepare.progress import Step, Told, disk
+from fsseg.prepare.extract import ROOM
+from fsseg.progress import Progress
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer
@@ -24,13 +26,12 @@ class _BrokenError(Exception):
     """A transfer broke off; the next one may go on with it."""
 
 
-def fetch(archive: Archive, folder: Path, told: Told, given: Path | None = None) -> Path:
+def fetch(archive: Archive, folder: Path, given: Path | None = None) -> Path:
     """The archive, downloaded or found, with the right checksum.
 
     Args:
         archive: which.
         folder: to download to; a file there is checked, one that broke off is gone on with.
-        told: tells how far it is.
         given: folder where the archive lies already; nothing is downloaded then.
 
     Raises:
@@ -41,22 +42,22 @@ def fetch(archive: Archive, folder: Path, told: Told, given: Path | None = None)
         path = given / archive.name
         if not path.is_file():
             raise FssegError(f"{path} is missing. Download it from {archive.url}, or leave --archives out.")
-        _check(path, archive, told, f"Download it again from {archive.url}.")
+        _check(path, archive, f"Download it again from {archive.url}.")
         return path
     path = folder / archive.name
-    with disk(folder):
+    with atomic.writing(folder, ROOM):
         folder.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        _check(path, archive, told, "Delete it and run the command again.")
+        _check(path, archive, "Delete it and run the command again.")
     else:
         part = path.with_name(f"{path.name}.part")
-        _download(archive, part, told)
+        _download(archive, part)
         try:
-            _check(part, archive, told, "It was deleted; run the command again.")
+            _check(part, archive, "It was deleted; run the command again.")
         except FssegError:
             part.unlink()
             raise
-        with disk(folder):
+        with atomic.writing(folder, ROOM):
             part.replace(path)
     return path
 
@@ -81,12 +82,12 @@ def check_space(archives: Iterable[Archive], root: Path, unpacked: float, given:
         raise FssegError(f"{root} needs about {needed:.1f} GB, its disk has {free:.1f} GB free. Choose another --root.")
 
 
-def _download(archive: Archive, part: Path, told: Told) -> None:
+def _download(archive: Archive, part: Path) -> None:
     tries, size, total = 0, _size(part), None
     while total is None or size < total:
         before = size
         try:
-            total = _transfer(archive, part, told)
+            total = _transfer(archive, part)
         except _BrokenError as error:
             reason = str(error)
         except urllib.error.URLError as error:
@@ -108,7 +109,7 @@ def _download(archive: Archive, part: Path, told: Told) -> None:
             )
 
 
-def _transfer(archive: Archive, part: Path, told: Told) -> int:
+def _transfer(archive: Archive, part: Path) -> int:
     """Append what is missing; returns the size that the whole should have."""
     size = _size(part)
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={size}-"} if size else {})
@@ -128,14 +129,14 @@ def _transfer(archive: Archive, part: Path, told: Told) -> int:
         start = size if resumed else 0  # a server that knows no ranges sends all of it again
         length = response.headers.get("Content-Length") or ""
         total = start + (int(length) if length.isdecimal() else 0)
-        with disk(part.parent), part.open("ab" if resumed else "wb") as file, \
-                told.step(f"downloading {archive.name}", total, "GB") as step:  # fmt: skip
+        with atomic.writing(part.parent, ROOM), part.open("ab" if resumed else "wb") as file, \
+                Progress(f"downloading {archive.name}:", total, "GB") as step:  # fmt: skip
             step.to(start)
             _copy(response, file, step)
     return total if length.isdecimal() else _size(part)
 
 
-def _copy(source: http.client.HTTPResponse, file: BinaryIO, step: Step) -> None:
+def _copy(source: http.client.HTTPResponse, file: BinaryIO, step: Progress) -> None:
     while chunk := _read(source):
         file.write(chunk)
         step.add(len(chunk))
@@ -153,9 +154,9 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _check(path: Path, archive: Archive, told: Told, mend: str) -> None:
+def _check(path: Path, archive: Archive, mend: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file, told.step(f"checking {archive.name}", path.stat().st_size, "GB") as step:
+    with path.open("rb") as file, Progress(f"checking {archive.name}:", path.stat().st_size, "GB") as step:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             step.add(len(chunk))

@@ -9,35 +9,35 @@ from pathlib import Path, PurePosixPath
 
 from fsseg import atomic
 from fsseg.errors import FssegError
-from fsseg.prepare.progress import ROOM, Told
+from fsseg.progress import Progress
 
+ROOM = "The same command goes on where it was."  # once there is room on the disk
 _LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
 _ALL = 40 << 30  # bytes of all members; COCO's train images have 19 gigabytes
 _MANY = 1_000_000  # members; the same have 118,288
 
 
-def members(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
+def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the members that are wanted, in the archive's order.
 
     Args:
         path: a tar file, compressed or not, or a zip file.
         wanted: whether a member's name is.
-        told: tells how far it is.
 
     Raises:
         FssegError: no archive, a damaged one, a wanted member that is a link or too large, or one that leads out.
     """
     try:
         if zipfile.is_zipfile(path):
-            yield from _of_zip(path, wanted, told)
+            yield from _of_zip(path, wanted)
         else:
-            yield from _of_tar(path, wanted, told)
+            yield from _of_tar(path, wanted)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
         raise FssegError(f"{path} is no archive, or a damaged one. Download it again.") from error
 
 
-def _of_tar(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
-    with path.open("rb") as raw, told.step(f"unpacking {path.name}", path.stat().st_size, "GB") as step, \
+def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as raw, Progress(f"unpacking {path.name}:", path.stat().st_size, "GB") as step, \
             tarfile.open(fileobj=raw, mode="r:*") as archive:  # fmt: skip
         check = _Sizes(path)
         for member in archive:
@@ -51,10 +51,10 @@ def _of_tar(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[t
                 yield member.name, file.read() if file else b""
 
 
-def _of_zip(path: Path, wanted: Callable[[str], bool], told: Told) -> Iterator[tuple[str, bytes]]:
+def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         listed = archive.infolist()
-        with told.step(f"unpacking {path.name}", len(listed), "files") as step:
+        with Progress(f"unpacking {path.name}:", len(listed), "files") as step:
             check = _Sizes(path)
             for member in listed:
                 step.add(1)

@@ -19,8 +19,8 @@ from fsseg.errors import FssegError
 from fsseg.prepare.archives import SBD, VOC
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
-from fsseg.prepare.progress import Told
 from fsseg.prepare.state import State
+from fsseg.progress import Progress
 
 _UNPACKED = 2.2  # gigabytes
 _KEPT = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
@@ -40,12 +40,11 @@ class Made(NamedTuple):
     changed: bool
 
 
-def prepare(root: Path, told: Told, archives: Path | None = None) -> Made:
+def prepare(root: Path, archives: Path | None = None) -> Made:
     """Make the tree below ``root``; whatever is there already is left alone.
 
     Args:
         root: folder to make ``VOCdevkit/VOC2012`` in, or a VOCdevkit.
-        told: tells how far it is.
         archives: folder that holds the archives; they are downloaded to ``root/archives`` where it is not given.
 
     Raises:
@@ -62,17 +61,17 @@ def prepare(root: Path, told: Told, archives: Path | None = None) -> Made:
         wanted = [archive for archive in (VOC, SBD) if not state.has(archive)]
         check_space(wanted, root, _UNPACKED if VOC in wanted else 0, archives)
         if VOC in wanted:
-            told.say(state.lost(VOC))
-            path = fetch(VOC, root / "archives", told, archives)
-            for name, content in members(path, _is_kept, told):
+            state.note_lost(VOC)
+            path = fetch(VOC, root / "archives", archives)
+            for name, content in members(path, _is_kept):
                 write(folder / PurePosixPath(name).relative_to("VOCdevkit/VOC2012"), content)
             state.add(VOC, [f"VOC2012/{part}" for part in _KEPT])
         if SBD in wanted:
-            told.say(state.lost(SBD))
-            _masks_of_voc(folder, told)
+            state.note_lost(SBD)
+            _masks_of_voc(folder)
         if not state.has(SBD):  # yet
-            path = fetch(SBD, root / "archives", told, archives)
-            for name, content in members(path, _is_mat, told):
+            path = fetch(SBD, root / "archives", archives)
+            for name, content in members(path, _is_mat):
                 _mask_of_sbd(folder, PurePosixPath(name), content)
             state.add(SBD, [f"VOC2012/{part}" for part in _MASKS.values()])
         _write_lists(folder)
@@ -103,11 +102,11 @@ def _is_mat(name: str) -> bool:
     return path.suffix == ".mat" and path.parent.name in _MASKS and path.parent.parent.name == "dataset"
 
 
-def _masks_of_voc(folder: Path, told: Told) -> None:
+def _masks_of_voc(folder: Path) -> None:
     """VOC's masks with their palettes taken off: codes that read colours find grey levels equal to the ids."""
     for source, target in _OF_VOC.items():
         paths = sorted((folder / source).glob("[!.]*.png"))
-        with told.step(f"masks of {source}", len(paths), "masks") as step:
+        with Progress(f"masks of {source}:", len(paths), "masks") as step:
             for path in paths:
                 if not (folder / target / path.name).is_file():
                     write(folder / target / path.name, _png(_of_voc(path)))

@@ -1,25 +1,35 @@
 """What of a tree is done: the archives that were unpacked whole and what they left, kept in a file beside them."""
 
-import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
-from fsseg.prepare.extract import write
-from fsseg.prepare.progress import disk
-from fsseg.untrusted.text import is_count, leads_out, load_json, shown
+from fsseg.prepare.extract import ROOM, write
+from fsseg.untrusted.records import Count, as_json, read_json
+from fsseg.untrusted.text import leads_out, shown
 
 _NAME = ".fsseg-prepared.json"
 _LOCK = ".fsseg-prepare.lock"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The record of an archive: its checksum, and the number of files in each folder that it filled."""
+
+    md5: str
+    files: dict[str, Count]
 
 
 class State:
-    """The archives unpacked below a folder.
+    """The archives unpacked below a folder, recorded in a file of it.
 
     Args:
         folder: that the file is in.
@@ -40,7 +50,7 @@ class State:
         Raises:
             FssegError: another one is at it, or the folder cannot be written.
         """
-        with disk(self.folder):
+        with atomic.writing(self.folder, ROOM):
             self.folder.mkdir(parents=True, exist_ok=True)
             held = FileLock(self.folder / _LOCK, timeout=0)
             try:
@@ -58,18 +68,24 @@ class State:
 
     def has(self, archive: Archive) -> bool:
         """Whether this very archive was unpacked whole, and nothing of it was lost since."""
-        return self._entry(archive).get("md5") == archive.md5 and not self.lost(archive)
+        entry = self._read().get(archive.name)
+        return entry is not None and entry.md5 == archive.md5 and not self.lost(archive)
 
     def lost(self, archive: Archive) -> str:
         """In words, what is gone of an archive that was unpacked; empty if nothing."""
-        files = self._entry(archive).get("files", {})
-        for part, count in files.items() if isinstance(files, dict) else ():
-            if leads_out(part) or not is_count(count):
+        entry = self._read().get(archive.name)
+        for part, count in entry.files.items() if entry else ():
+            if leads_out(part):
                 return f"{self.path} is broken: {shown(part)}"
             found = _count(self.folder / part)
             if found < count:
                 return f"{self.folder / part} has {found:,} of {count:,} files"
         return ""
+
+    def note_lost(self, archive: Archive) -> None:
+        """Log what is gone of an archive that was unpacked."""
+        if lost := self.lost(archive):
+            _log.warning(lost)
 
     def add(self, archive: Archive, parts: Sequence[str]) -> None:
         """It was unpacked whole.
@@ -79,21 +95,16 @@ class State:
             parts: folders that it filled.
         """
         files = {part: _count(self.folder / part) for part in parts}
-        self._write({**self._read(), archive.name: {"md5": archive.md5, "files": files}})
+        self._write({**self._read(), archive.name: Unpacked(archive.md5, files)})
 
-    def _write(self, content: dict[str, Any]) -> None:
-        write(self.path, (json.dumps(content, indent=2) + "\n").encode(), member=False)
+    def _write(self, content: dict[str, Unpacked]) -> None:
+        write(self.path, as_json(content).encode(), member=False)
 
-    def _entry(self, archive: Archive) -> dict[str, Any]:
-        entry = self._read().get(archive.name)
-        return entry if isinstance(entry, dict) else {}
-
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Unpacked]:
         try:
-            content = load_json(self.path.read_text(encoding="utf-8"))
+            return read_json(self.path, dict[str, Unpacked])
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
 
 
 def _count(folder: Path) -> int:

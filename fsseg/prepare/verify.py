@@ -7,7 +7,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fsseg.datasets import Dataset
 from fsseg.errors import FssegError
-from fsseg.prepare.progress import Told
+from fsseg.progress import Progress
 
 
 class Problem(NamedTuple):
@@ -37,18 +37,17 @@ class _Checks(TorchDataset[tuple[str, str]]):
         return name, ""
 
 
-def verify(dataset: Dataset, workers: int, told: Told) -> list[Problem]:
+def verify(dataset: Dataset, workers: int) -> list[Problem]:
     """Check every image, in parallel.
 
     Args:
         dataset: located (see `Dataset.locate`), or opened.
         workers: processes; 0 reads in this one.
-        told: tells how far it is.
     """
     checks = _Checks(dataset)
     loader = DataLoader(checks, batch_size=None, num_workers=workers)
     problems = []
-    with told.step(f"verifying {dataset.name}", len(checks), "images") as step:
+    with Progress(f"verifying {dataset.name}:", len(checks), "images") as step:
         for name, problem in loader:
             if problem:
                 problems.append(Problem(name, problem))

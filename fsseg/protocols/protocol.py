@@ -29,6 +29,7 @@ Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "list"]
 Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
+Chosen = Literal["last", "base_val", "novel_val", "by hand"]  # how a checkpoint was
 
 _SEEDS = 2**32  # that numpy's generators take
 # What decides which episodes are drawn; where they are given, none of these has a say.

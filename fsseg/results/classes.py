@@ -37,7 +37,7 @@ def _columns(of: Series, beside: Sequence[Series]) -> list[Column]:
     kinds = sorted({(r.tested.setting.shot, r.tested.setting.annotation) for r in of.results})
     own = series_words(of, beside)  # encoder and data set first, which need not be said where all have the same
     alike = len({(other.setting.encoder, other.setting.dataset) for other in beside}) == 1
-    words = [of.setting.method, *(own[2:] if alike else own)]
+    words = [of.setting.label, *(own[2:] if alike else own)]
     return [
         Column(shot, None, "IoU", of.setting.way, ", ".join([*words, *([] if a == "mask" else [a])]), of, a)
         for shot, a in kinds
@@ -65,5 +65,5 @@ def _cell(column: Column, dataset: str, fold: int, class_id: int) -> Cell | None
         float(np.mean([line.iou.std for _, line in drawn])),
         seeds=tuple(sorted(result.tested.seed for result, _ in drawn)),
         episodes=sum(line.queries for _, line in drawn),
-        protocol=of.protocol,
+        protocol=str(of.protocol),
     )

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from textwrap import wrap
@@ -14,7 +13,8 @@ from markupsafe import Markup
 
 from fsseg.results.grids import Cell, Grid, GridLine
 from fsseg.results.papers import Column
-from fsseg.results.texts import without_nan
+from fsseg.untrusted.records import as_json as json_text
+from fsseg.untrusted.records import plain
 from fsseg.untrusted.text import csv_cell
 
 _WIDTH = 118  # of a line of text
@@ -75,7 +75,7 @@ def as_text(grid: Grid, intervals: bool = False) -> str:
 
 
 def _name(line: GridLine, last: GridLine | None) -> str:
-    return "" if last and last.line == line.line else (line.line.label or line.line.method)
+    return "" if last and last.line == line.line else line.line.name
 
 
 def _notes(grid: Grid, intervals: bool) -> list[str]:
@@ -186,9 +186,9 @@ def _records(grid: Grid) -> list[dict[str, Any]]:
             found.append(
                 {
                     "table": grid.layout.source or "own",
-                    "line": line.line.label or line.line.method,
+                    "line": line.line.name,
                     "kind": line.kind,
-                    "method": of.method,
+                    "method": of.label,
                     "encoder": of.encoder,
                     "dataset": of.dataset,
                     "way": column.way,
@@ -208,7 +208,7 @@ def _records(grid: Grid) -> list[dict[str, Any]]:
 
 def as_csv(grid: Grid, intervals: bool = False) -> str:
     """CSV, a line for each number; all spreads are in it."""
-    records = without_nan(_records(grid))
+    records = plain(_records(grid))
     file = io.StringIO()
     if records:
         writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
@@ -220,7 +220,7 @@ def as_csv(grid: Grid, intervals: bool = False) -> str:
 def as_json(grid: Grid, intervals: bool = False) -> str:
     """JSON: the records of `as_csv`, and the notes."""
     content = {"title": title(grid), "numbers": _records(grid), "notes": list(grid.notes)}
-    return json.dumps(without_nan(content), indent=2) + "\n"
+    return json_text(content)
 
 
 FORMATS: dict[str, Callable[[Grid, bool], str]] = {

@@ -106,11 +106,15 @@ def _relevant(layout: Layout, results: Iterable[Result]) -> list[Result]:
 def _matches(layout: Layout, line: Line, of: Series) -> bool:
     """Whether results are of a line: of its method, whatever else they are trained and tested on."""
     if not layout.source:  # a table of our own
-        return (of.setting.method, of.setting.encoder, of.setting.dataset) == (line.method, line.encoder, line.dataset)
-    departures = of.results[0].departures
-    axes = {name for name in departures if name.startswith(AXES) or name == "attention"}
-    wanted = {line.departure} if line.departure else set()
-    return of.results[0].method == line.method.partition(" (")[0] and axes == wanted
+        wanted = (line.method, line.departures, line.encoder, line.dataset)
+        return (of.setting.method, of.setting.departures, of.setting.encoder, of.setting.dataset) == wanted
+    axes = {option: words for option, words in of.setting.departures.items() if option in AXES}
+    return of.setting.method == line.method and axes == line.departures
+
+
+def _others(of: Series, line: Line) -> list[str]:
+    """Departures of a series that the line is not about, in words."""
+    return sorted(words for option, words in of.setting.departures.items() if option not in line.departures)
 
 
 def _published(layout: Layout, line: Line, column: Column) -> Published | None:
@@ -130,7 +134,7 @@ def _published_line(layout: Layout, line: Line, what: str = "published") -> list
 
 
 def _our_line(layout: Layout, line: Line, of: Series, beside: Sequence[Series], intervals: bool) -> GridLine:
-    label = ", ".join(["ours", *(sorted(of.results[0].departures - {line.departure}) if layout.source else [])])
+    label = ", ".join(["ours", *(_others(of, line) if layout.source else [])])
     cells = tuple(_cell(of, column, line.annotation, intervals) for column in layout.columns)
     return GridLine(line, "ours", ", ".join([label, *series_words(of, beside)]), cells, of)
 
@@ -138,8 +142,8 @@ def _our_line(layout: Layout, line: Line, of: Series, beside: Sequence[Series], 
 def series_words(of: Series, beside: Sequence[Series]) -> list[str]:
     """Encoder and data set, and whatever else tells a series from those beside it."""
     words = [of.setting.encoder, of.setting.dataset, *([of.trained] if of.trained else [])]
-    if len({other.protocol for other in beside}) > 1:
-        words.append(of.protocol)
+    if len({str(other.protocol) for other in beside}) > 1:
+        words.append(str(of.protocol))
     if len({other.selection for other in beside}) > 1:
         words.append(f"checkpoint {of.selection or 'none'}")
     return words
@@ -182,7 +186,7 @@ def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell 
         high,
         tuple(chosen),
         sum(result.episodes for each in chosen.values() for result in each),
-        protocol=of.protocol,
+        protocol=str(of.protocol),
     )
 
 
@@ -202,7 +206,7 @@ def _difference_line(layout: Layout, line: Line, ours: GridLine) -> list[GridLin
 
 def _comparable(layout: Layout, line: Line, of: Series) -> bool:
     same = (of.setting.encoder, of.setting.dataset) == (line.encoder, line.dataset or layout.dataset)
-    return same and not (of.results[0].departures - {line.departure})
+    return same and not _others(of, line)
 
 
 def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:
@@ -223,15 +227,15 @@ def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) 
         recipes = {(r.tested.setting.shot, r.tested.training) for r in of.results if r.tested.training}
         if len({recipe for _, recipe in recipes}) > 1:
             words = ", ".join(f"{shot}-shot #{recipe}" for shot, recipe in sorted(recipes))
-            notes.append(f"{of.setting.method}: trainings differ in more than the number of shots: {words}")
-    for protocol in sorted({of.protocol for of in used}):
-        tested = [r.tested for of in used if of.protocol == protocol for r in of.results]
+            notes.append(f"{of.setting.label}: trainings differ in more than the number of shots: {words}")
+    for protocol in sorted({str(of.protocol) for of in used}):
+        tested = [r.tested for of in used if str(of.protocol) == protocol for r in of.results]
         how = dict.fromkeys(", ".join([t.protocol.in_words(), *t.details]) for t in tested)
         notes += [f"ours: protocol {protocol}: {words}" for words in how]
     for of in used:
         if any(line.kind == "difference" and line.of is of for line in lines):
             theirs = sorted({c.protocol for x in lines if x.kind == "published" for c in x.cells if c} - {"unknown"})
-            if theirs and of.protocol.partition("#")[0] not in theirs:
+            if theirs and of.protocol.name not in theirs:
                 notes.append(f"published under protocol {', '.join(theirs)}, ours under {of.protocol}")
     notes += _notes_of_tests([result for of in used for result in of.results])
     sources = sorted({c.source for x in lines if x.kind == "published" for c in x.cells if c} - {layout.source})

@@ -1,14 +1,15 @@
 """Layouts of the seed papers' tables: which lines, which columns, of what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fsseg.results.published import Setting
+from fsseg.results.published import Setting, method_label
 
 FOLDS = (0, 1, 2, 3)
 _PASCAL, _COCO, _PANET_COCO = "PASCAL-5i", "COCO-20i", "COCO-20i (2014, contiguous)"
-AXES = ("K=", "Gaussian")  # departures that have lines of their own in PMMs' tables 2 and 3
+# Departures that have lines of their own: PMMs' tables 2 (K), 3 (kernel) and 5 (CANet's attention).
+AXES = ("components", "kernel", "attention")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Line:
         dataset: of the published number, where it is not the table's.
         annotation: of the supports.
         ours: fsseg has the method, so that a missing number of ours is shown as missing.
-        departure: of our method from its paper's setting, that the line is about.
+        departures: of our method from its paper's setting, that the line is about; see `Setting`.
     """
 
     method: str
@@ -31,9 +32,14 @@ class Line:
     dataset: str = ""
     annotation: str = "mask"
     ours: bool = False
-    departure: str = ""
+    departures: Mapping[str, str] = field(default_factory=dict, hash=False)
     fold: int | None = None  # of a line that is a class
     class_id: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the line is called."""
+        return self.label or method_label(self.method, self.departures)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Layout:
     def setting(self, line: Line, column: Column) -> Setting:
         """What a published number of the cell is of."""
         dataset = line.dataset or self.dataset
-        return Setting(line.method, line.encoder, dataset, column.way, column.shot, line.annotation)
+        return Setting(line.method, line.encoder, dataset, column.way, column.shot, line.annotation, line.departures)
 
 
 def _folds(*shots: int) -> tuple[Column, ...]:
@@ -130,7 +136,7 @@ _PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's 
 _VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
 _HEADS_5 = (
-    Line("CANet (attention)", _R50, ours=True, departure="attention"),
+    Line("CANet", _R50, ours=True, departures={"attention": "attention"}),
     *_own("PMMs", "RPMMs", encoder=_R50),
 )
 _COCO_LINES = (
@@ -140,12 +146,11 @@ _COCO_LINES = (
 )
 _ABLATIONS = _own("CANet baseline", "PMMs+", "PMMs", "RPMMs", encoder=_R50)
 _COMPONENTS = tuple(
-    Line("PMMs+ (K=1)" if k == 1 else "PMMs+" if k == 3 else f"PMMs+ (K={k})", _R50, f"PMMs+, K = {k}", ours=True,
-         departure="" if k == 3 else f"K={k}")
+    Line("PMMs+", _R50, f"PMMs+, K = {k}", ours=True, departures={} if k == 3 else {"components": f"K={k}"})
     for k in (1, 2, 3, 4, 5)
 )  # fmt: skip
 _KERNELS = (
-    Line("PMMs+ (Gaussian)", _R50, "PMMs+, Gaussian kernel", ours=True, departure="Gaussian"),
+    Line("PMMs+", _R50, "PMMs+, Gaussian kernel", ours=True, departures={"kernel": "Gaussian"}),
     Line("PMMs+", _R50, "PMMs+, vMF kernel", ours=True),
 )
 _WEAK = tuple(
@@ -190,7 +195,9 @@ def own_layout(settings: Sequence[Setting], folds: int) -> Layout:
     """
     way = max(setting.way for setting in settings)
     lines = dict.fromkeys(
-        Line(s.method, s.encoder, _label(s), s.dataset, s.annotation, True) for s in settings if s.way == way
+        Line(s.method, s.encoder, _label(s), s.dataset, s.annotation, True, s.departures)
+        for s in settings
+        if s.way == way
     )
     shots = sorted({setting.shot for setting in settings if setting.way == way})
     each = tuple(Column(shot, fold, way=way) for shot in shots for fold in (*range(folds), None))
@@ -199,4 +206,4 @@ def own_layout(settings: Sequence[Setting], folds: int) -> Layout:
 
 
 def _label(setting: Setting) -> str:
-    return setting.method if setting.annotation == "mask" else f"{setting.method}, {setting.annotation} supports"
+    return setting.label if setting.annotation == "mask" else f"{setting.label}, {setting.annotation} supports"

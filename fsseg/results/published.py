@@ -1,20 +1,46 @@
 """Published numbers, each with its source."""
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from fsseg.untrusted.records import Positive
 
-class Setting(NamedTuple):
-    """What a published number is of; the encoder is part of it, since a number of another encoder is no target."""
+
+@dataclass(frozen=True)
+class Setting:
+    """What a number is of; the encoder is part of it, since a published number of another encoder is no target.
+
+    Attributes:
+        method: its published name.
+        encoder: its name.
+        dataset: its name.
+        way: classes of an episode.
+        shot: supports of a class.
+        annotation: of the supports, in the test.
+        departures: of the method from its paper's setting, option to words, e.g. ``{"components": "K=5"}``.
+    """
 
     method: str
     encoder: str
     dataset: str
-    way: int
-    shot: int
-    annotation: str = "mask"  # of the supports, in the test
+    way: Positive
+    shot: Positive
+    annotation: str = "mask"
+    departures: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def label(self) -> str:
+        """The method's name in tables, such as ``PMMs (K=5)``."""
+        return method_label(self.method, self.departures)
+
+
+def method_label(method: str, departures: Mapping[str, str]) -> str:
+    """A method's name with what departs from its paper's setting."""
+    return f"{method} ({', '.join(departures.values())})" if departures else method
 
 
 class Published(NamedTuple):
@@ -34,7 +60,8 @@ def published(setting: Setting, metric: str, fold: int | None, table: str = "") 
         fold: or None.
         table: such as ``PMMs table 1``, where papers' tables disagree; the first of all otherwise.
     """
-    found = _numbers().get((setting, metric, "mean" if fold is None else str(fold)), [])
+    key = replace(setting, method=setting.label, departures={})  # the file has labels
+    found = _numbers().get((key, metric, "mean" if fold is None else str(fold)), [])
     own = [number for number in found if table and number.source.startswith(table)]
     return next(iter([*own, *found]), None)
 

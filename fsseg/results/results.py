@@ -1,25 +1,25 @@
 """Results of tests, read back from their folders: rows, and what they are of."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
-from fsseg.protocols.protocol import Protocol
+from fsseg.protocols.protocol import Chosen, Protocol
 from fsseg.results.published import Setting
 from fsseg.results.rows import Row, read_rows
-from fsseg.results.tables import Table, Tested, make_table
-from fsseg.untrusted.text import is_count, is_line, is_number, is_text, load_json
+from fsseg.results.table_file import read_table
+from fsseg.results.tables import Table, make_table
+from fsseg.results.test_facts import Tested
+from fsseg.untrusted.text import is_line
 
 Array = npt.NDArray[np.float64]
-_MOST = 10_000  # folds, or class ids
-_PROTOCOL = {field.name for field in fields(Protocol)}
 
 
 class Sums(NamedTuple):
@@ -40,13 +40,13 @@ class Result:
 
     Attributes:
         folder: that holds ``rows.csv`` and ``table.json``.
-        tested: what was tested. Of the numbers in ``table.json`` none is read; they all come from the rows.
-        count: of rows that there must be; None where the test did not say.
+        tested: what was tested.
+        count: of rows that there must be.
     """
 
     folder: Path
     tested: Tested
-    count: int | None = None
+    count: int
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -56,7 +56,7 @@ class Result:
             FssegError: the file is broken, or rows are missing.
         """
         rows = read_rows(self.folder / "rows.csv")
-        if self.count is not None and len(rows) != self.count:
+        if len(rows) != self.count:
             raise FssegError(
                 f"{self.folder / 'rows.csv'} has {len(rows):,} rows, not the {self.count:,} that were written: delete "
                 f"{self.folder} and test again."
@@ -93,17 +93,6 @@ class Result:
         """Number of episodes, all runs together."""
         return sum(len(run.union) for run in self.sums)
 
-    @property
-    def departures(self) -> frozenset[str]:
-        """What the method departs in from its paper's setting, as its name says in parentheses."""
-        _, _, inside = self.tested.setting.method.partition(" (")
-        return frozenset(inside.removesuffix(")").split(", ")) if inside else frozenset()
-
-    @property
-    def method(self) -> str:
-        """The method's name without its departures."""
-        return self.tested.setting.method.partition(" (")[0]
-
 
 def find_results(folders: Iterable[Path]) -> list[Result]:
     """All finished tests below some folders, each once, in the order of their paths.
@@ -131,60 +120,8 @@ def read_result(folder: Path) -> Result:
     Raises:
         FssegError: it cannot be read.
     """
-    try:
-        content = load_json((folder / "table.json").read_text(encoding="utf-8"))
-        _check(content)
-        setting = Setting(*(content[name] for name in Setting._fields))
-        protocol = Protocol(**{name: value for name, value in content["protocol"].items() if name in _PROTOCOL})
-        tested = Tested(
-            setting,
-            content["fold"],
-            {c["class_id"]: c["name"] for c in content["classes"]},
-            content["checkpoint"],
-            protocol,
-            content["pairs"],
-            tuple(content["details"]),
-            tuple(content["notes"]),
-            content["selection"],
-            content["seed"],
-            content["trained_shot"],
-            content["training"],
-            content["folds"],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, FssegError) as error:
-        raise FssegError(
-            f"{folder / 'table.json'} is not of this version of fsseg, or broken: delete {folder} and test again."
-        ) from error
-    return Result(folder, tested, content.get("rows"))
-
-
-_LINES = ("method", "encoder", "dataset", "annotation", "checkpoint", "training")
-_COUNTS = {"way": 1, "shot": 1, "fold": 0, "pairs": 0, "seed": 0, "folds": 1}
-
-
-def _check(content: Mapping[str, Any]) -> None:
-    """Refuse what `fsseg test` does not write: tables and pages are made of it.
-
-    Raises:
-        ValueError: there is something.
-        KeyError: something is missing.
-    """
-    classes = content["classes"]
-    whole = (
-        all(is_line(content[name]) for name in _LINES)
-        and all(is_count(content[name], least) for name, least in _COUNTS.items())
-        and content["fold"] < content["folds"] <= _MOST
-        and (content["trained_shot"] is None or is_count(content["trained_shot"], 1))
-        and content["selection"] in (None, "last", "base_val", "novel_val", "by hand")
-        and (content.get("rows") is None or is_count(content["rows"]))
-        and all(isinstance(content[name], list) and all(map(is_text, content[name])) for name in ("details", "notes"))
-        and all(is_count(c["class_id"], 1) and c["class_id"] <= _MOST and is_line(c["name"]) for c in classes)
-    )
-    if not whole or not classes or len({c["class_id"] for c in classes}) < len(classes):
-        raise ValueError("no table of a test")
-    for name, value in content["protocol"].items():
-        if type(value) not in (str, int, float, bool) or not (is_line(value) or is_number(value) or value in (0, 1)):
-            raise ValueError(f"no value of a protocol: {name}")
+    record = read_table(folder)
+    return Result(folder, record.tested, record.rows)
 
 
 class Series(NamedTuple):
@@ -192,17 +129,17 @@ class Series(NamedTuple):
 
     Attributes:
         setting: method, encoder, data set and way; shot and annotation are those of the first result.
-        protocol: name and digest.
+        protocol: of the tests.
         trained: how trainings differ from ``k shots trained, k shots tested``, in words; empty where they don't.
         results: all of them.
         selection: how their checkpoints were chosen.
     """
 
     setting: Setting
-    protocol: str
+    protocol: Protocol
     trained: str
     results: tuple[Result, ...]
-    selection: str | None = None
+    selection: Chosen | None = None
 
 
 def series(results: Sequence[Result]) -> list[Series]:
@@ -217,7 +154,7 @@ def series(results: Sequence[Result]) -> list[Series]:
     groups: dict[tuple[object, ...], list[Result]] = {}
     for result in results:
         tested = result.tested
-        key = (*tested.setting._replace(shot=0, annotation=""), str(tested.protocol), tested.selection)
+        key = (replace(tested.setting, shot=0, annotation=""), str(tested.protocol), tested.selection)
         groups.setdefault(key, []).append(result)
     found = [part for group in groups.values() for part in _by_recipe(group)]
     for line in found:
@@ -257,7 +194,7 @@ def _by_training_shots(group: list[Result], recipe: str) -> list[Series]:
 
 def _line(results: list[Result], trained: str) -> Series:
     tested = results[0].tested
-    return Series(tested.setting, str(tested.protocol), trained, tuple(results), tested.selection)
+    return Series(tested.setting, tested.protocol, trained, tuple(results), tested.selection)
 
 
 def _refuse_doubles(line: Series) -> None:

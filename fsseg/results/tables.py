@@ -1,19 +1,19 @@
 """From rows to the numbers of a test."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fsseg.episode import BACKGROUND
 from fsseg.iou import iou
-from fsseg.protocols.protocol import Protocol
-from fsseg.results.published import Published, Setting, published
+from fsseg.results.published import Published, published
 from fsseg.results.rows import Row
+from fsseg.results.test_facts import Tested
 
-Chosen = npt.NDArray[np.bool_]
+RowsMask = npt.NDArray[np.bool_]
 # Columns of a row that are numbers, by their place in `Row`.
 _RUN, _EPISODE, _CLASS, _QUERY_CLASS, _INTERSECTION, _UNION, _TRUTH, _PIXELS = range(8)
 
@@ -61,68 +61,6 @@ class FalseAlarms(NamedTuple):
     pixels: Score
     alarmed: Score
     queries: int
-
-
-@dataclass(frozen=True)
-class Tested:
-    """What was tested, and how.
-
-    Attributes:
-        setting: method, encoder, data set, way, shot, annotation of the supports.
-        fold: its novel classes were tested.
-        classes: class id to name of the fold's novel classes.
-        checkpoint: the file and its step, or that there was none.
-        protocol: how the number was made.
-        pairs: (image, class) pairs that episodes were drawn from.
-        details: what else decides the number, e.g. precision, in words.
-        notes: what a reader must know.
-        selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``; None for an untrained one.
-        seed: of the training (--seed_everything).
-        trained_shot: shots of the training's episodes; None for an untrained one.
-        training: digest of the recipe: method, optimiser, schedule, data and steps, without fold, shots and seed.
-        folds: of the data set, all of which a mean over folds needs.
-        ckpt_path: the whole path of the checkpoint's file; None where there was none.
-        asked: identity of the test: version, weights, and each option that decides a row.
-    """
-
-    setting: Setting
-    fold: int
-    classes: dict[int, str]
-    checkpoint: str
-    protocol: Protocol
-    pairs: int
-    details: tuple[str, ...] = field(default=())
-    notes: tuple[str, ...] = field(default=())
-    selection: str | None = None
-    seed: int = 0
-    trained_shot: int | None = None
-    training: str = ""
-    folds: int = 4
-    ckpt_path: str | None = None
-    asked: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """What every row of this test has in common, as columns of its CSV."""
-        own = {name: getattr(self, name) for name in ("fold", "seed", "trained_shot", "training")}
-        return {**self.setting._asdict(), **own}
-
-    @property
-    def how(self) -> str:
-        """The protocol in words."""
-        return ", ".join([self.protocol.in_words(self.pairs), *self.details])
-
-    @property
-    def kind(self) -> str:
-        """Ways, shots, annotation."""
-        setting = self.setting
-        annotation = "" if setting.annotation == "mask" else f", {setting.annotation} supports"
-        return f"{setting.way}-way {setting.shot}-shot{annotation}"
-
-    @property
-    def what(self) -> str:
-        """Data set, fold, ways, shots."""
-        return f"{self.setting.dataset} fold {self.fold}, {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -178,7 +116,7 @@ class _Values:
     def column(self, place: int) -> npt.NDArray[np.int64]:
         return self.values[:, place]
 
-    def ratio(self, chosen: Chosen, above: int = _INTERSECTION, below: int = _UNION) -> npt.NDArray[np.float64]:
+    def ratio(self, chosen: RowsMask, above: int = _INTERSECTION, below: int = _UNION) -> npt.NDArray[np.float64]:
         """Sum of one column over sum of another, per run."""
         sums = np.array([self.values[chosen & (self.column(_RUN) == run)].sum(axis=0) for run in self.runs])
         return iou(sums[:, above], sums[:, below])

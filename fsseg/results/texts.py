@@ -1,15 +1,16 @@
-"""A test's table as text for the terminal, as Markdown and as JSON; several protocols side by side."""
+"""A test's table as text for the terminal and as Markdown; several protocols side by side."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fsseg.protocols.protocol import Protocol
-from fsseg.results.tables import Score, Table, Tested, number
+from fsseg.results.table_file import table_content
+from fsseg.results.tables import Table, number
+from fsseg.results.test_facts import Tested
+from fsseg.untrusted.records import as_json
 
 _BAR = 20  # characters of a full bar
 _WIDTH = 118  # of a line of text
@@ -20,7 +21,7 @@ def as_text(table: Table) -> str:
     tested, setting = table.tested, table.tested.setting
     width = max(len("binary-IoU"), *(len(line.name) for line in table.classes)) + 2
     lines = [
-        f"{setting.method}  {setting.encoder}  {tested.checkpoint}    {tested.what}",
+        f"{setting.label}  {setting.encoder}  {tested.origin}    {tested.what}",
         *wrap(f"protocol {tested.protocol.name}: {tested.how} [#{tested.protocol.digest}]", _WIDTH),
         "",
         f"  {'class':{width}}IoU {'':{_BAR}}     +-   queries",
@@ -77,57 +78,7 @@ def as_markdown(table: Table) -> str:
 def _title(tested: Tested, more: str = "") -> list[str]:
     """What was tested, as the head of a page."""
     setting = tested.setting
-    return [f"# {setting.method}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.checkpoint}.{more}", ""]
-
-
-def as_json(table: Table) -> str:
-    """The table as JSON; percent, null where nothing was counted."""
-    tested, alarms = table.tested, table.false_alarms
-    content = {
-        **tested.setting._asdict(),
-        "fold": tested.fold,
-        "folds": tested.folds,
-        "seed": tested.seed,
-        "trained_shot": tested.trained_shot,
-        "training": tested.training,
-        "checkpoint": tested.checkpoint,
-        "ckpt_path": tested.ckpt_path,
-        "selection": tested.selection,
-        "asked": dict(tested.asked),
-        "protocol": {**asdict(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
-        "pairs": tested.pairs,
-        "rows": table.rows,
-        "details": list(tested.details),
-        "notes": list(tested.notes),
-        "classes": [
-            {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
-            for c in table.classes
-        ],
-        "mean_iou": table.mean_iou._asdict(),
-        "binary_iou": table.binary_iou._asdict(),
-        "everything_foreground": _dict(table.everything_foreground),
-        "several": table.several and {**table.several.score._asdict(), "queries": table.several.queries},
-        "false_alarms": alarms
-        and {"pixels": _dict(alarms.pixels), "alarmed": _dict(alarms.alarmed), "queries": alarms.queries},
-        "published": {
-            metric: found._asdict() if (found := table.published(metric)) else None
-            for metric in ("mean-IoU", "binary-IoU")
-        },
-    }
-    return json.dumps(without_nan(content), indent=2) + "\n"
-
-
-def _dict(score: Score | None) -> dict[str, float] | None:
-    return score and score._asdict()
-
-
-def without_nan(value: Any) -> Any:
-    """The same with None in place of NaN, as JSON knows none."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return [f"# {setting.label}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.origin}.{more}", ""]
 
 
 class Outcome(NamedTuple):
@@ -150,7 +101,7 @@ def side_by_side(outcomes: Sequence[Outcome]) -> str:
     if not tables:
         return "\n".join(lines)
     setting = tables[0].tested.setting
-    head = f"{setting.method}  {setting.encoder}  {tables[0].tested.checkpoint}    {tables[0].tested.what}"
+    head = f"{setting.label}  {setting.encoder}  {tables[0].tested.origin}    {tables[0].tested.what}"
     notes = [f"  {note}" for note in _notes(outcomes)]
     return "\n".join([head, "", *lines, *([""] if notes else []), *notes])
 
@@ -173,11 +124,7 @@ def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
 
 def side_by_side_json(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint under several protocols, as JSON: each table, or why there is none."""
-    content: dict[str, Any] = {
-        outcome.name: json.loads(as_json(outcome.table)) if outcome.table else {"refused": outcome.refused}
-        for outcome in outcomes
-    }
-    return json.dumps(content, indent=2) + "\n"
+    return as_json({o.name: table_content(o.table) if o.table else {"refused": o.refused} for o in outcomes})
 
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The last checkpoint, the best one, and signals that end a training."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,11 @@ class KeptCheckpoints(Callback):
     def _save(self, trainer: Trainer, path: Path, rule: Selection) -> None:
         if trainer.fast_dev_run:
             return
-        card = trainer.lightning_module.card
-        before, card["selection"] = card["selection"], rule
+        module = trainer.lightning_module
+        before, module.card = module.card, replace(module.card, selection=rule)
         part = path.with_name(f".{path.name}.part")
         trainer.save_checkpoint(part)
-        card["selection"] = before
+        module.card = before
         if trainer.is_global_zero:
             if path == self.path and path.is_file():
                 path.replace(self.before_path)

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.runs.ranks import note
-from fsseg.untrusted.card import read_card
+from fsseg.untrusted.card import CheckpointCard, read_card
 
 LAST, BEFORE = "last.ckpt", "last-before.ckpt"  # BEFORE: what LAST was until it was replaced
 
@@ -79,7 +79,7 @@ def readable(path: Path) -> Stored | None:
         with zipfile.ZipFile(path) as file:
             if file.testzip() is not None:  # a sum over each part is wrong
                 return None
-        return Stored(path, int(read_card(str(path))["step"]))
+        return Stored(path, read_card(str(path)).step)
     except (OSError, zipfile.BadZipFile, EOFError, FssegError):
         return None
 
@@ -101,8 +101,8 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def card_of(ckpt_path: str) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+def card_of(ckpt_path: str) -> CheckpointCard:
+    """The card of a checkpoint.
 
     Raises:
         FssegError: it cannot be read; the line names an earlier one of its folder that can.

@@ -3,11 +3,11 @@
 W&B and TensorBoard are imported only where a configuration names them.
 """
 
-import json
+import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,22 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.runs import folders
-from fsseg.untrusted.text import is_line, load_json
+from fsseg.untrusted.records import as_json, read_json
 
-_RUN = "wandb.json"  # in a run's folder: which W&B run it is
+_log = logging.getLogger(__name__)
+
+_RUN = "wandb.json"  # in a run's folder
+
+
+@dataclass(frozen=True)
+class WandbRun:
+    """The record of the W&B run that a run's folder logs to, ``wandb.json``."""
+
+    id: str
+    project: str | None
+    entity: str | None
+
+
 _HERE = (None, ".")  # Lightning's default for where to write
 _UNSENT = ("offline", "dryrun", "disabled")
 
@@ -112,9 +125,8 @@ def _open(loggers: Sequence[Logger], folder: Path) -> None:
                 raise FssegError(f"W&B: {text}. WANDB_MODE=offline logs without it.") from error
             if getattr(run, "disabled", False):
                 continue
-            known = {"id": run.id, "project": run.project, "entity": run.entity}
-            atomic.write_text(folder / _RUN, json.dumps(known, indent=2) + "\n")
-            print(f"W&B: {run.url or f'wandb sync {Path(run.dir).parent}'}", file=sys.stderr)
+            atomic.write_text(folder / _RUN, as_json(WandbRun(run.id, run.project, run.entity)))
+            _log.info(f"W&B: {run.url or f'wandb sync {Path(run.dir).parent}'}")
 
 
 def _entries(trainer: Any) -> list[Any]:
@@ -131,11 +143,11 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
         raise FssegError("WandbLogger needs a package that is not installed: pip install wandb.") from error
     options.project = options.project or os.environ.get("WANDB_PROJECT") or "fsseg"
     known = _known_run(folder)
-    same = known.get("project") == options.project and options.get("entity") in (None, known.get("entity"))
-    if same and not (options.id or options.version or "WANDB_RUN_ID" in os.environ):
-        options.id, options.resume = known["id"], "allow"  # without it W&B would overwrite the run
-        if known["entity"]:
-            options.entity = known["entity"]
+    same = known and known.project == options.project and options.get("entity") in (None, known.entity)
+    if known and same and not (options.id or options.version or "WANDB_RUN_ID" in os.environ):
+        options.id, options.resume = known.id, "allow"  # without it W&B would overwrite the run
+        if known.entity:
+            options.entity = known.entity
     elif options.name is None and not {"WANDB_NAME", "WANDB_SWEEP_ID"} & os.environ.keys():
         options.name = name
     mode = options.get("mode") or wandb.setup().settings.mode
@@ -151,12 +163,10 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
         )
 
 
-def _known_run(folder: Path) -> dict[str, Any]:
-    """The W&B run of a run's folder; empty where there is none."""
+def _known_run(folder: Path) -> WandbRun | None:
+    """The W&B run of a run's folder; None where there is none, or where the file is broken."""
     try:
-        known = load_json((folder / _RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # an unreadable one is worth no training: it gets a new run
-        return {}
-    names = ("id", "project", "entity")
-    is_run = isinstance(known, dict) and all(known.get(n) is None or is_line(known[n]) for n in names)
-    return known if is_run and set(names) <= known.keys() and known["id"] else {}
+        known = read_json(folder / _RUN, WandbRun)
+    except (OSError, ValueError):
+        return None
+    return known if known.id else None

@@ -1,8 +1,8 @@
 """A test that was stopped: its rows so far, from which the same command with ``--resume`` goes on."""
 
 import json
+import logging
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 from fsseg.results import stream
 from fsseg.results.stream import Streamed
+from fsseg.results.table_file import read_table
+from fsseg.results.test_facts import Tested
 from fsseg.runs import folders
 from fsseg.runs.checkpoint_files import content_digest
 from fsseg.runs.identity import TEST, first_difference, identity
-from fsseg.untrusted.text import load_json
+
+_log = logging.getLogger(__name__)
 
 ROWS, _ASKED = "rows.part", "unfinished.json"  # rows by number of image; what they were asked for
-ASKED = "asked"  # the same, in table.json
 
 
 def asked_of(own: Mapping[str, Any], ckpt_path: str | None, protocol: Protocol, pairs: int) -> dict[str, Any]:
@@ -46,30 +48,27 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("table.json", "rows.csv"))
 
 
-def refuse_other_test(folder: Path, asked: Mapping[str, Any], checkpoint: str) -> None:
+def refuse_other_test(folder: Path, asked: Tested) -> None:
     """Refuse a finished test that is not the one asked for.
 
     Args:
         folder: of the finished test.
-        asked: see `asked_of`.
-        checkpoint: its name, for the error.
+        asked: what is asked for.
 
     Raises:
         FssegError: the folder holds another test.
     """
     try:
-        table = load_json((folder / "table.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        table = None
-    if not isinstance(table, dict) or not isinstance(table.get(ASKED), dict):
-        raise FssegError(f"--out {folder} holds a test that does not say what it is of. Choose another --out.")
-    before = table[ASKED]
-    if before.get("weights") != asked["weights"]:
-        was, now = table.get("checkpoint"), checkpoint
+        found = read_table(folder).tested
+    except FssegError as error:
+        raise FssegError(f"--out {folder} holds a test that cannot be read. Choose another --out.") from error
+    before = found.asked
+    if before.get("weights") != asked.asked["weights"]:
+        was, now = found.origin, asked.origin
         if was == now:
             was, now = "an earlier file of that name", f"{now} as it is now"
         raise FssegError(f"--out {folder} holds a test of {was}; {now} is asked for. Choose another --out.")
-    if difference := _difference(before, asked):
+    if difference := _difference(before, asked.asked):
         option, was, now = difference
         raise FssegError(f"--out {folder} holds a test with {option} {was}; {now} is asked for. Choose another --out.")
 
@@ -116,7 +115,7 @@ def take_up(folder: Path, part: Path, asked: Mapping[str, Any], at_most: int) ->
         return furthest
     for old, noted in left.items() if not found else ():
         if noted and (others := stream.read(old / ROWS).episodes):
-            print(f"note: {_why(noted, asked, others)}", file=sys.stderr)
+            _log.warning(_why(noted, asked, others))
     return None
 
 

@@ -5,8 +5,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,47 @@ from fsseg.plots.episodes import overlay, palette
 from fsseg.runs import folders
 from fsseg.runs.query_files import QUERIES, QueryFiles, QueryState
 from fsseg.segmenter import Prediction
-from fsseg.untrusted.text import BrokenTextError, csv_cell, csv_text, file_name, is_relative_path, load_json
+from fsseg.untrusted.records import as_json, read_json
+from fsseg.untrusted.text import csv_cell, csv_text, file_name, is_relative_path
 
 SCORES, COCO = "scores.csv", "annotations.json"
 # What lies in a folder of results.
 MASKS, OVERLAYS, PROBABILITIES, ASKED = "masks", "overlays", "probabilities", "predict.json"
 _COLUMNS = ("name", "image", "height", "width", "class", "pixels", "score")
 _SCORE = re.compile(r"^([01]\.\d{3})?$", re.ASCII)
+_NAMES = {"support": "supports", "negative": "negatives", "method": "--model.method",
+          "files": "contents of supports or checkpoint"}  # fmt: skip
 _QUALITY = 90  # of overlays
 _REPAIR = "The same command goes on from there."
 _MASK, _OVERLAY = "", "/"  # keys beside names of classes
 
 
-class Results:
+@dataclass(frozen=True)
+class PredictionRequest:
+    """The record of what decides predictions besides the queries, ``predict.json``.
+
+    Attributes:
+        support: arguments of ``--support``.
+        negative: of ``--negative``.
+        ckpt_path: of ``--ckpt_path``.
+        method: the method where there is no checkpoint.
+        size: option, as are the others.
+        files: fingerprint of supports and checkpoint.
+    """
+
+    support: list[str]
+    negative: list[str]
+    ckpt_path: str | None
+    method: dict[str, Any] | None
+    size: int | None
+    long_side: int | None
+    tile: int | None
+    threshold: float
+    probabilities: bool
+    files: str
+
+
+class PredictionFolder:
     """The folder of results; a query is done once it stands in ``scores.csv``, which is written last.
 
     Args:
@@ -56,7 +84,7 @@ class Results:
     def __init__(
         self,
         folder: Path,
-        asked: Mapping[str, Any],
+        asked: PredictionRequest,
         queries: Mapping[str, Path],
         classes: Sequence[str],
         probabilities: bool,
@@ -64,13 +92,13 @@ class Results:
         self.folder, self.queries, self.classes, self.probabilities = folder, queries, classes, probabilities
         self.rows: list[dict[str, str]] = []
         self._resolved = folder.resolve()
-        with _written(folder):
+        with atomic.writing(folder, _REPAIR):
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 self._go_on(asked)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._files = QueryFiles(folder / QUERIES)
-                atomic.write_text(folder / ASKED, json.dumps(asked, indent=2) + "\n")
+                atomic.write_text(folder / ASKED, as_json(asked))
                 atomic.write_text(folder / SCORES, ",".join(_COLUMNS) + "\n")
 
     @property
@@ -78,21 +106,20 @@ class Results:
         """Names of the pictures that are done, also of earlier runs."""
         return {row["name"] for row in self.rows}
 
-    def _go_on(self, asked: Mapping[str, Any]) -> None:
+    def _go_on(self, asked: PredictionRequest) -> None:
+        free = [field.name for field in fields(PredictionRequest)]
         try:
-            before = load_json((self.folder / ASKED).read_text(encoding="utf-8"))
+            before = read_json(self.folder / ASKED, PredictionRequest, free)
             text = (self.folder / SCORES).read_bytes().decode() if (self.folder / SCORES).exists() else ""
-        except (OSError, UnicodeDecodeError, BrokenTextError) as error:
+        except (OSError, ValueError) as error:
             raise FssegError(
                 f"--out {self.folder} already holds files, and no `fsseg predict`. Choose another."
             ) from error
-        now = json.loads(json.dumps(asked))
-        if before != now:
-            name = next((n for n in now if not isinstance(before, dict) or before.get(n) != now[n]), "more")
-            what = {"support": "supports", "negative": "negatives", "files": "contents of supports or checkpoint"}
+        if before != asked:
+            name = next(name for name in free if getattr(before, name) != getattr(asked, name))
             raise FssegError(
-                f"--out {self.folder} holds results of other {what.get(name, f'--{name}')}: choose another folder, or "
-                "give the same again to go on there."
+                f"--out {self.folder} holds results of other {_NAMES.get(name, f'--{name}')}: choose another folder, "
+                "or give the same again to go on there."
             )
         folders.refuse_links(self.folder)
         self._files = QueryFiles(self.folder / QUERIES)
@@ -152,7 +179,7 @@ class Results:
                 grey = np.rint(255 * found.probability[label]).astype(np.uint8)
                 self._write(places[class_name], PIL.Image.fromarray(grey), "PNG")
         rows = self._rows(name, path, found)
-        with _written(self.folder):
+        with atomic.writing(self.folder, _REPAIR):
             self._files.add(name, state)
             with (self.folder / SCORES).open("a", newline="", encoding="utf-8") as file:
                 file.write(_as_csv(rows))
@@ -223,12 +250,3 @@ def _of_csv(row: Mapping[Any, Any]) -> dict[Any, Any]:
 def _is_whole(path: Path) -> bool:
     """Whether a file is there, and not empty, as after a power cut."""
     return path.is_file() and path.stat().st_size > 0
-
-
-@contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    """What the operating system refuses, as one line."""
-    try:
-        yield
-    except OSError as error:
-        raise atomic.failure(error, folder, _REPAIR) from error

@@ -1,36 +1,24 @@
-"""How far a run is: a bar on a terminal, a few plain lines in a log or a pipe."""
+"""How far a run is, see `fsseg.progress`."""
 
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fsseg.episode import Batch
-
-
-def tell(line: str) -> None:
-    """Say how far something is, beside what a command prints as its result."""
-    print(line, file=sys.stderr, flush=True)
-
-
-_LINES = 10  # lines of a run without a terminal
+from fsseg.progress import Progress
 
 
 class EpisodeProgress(Callback):
     """Steps done, episodes per second, time left and the metrics so far.
 
     Args:
-        terminal: draw a bar; otherwise print a line for every tenth.
+        terminal: see `fsseg.progress.Progress`.
     """
 
-    def __init__(self, terminal: bool) -> None:
+    def __init__(self, terminal: bool | None = None) -> None:
         self.terminal = terminal
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._progress: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin at the step that a checkpoint brought."""
@@ -92,31 +80,19 @@ class EpisodeProgress(Callback):
         self._end()
 
     def _begin(self, trainer: Trainer, what: str, total: int, done: int) -> None:
-        self._what, self._total, self._done = what, max(total, 1), done
-        self._start, self._counted = time.monotonic(), 0
-        if self.terminal and trainer.is_global_zero:
-            columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-            told = [TextColumn("{task.fields[told]}"), TimeRemainingColumn()]
-            self._bar = Progress(*columns, *told, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task(what, total=self._total, completed=done, told="")
-            self._bar.start()
+        self._counted = 0
+        self._progress = Progress(what, total, done=done, shown=trainer.is_global_zero, terminal=self.terminal)
 
     def _advance(self, trainer: Trainer, done: int, more: int, unit: str = "episodes") -> None:
-        self._counted += more * trainer.world_size
-        before, self._done = self._done, done
-        tenth = done * _LINES // self._total > before * _LINES // self._total
-        if not trainer.is_global_zero or not (self._bar or tenth):
+        progress = self._progress
+        if progress is None:
             return
-        speed = self._counted / max(time.monotonic() - self._start, 1e-9)
+        self._counted += more * trainer.world_size
+        speed = self._counted / progress.seconds
         metrics = [f"{name} {float(value):.3f}" for name, value in trainer.progress_bar_metrics.items()]
         pace = f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.1f} s/{unit[:-1]}"
-        told = "  ".join([pace, *metrics])
-        if self._bar:
-            self._bar.update(self._task, completed=done, told=told)
-        else:
-            print(f"{self._what} {done:,}/{self._total:,}  {told}", file=sys.stderr, flush=True)
+        progress.to(done, "  ".join([f"{done:,}/{progress.total:,}", pace, *metrics]))
 
     def _end(self) -> None:
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+        if self._progress:
+            self._progress.end()

@@ -1,10 +1,12 @@
 """Which of the processes of one command this is, known before they have found each other."""
 
+import logging
 import os
 import re
-import sys
 
 from fsseg.errors import FssegError
+
+_log = logging.getLogger(__name__)
 
 
 def leads() -> bool:
@@ -18,9 +20,9 @@ def leads() -> bool:
 
 
 def note(text: str) -> None:
-    """Say once, whatever the number of processes, what a person might not expect."""
+    """Log once, whatever the number of processes, what a person might not expect."""
     if leads():
-        print(f"note: {text}", file=sys.stderr)
+        _log.warning(text)
 
 
 def settle_slurm() -> None:

@@ -1,12 +1,12 @@
 """``--resume``: a command that can be started again until it has done its work, as runners and clusters do."""
 
-import json
 import platform
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,48 @@ from fsseg.runs.checkpoint_files import LAST, newest
 from fsseg.runs.identity import length
 from fsseg.runs.partial_test import is_finished
 from fsseg.runs.ranks import leads
-from fsseg.untrusted.text import load_json
+from fsseg.untrusted.records import Count, as_json, read_json
 
 FINISHED = "run.json"  # of a training that reached its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedTraining:
+    """The record of a training that reached its end, ``run.json``.
+
+    Attributes:
+        steps: that it reached.
+        asked: the options of the trainer that decide its end, as text: JSON has no spans of time.
+        seconds: since it was begun or resumed.
+        resumed_at: step where it was resumed, 0 otherwise.
+        command: the last one, as it was typed.
+        device: that it ran on; likewise the following.
+        processes: of the command.
+        threads: of each process on the CPU.
+        precision: of the trainer.
+        system: its name and version.
+        python: version, like the packages that follow.
+    """
+
+    steps: Count
+    asked: dict[str, str]
+    seconds: float
+    resumed_at: Count
+    command: str
+    device: str
+    processes: Count
+    threads: Count
+    precision: str
+    system: str
+    python: str
+    fsseg: str
+    torch: str
+    torchvision: str
+    lightning: str
+    torchmetrics: str
+    numpy: str
+
+
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
@@ -70,17 +109,16 @@ def is_trained(ckpt_path: Path, own: Mapping[str, Any]) -> bool:
         ckpt_path: its checkpoint; only its last one is the end.
         own: configuration that asks.
     """
-    content = finished(ckpt_path.parent)
-    return ckpt_path.name == LAST and content is not None and content.get("asked") == _asked(own)
+    found = finished(ckpt_path.parent)
+    return ckpt_path.name == LAST and found is not None and found.asked == _asked(own)
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
-    """What a training wrote when it reached its end; None where it has not, or where that file is broken."""
+def finished(folder: Path) -> FinishedTraining | None:
+    """The record of a training that reached its end; None where it has not, or where the file is broken."""
     try:
-        content = load_json((folder / FINISHED).read_text(encoding="utf-8"))
+        return read_json(folder / FINISHED, FinishedTraining, free=("command", "asked", "device"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _asked(own: Mapping[str, Any]) -> dict[str, str]:
@@ -118,13 +156,17 @@ def finishing(
         (folder / FINISHED).unlink(missing_ok=True)  # of an earlier end, which this training goes beyond
     yield
     if trainer.is_global_zero and not trainer.fast_dev_run and ended():
-        seconds = round(time.time() - begun, 1)
-        steps = max(trainer.global_step, step)
-        done = {"steps": steps, "asked": _asked(own), "seconds": seconds, "resumed_at": step, **environment(trainer)}
-        atomic.write_text(folder / FINISHED, json.dumps(done, indent=2) + "\n")
+        done = FinishedTraining(
+            steps=max(trainer.global_step, step),
+            asked=_asked(own),
+            seconds=round(time.time() - begun, 1),
+            resumed_at=step,
+            **_environment(trainer),
+        )
+        atomic.write_text(folder / FINISHED, as_json(done))
 
 
-def environment(trainer: Any) -> dict[str, Any]:
+def _environment(trainer: Any) -> dict[str, Any]:
     """What a command ran on: versions, device, processes, threads, precision."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

@@ -1,6 +1,6 @@
 """Counts episodes that were skipped since their images cannot be read, and says so."""
 
-import sys
+import logging
 from typing import Any
 
 import torch
@@ -8,6 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from fsseg.episode import Batch
 from fsseg.episodes.unreadable import skipped
+
+_log = logging.getLogger(__name__)
 
 _NAMED = 10  # reasons that are shown
 
@@ -44,7 +46,7 @@ class Skipped(Callback):
         for key in keys if len(self._said) < _NAMED else []:
             if (reason := loader.dataset.reason(key)) not in self._said:
                 self._said.add(reason)
-                print(f"note: an episode is skipped: {reason}", file=sys.stderr, flush=True)
+                _log.warning(f"an episode is skipped: {reason}")
         return {(key.run, key.number) for key in keys}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -53,8 +55,7 @@ class Skipped(Callback):
         if trainer.is_global_zero:
             for count, what in ((trained, "training"), (left, "validation")):
                 if count:
-                    print(f"note: {_counted(count, f'{what} episode')} skipped, as images cannot be read",
-                          file=sys.stderr)  # fmt: skip
+                    _log.warning(f"{_counted(count, f'{what} episode')} skipped, as images cannot be read")
 
     def state_dict(self) -> dict[str, Any]:
         """So that a resumed training tells the whole number."""

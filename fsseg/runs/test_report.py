@@ -1,8 +1,6 @@
 """Collects a test's rows and pictures, and writes what a person reads."""
 
-import hashlib
-import json
-import sys
+import logging
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -10,40 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from fsseg import atomic
 from fsseg.datasets import Dataset
-from fsseg.encoders import Encoder
 from fsseg.episode import Batch
-from fsseg.episodes import EpisodeData
 from fsseg.episodes.episode_file import as_text as as_list
-from fsseg.episodes.option_roles import Decides
 from fsseg.episodes.unreadable import skipped
 from fsseg.plots.episodes import Panel, draw_episodes, panel_of, query_iou
-from fsseg.results.published import Setting
 from fsseg.results.rows import Row, batch_rows, write_rows
 from fsseg.results.stream import Episodes, Stream, Streamed, episodes_of
-from fsseg.results.tables import Table, Tested, make_table
-from fsseg.results.texts import as_json, as_markdown, as_text
-from fsseg.runs.identity import identity
+from fsseg.results.table_file import NAME, table_text
+from fsseg.results.tables import Table, make_table
+from fsseg.results.test_facts import Tested
+from fsseg.results.texts import as_markdown, as_text
 from fsseg.runs.partial_test import ROWS
-from fsseg.task import Task, TestOutput
+from fsseg.task import TestOutput
+
+_log = logging.getLogger(__name__)
 
 _PICTURES, _PER_CLASS = 10, 2
-_SHORT = {
-    "last": "last",
-    "base_val": "best on base classes",
-    "novel_val": "best on novel classes",
-    "by hand": "chosen by hand",
-}
-_RULES = {
-    "last": "the last one",
-    "base_val": "the best on base classes",
-    "novel_val": "the best on the novel classes",
-    "by hand": "a numbered one, chosen by hand",
-}
 
 
 class Report(Callback):
@@ -68,10 +52,8 @@ class Report(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: TestOutput, batch: Batch, batch_idx: int
     ) -> None:
         """Write the rows, and keep a few episodes of each class for the picture."""
-        try:
+        with atomic.writing(self.stream.path):
             self.stream.add(batch_rows(batch, outputs.counts), [(key.run, key.number) for key in skipped(batch)])
-        except OSError as error:
-            raise atomic.failure(error, self.stream.path) from error
         for b in range(len(batch.run)):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):
@@ -97,7 +79,7 @@ class Report(Callback):
         with atomic.write(self.folder / "rows.csv") as part:
             write_rows(rows, part, self.tested.columns)
         atomic.write_text(self.folder / "table.md", as_markdown(self.table))
-        atomic.write_text(self.folder / "table.json", as_json(self.table))
+        atomic.write_text(self.folder / NAME, table_text(self.table))
         atomic.write_text(self.folder / "episodes.json", self._listed(episodes))
         self._draw()
 
@@ -129,7 +111,7 @@ class Report(Callback):
         try:
             atomic.save(path, partial(draw_episodes(self.panels).save, format="PNG"))
         except Exception as error:  # whatever it is, hours of testing stand against it
-            print(f"note: no episodes.png, {error} `fsseg look` draws episodes of a finished test.", file=sys.stderr)
+            _log.warning(f"no episodes.png, {error} `fsseg look` draws episodes of a finished test.")
 
     def text(self, folder: Path) -> str:
         """What the terminal shows, once the files are under their final name."""
@@ -137,7 +119,7 @@ class Report(Callback):
             return ""
         files = {
             "rows": ("rows.csv",),
-            "table": ("table.md", "table.json"),
+            "table": ("table.md", NAME),
             "episodes": ("episodes.json", "episodes.png"),
         }
         there = {what: [folder / name for name in names if (folder / name).is_file()] for what, names in files.items()}
@@ -156,90 +138,3 @@ def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
     counts = outputs.counts
     names = dataset.class_name, dataset.image_name
     return panel_of(batch, b, 0, *names, outputs.prediction, query_iou(counts.intersection, counts.union, b, 0))
-
-
-def describe(
-    model: Task,
-    data: EpisodeData,
-    ckpt_path: str | None,
-    card: dict[str, Any] | None,
-    seed: int,
-    precision: str,
-) -> Tested:
-    """What is about to be tested; without a card the method as it starts, from the seed."""
-    names = {c: data.dataset.class_name(c) for c in data.novel}
-    method = model.method
-    name = method.name if card else f"{type(method).__name__}-init"
-    annotation = data.test_support_annotation
-    setting = Setting(name, _encoder(method.encoder, card), data.dataset.name, data.way, data.test_shot, annotation)
-    chosen = card.get("selection", "by hand") if card else None
-    origin = f"{ckpt_path} (step {card['step']:,}, {_SHORT[chosen]})" if card and chosen else "untrained"
-    details = [
-        *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
-        *([f"{data.query} queries"] if data.query > 1 else []),
-        *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
-        *([] if precision.startswith("32") else [f"precision {precision}"]),
-    ]
-    notes = [note for note in (data.dataset.note, _pairs_note(data)) if note]
-    if data.skipped:
-        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
-    notes += _training_notes(data, card, chosen) if card and chosen else []
-    trained = yaml.safe_load(card["config"]) if card else None
-    return Tested(
-        setting,
-        data.fold,
-        names,
-        origin,
-        data.protocol,
-        data.pair_count,
-        tuple(details),
-        tuple(notes),
-        chosen,
-        int(trained["seed_everything"] if trained else seed),
-        trained["data"]["shot"] if trained else None,
-        recipe(trained) if trained else "",
-        data.dataset.folds,
-        str(Path(ckpt_path).resolve()) if ckpt_path and card else None,
-    )
-
-
-_EACH = ("fold", "shot", "seed")  # what trainings of one recipe may differ in
-
-
-def recipe(config: dict[str, Any]) -> str:
-    """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
-    found = identity(config, Decides.TRAINING | Decides.LENGTH)
-    data = {name: value for name, value in found["data"].items() if name not in _EACH}
-    text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def _training_notes(data: EpisodeData, card: dict[str, Any], chosen: str) -> list[str]:
-    """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
-    notes, protocol = [], data.protocol
-    if chosen == "novel_val":
-        notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
-    if chosen != protocol.selection:
-        notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
-    dropped = "drop" if yaml.safe_load(card["config"])["data"].get("drop_novel") else "keep"
-    if dropped != protocol.base_images:
-        did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
-        notes.append(f"the training {did} images that show a novel class; the protocol {does}")
-    if protocol.split == "train" and dropped == "keep" and card["dataset"] == data.dataset.name:
-        notes.append("tested images are of the train split; those that show a base class too may have been trained on")
-    return notes
-
-
-def _pairs_note(data: EpisodeData) -> str:
-    return data.dataset.pairs_note if data.protocol.pairs == "official" else ""
-
-
-def _encoder(encoder: Encoder, card: dict[str, Any] | None) -> str:
-    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
-    weights = encoder.weights
-    if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
-        trained = yaml.safe_load(card["config"])["model"]["method"]["init_args"]["encoder"]
-        weights = (trained.get("init_args") or {}).get("weights", weights)
-    if weights in (None, "imagenet"):
-        return encoder.name
-    return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"

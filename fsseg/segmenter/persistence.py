@@ -114,9 +114,9 @@ def of_checkpoint(path: Path, content: Any, device: str | torch.device | None) -
     """
     card, state = checked(str(path), content), content["state_dict"]
     own = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
-    data = load_yaml(card["config"])["data"]
+    data = card.trained["data"]
     size = data.get("test_size") or data.get("size") or _DEFAULT
-    return Segmenter(_made(path, card["config"], own), size if is_count(size) else _DEFAULT, device=device)
+    return Segmenter(_made(path, card.config, own), size if is_count(size) else _DEFAULT, device=device)
 
 
 def description(made: nn.Module) -> dict[str, Any]:

@@ -1,16 +1,19 @@
-"""The card of a checkpoint: what it says of itself, checked, since whoever made the file wrote what they liked."""
+"""The card of a checkpoint, the record of its training; checked, since the file may be another person's."""
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsseg.errors import FssegError
+from fsseg.protocols.protocol import Chosen
+from fsseg.untrusted.records import Count, convert
 from fsseg.untrusted.text import BrokenTextError, is_count, is_line, load_yaml
 
-_SELECTIONS = ("last", "base_val", "novel_val", "by hand")
 _GENERATOR = len(torch.get_rng_state())  # bytes
 _SLACK = 1 << 20  # bytes
 
@@ -32,8 +35,50 @@ def refuse_bomb(path: str) -> None:
         raise FssegError(f"{path} is compressed, which no checkpoint of torch is: it is not read.")
 
 
-def read_card(path: str) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a checkpoint says of itself, stored in it as ``fsseg``.
+
+    Attributes:
+        version: of fsseg.
+        config: the training's configuration, as YAML.
+        dataset: name of the data set.
+        fold: of the training.
+        trained_on: names of the base classes.
+        selection: how the checkpoint was chosen.
+    """
+
+    version: str
+    config: str
+    dataset: str
+    fold: Count
+    trained_on: list[str]
+    selection: Chosen = "by hand"
+
+    @cached_property
+    def trained(self) -> dict[str, Any]:
+        """The training's configuration."""
+        config: dict[str, Any] = load_yaml(self.config)
+        return config
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointCard(Card):
+    """A card with facts about the rest of the checkpoint.
+
+    Attributes:
+        step: of the training.
+        shapes: of the weights, by name.
+        processes: of the training.
+    """
+
+    step: Count
+    shapes: dict[str, tuple[Count, ...]]
+    processes: Count
+
+
+def read_card(path: str) -> CheckpointCard:
+    """The card of a checkpoint's file.
 
     Raises:
         FssegError: no file, a truncated one, or one that fsseg did not write.
@@ -50,40 +95,42 @@ def read_card(path: str) -> dict[str, Any]:
     return checked(path, checkpoint)
 
 
-def checked(path: str, checkpoint: Any) -> dict[str, Any]:
-    """A checkpoint's card, with its step and the shapes of its tensors.
+def checked(path: str, checkpoint: Any) -> CheckpointCard:
+    """The card of a checkpoint's content.
 
     Args:
-        path: of the checkpoint.
+        path: of the checkpoint, for errors.
         checkpoint: its content.
 
     Raises:
-        FssegError: `fsseg fit` did not write it, or not so.
+        FssegError: `fsseg fit` did not write it, or a part of it is broken.
     """
     card = checkpoint.get("fsseg") if isinstance(checkpoint, dict) else None
     if not isinstance(card, dict) or not {"config", "dataset", "fold", "trained_on"} <= card.keys():
         raise FssegError(f"--ckpt_path {path} is no checkpoint of `fsseg fit`.")
-    state, step = checkpoint.get("state_dict"), checkpoint.get("global_step")
-    whole = (
-        is_line(checkpoint.get("pytorch-lightning_version"))
-        and is_count(step)
-        and isinstance(state, Mapping)
-        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items())
-        and is_line(card["dataset"])
-        and is_count(card["fold"])
-        and isinstance(card["trained_on"], list)
-        and all(map(is_line, card["trained_on"]))
-        and card.get("selection", "by hand") in _SELECTIONS
-        and _is_random(random_states(checkpoint))
-    )
-    if not whole or not isinstance(state, Mapping) or not _is_experiment(card["config"]):
+    states = random_states(checkpoint)
+    try:
+        found = convert(
+            {
+                **card,
+                "step": checkpoint.get("global_step"),
+                "shapes": {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()},
+                "processes": len(states),
+            },
+            CheckpointCard,
+            free=("config", "shapes"),
+        )
+        tensors = all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values())
+        whole = tensors and is_line(checkpoint["pytorch-lightning_version"]) and _is_random(states)
+    except (BrokenTextError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole or not _is_experiment(found):
         raise FssegError(f"--ckpt_path {path} is a broken checkpoint: what it says of itself is not what fsseg writes.")
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return {**card, "step": step, "shapes": shapes, "processes": len(random_states(checkpoint))}
+    return found
 
 
 def random_states(checkpoint: Mapping[str, Any]) -> list[Any]:
-    """Of the generators of each process; a checkpoint of before there was one for each has the first's."""
+    """Random states, one per process; none in a checkpoint that Lightning wrote on its own."""
     states = checkpoint.get("random", {})
     return states if isinstance(states, list) else [states]
 
@@ -97,10 +144,10 @@ def _is_random(states: list[Any]) -> bool:
     )
 
 
-def _is_experiment(text: Any) -> bool:
+def _is_experiment(card: Card) -> bool:
     """Whether a configuration has what a test asks it for."""
     try:
-        config: Any = load_yaml(text) if isinstance(text, str) else {}
+        config = card.trained
         method = config["model"]["method"]
         options = method.get("init_args") or {}
         encoder = options.get("encoder") or {}

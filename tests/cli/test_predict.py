@@ -122,7 +122,7 @@ def test_a_trained_checkpoint(fsseg, pictures, trained):
     ran = fsseg("predict", *ASK, "--ckpt_path", str(trained), "--device", "cpu")
     assert ran.code == 0, ran.err
     assert str(trained) in ran.err
-    assert json.loads((pictures / "out" / "predict.json").read_text())["model.method"] is None
+    assert json.loads((pictures / "out" / "predict.json").read_text())["method"] is None
 
 
 def test_an_experiments_method(fsseg, pictures):
@@ -170,7 +170,7 @@ def test_what_is_rejected_and_what_scores_too_little_is_left_out(fsseg, pictures
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
-    add, seen = prediction_files.Results.add, []
+    add, seen = prediction_files.PredictionFolder.add, []
 
     def stopping(self, name, *given):
         if len(seen) == 2:
@@ -178,12 +178,12 @@ def test_a_stopped_run_goes_on(fsseg, pictures, monkeypatch):
         seen.append(name)
         add(self, name, *given)
 
-    monkeypatch.setattr(prediction_files.Results, "add", stopping)
+    monkeypatch.setattr(prediction_files.PredictionFolder, "add", stopping)
     assert fsseg("predict", *ASK, *TINY).code == 130
     with (pictures / "out" / "scores.csv").open("a") as file:
         file.write("y,photos/y.p")  # cut off by a kill
     stamps = {path: path.stat().st_mtime_ns for path in (pictures / "out" / "masks").rglob("*.png")}
-    monkeypatch.setattr(prediction_files.Results, "add", add)
+    monkeypatch.setattr(prediction_files.PredictionFolder, "add", add)
     ran = fsseg("predict", *ASK, *TINY)
     assert ran.code == 0
     assert "2 of 3 are done already" in ran.err

@@ -71,7 +71,8 @@ def finished(finished_test: Path, trained: Path, tmp_path: Path) -> Path:
     shutil.copy(trained, folder / "last.ckpt")
     shutil.copytree(finished_test, folder / "test")
     table = json.loads((folder / "test/table.json").read_text())
-    (folder / "test/table.json").write_text(json.dumps({**table, "ckpt_path": str(folder / "last.ckpt")}))
+    table["checkpoint"]["path"] = str(folder / "last.ckpt")
+    (folder / "test/table.json").write_text(json.dumps(table))
     return folder / "test"
 
 

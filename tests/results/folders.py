@@ -1,15 +1,17 @@
 """Folders of tests with made-up counts, as `fsseg test` writes them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fsseg.protocols.protocol import Protocol
+from fsseg.protocols.protocol import Chosen, Protocol
 from fsseg.results.published import Setting
 from fsseg.results.rows import Row, write_rows
-from fsseg.results.tables import Tested, make_table
-from fsseg.results.texts import as_json
+from fsseg.results.table_file import table_text
+from fsseg.results.tables import make_table
+from fsseg.results.test_facts import Tested, TestedCheckpoint
 
 PIXELS = 1000
 PANETS = Protocol(name="panet", runs=2, episodes=12)
@@ -48,16 +50,19 @@ def make_test(
     number: int = 0,
     protocol: Protocol = PANETS,
     episodes: int = 12,
+    selection: Chosen = "last",
+    departures: Mapping[str, str] = {},
     **more: Any,
 ) -> Path:
     """A finished test."""
     folder.mkdir(parents=True)
+    checkpoint = TestedCheckpoint("last.ckpt", "/gone/last.ckpt", 3, selection)
     tested = Tested(
-        Setting(method, encoder, dataset, way, shot, annotation), fold,
-        {c: f"class {c}" for c in range(5 * fold + 1, 5 * fold + 6)}, "last.ckpt (step 3, last)", protocol, 100,
-        seed=seed, trained_shot=trained_shot, training=training, **{"selection": "last", **more},
+        Setting(method, encoder, dataset, way, shot, annotation, departures), fold,
+        {c: f"class {c}" for c in range(5 * fold + 1, 5 * fold + 6)}, checkpoint, protocol, 100,
+        seed=seed, trained_shot=trained_shot, training=training, **more,
     )  # fmt: skip
     rows = made_up_rows(fold, number, episodes=episodes)
     write_rows(rows, folder / "rows.csv", tested.columns)
-    (folder / "table.json").write_text(as_json(make_table(tested, rows)))
+    (folder / "table.json").write_text(table_text(make_table(tested, rows)))
     return folder

@@ -85,7 +85,7 @@ def test_the_difference_is_to_the_same_fold_and_has_the_spread(panet):
         assert above.seed_std == cell.seed_std
 
 
-@pytest.mark.parametrize("other", [{"dataset": "Shapes"}, {"encoder": "ConvNet"}, {"method": "PANet (wider)"}])
+@pytest.mark.parametrize("other", [{"dataset": "Shapes"}, {"encoder": "ConvNet"}, {"departures": {"width": "wider"}}])
 def test_no_difference_to_another_data_set_encoder_or_method(tmp_path, other):
     for fold in FOLDS:
         make_test(tmp_path / f"fold{fold}", fold=fold, **other)
@@ -116,8 +116,10 @@ def test_weak_annotations_have_lines_of_their_own(tmp_path):
 
 
 def test_components_and_kernels_find_their_lines(tmp_path):
-    for number, name in enumerate(["PMMs+", "PMMs+ (K=1)", "PMMs+ (K=5, EM trained)", "PMMs+ (Gaussian)", "PMMs"]):
-        make_test(tmp_path / str(number), method=name, encoder="ResNet50", number=number)
+    k1, k5 = {"components": "K=1"}, {"components": "K=5", "em_gradient": "EM trained"}
+    for number, departures in enumerate([{}, k1, k5, {"kernel": "Gaussian"}]):
+        make_test(tmp_path / str(number), method="PMMs+", departures=departures, encoder="ResNet50", number=number)
+    make_test(tmp_path / "4", method="PMMs", encoder="ResNet50", number=4)
     of = {x.line.label: x for x in grid_of(tmp_path, "pmms-table2").lines if x.kind == "ours"}
     assert of["PMMs+, K = 1"].cells[0].value == pytest.approx(brute_mean_iou(made_up_rows(0, 1)))
     assert of["PMMs+, K = 3"].cells[0].value == pytest.approx(brute_mean_iou(made_up_rows(0, 0)))
@@ -177,7 +179,7 @@ def test_later_methods_are_all_in_some_layout():
         for of in (*layout.lines, *layout.later):
             for column in layout.columns:
                 if published(layout.setting(of, column), column.metric, column.fold):
-                    shown.add((of.method, of.encoder))
+                    shown.add((layout.setting(of, column).label, of.encoder))
     assert {(setting.method, setting.encoder) for setting, _, _ in module._numbers()} == shown
 
 

@@ -33,7 +33,8 @@ def test_a_row_of_other_hands_is_refused(tmp_path: Path, column: int, value: str
     ("name", "value"),
     [("method", "a\x1b[2J"), ("dataset", 5), ("way", "1"), ("way", 0), ("fold", -1), ("fold", 4), ("folds", 10**30),
      ("classes", []), ("classes", [{"class_id": 1, "name": "x\ny"}]), ("classes", None), ("notes", "x"), ("seed", True),
-     ("protocol", {"runs": "5"}), ("protocol", {"seed": 10**30}), ("protocol", []), ("selection", []),
+     ("protocol", {"runs": "5"}), ("protocol", {"seed": 10**30}), ("protocol", []), ("checkpoint", []),
+     ("checkpoint", {"name": "a", "path": "a", "step": 1, "selection": "first"}), ("rows", -1), ("departures", ["K=5"]),
      ("trained_shot", {})],
 )  # fmt: skip
 def test_a_table_of_other_hands_is_refused(tmp_path: Path, name: str, value: object) -> None:

@@ -14,13 +14,13 @@ from fsseg.episode import Batch
 from fsseg.metrics import BinaryIoU, ClassIoU, count
 from fsseg.protocols.presets import PRESETS
 from fsseg.protocols.protocol import Absent, Protocol
-from fsseg.results import tables  # not Tested by name, which pytest takes for a test
+from fsseg.results import test_facts  # not Tested by name, which pytest takes for a test
 from fsseg.results.published import Setting, published
 from fsseg.results.rows import Row, batch_rows, read_rows, write_rows
+from fsseg.results.table_file import table_text
 from fsseg.results.tables import Table, make_table
 from fsseg.results.texts import (
     Outcome,
-    as_json,
     as_markdown,
     as_text,
     side_by_side,
@@ -30,7 +30,7 @@ from fsseg.results.texts import (
 
 CLASSES = {6: "bus", 7: "car", 9: "chair"}
 PASCAL = Setting("PANet", "VGG16", "PASCAL-5i", 1, 1)
-TESTED = tables.Tested(PASCAL, 1, CLASSES, "last.ckpt at step 3", Protocol(name="panet"), 451, ("precision bf16",))
+TESTED = test_facts.Tested(PASCAL, 1, CLASSES, None, Protocol(name="panet"), 451, ("precision bf16",))
 EPISODES, RUNS = 24, 3
 
 
@@ -68,7 +68,7 @@ class Experiment:
         return batch_rows(batch, count(self.prediction, self.mask, self.way))
 
     def table(self) -> Table:
-        tested = replace(TESTED, protocol=Protocol(absent=self.absent), setting=PASCAL._replace(way=self.way))
+        tested = replace(TESTED, protocol=Protocol(absent=self.absent), setting=replace(PASCAL, way=self.way))
         return make_table(tested, self.rows())
 
     def metrics(self, prediction: Tensor) -> tuple[ClassIoU, BinaryIoU]:
@@ -145,7 +145,7 @@ def test_the_table_in_all_its_forms() -> None:
         assert "published 58.0 (PANet table 1, fold 1, protocol panet)" in text  # 1-way 1-shot of fold 1
         assert "published as mean of all folds only" in text  # of binary-IoU
         assert all(name in text for name in CLASSES.values())
-    content = json.loads(as_json(table))
+    content = json.loads(table_text(table))
     assert content["mean_iou"]["mean"] == pytest.approx(table.mean_iou.mean)
     assert content["protocol"]["digest"] == TESTED.protocol.digest
     assert Protocol(**{k: content["protocol"][k] for k in vars(TESTED.protocol)}) == TESTED.protocol
@@ -158,13 +158,13 @@ def test_a_class_without_episodes_is_a_dash_and_does_not_enter_the_mean() -> Non
     table = make_table(TESTED, rows)
     assert table.mean_iou.mean == pytest.approx(40)
     assert "| bus | - | - | 0 |" in as_markdown(table)
-    assert json.loads(as_json(table))["classes"][0]["iou"] is None
+    assert json.loads(table_text(table))["classes"][0]["iou"] is None
 
 
 def test_no_rows_give_dashes_and_no_crash() -> None:
     table = make_table(TESTED, [])
     assert str(table.mean_iou) == str(table.binary_iou) == "-"
-    json.loads(as_json(table))
+    json.loads(table_text(table))
     as_text(table)
 
 
@@ -215,8 +215,8 @@ def test_a_fold_is_never_answered_with_a_mean() -> None:
     assert (fold.value, mean.value) == (58.0, 48.1)
     assert published(one_way, "binary-IoU", 1) is None
     assert published(one_way, "binary-IoU", None) is not None
-    assert published(one_way._replace(encoder="resnet50"), "mean-IoU", None) is None
-    assert published(one_way._replace(shot=2), "mean-IoU", 0) is None
+    assert published(replace(one_way, encoder="resnet50"), "mean-IoU", None) is None
+    assert published(replace(one_way, shot=2), "mean-IoU", 0) is None
 
 
 # Several ways, and queries that show no class
@@ -246,7 +246,7 @@ def test_queries_that_show_no_class_are_counted_apart() -> None:
     )
     assert line in as_text(table)
     assert f"Q{line[1:]}" in as_markdown(table)
-    assert json.loads(as_json(table))["false_alarms"]["pixels"]["mean"] == pytest.approx(12.5)
+    assert json.loads(table_text(table))["false_alarms"]["pixels"]["mean"] == pytest.approx(12.5)
 
 
 def test_queries_that_show_several_classes_have_a_mean_of_their_own() -> None:
@@ -255,7 +255,7 @@ def test_queries_that_show_several_classes_have_a_mean_of_their_own() -> None:
         row(0, 0, 6, 7, (0, 5, 0), "b"), row(0, 0, 7, 7, (40, 40, 40), "b"),  # a second query of the episode, shows one
         row(0, 1, 6, 6, (1, 10, 5), "a"), row(0, 1, 9, 6, (0, 0, 0), "a"),
     ]  # fmt: skip
-    table = make_table(replace(TESTED, setting=PASCAL._replace(way=2)), rows)
+    table = make_table(replace(TESTED, setting=replace(PASCAL, way=2)), rows)
     assert table.several is not None
     assert table.several.queries == 1
     assert table.several.score.mean == pytest.approx((50 + 75) / 2)

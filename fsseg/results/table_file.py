@@ -1,0 +1,91 @@
+"""The record of a test, ``table.json``: what was tested, for readers of other programs also the numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsseg.errors import FssegError
+from fsseg.results.tables import Score, Table
+from fsseg.results.test_facts import MOST, Tested
+from fsseg.untrusted.records import as_json, convert, plain
+from fsseg.untrusted.text import is_count, is_text, load_json
+
+NAME = "table.json"
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """What is read of a ``table.json``. Its numbers are not: they all come from the rows.
+
+    Attributes:
+        tested: what was tested.
+        rows: number of rows that the test wrote.
+    """
+
+    tested: Tested
+    rows: int
+
+
+def table_content(table: Table) -> dict[str, Any]:
+    """What ``table.json`` holds, as plain values: percent, None where nothing was counted."""
+    tested, setting, alarms, several = table.tested, table.tested.setting, table.false_alarms, table.several
+    content = {
+        **plain(setting),
+        **{name: value for name, value in vars(tested).items() if name not in ("setting", "classes")},
+        "protocol": {**plain(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
+        "rows": table.rows,
+        "classes": [
+            {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
+            for c in table.classes
+        ],
+        "mean_iou": table.mean_iou._asdict(),
+        "binary_iou": table.binary_iou._asdict(),
+        "everything_foreground": _dict(table.everything_foreground),
+        "several": several and {**several.score._asdict(), "queries": several.queries},
+        "false_alarms": alarms
+        and {"pixels": _dict(alarms.pixels), "alarmed": _dict(alarms.alarmed), "queries": alarms.queries},
+        "published": {
+            metric: found._asdict() if (found := table.published(metric)) else None
+            for metric in ("mean-IoU", "binary-IoU")
+        },
+    }
+    return {name: plain(value) for name, value in content.items()}
+
+
+def table_text(table: Table) -> str:
+    """The text of ``table.json``."""
+    return as_json(table_content(table))
+
+
+def _dict(score: Score | None) -> dict[str, float] | None:
+    return score and score._asdict()
+
+
+def read_table(folder: Path) -> TableRecord:
+    """The record of a test.
+
+    Raises:
+        FssegError: the file is missing or broken, or another program wrote it.
+    """
+    try:
+        content = load_json((folder / NAME).read_text(encoding="utf-8"))
+        classes = {line["class_id"]: line["name"] for line in content["classes"]}
+        nested = {**content, "setting": content, "classes": classes}
+        tested = convert(nested, Tested, free=("asked", "details", "notes"))
+        _check(tested, len(content["classes"]), content["rows"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, FssegError) as error:
+        raise FssegError(
+            f"{folder / NAME} is not of this version of fsseg, or broken: delete {folder} and test again."
+        ) from error
+    return TableRecord(tested, content["rows"])
+
+
+def _check(tested: Tested, classes: int, rows: object) -> None:
+    """Refuse values that no test has.
+
+    Raises:
+        ValueError: there is one.
+    """
+    texts = all(map(is_text, (*tested.details, *tested.notes)))
+    if not (tested.fold < tested.folds <= MOST and 0 < classes == len(tested.classes) and texts and is_count(rows)):
+        raise ValueError("no table of a test")

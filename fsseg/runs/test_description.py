@@ -1,0 +1,109 @@
+"""What is about to be tested, in the facts and the words of its table."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from fsseg.encoders import Encoder
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.option_roles import Decides
+from fsseg.results.published import Setting
+from fsseg.results.test_facts import Tested, TestedCheckpoint
+from fsseg.runs.identity import identity
+from fsseg.task import Task
+from fsseg.untrusted.card import CheckpointCard
+
+_RULES = {
+    "last": "the last one",
+    "base_val": "the best on base classes",
+    "novel_val": "the best on the novel classes",
+    "by hand": "a numbered one, chosen by hand",
+}
+
+
+def describe(
+    model: Task,
+    data: EpisodeData,
+    ckpt_path: str | None,
+    card: CheckpointCard | None,
+    seed: int,
+    precision: str,
+) -> Tested:
+    """What is about to be tested; without a card the method as it starts, from the seed."""
+    names = {c: data.dataset.class_name(c) for c in data.novel}
+    method = model.method
+    name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
+    annotation = data.test_support_annotation
+    encoder, departures = _encoder(method.encoder, card), method.departures if card else {}
+    setting = Setting(name, encoder, data.dataset.name, data.way, data.test_shot, annotation, departures)
+    details = [
+        *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
+        *([f"{data.query} queries"] if data.query > 1 else []),
+        *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
+        *([] if precision.startswith("32") else [f"precision {precision}"]),
+    ]
+    notes = [note for note in (data.dataset.note, _pairs_note(data)) if note]
+    if data.skipped:
+        notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
+    notes += _training_notes(data, card) if card else []
+    return Tested(
+        setting,
+        data.fold,
+        names,
+        _checkpoint(ckpt_path, card) if ckpt_path and card else None,
+        data.protocol,
+        data.pair_count,
+        tuple(details),
+        tuple(notes),
+        int(card.trained["seed_everything"] if card else seed),
+        card.trained["data"]["shot"] if card else None,
+        recipe(card.trained) if card else "",
+        data.dataset.folds,
+    )
+
+
+def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:
+    return TestedCheckpoint(path, str(Path(path).resolve()), card.step, card.selection)
+
+
+_EACH = ("fold", "shot", "seed")  # what trainings of one recipe may differ in
+
+
+def recipe(config: dict[str, Any]) -> str:
+    """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
+    found = identity(config, Decides.TRAINING | Decides.LENGTH)
+    data = {name: value for name, value in found["data"].items() if name not in _EACH}
+    text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _training_notes(data: EpisodeData, card: CheckpointCard) -> list[str]:
+    """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
+    notes, protocol, chosen = [], data.protocol, card.selection
+    if chosen == "novel_val":
+        notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
+    if chosen != protocol.selection:
+        notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
+    dropped = "drop" if card.trained["data"].get("drop_novel") else "keep"
+    if dropped != protocol.base_images:
+        did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
+        notes.append(f"the training {did} images that show a novel class; the protocol {does}")
+    if protocol.split == "train" and dropped == "keep" and card.dataset == data.dataset.name:
+        notes.append("tested images are of the train split; those that show a base class too may have been trained on")
+    return notes
+
+
+def _pairs_note(data: EpisodeData) -> str:
+    return data.dataset.pairs_note if data.protocol.pairs == "official" else ""
+
+
+def _encoder(encoder: Encoder, card: CheckpointCard | None) -> str:
+    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
+    weights = encoder.weights
+    if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
+        trained = card.trained["model"]["method"]["init_args"]["encoder"]
+        weights = (trained.get("init_args") or {}).get("weights", weights)
+    if weights in (None, "imagenet"):
+        return encoder.name
+    return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"
