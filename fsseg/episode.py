@@ -19,7 +19,7 @@ A mask holds *class ids* as long as it belongs to a data set, and *episode label
 ignore, or 16 bits, with 65535: the largest value of the mask's type. Episode labels always have 8 bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +98,21 @@ def void_of(mask: npt.NDArray[Any]) -> int:
     return int(np.iinfo(mask.dtype).max)
 
 
+def label_table(changes: Mapping[int, int], void: int = IGNORE) -> npt.NDArray[np.uint8]:
+    """New labels by old ones, to index with a mask; what ``changes`` lacks becomes background, ``void`` becomes 255.
+
+    Args:
+        changes: new label of each old one. Old ones that no mask of this ``void`` has are passed over.
+        void: largest value of the mask's type.
+    """
+    table = np.zeros(void + 1, dtype=np.uint8)
+    table[void] = IGNORE
+    for before, after in changes.items():
+        if before < void:
+            table[before] = after
+    return table
+
+
 def relabel(mask: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], classes: Sequence[int]) -> npt.NDArray[np.uint8]:
     """Class ids to episode labels.
 
@@ -115,12 +130,8 @@ def relabel(mask: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], classes: Seque
         TypeError: the mask has neither 8 nor 16 bits.
     """
     void = void_of(mask)
-    table = bytearray(void + 1)
-    table[void] = IGNORE
-    for way, class_id in enumerate(classes):
-        if class_id < void:  # a mask of 8 bits shows no larger one
-            table[class_id] = way + 1
+    table = label_table({class_id: label for label, class_id in enumerate(classes, 1)}, void)
     if mask.dtype == np.uint16:
-        return np.frombuffer(table, dtype=np.uint8)[mask]
+        return table[mask]
     # Bytes have a loop in C for this; an index of numpy's takes three times as long.
-    return np.frombuffer(bytearray(mask.tobytes().translate(table)), dtype=np.uint8).reshape(mask.shape)
+    return np.frombuffer(bytearray(mask.tobytes().translate(table.tobytes())), dtype=np.uint8).reshape(mask.shape)

@@ -80,7 +80,7 @@ def _take_back(plan: Plan) -> None:
     """Let a training that was finished go on where its last checkpoint is broken now and a test still wants it."""
     for training in plan.trainings():
         last = training.folder / plan.checkpoint
-        wanted = training.fit and training.fit.is_done() and not all(test.is_done() for test in training.tests)
+        wanted = training.fit and training.fit.is_done() and not all(test.is_done() for test in training.tests.values())
         if wanted and plan.checkpoint == LAST and not is_zipfile(last):
             tell(f"note: {last} cannot be read (truncated?); its training goes on from the checkpoint before it.")
             (training.folder / FINISHED).unlink()
@@ -228,6 +228,6 @@ def _finish(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     failed = failures(outcomes, "jobs")
     if failed:
         print(f"\n{failed}")
-    if any(outcome.state in ("done", "before") and "/test" in outcome.job.name for outcome in outcomes):
+    if any(outcome.state in ("done", "before") and outcome.job.arguments[0] == "test" for outcome in outcomes):
         print(f"\n{write_tables([plan.out], plan.out)}")
     return FAILED if failed else 0

@@ -21,7 +21,7 @@ from fsseg.plots.charts import draw_class_iou, draw_curves, draw_size_iou
 from fsseg.protocols.protocol import OF_FILES
 from fsseg.results.formats import as_html_part
 from fsseg.results.intervals import METRICS, interval, replicates
-from fsseg.results.results import Result, find_results
+from fsseg.results.results import FinishedTest, find_results
 from fsseg.results.tables import number
 from fsseg.runs import folders
 from fsseg.runs.resume import finished
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def make_page(run: Path, results: Sequence[Result], root: str | None, quick: bool) -> str:
+def make_page(run: Path, results: Sequence[FinishedTest], root: str | None, quick: bool) -> str:
     """The page as text.
 
     Args:
@@ -103,7 +103,7 @@ def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
 
 
 def _pictures(
-    results: Sequence[Result], made: Path, root: str | None, quick: bool
+    results: Sequence[FinishedTest], made: Path, root: str | None, quick: bool
 ) -> tuple[list[dict[str, str]], list[str]]:
     """Charts from rows, then episodes: drawn anew where method and data are there, those of the test otherwise."""
     found, notes = [], []
@@ -130,7 +130,7 @@ def _pictures(
     return found, notes
 
 
-def _test(run: Path, result: Result) -> dict[str, Any]:
+def _test(run: Path, result: FinishedTest) -> dict[str, Any]:
     table = result.table
     classes = [
         {"name": line.name, "iou": number(line.iou.mean), "std": number(line.iou.std), "queries": line.queries,
@@ -154,7 +154,7 @@ def _test(run: Path, result: Result) -> dict[str, Any]:
     }
 
 
-def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+def _protocols(results: Sequence[FinishedTest]) -> Iterator[dict[str, Any]]:
     seen = set()
     for result in results:
         protocol = result.tested.protocol
@@ -164,7 +164,7 @@ def _protocols(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
             yield {"name": str(protocol), "words": result.tested.how, "fields": values}
 
 
-def _configs(run: Path, trainings: Sequence[Path], results: Sequence[Result]) -> Iterator[dict[str, str]]:
+def _configs(run: Path, trainings: Sequence[Path], results: Sequence[FinishedTest]) -> Iterator[dict[str, str]]:
     """Of a benchmark: what all trainings share; otherwise of each training, or of the test of an untrained network."""
     if folders.is_own(path := run / "benchmark.yaml"):
         yield {"name": path.name, "text": path.read_text(encoding="utf-8", errors="replace")}

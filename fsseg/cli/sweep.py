@@ -22,7 +22,7 @@ from fsseg.experiment.dry_check import checked
 from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
-from fsseg.jobs.sweep import Point, Sweep, read_sweep
+from fsseg.jobs.sweep import Sweep, SweepPoint, read_sweep
 from fsseg.progress import tell
 from fsseg.runs import folders
 from fsseg.runs.identity import first_difference, identity
@@ -36,7 +36,7 @@ _RANGES = {"count": limits.Range(1, 1_000_000), "workers": limits.JOBS, "seed": 
 _SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
 
 
-class Result(NamedTuple):
+class PointResult(NamedTuple):
     """A point and what came of it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Result(NamedTuple):
     """
 
     number: int
-    point: Point
+    point: SweepPoint
     state: str
     last: float | None
     best: float | None
@@ -171,19 +171,19 @@ def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> d
     return now
 
 
-def _job(sweep: Sweep, point: Point, words: Sequence[str], folder: Path) -> Job:
+def _job(sweep: Sweep, point: SweepPoint, words: Sequence[str], folder: Path) -> Job:
     arguments = (*sweep.arguments(point), *words, "--out", str(folder), "--resume")
     return Job(folder.name, arguments, (folder / FINISHED, folder / "last.ckpt"))
 
 
-def _finish(sweep: Sweep, points: Sequence[Point], outcomes: Sequence[Outcome], out: Path) -> int:
+def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outcome], out: Path) -> int:
     """Write and show what came of all points."""
     results = []
     for number, (point, outcome) in enumerate(zip(points, outcomes, strict=True), 1):
         state = "failed" if outcome.state == "failed" else "done"
         values = logged(out / str(number), sweep.metric) if state == "done" else []
         best = (max if sweep.goal == "maximize" else min)(values, default=None)
-        results.append(Result(number, point, state, values[-1] if values else None, best))
+        results.append(PointResult(number, point, state, values[-1] if values else None, best))
     ranked = rank(results, sweep.goal)
     _write(out, sweep, ranked)
     print(f"\n{_table(sweep, ranked)}\n\n  results  {out / 'results.json'}  {out / 'results.csv'}")
@@ -210,13 +210,13 @@ def logged(folder: Path, metric: str) -> list[float]:
     return [value for _, value in sorted(found.items())]
 
 
-def rank(results: Sequence[Result], goal: str) -> list[Result]:
+def rank(results: Sequence[PointResult], goal: str) -> list[PointResult]:
     """Best first, by the last value, which is that of last.ckpt; those without one at the end."""
     sign = -1 if goal == "maximize" else 1
     return sorted(results, key=lambda r: (r.last is None, sign * (r.last or 0), r.number))
 
 
-def _write(out: Path, sweep: Sweep, ranked: Sequence[Result]) -> None:
+def _write(out: Path, sweep: Sweep, ranked: Sequence[PointResult]) -> None:
     content = {"metric": sweep.metric, "goal": sweep.goal, "points": [result._asdict() for result in ranked]}
     atomic.write_text(out / "results.json", json.dumps(content, indent=2) + "\n")
     made = io.StringIO()
@@ -228,7 +228,7 @@ def _write(out: Path, sweep: Sweep, ranked: Sequence[Result]) -> None:
     atomic.write_text(out / "results.csv", made.getvalue())
 
 
-def _table(sweep: Sweep, ranked: Sequence[Result]) -> str:
+def _table(sweep: Sweep, ranked: Sequence[PointResult]) -> str:
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.4g}"
 
@@ -243,5 +243,5 @@ def _table(sweep: Sweep, ranked: Sequence[Result]) -> str:
     return "\n".join([f"{sweep.metric} ({sweep.goal}), ranked by its last value", *rows])
 
 
-def _words(point: Point) -> str:
+def _words(point: SweepPoint) -> str:
     return "  ".join(f"{name}={value}" for name, value in point.items())

@@ -11,7 +11,7 @@ from fsseg.results.classes import make_class_grid
 from fsseg.results.formats import ENDINGS, FORMATS
 from fsseg.results.grids import Grid, make_grid, series_words
 from fsseg.results.papers import LAYOUTS, own_layout
-from fsseg.results.results import Result, find_results, series
+from fsseg.results.results import FinishedTest, find_results, series
 from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore
 from fsseg.runs import folders
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _draw(results: Sequence[Result], path: Path) -> None:
+def _draw(results: Sequence[FinishedTest], path: Path) -> None:
     """IoU per class, a colour for each method and number of shots, and beside it IoU against object size.
 
     Raises:
@@ -71,7 +71,7 @@ def _draw(results: Sequence[Result], path: Path) -> None:
     print(f"  pictures  {path}  {sizes}")
 
 
-def class_lines(results: Sequence[Result]) -> dict[str, list[ClassScore]]:
+def class_lines(results: Sequence[FinishedTest]) -> dict[str, list[ClassScore]]:
     """IoU of the classes by method, shots and annotation; of the first seed, so that whiskers are over runs."""
     lines: dict[str, list[ClassScore]] = {}
     every = series(results)
@@ -87,7 +87,7 @@ def class_lines(results: Sequence[Result]) -> dict[str, list[ClassScore]]:
     return lines
 
 
-def size_rows(results: Sequence[Result]) -> dict[str, list[Row]]:
+def size_rows(results: Sequence[FinishedTest]) -> dict[str, list[Row]]:
     """Rows by what tells the tests apart."""
     every = series(results)
     rows: dict[str, list[Row]] = {}
@@ -97,7 +97,7 @@ def size_rows(results: Sequence[Result]) -> dict[str, list[Row]]:
     return rows
 
 
-def make_grids(results: Sequence[Result], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
+def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
     """A paper's table, or one table of our own per number of ways.
 
     Raises:

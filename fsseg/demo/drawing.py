@@ -14,7 +14,8 @@ from fsseg.datasets.base import Image, Mask
 from fsseg.demo.painting import CLASSES
 from fsseg.episode import BACKGROUND
 from fsseg.episodes.transforms import resize_mask
-from fsseg.plots.episodes import COLOURS, edges
+from fsseg.plots import colours
+from fsseg.plots.episodes import edges
 from fsseg.untrusted.text import file_name
 
 _THUMB, _MAP = 72, 144  # pixels
@@ -47,7 +48,7 @@ def overlay(mask: Mask) -> str:
         drawn[around & (mask == BACKGROUND)] = _RIM
         drawn[edge] = label + _EDGE
     picture = PIL.Image.fromarray(drawn).convert("P")
-    picture.putpalette([0, 0, 0, *_palette(), *_palette(), 255, 255, 255])
+    picture.putpalette([*colours.flat(CLASSES), *colours.flat(CLASSES)[3:], 255, 255, 255])
     opacity = bytes([0, *[_FILL] * CLASSES, *[_FULL] * CLASSES, _FULL])
     return _url(picture, "PNG", transparency=opacity, compress_level=1)
 
@@ -56,7 +57,7 @@ def mask_file(mask: Mask, size: tuple[int, int]) -> bytes:
     """A mask as an indexed PNG, its labels the colours' numbers, at a size."""
     full = mask if mask.shape == size else resize_mask(mask, size)
     picture = PIL.Image.fromarray(full).convert("P")
-    picture.putpalette([0, 0, 0, *_palette()])
+    picture.putpalette(colours.flat(CLASSES))
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
@@ -93,17 +94,13 @@ def heat(probability: npt.NDArray[np.float32], size: tuple[int, int]) -> str:
     scale = 2 * _MAP / max(size)
     shape = (max(1, round(scale * size[1])), max(1, round(scale * size[0])))
     smooth = PIL.Image.fromarray(probability).resize(shape, PIL.Image.Resampling.BILINEAR)
-    colours = colormaps["inferno"](np.asarray(smooth).clip(0, 1))[..., :3]
-    return _url(PIL.Image.fromarray((255 * colours).astype(np.uint8)), "JPEG", quality=85)
+    light = colormaps["inferno"](np.asarray(smooth).clip(0, 1))[..., :3]
+    return _url(PIL.Image.fromarray((255 * light).astype(np.uint8)), "JPEG", quality=85)
 
 
 def hexadecimal(label: int) -> str:
     """A class's colour as CSS has it."""
-    return "#{:02x}{:02x}{:02x}".format(*COLOURS[label - 1])
-
-
-def _palette() -> list[int]:
-    return [value for colour in COLOURS[:CLASSES] for value in colour]
+    return colours.hexadecimal(colours.colour(label))
 
 
 def _url(picture: PIL.Image.Image, form: str, **options: object) -> str:

@@ -20,7 +20,7 @@ from fsseg.experiment.protocol_options import chosen
 from fsseg.results.stream import Streamed
 from fsseg.results.tables import Table
 from fsseg.results.test_facts import Tested
-from fsseg.results.texts import Outcome, side_by_side, side_by_side_json, side_by_side_markdown
+from fsseg.results.texts import ProtocolOutcome, side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.runs import folders, partial_test
 from fsseg.runs.checkpoint_files import card_of
 from fsseg.runs.library_errors import plain_errors, quieten, restoring
@@ -111,9 +111,9 @@ def _under_each(arguments: list[str], names: Sequence[str]) -> int:
         print(f"protocol {name}", file=sys.stderr, flush=True)
         try:
             ran = _run([*arguments, f"--protocol.name={name}", f"--out={folder / name}"], alone=False)
-            outcomes.append(Outcome(name, ran.table))
+            outcomes.append(ProtocolOutcome(name, ran.table))
         except FssegError as error:
-            outcomes.append(Outcome(name, None, str(error)))
+            outcomes.append(ProtocolOutcome(name, None, str(error)))
     if not any(outcome.table for outcome in outcomes):
         raise FssegError(f"no protocol can be tested here. {names[0]}: {outcomes[0].refused}")
     atomic.write_text(folder / "protocols.md", side_by_side_markdown(outcomes))

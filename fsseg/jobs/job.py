@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-State = Literal["done", "failed", "left", "before"]
+JobState = Literal["done", "failed", "left", "before"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     """
 
     job: Job
-    state: State
+    state: JobState
     seconds: float
     log: Path
     said: str = ""

@@ -60,7 +60,7 @@ class Training:
     seed: int
     folder: Path
     fit: Job | None
-    tests: tuple[Job, ...]
+    tests: dict[str, Job]  # by shots and annotation, in words
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ class Plan:
     def jobs(self) -> list[Job]:
         """All jobs; each training before its tests."""
         return [
-            job for training in self.trainings() for job in ([training.fit] if training.fit else []) + [*training.tests]
+            job
+            for training in self.trainings()
+            for job in ([training.fit] if training.fit else []) + [*training.tests.values()]
         ]
 
     def _training(self, fold: int, shot: int, seed: int) -> Training:
@@ -110,11 +112,13 @@ class Plan:
             arguments = ("fit", *common, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
             fit = Job(f"{name}/fit", arguments, (folder / "run.json", folder / self.checkpoint))
         tested = (shot,) if self.train_shot is None else self.shots
-        tests = [self._test(name, folder, common, k, a) for k, a in product(tested, self.annotations or ("",))]
-        return Training(fold, shot, seed, folder, fit, tuple(tests))
+        tests = {}
+        for k, annotation in product(tested, self.annotations or ("",)):
+            words = f"{k}shot-{annotation}" if annotation else f"{k}shot"
+            tests[words] = self._test(name, folder, common, k, annotation, f"test-{words}")
+        return Training(fold, shot, seed, folder, fit, tests)
 
-    def _test(self, name: str, folder: Path, common: Sequence[str], shot: int, annotation: str) -> Job:
-        what = "-".join(["test", f"{shot}shot", *([annotation] if annotation else [])])
+    def _test(self, name: str, folder: Path, common: Sequence[str], shot: int, annotation: str, what: str) -> Job:
         # By the experiment's own files: what stands beside the checkpoint may name known classes only.
         origin = (*common, "--untrained" if self.untrained else f"--ckpt_path={folder / self.checkpoint}")
         options = [f"--data.test_shot={shot}"]
@@ -146,10 +150,7 @@ def plan_text(plan: Plan, name: str) -> str:
 
 
 def _cells(training: Training) -> list[str]:
-    tests = ", ".join(
-        f"{job.done[0].parent.name.removeprefix('test-')} {'done' if job.is_done() else 'to do'}"
-        for job in training.tests
-    )
+    tests = ", ".join(f"{words} {'done' if job.is_done() else 'to do'}" for words, job in training.tests.items())
     if training.fit is None:
         state = "none"
     elif training.fit.is_done():

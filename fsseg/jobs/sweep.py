@@ -15,7 +15,7 @@ import numpy as np
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import is_count, is_number, load_yaml
 
-Point = dict[str, Any]  # value by option
+SweepPoint = dict[str, Any]  # value by option
 
 _DISTRIBUTIONS = {
     "constant": ("value",),
@@ -55,12 +55,12 @@ class Sweep:
     cap: int | None = None
     left_out: tuple[str, ...] = ()
 
-    def arguments(self, point: Point) -> list[str]:
+    def arguments(self, point: SweepPoint) -> list[str]:
         """Words after ``fsseg`` for a point, its options in W&B's form."""
         options = [f"--{name}={'null' if value is None else value}" for name, value in point.items()]
         return [word for given in self.command for word in (options if given == "${args}" else [given])]
 
-    def points(self, count: int | None, seed: int) -> list[Point]:
+    def points(self, count: int | None, seed: int) -> list[SweepPoint]:
         """Points of the sweep.
 
         Args:
@@ -93,7 +93,7 @@ class Sweep:
             raise FssegError(f"{name}: a grid needs `values`, or whole numbers from `min` to `max`.")
         return list(given["values"]) if "values" in given else [given["value"]]
 
-    def _drawn(self, random: np.random.Generator) -> Point:
+    def _drawn(self, random: np.random.Generator) -> SweepPoint:
         return {name: _draw(given, random) for name, given in self.parameters.items()}
 
 

@@ -15,13 +15,12 @@ from fsseg.datasets.class_counts import Census
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
 from fsseg.iou import iou, percent
+from fsseg.plots.colours import LINES
 from fsseg.protocols.protocol import pair_rule
 from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore
 
-_TRAIN, _VAL = "#0072b2", "#e69f00"  # Okabe and Ito's blue and orange
-# Okabe and Ito's colours that are dark enough for a line on white.
-_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000")
+_TRAIN, _VAL = LINES[:2]
 _PER_CLASS, _HEAD = 0.22, 1.1  # inches
 _SMOOTH = 20  # points that a smoothed value looks back on, about; fewer where there are few
 _BINS = 8  # of object sizes
@@ -92,8 +91,8 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         ValueError: no such format.
     """
     names = list(dict.fromkeys(curve.name for curves in charts.values() for curve in curves))
-    colours = {name: _LINES[i % len(_LINES)] for i, name in enumerate(names)}
-    styles = {name: ("-", "--", ":")[i // len(_LINES) % 3] for i, name in enumerate(names)}
+    colours = {name: LINES[i % len(LINES)] for i, name in enumerate(names)}
+    styles = {name: ("-", "--", ":")[i // len(LINES) % 3] for i, name in enumerate(names)}
     figure = Figure(figsize=(5.2 * len(charts), 3.8), layout="constrained", dpi=120)
     for axis, (metric, curves) in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts.items(), strict=True):
         training = metric.startswith("train/")
@@ -164,7 +163,7 @@ def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> Non
         means = np.array([of[c].mean if c in of else np.nan for c in classes])
         spreads = np.nan_to_num([of[c].std if c in of else 0.0 for c in classes])
         at = places - 0.4 + high * (i + 0.5)
-        axis.barh(at, means, height=0.92 * high, color=_LINES[i % len(_LINES)], label=name)
+        axis.barh(at, means, height=0.92 * high, color=LINES[i % len(LINES)], label=name)
         shown = spreads > 0
         axis.errorbar(
             means[shown], at[shown], xerr=spreads[shown], fmt="none", ecolor="#444444", capsize=2, linewidth=1
@@ -206,10 +205,10 @@ def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
         label = "an eighth of them: sum of intersections / sum of unions"
         if len(tests) == 1:
             single = percent(counts[:, 1], counts[:, 2])
-            axis.scatter(counts[:, 0], single, s=7, color=_LINES[0], alpha=0.3, linewidths=0, label="one query")
-            axis.plot(middles, 100 * pooled, "-o", color=_LINES[4], markersize=4, label=label)
+            axis.scatter(counts[:, 0], single, s=7, color=LINES[0], alpha=0.3, linewidths=0, label="one query")
+            axis.plot(middles, 100 * pooled, "-o", color=LINES[4], markersize=4, label=label)
         else:
-            axis.plot(middles, 100 * pooled, "-o", color=_LINES[i % len(_LINES)], markersize=4, label=name)
+            axis.plot(middles, 100 * pooled, "-o", color=LINES[i % len(LINES)], markersize=4, label=name)
     if not shares:
         raise FssegError("no query of these rows shows its class: there is no object whose size counts.")
     share = np.concatenate(shares)

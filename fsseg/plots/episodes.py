@@ -16,9 +16,8 @@ from torch.nn import functional as F
 
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.iou import percent
+from fsseg.plots.colours import RGB, colour
 
-# Okabe and Ito's colours, told apart by colour-blind people too; one per way.
-COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178))
 SIDE, GAP, TEXT = 192, 8, 20  # pixels of a tile, between tiles, of a line of text
 _ARROW, _HEAD = 36, 28  # pixels before the query, of a heading
 _DARK = (40, 40, 60)  # scribbles of the background
@@ -167,7 +166,7 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
             row.paste(draw_support(panel.support_image[n, k], own, own * 0), (left, 0))
             if k == 0:
                 more = f", {shown} of {shot} shown" if shot > shown else ""
-                caption(draw, left, f"support: {panel.names[n]}{more}", COLOURS[n % len(COLOURS)])
+                caption(draw, left, f"support: {panel.names[n]}{more}", colour(n + 1))
             left += SIDE + GAP
     middle = SIDE // 2
     draw.line((left, middle, left + _ARROW - GAP - 6, middle), fill=(90, 90, 90), width=3)
@@ -183,7 +182,7 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
     for n, (name, iou) in enumerate(zip(panel.names, panel.iou, strict=True)):
         value = f"  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}"
         text = short(draw, name, value, SIDE // way)
-        caption(draw, left + n * (SIDE // way), text, COLOURS[n % len(COLOURS)])
+        caption(draw, left + n * (SIDE // way), text, colour(n + 1))
     return row
 
 
@@ -206,7 +205,7 @@ def _scribbled(image: Tensor, labels: Tensor, _: Tensor) -> PIL.Image.Image:
         marked = F.adaptive_max_pool2d((labels == label).float()[None, None], (SIDE, SIDE))
         line, rim = (F.max_pool2d(marked, side, 1, side // 2)[0, 0].cpu().numpy() > 0 for side in (3, 5))
         pixels[rim] = (255, 255, 255)
-        pixels[line] = _DARK if label == BACKGROUND else _colour(int(label))
+        pixels[line] = _DARK if label == BACKGROUND else colour(int(label))
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -219,13 +218,13 @@ def tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
     for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]).tolist():
         region = fill == label
-        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(_colour(int(label)))
+        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(colour(int(label)))
     ignored = outline == IGNORE
     pixels[ignored] = 0.4 * pixels[ignored] + 0.6 * 255
     for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]).tolist():
         edge, around = edges(outline == label)
         pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any picture
-        pixels[edge] = _colour(int(label))
+        pixels[edge] = colour(int(label))
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -242,17 +241,6 @@ def edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDA
     return (inside - eroded)[0, 0].numpy() > 0, (dilated - inside)[0, 0].numpy() > 0
 
 
-def _colour(label: int) -> tuple[int, int, int]:
-    return COLOURS[(label - 1) % len(COLOURS)]
-
-
-def palette(classes: int) -> list[int]:
-    """Colours of a label map as PIL takes them: black, the classes' colours, white for 255."""
-    colours = [(0, 0, 0), *(_colour(label) for label in range(1, classes + 1))]
-    unused = [(128, 128, 128)] * (IGNORE - len(colours))
-    return [value for colour in (*colours, *unused, (255, 255, 255)) for value in colour]
-
-
 def overlay(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
     """A picture with the classes of a mask tinted and outlined, at its own size.
 
@@ -263,17 +251,17 @@ def overlay(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
     pixels = image.astype(np.float32)
     width = max(1, round(max(mask.shape) / _LINES))
     for label in np.unique(mask[(mask != BACKGROUND) & (mask != IGNORE)]).tolist():
-        region, colour = mask == label, np.array(_colour(label), dtype=np.float32)
+        region, tint = mask == label, np.array(colour(label), dtype=np.float32)
         inner, outer = binary_erosion(region, iterations=width, border_value=1), binary_dilation(region, iterations=1)
-        pixels[region] = 0.55 * pixels[region] + 0.45 * colour
+        pixels[region] = 0.55 * pixels[region] + 0.45 * tint
         pixels[outer & ~region] = 255  # a light rim keeps the line visible on any picture
-        pixels[region & ~inner] = colour
+        pixels[region & ~inner] = tint
     return pixels.round().astype(np.uint8)
 
 
-def caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, colour: tuple[int, int, int], top: int = 0) -> None:
+def caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, square: RGB, top: int = 0) -> None:
     """A text below a tile, behind a square of a colour."""
-    draw.rectangle((left, top + SIDE + 5, left + 9, top + SIDE + 14), fill=colour)
+    draw.rectangle((left, top + SIDE + 5, left + 9, top + SIDE + 14), fill=square)
     draw.text((left + 14, top + SIDE + 2), text, fill=(40, 40, 40), font=font(13))
 
 

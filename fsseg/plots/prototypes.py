@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsseg.episode import BACKGROUND, IGNORE
-from fsseg.plots.episodes import COLOURS, GAP, SIDE, TEXT, Panel, caption, edges, font, sheet, short, tile
+from fsseg.plots.colours import COLOURS, colour
+from fsseg.plots.episodes import GAP, SIDE, TEXT, Panel, caption, edges, font, sheet, short, tile
 
 _HEAD, _LINE = 28, SIDE + TEXT + GAP  # pixels of the heading, of a line of tiles and what stands below
 _HEAT = colormaps["inferno"]  # dark to light, also without colour vision
@@ -76,7 +77,7 @@ def _probabilities(seen: Seen) -> PIL.Image.Image:
             means = (f"{name} {_mean(full, where)}" for name, where in (("in", inside), ("out", outside)))
             name = what if len(side) == 1 else f"{what} {i + 1}"
             text = short(draw, name, "  " + "  ".join(means), SIDE)
-            caption(draw, left, text, COLOURS[i % len(COLOURS)], top)
+            caption(draw, left, text, colour(i + 1), top)
     return picture
 
 
@@ -107,17 +108,17 @@ def _start(seen: Seen, columns: int) -> PIL.Image.Image:
     """Room for two lines of tiles; the first column has the support, and below it the query."""
     panel, way = seen.panel, seen.way
     picture = PIL.Image.new("RGB", (columns * (SIDE + GAP), _HEAD + 2 * _LINE), "white")
-    draw, colour = PIL.ImageDraw.Draw(picture), COLOURS[way % len(COLOURS)]
+    draw = PIL.ImageDraw.Draw(picture)
     draw.text((0, 2), seen.heading, fill=(20, 20, 20), font=font(16))
     mask = panel.support_mask[way, 0]
     own = mask.where((mask == way + 1) | (mask == IGNORE), BACKGROUND)
     picture.paste(tile(panel.support_image[way, 0], own, own * 0), (0, _HEAD))
     more = f", 1 of {len(seen.region)}" if len(seen.region) > 1 else ""
-    caption(draw, 0, short(draw, f"support: {panel.names[way]}", more, SIDE), colour, _HEAD)
+    caption(draw, 0, short(draw, f"support: {panel.names[way]}", more, SIDE), colour(way + 1), _HEAD)
     predicted = panel.query_mask * 0 if panel.prediction is None else panel.prediction
     picture.paste(tile(panel.query_image, panel.query_mask, predicted), (0, _HEAD + _LINE))
     iou = panel.iou[way] if panel.iou else float("nan")
-    caption(draw, 0, f"query  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}", colour, _HEAD + _LINE)
+    caption(draw, 0, f"query  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}", colour(way + 1), _HEAD + _LINE)
     return picture
 
 
@@ -148,7 +149,7 @@ def _coloured(image: Tensor, region: Int[Tensor, "h w"], side: range) -> PIL.Ima
         own = full == number
         if not own.any():
             continue
-        pixels[own] = 0.25 * pixels[own] + 0.75 * np.array(COLOURS[i % len(COLOURS)])
+        pixels[own] = 0.25 * pixels[own] + 0.75 * np.array(colour(i + 1))
         marks.append((*_middle(own), str(i + 1)))
     picture = PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     draw = PIL.ImageDraw.Draw(picture)

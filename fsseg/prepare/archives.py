@@ -14,12 +14,14 @@ class Archive(NamedTuple):
         md5: of its content. A published checksum is what there is; it tells damage, not malice, so that extraction
             trusts nothing either.
         gigabytes: of its content, about.
+        folder: that it fills, of COCO's.
     """
 
     name: str
     url: str
     md5: str
     gigabytes: float
+    folder: str = ""
 
 
 VOC = Archive(
@@ -39,14 +41,14 @@ _COCO = "http://images.cocodataset.org"
 COCO: dict[Year, tuple[Archive, ...]] = {
     2017: (
         Archive("annotations_trainval2017.zip", f"{_COCO}/annotations/annotations_trainval2017.zip",
-                "f4bbac642086de4f52a3fdda2de5fa2c", 0.25),
-        Archive("val2017.zip", f"{_COCO}/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", 0.8),
-        Archive("train2017.zip", f"{_COCO}/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", 19.3),
+                "f4bbac642086de4f52a3fdda2de5fa2c", 0.25, "annotations"),
+        Archive("val2017.zip", f"{_COCO}/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", 0.8, "val2017"),
+        Archive("train2017.zip", f"{_COCO}/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", 19.3, "train2017"),
     ),
     2014: (
         Archive("annotations_trainval2014.zip", f"{_COCO}/annotations/annotations_trainval2014.zip",
-                "0a379cfc70b0e71301e0f377548639bd", 0.25),
-        Archive("val2014.zip", f"{_COCO}/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", 6.6),
-        Archive("train2014.zip", f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", 13.5),
+                "0a379cfc70b0e71301e0f377548639bd", 0.25, "annotations"),
+        Archive("val2014.zip", f"{_COCO}/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3", 6.6, "val2014"),
+        Archive("train2014.zip", f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", 13.5, "train2014"),
     ),
 }  # fmt: skip

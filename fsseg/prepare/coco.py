@@ -3,10 +3,10 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from fsseg.prepare.archives import COCO, Archive
+from fsseg.prepare.archives import COCO
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
-from fsseg.prepare.state import State
+from fsseg.prepare.state import PreparedArchives
 from fsseg.protocols.protocol import SPLITS, Year
 
 
@@ -24,7 +24,7 @@ def prepare(root: Path, year: Year, archives: Path | None = None) -> bool:
     Raises:
         FssegError: an archive cannot be had or is damaged, or the disk is full; the next call goes on.
     """
-    state = State(root)
+    state = PreparedArchives(root)
     given = [root / f"annotations/instances_{split}{year}.json" for split in SPLITS]
     if not state.begun and all(path.is_file() for path in given):
         return False
@@ -38,12 +38,8 @@ def prepare(root: Path, year: Year, archives: Path | None = None) -> bool:
             path = fetch(archive, root / "archives", archives)
             for name, content in members(path, lambda name: _is_kept(name, year)):
                 write(root / PurePosixPath(name), content)
-            state.add(archive, [_folder(archive)])
+            state.add(archive, [archive.folder])
     return True
-
-
-def _folder(archive: Archive) -> str:
-    return archive.name.partition(".")[0].partition("_")[0]  # annotations, train2017, ...
 
 
 def _is_kept(name: str, year: Year) -> bool:

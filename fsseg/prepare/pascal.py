@@ -19,7 +19,7 @@ from fsseg.errors import FssegError
 from fsseg.prepare.archives import SBD, VOC
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
-from fsseg.prepare.state import State
+from fsseg.prepare.state import PreparedArchives
 from fsseg.progress import Progress
 
 _UNPACKED = 2.2  # gigabytes
@@ -51,7 +51,7 @@ def prepare(root: Path, archives: Path | None = None) -> Made:
         FssegError: an archive cannot be had or is damaged, or the disk is full; the next call goes on.
     """
     folder = devkit(root) / "VOC2012"
-    state = State(devkit(root))
+    state = PreparedArchives(devkit(root))
     if not state.begun and _is_tree(root):
         return Made(ours=False, changed=False)
     lists = [folder / "ImageSets/SegmentationAug" / f"{name}.txt" for name in ("train_aug", "val")]

@@ -12,7 +12,7 @@ from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
 from fsseg.prepare.extract import ROOM, write
-from fsseg.untrusted.records import Count, as_json, read_json
+from fsseg.untrusted.records import Natural, as_json, read_json
 from fsseg.untrusted.text import leads_out, shown
 
 _NAME = ".fsseg-prepared.json"
@@ -25,10 +25,10 @@ class Unpacked:
     """The record of an archive: its checksum, and the number of files in each folder that it filled."""
 
     md5: str
-    files: dict[str, Count]
+    files: dict[str, Natural]
 
 
-class State:
+class PreparedArchives:
     """The archives unpacked below a folder, recorded in a file of it.
 
     Args:

@@ -6,10 +6,10 @@ import numpy as np
 
 from fsseg.results.grids import Cell, Grid, GridLine, notes_of, series_words
 from fsseg.results.papers import Column, Layout, Line
-from fsseg.results.results import Result, Series, series
+from fsseg.results.results import FinishedTest, Series, series
 
 
-def make_class_grid(results: Sequence[Result]) -> Grid:
+def make_class_grid(results: Sequence[FinishedTest]) -> Grid:
     """A line for each class of each data set, a column for each method, shot and annotation; the spread is over seeds.
 
     Raises:

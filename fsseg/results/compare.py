@@ -10,10 +10,10 @@ from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
 from fsseg.iou import percent
 from fsseg.results.intervals import LEVEL, METRICS, interval, replicates
-from fsseg.results.results import Result
+from fsseg.results.results import FinishedTest
 
 
-class Difference(NamedTuple):
+class MetricDifference(NamedTuple):
     """A metric of both, in percent.
 
     Attributes:
@@ -53,7 +53,7 @@ class Pair(NamedTuple):
     episode: int
     first: float
     second: float
-    results: tuple[Result, Result]
+    results: tuple[FinishedTest, FinishedTest]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Comparison:
         alone: tests that only one side has, left out.
     """
 
-    pairs: tuple[tuple[Result, Result], ...]
-    metrics: dict[str, Difference]
+    pairs: tuple[tuple[FinishedTest, FinishedTest], ...]
+    metrics: dict[str, MetricDifference]
     classes: dict[str, tuple[float, float]]
     episodes: tuple[Pair, ...]
     alone: int = 0
@@ -81,7 +81,7 @@ class Comparison:
         return int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
 
 
-def compare(first: Sequence[Result], second: Sequence[Result]) -> list[Comparison]:
+def compare(first: Sequence[FinishedTest], second: Sequence[FinishedTest]) -> list[Comparison]:
     """Match two sets of results, and compare them episode by episode.
 
     Returns:
@@ -94,14 +94,14 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> list[Compariso
     for pair in pairs:
         _check_episodes(*pair)
     alone = len(first) + len(second) - 2 * len(pairs)
-    kinds: dict[tuple[int, str], list[tuple[Result, Result]]] = {}
+    kinds: dict[tuple[int, str], list[tuple[FinishedTest, FinishedTest]]] = {}
     for pair in pairs:
         setting = pair[0].tested.setting
         kinds.setdefault((setting.shot, setting.annotation), []).append(pair)
     return [_compare(part, alone) for _, part in sorted(kinds.items())]
 
 
-def _compare(pairs: Sequence[tuple[Result, Result]], alone: int) -> Comparison:
+def _compare(pairs: Sequence[tuple[FinishedTest, FinishedTest]], alone: int) -> Comparison:
     episodes = sorted(
         (found for pair in pairs for found in _episodes(pair)),
         key=lambda pair: -abs(np.nan_to_num(pair.second - pair.first)),
@@ -110,7 +110,7 @@ def _compare(pairs: Sequence[tuple[Result, Result]], alone: int) -> Comparison:
     return Comparison(tuple(pairs), metrics, _classes(pairs), tuple(episodes), alone)
 
 
-def _matched(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
+def _matched(first: Sequence[FinishedTest], second: Sequence[FinishedTest]) -> list[tuple[FinishedTest, FinishedTest]]:
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
     keyed = [_by_key(results) for results in (first, second)]
@@ -123,8 +123,8 @@ def _matched(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Re
     return [(keyed[0][key], keyed[1][key]) for key in both]
 
 
-def _by_key(results: Iterable[Result]) -> dict[tuple[int, int, str, int], Result]:
-    found: dict[tuple[int, int, str, int], Result] = {}
+def _by_key(results: Iterable[FinishedTest]) -> dict[tuple[int, int, str, int], FinishedTest]:
+    found: dict[tuple[int, int, str, int], FinishedTest] = {}
     for result in results:
         tested = result.tested
         key = (tested.fold, tested.setting.shot, tested.setting.annotation, tested.seed)
@@ -137,7 +137,7 @@ def _by_key(results: Iterable[Result]) -> dict[tuple[int, int, str, int], Result
     return found
 
 
-def _check_episodes(first: Result, second: Result) -> None:
+def _check_episodes(first: FinishedTest, second: FinishedTest) -> None:
     if first.tested.what != second.tested.what:
         raise FssegError(
             f"{first.folder} is a test of {first.tested.what}, {second.folder} of {second.tested.what}: they have no "
@@ -157,13 +157,13 @@ def _check_episodes(first: Result, second: Result) -> None:
         )
 
 
-def _episodes(pair: tuple[Result, Result]) -> list[Pair]:
+def _episodes(pair: tuple[FinishedTest, FinishedTest]) -> list[Pair]:
     first, second = (_episode_iou(result) for result in pair)
     fold = pair[0].tested.fold
     return [Pair(fold, *key, value, second[key], pair) for key, value in first.items()]
 
 
-def _episode_iou(result: Result) -> dict[tuple[int, int], float]:
+def _episode_iou(result: FinishedTest) -> dict[tuple[int, int], float]:
     """IoU of an episode's classes together, in percent, by run and number."""
     sums: dict[tuple[int, int], list[int]] = {}
     for row in result.rows:
@@ -175,7 +175,7 @@ def _episode_iou(result: Result) -> dict[tuple[int, int], float]:
     return dict(zip(sums, values.tolist(), strict=True))
 
 
-def _difference(pairs: Sequence[tuple[Result, Result]], metric: str) -> Difference:
+def _difference(pairs: Sequence[tuple[FinishedTest, FinishedTest]], metric: str) -> MetricDifference:
     """Both sides on the same draws of episodes, so that what is hard for both of them drops out.
 
     Seeds of a fold share their episodes, and so their draw: more trainings are no more episodes.
@@ -189,17 +189,17 @@ def _difference(pairs: Sequence[tuple[Result, Result]], metric: str) -> Differen
         )
     first, second = (_mean_of_folds(pairs, side, metric) for side in (0, 1))
     differences = sides[1] - sides[0]
-    return Difference(first, second, *interval(differences), float((differences > 0).mean()))
+    return MetricDifference(first, second, *interval(differences), float((differences > 0).mean()))
 
 
-def _mean_of_folds(pairs: Sequence[tuple[Result, Result]], side: int, metric: str) -> float:
+def _mean_of_folds(pairs: Sequence[tuple[FinishedTest, FinishedTest]], side: int, metric: str) -> float:
     folds: dict[int, list[float]] = {}
     for pair in pairs:
         folds.setdefault(pair[0].tested.fold, []).append(pair[side].table.score(metric).mean)
     return float(np.mean([np.mean(values) for values in folds.values()]))
 
 
-def _classes(pairs: Sequence[tuple[Result, Result]]) -> dict[str, tuple[float, float]]:
+def _classes(pairs: Sequence[tuple[FinishedTest, FinishedTest]]) -> dict[str, tuple[float, float]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for first, second in pairs:
         for one, other in zip(first.table.classes, second.table.classes, strict=True):

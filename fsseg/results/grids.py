@@ -9,7 +9,7 @@ import numpy as np
 from fsseg.results.intervals import interval, replicates
 from fsseg.results.papers import AXES, Column, Layout, Line
 from fsseg.results.published import Published, published
-from fsseg.results.results import Result, Series, series
+from fsseg.results.results import FinishedTest, Series, series
 
 Kind = Literal["published", "ours", "difference"]
 
@@ -67,7 +67,7 @@ class Grid:
     notes: tuple[str, ...]
 
 
-def make_grid(layout: Layout, results: Sequence[Result], intervals: bool = True, later: bool = False) -> Grid:
+def make_grid(layout: Layout, results: Sequence[FinishedTest], intervals: bool = True, later: bool = False) -> Grid:
     """Fill a layout from rows and from published numbers.
 
     Args:
@@ -95,7 +95,7 @@ def make_grid(layout: Layout, results: Sequence[Result], intervals: bool = True,
     return Grid(layout, tuple(lines), tuple(notes_of(layout, lines, used)))
 
 
-def _relevant(layout: Layout, results: Iterable[Result]) -> list[Result]:
+def _relevant(layout: Layout, results: Iterable[FinishedTest]) -> list[FinishedTest]:
     """Results that some cell could show."""
     wanted = {(column.way, column.shot) for column in layout.columns}
     weak = {line.annotation for line in layout.lines}
@@ -163,7 +163,7 @@ def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell 
         if (result.tested.setting.shot, result.tested.setting.annotation) == (column.shot, annotation)
     ]
     folds = range(found[0].tested.folds) if found and column.fold is None else [column.fold]
-    by_seed: dict[int, dict[int, Result]] = {}
+    by_seed: dict[int, dict[int, FinishedTest]] = {}
     for result in found:
         by_seed.setdefault(result.tested.seed, {})[result.tested.fold] = result
     whole = {seed: each for seed, each in sorted(by_seed.items()) if all(fold in each for fold in folds)}
@@ -244,7 +244,7 @@ def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) 
     return list(dict.fromkeys([*notes, *_seed_notes(lines)]))
 
 
-def _notes_of_tests(results: Sequence[Result]) -> list[str]:
+def _notes_of_tests(results: Sequence[FinishedTest]) -> list[str]:
     """What the tests say, each note once, with the folds and shots that it is of where these are not all."""
     found: dict[str, set[tuple[int, int]]] = {}
     every = {(result.tested.fold, result.tested.setting.shot) for result in results}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fsseg.iou import iou
-from fsseg.results.results import Array, Result
+from fsseg.results.results import Array, FinishedTest
 
 REPLICATES, LEVEL = 1000, 95.0  # percent
 
@@ -32,7 +32,7 @@ def binary_iou(intersection: Array, union: Array) -> Array:
 METRICS = {"mean-IoU": mean_iou, "binary-IoU": binary_iou}
 
 
-def replicates(results: Sequence[Result], metric: str, seed: int = 0, number: int = REPLICATES) -> Array:
+def replicates(results: Sequence[FinishedTest], metric: str, seed: int = 0, number: int = REPLICATES) -> Array:
     """A metric on episodes drawn anew; results of several seeds are averaged on the same draw.
 
     Args:

@@ -35,7 +35,7 @@ class Sums(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Result:
+class FinishedTest:
     """A finished test.
 
     Attributes:
@@ -94,13 +94,13 @@ class Result:
         return sum(len(run.union) for run in self.sums)
 
 
-def find_results(folders: Iterable[Path]) -> list[Result]:
+def find_results(folders: Iterable[Path]) -> list[FinishedTest]:
     """All finished tests below some folders, each once, in the order of their paths.
 
     Raises:
         FssegError: a folder is not there, holds no test, or one that cannot be read.
     """
-    found: dict[Path, Result] = {}
+    found: dict[Path, FinishedTest] = {}
     for folder in folders:
         if not folder.is_dir():
             raise FssegError(f"{folder}: no such folder. Give folders that hold tests (rows.csv beside table.json).")
@@ -114,14 +114,14 @@ def find_results(folders: Iterable[Path]) -> list[Result]:
     return list(found.values())
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: Path) -> FinishedTest:
     """The test of one folder.
 
     Raises:
         FssegError: it cannot be read.
     """
     record = read_table(folder)
-    return Result(folder, record.tested, record.rows)
+    return FinishedTest(folder, record.tested, record.rows)
 
 
 class Series(NamedTuple):
@@ -138,11 +138,11 @@ class Series(NamedTuple):
     setting: Setting
     protocol: Protocol
     trained: str
-    results: tuple[Result, ...]
+    results: tuple[FinishedTest, ...]
     selection: Chosen | None = None
 
 
-def series(results: Sequence[Result]) -> list[Series]:
+def series(results: Sequence[FinishedTest]) -> list[Series]:
     """Results by what they are of.
 
     Results of one line, shot and annotation must be of one training recipe, as its digest says; where there are
@@ -151,7 +151,7 @@ def series(results: Sequence[Result]) -> list[Series]:
     Raises:
         FssegError: two of them are of the same fold, shots, annotation and seed.
     """
-    groups: dict[tuple[object, ...], list[Result]] = {}
+    groups: dict[tuple[object, ...], list[FinishedTest]] = {}
     for result in results:
         tested = result.tested
         key = (replace(tested.setting, shot=0, annotation=""), str(tested.protocol), tested.selection)
@@ -162,7 +162,7 @@ def series(results: Sequence[Result]) -> list[Series]:
     return found
 
 
-def _by_recipe(group: list[Result]) -> list[Series]:
+def _by_recipe(group: list[FinishedTest]) -> list[Series]:
     """Split where one shot and annotation has several recipes."""
     recipes: dict[tuple[object, ...], set[str]] = {}
     for result in group:
@@ -178,7 +178,7 @@ def _by_recipe(group: list[Result]) -> list[Series]:
     ]
 
 
-def _by_training_shots(group: list[Result], recipe: str) -> list[Series]:
+def _by_training_shots(group: list[FinishedTest], recipe: str) -> list[Series]:
     """Trained with the shots that are tested, and trained with another number of them."""
     other = sorted({r.tested.trained_shot for r in group if r.tested.trained_shot not in (None, r.tested.setting.shot)})
     lines = []
@@ -192,13 +192,13 @@ def _by_training_shots(group: list[Result], recipe: str) -> list[Series]:
     return lines
 
 
-def _line(results: list[Result], trained: str) -> Series:
+def _line(results: list[FinishedTest], trained: str) -> Series:
     tested = results[0].tested
     return Series(tested.setting, tested.protocol, trained, tuple(results), tested.selection)
 
 
 def _refuse_doubles(line: Series) -> None:
-    seen: dict[tuple[object, ...], Result] = {}
+    seen: dict[tuple[object, ...], FinishedTest] = {}
     for result in line.results:
         tested = result.tested
         key = (tested.fold, tested.setting.shot, tested.setting.annotation, tested.seed, tested.trained_shot)

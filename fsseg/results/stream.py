@@ -11,7 +11,7 @@ from fsseg.episode import BACKGROUND, NO_WAY, Episode
 from fsseg.results.rows import Row
 
 _NUMBERS = 8  # fields of a row that are numbers, before the images
-Episodes = dict[tuple[int, int], Episode]  # by run and number
+EpisodesByNumber = dict[tuple[int, int], Episode]  # by run and number
 
 
 class Streamed(NamedTuple):
@@ -91,7 +91,7 @@ def read(path: Path, at_most: int | None = None) -> Streamed:
     return Streamed(rows[:whole], left, episodes)
 
 
-def episodes_of(rows: Iterable[Row]) -> Episodes:
+def episodes_of(rows: Iterable[Row]) -> EpisodesByNumber:
     """The episodes that rows are of, images by number."""
     found: dict[tuple[int, int], list[Row]] = {}
     for row in rows:

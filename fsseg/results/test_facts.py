@@ -8,7 +8,7 @@ import msgspec
 
 from fsseg.protocols.protocol import Chosen, Protocol
 from fsseg.results.published import Setting
-from fsseg.untrusted.records import Count, Positive
+from fsseg.untrusted.records import Natural, Positive
 
 MOST = 10_000  # folds, or class ids
 ClassId = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
@@ -33,7 +33,7 @@ class TestedCheckpoint:
 
     name: str
     path: str
-    step: Count
+    step: Natural
     selection: Chosen
 
     def __str__(self) -> str:
@@ -61,14 +61,14 @@ class Tested:
     """
 
     setting: Setting
-    fold: Count
+    fold: Natural
     classes: dict[ClassId, str]
     checkpoint: TestedCheckpoint | None
     protocol: Protocol
-    pairs: Count
+    pairs: Natural
     details: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
-    seed: Count = 0
+    seed: Natural = 0
     trained_shot: Positive | None = None
     training: str = ""
     folds: Positive = 4

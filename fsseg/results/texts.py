@@ -81,7 +81,7 @@ def _title(tested: Tested, more: str = "") -> list[str]:
     return [f"# {setting.label}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.origin}.{more}", ""]
 
 
-class Outcome(NamedTuple):
+class ProtocolOutcome(NamedTuple):
     """What came of one of several protocols: a table, or why there is none."""
 
     name: str
@@ -92,7 +92,7 @@ class Outcome(NamedTuple):
 _HEADER = ("protocol", "images", "pairs", "size", "compared at", "void", "episodes", "mean-IoU", "binary-IoU", "hash")
 
 
-def side_by_side(outcomes: Sequence[Outcome]) -> str:
+def side_by_side(outcomes: Sequence[ProtocolOutcome]) -> str:
     """One checkpoint under several protocols, for a terminal."""
     tables = [outcome.table for outcome in outcomes if outcome.table]
     cells = [_HEADER, *(_cells(outcome) for outcome in outcomes)]
@@ -106,7 +106,7 @@ def side_by_side(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([head, "", *lines, *([""] if notes else []), *notes])
 
 
-def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
+def side_by_side_markdown(outcomes: Sequence[ProtocolOutcome]) -> str:
     """One checkpoint under several protocols, as Markdown."""
     rows = [_cells(outcome) for outcome in outcomes]
     tested = [outcome.table.tested for outcome in outcomes if outcome.table]
@@ -122,12 +122,12 @@ def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def side_by_side_json(outcomes: Sequence[Outcome]) -> str:
+def side_by_side_json(outcomes: Sequence[ProtocolOutcome]) -> str:
     """One checkpoint under several protocols, as JSON: each table, or why there is none."""
     return as_json({o.name: table_content(o.table) if o.table else {"refused": o.refused} for o in outcomes})
 
 
-def _cells(outcome: Outcome) -> tuple[str, ...]:
+def _cells(outcome: ProtocolOutcome) -> tuple[str, ...]:
     if outcome.table is None:
         return outcome.name, f"not possible: {outcome.refused}"
     tested = outcome.table.tested
@@ -155,7 +155,7 @@ def _void(protocol: Protocol) -> str:
     )
 
 
-def _notes(outcomes: Sequence[Outcome]) -> list[str]:
+def _notes(outcomes: Sequence[ProtocolOutcome]) -> list[str]:
     """Notes of all tables, each once, with the protocols that it is of where these are not all."""
     tables = [outcome.table for outcome in outcomes if outcome.table]
     found: dict[str, list[str]] = {}

@@ -20,7 +20,8 @@ from fsseg import atomic
 from fsseg.datasets.base import Image
 from fsseg.datasets.mask_files import read_labels
 from fsseg.errors import FssegError
-from fsseg.plots.episodes import overlay, palette
+from fsseg.plots.colours import palette
+from fsseg.plots.episodes import overlay
 from fsseg.runs import folders
 from fsseg.runs.query_files import QUERIES, QueryFiles, QueryState
 from fsseg.segmenter import Prediction

@@ -20,7 +20,7 @@ from fsseg.runs.checkpoint_files import LAST, newest
 from fsseg.runs.identity import length
 from fsseg.runs.partial_test import is_finished
 from fsseg.runs.ranks import leads
-from fsseg.untrusted.records import Count, as_json, read_json
+from fsseg.untrusted.records import Natural, as_json, read_json
 
 FINISHED = "run.json"  # of a training that reached its end
 
@@ -43,14 +43,14 @@ class FinishedTraining:
         python: version, like the packages that follow.
     """
 
-    steps: Count
+    steps: Natural
     asked: dict[str, str]
     seconds: float
-    resumed_at: Count
+    resumed_at: Natural
     command: str
     device: str
-    processes: Count
-    threads: Count
+    processes: Natural
+    threads: Natural
     precision: str
     system: str
     python: str

@@ -17,7 +17,7 @@ from fsseg.episodes.episode_file import as_text as as_list
 from fsseg.episodes.unreadable import skipped
 from fsseg.plots.episodes import Panel, draw_episodes, panel_of, query_iou
 from fsseg.results.rows import Row, batch_rows, write_rows
-from fsseg.results.stream import Episodes, Stream, Streamed, episodes_of
+from fsseg.results.stream import EpisodesByNumber, Stream, Streamed, episodes_of
 from fsseg.results.table_file import NAME, table_text
 from fsseg.results.tables import Table, make_table
 from fsseg.results.test_facts import Tested
@@ -100,7 +100,7 @@ class Report(Callback):
             notes.append(f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these")
         self.tested = replace(self.tested, notes=(*self.tested.notes, *notes))
 
-    def _listed(self, episodes: Episodes) -> str:
+    def _listed(self, episodes: EpisodesByNumber) -> str:
         """What goes into episodes.json."""
         runs = [[e for key, e in sorted(episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)]
         return as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))

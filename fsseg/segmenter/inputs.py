@@ -16,7 +16,7 @@ from fsseg.datasets.base import ClassMap, Image, Mask
 from fsseg.datasets.images import opaque, read_image
 from fsseg.datasets.mask_files import labels_of, read_labels, read_region
 from fsseg.datasets.mask_regions import region_of, region_of_greys
-from fsseg.episode import BACKGROUND, IGNORE, void_of
+from fsseg.episode import BACKGROUND, IGNORE, label_table, void_of
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import is_line
 
@@ -177,8 +177,4 @@ def as_masks(pictures: Sequence[Image], masks: Sequence[Given], classes: int) ->
 
 def relabelled(labels: Mask, table: dict[int, int]) -> Mask:
     """Labels by a table; 0 and 255 stay as they are, others become background."""
-    values = np.zeros(IGNORE + 1, dtype=np.uint8)
-    values[IGNORE] = IGNORE
-    for before, after in table.items():
-        values[before] = after
-    return values[labels]
+    return label_table(table)[labels]

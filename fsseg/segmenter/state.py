@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, label_table
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.presence_score import Calibration, calibrated, parts_of
@@ -115,10 +115,7 @@ def without(method: Method, before: SegmenterState, number: int) -> SegmenterSta
     left = [
         label for label in range(1, len(before.classes) + 1) if SegmenterState(before.classes, supports).showing(label)
     ]
-    table = torch.zeros(IGNORE + 1, dtype=torch.uint8)
-    table[IGNORE] = IGNORE
-    for new, old in enumerate(left, 1):
-        table[old] = new
+    table = torch.from_numpy(label_table({old: new for new, old in enumerate(left, 1)}))
 
     def moved(support: Support) -> Support:
         return support._replace(mask=table.to(support.mask.device)[support.mask.long()])

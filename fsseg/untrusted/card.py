@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Chosen
-from fsseg.untrusted.records import Count, convert
+from fsseg.untrusted.records import Natural, convert
 from fsseg.untrusted.text import BrokenTextError, is_count, is_line, load_yaml
 
 _GENERATOR = len(torch.get_rng_state())  # bytes
@@ -51,7 +51,7 @@ class Card:
     version: str
     config: str
     dataset: str
-    fold: Count
+    fold: Natural
     trained_on: list[str]
     selection: Chosen = "by hand"
 
@@ -72,9 +72,9 @@ class CheckpointCard(Card):
         processes: of the training.
     """
 
-    step: Count
-    shapes: dict[str, tuple[Count, ...]]
-    processes: Count
+    step: Natural
+    shapes: dict[str, tuple[Natural, ...]]
+    processes: Natural
 
 
 def read_card(path: str) -> CheckpointCard:

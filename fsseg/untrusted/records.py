@@ -16,7 +16,7 @@ from fsseg.untrusted.text import BrokenTextError, is_line, load_json
 
 T = TypeVar("T")
 _LARGEST = (1 << 63) - 1
-Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
 

@@ -19,7 +19,7 @@ import fsseg as package
 from fsseg.cli.help import OTHERS
 from fsseg.datasets import image_files
 from fsseg.errors import MachineError
-from fsseg.plots.episodes import COLOURS
+from fsseg.plots.colours import COLOURS
 from fsseg.runs import prediction_files
 from fsseg.segmenter import Segmenter
 from tests.cli.conftest import small_files

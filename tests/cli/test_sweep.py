@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fsseg.cli import arrange
-from fsseg.cli.sweep import Result, logged, rank
+from fsseg.cli.sweep import PointResult, logged, rank
 from fsseg.experiment.dry_check import checked
 from fsseg.experiment.files import experiment_folder
 from fsseg.jobs.sweep import read_sweep
@@ -114,7 +114,7 @@ def test_values_are_read_in_the_order_of_the_training(tmp_path):
 
 
 def test_points_without_a_value_come_last():
-    made = [Result(n, {}, "done", last, last) for n, last in enumerate((0.2, None, 0.5), 1)]
+    made = [PointResult(n, {}, "done", last, last) for n, last in enumerate((0.2, None, 0.5), 1)]
     assert [r.number for r in rank(made, "maximize")] == [3, 1, 2]
     assert [r.number for r in rank(made, "minimize")] == [1, 3, 2]
 

@@ -3,7 +3,8 @@ import PIL.Image
 import pytest
 import torch
 
-from fsseg.plots.episodes import COLOURS, Panel, draw_episodes
+from fsseg.plots.colours import COLOURS
+from fsseg.plots.episodes import Panel, draw_episodes
 
 
 def panel(way: int = 1, shot: int = 1, prediction: int = 0, size: int = 40) -> Panel:

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 import torch
 
-from fsseg.plots.episodes import COLOURS
+from fsseg.plots.colours import COLOURS
 from fsseg.plots.prototypes import Seen, draw_probabilities, draw_regions
 from tests.plots.test_episode_plots import panel, shows
 

@@ -20,7 +20,7 @@ from fsseg.results.rows import Row, batch_rows, read_rows, write_rows
 from fsseg.results.table_file import table_text
 from fsseg.results.tables import Table, make_table
 from fsseg.results.texts import (
-    Outcome,
+    ProtocolOutcome,
     as_markdown,
     as_text,
     side_by_side,
@@ -272,7 +272,11 @@ def test_protocols_stand_side_by_side_and_a_note_of_all_is_said_once() -> None:
         replace(tested, protocol=Protocol(name="pmms", size=481, runs=1), notes=("a subset", "trained otherwise")),
         [row(0, 0, 6, 6, (5, 20, 15))],
     )
-    outcomes = [Outcome("panet", one), Outcome("pmms", other), Outcome("hsnet", None, "no images")]
+    outcomes = [
+        ProtocolOutcome("panet", one),
+        ProtocolOutcome("pmms", other),
+        ProtocolOutcome("hsnet", None, "no images"),
+    ]
     text, markdown = side_by_side(outcomes), side_by_side_markdown(outcomes)
     assert [line.split()[0] for line in text.splitlines()[2:6]] == ["protocol", "panet", "pmms", "hsnet"]
     assert text.count("a subset") == markdown.count("a subset") == 1
