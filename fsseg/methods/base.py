@@ -51,6 +51,8 @@ class Method(nn.Module, ABC):
 
     Attributes:
         name: the name in tables and in `published.csv`; by default the class's, also where it extends another method.
+        paper: the method's name in its paper's tables, and
+        departures: what departs from the paper's setting, words by option; `named` sets both.
         inference_options: arguments that may differ between training and test, because the trained weights keep
             their meaning.
         separate_passes: supports and queries pass the encoder one after the other. BatchNorm with statistics of the
