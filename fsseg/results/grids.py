@@ -206,7 +206,7 @@ def _difference_line(layout: Layout, line: Line, ours: GridLine) -> list[GridLin
 
 def _comparable(layout: Layout, line: Line, of: Series) -> bool:
     same = (of.setting.encoder, of.setting.dataset) == (line.encoder, line.dataset or layout.dataset)
-    return same and not _others(of, line)
+    return same and not (_others(of, line) if layout.source else of.setting.departures)
 
 
 def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:

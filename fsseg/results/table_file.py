@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fsseg.errors import FssegError
-from fsseg.results.tables import Score, Table
+from fsseg.results.tables import Table
 from fsseg.results.test_facts import MOST, Tested
 from fsseg.untrusted.records import as_json, convert, plain
 from fsseg.untrusted.text import is_count, is_text, load_json
@@ -28,9 +28,9 @@ class TableRecord:
 
 def table_content(table: Table) -> dict[str, Any]:
     """What ``table.json`` holds, as plain values: percent, None where nothing was counted."""
-    tested, setting, alarms, several = table.tested, table.tested.setting, table.false_alarms, table.several
+    tested, several = table.tested, table.several
     content = {
-        **plain(setting),
+        **plain(tested.setting),
         **{name: value for name, value in vars(tested).items() if name not in ("setting", "classes")},
         "protocol": {**plain(tested.protocol), "digest": tested.protocol.digest, "in_words": tested.how},
         "rows": table.rows,
@@ -38,16 +38,12 @@ def table_content(table: Table) -> dict[str, Any]:
             {"class_id": c.class_id, "name": c.name, "iou": c.iou.mean, "std": c.iou.std, "queries": c.queries}
             for c in table.classes
         ],
-        "mean_iou": table.mean_iou._asdict(),
-        "binary_iou": table.binary_iou._asdict(),
-        "everything_foreground": _dict(table.everything_foreground),
-        "several": several and {**several.score._asdict(), "queries": several.queries},
-        "false_alarms": alarms
-        and {"pixels": _dict(alarms.pixels), "alarmed": _dict(alarms.alarmed), "queries": alarms.queries},
-        "published": {
-            metric: found._asdict() if (found := table.published(metric)) else None
-            for metric in ("mean-IoU", "binary-IoU")
-        },
+        "mean_iou": table.mean_iou,
+        "binary_iou": table.binary_iou,
+        "everything_foreground": table.everything_foreground,
+        "several": several and {**plain(several.score), "queries": several.queries},
+        "false_alarms": table.false_alarms,
+        "published": {metric: table.published(metric) for metric in ("mean-IoU", "binary-IoU")},
     }
     return {name: plain(value) for name, value in content.items()}
 
@@ -55,10 +51,6 @@ def table_content(table: Table) -> dict[str, Any]:
 def table_text(table: Table) -> str:
     """The text of ``table.json``."""
     return as_json(table_content(table))
-
-
-def _dict(score: Score | None) -> dict[str, float] | None:
-    return score and score._asdict()
 
 
 def read_table(folder: Path) -> TableRecord:

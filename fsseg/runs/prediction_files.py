@@ -42,14 +42,10 @@ _MASK, _OVERLAY = "", "/"  # keys beside names of classes
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """The record of what decides predictions besides the queries, ``predict.json``.
+    """The record of what decides predictions besides the queries, ``predict.json``: options, by their names.
 
     Attributes:
-        support: arguments of ``--support``.
-        negative: of ``--negative``.
-        ckpt_path: of ``--ckpt_path``.
-        method: the method where there is no checkpoint.
-        size: option, as are the others.
+        method: where there is no checkpoint.
         files: fingerprint of supports and checkpoint.
     """
 

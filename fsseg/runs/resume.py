@@ -34,13 +34,7 @@ class FinishedTraining:
         asked: the options of the trainer that decide its end, as text: JSON has no spans of time.
         seconds: since it was begun or resumed.
         resumed_at: step where it was resumed, 0 otherwise.
-        command: the last one, as it was typed.
-        device: that it ran on; likewise the following.
-        processes: of the command.
-        threads: of each process on the CPU.
-        precision: of the trainer.
-        system: its name and version.
-        python: version, like the packages that follow.
+        command: the last one, as it was typed; the other fields say what it ran on, with versions of packages.
     """
 
     steps: Natural

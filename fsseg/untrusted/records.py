@@ -60,11 +60,12 @@ def as_json(content: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value with dicts in place of dataclasses, and None in place of NaN."""
+    """The value with dicts in place of dataclasses and NamedTuples, and None in place of NaN."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, dict) or hasattr(value, "_asdict"):  # a NamedTuple
+        items = value if isinstance(value, dict) else value._asdict()
+        return {key: plain(item) for key, item in items.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and isnan(value) else value
