@@ -1,20 +1,35 @@
 """`fsseg curves`: training curves of several runs in one chart, from the CSV files of Lightning's logger."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
-from fsseg.experiment.parser import Parser
-from fsseg.plots.charts import Curve, draw_curves
 from fsseg.runs import folders
 from fsseg.untrusted.text import shown
+
+if TYPE_CHECKING:
+    from fsseg.plots.charts import Curve
 
 Logged = dict[str, dict[int, float]]  # by metric and step
 _PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"
 _OTHERS = ("epoch", "step")
 _SAID = 80  # letters of an error
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("curves")
+    made.option("runs", Path, "folders of `fsseg fit`, with Lightning's logs in them", nargs="+")
+    made.option("--out", Path, "image to write (%(default)s)", default=Path("curves.png"), metavar="FILE")
+    drawn = f"what to draw ({_PREFERRED} where all runs have it, else {_FALLBACK}; {_VAL})"
+    made.option("--metric", str, drawn, nargs="+", metavar="NAME")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -23,13 +38,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, a folder has no logs, or none has the metric.
     """
-    parser = Parser(allow_abbrev=False)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"))
-    parser.add_argument("--metric", type=str, nargs="+", default=None)
-    given = parser.parse_args(list(arguments))
+    given = options().read(arguments)
     names = distinct(given.runs)
     charts = charts_of(given.runs, given.metric)
+    from fsseg.plots.charts import draw_curves  # imports matplotlib
+
     with folders.named("--out", given.out):
         draw_curves(charts, given.out)
     print(f"  curves    {given.out}    {', '.join(charts)} of {', '.join(names)}")
@@ -38,6 +51,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[str, list[Curve]]:
     """Curves of several runs by metric; see `read_logs` and `choose` for what is refused."""
+    from fsseg.plots.charts import Curve
+
     logged = [read_logs(folder) for folder in runs]
     pairs = list(zip(distinct(runs), logged, strict=True))
     return {

@@ -26,8 +26,8 @@ from fsseg.runs.checkpoint_callbacks import KeptCheckpoints, OwnSignals
 from fsseg.runs.checkpoint_files import WholeCheckpoints, card_of
 from fsseg.runs.library_errors import building
 from fsseg.runs.logger_callbacks import LoggedFit
-from fsseg.runs.progress import EpisodeProgress, tell
-from fsseg.runs.ranks import note, settle_slurm
+from fsseg.runs.progress import EpisodeProgress
+from fsseg.runs.ranks import note, settle_slurm, tell
 from fsseg.runs.resume import is_trained
 from fsseg.runs.skipped_episodes import Skipped
 from fsseg.task import Task

@@ -11,12 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fsseg.episode import Batch
 
-
-def tell(line: str) -> None:
-    """Say how far something is, beside what a command prints as its result."""
-    print(line, file=sys.stderr, flush=True)
-
-
 _LINES = 10  # lines of a run without a terminal
 
 

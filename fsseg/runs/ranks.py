@@ -23,6 +23,11 @@ def note(text: str) -> None:
         print(f"note: {text}", file=sys.stderr)
 
 
+def tell(line: str) -> None:
+    """Say how far something is, beside what a command prints as its result."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def settle_slurm() -> None:
     """Tell Lightning what it cannot see itself of SLURM, by environment variables of this process.
 

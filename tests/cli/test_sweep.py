@@ -60,7 +60,7 @@ def test_without_local_it_says_how_wandb_runs_it(fsseg):
 
 
 def test_a_dry_run_lists_points_and_writes_nothing(fsseg, tmp_path):
-    ran = fsseg("sweep", "experiments/sweeps/quickstart.yaml", "--local", "--dry-run", "--count", "2")
+    ran = fsseg("sweep", "experiments/sweeps/quickstart.yaml", "--local", "--dry_run", "--count", "2")
     assert ran.code == 0, ran.err
     assert ran.out.splitlines() == [
         "quickstart: 2 points, 0 of them done, in runs/sweeps/quickstart",
@@ -162,7 +162,7 @@ def test_a_sweep_is_of_the_content_of_its_files_and_machines_may_change(fsseg, m
     (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 2}")
     command = ("sweep", write("[1.0]"), "--local", "--out", "s", *TINY[:-2], "--config", "mine.yaml")
     assert fsseg(*command).code == 130
-    assert fsseg(*command, "--data.workers=1", "--trainer.enable_progress_bar=false", "--dry-run").code == 0
+    assert fsseg(*command, "--data.workers=1", "--trainer.enable_progress_bar=false", "--dry_run").code == 0
     (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 3}")
     ran = fsseg(*command)
     assert (ran.code, "holds another sweep: its --trainer.max_steps is 2, 3 is asked for" in ran.line) == (2, True)
