@@ -55,7 +55,7 @@ ALLOWED = {
     "task": ("methods.base", "metrics", "losses", "optim", "feature_cache", "episode", "untrusted.card"),
     "results": ("results", "episode", "protocols.protocol", "metrics", "untrusted.text", "atomic"),
     "plots": ("plots", "results", "datasets", "episode", "protocols.protocol", "atomic"),
-    "jobs": ("jobs", "untrusted.text"),
+    "jobs": ("jobs", "untrusted.text", "atomic"),
     "prepare": ("prepare", "datasets", "protocols.protocol", "untrusted.text", "atomic"),
     "runs": (
         "",

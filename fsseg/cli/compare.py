@@ -32,7 +32,7 @@ _MEANING = (
 def options() -> Options:
     """The command's options."""
     made = Options("compare")
-    made.option("tests", Path, "two folders of tests on the same episodes", nargs=2, metavar=("A", "B"))
+    made.option("tests", Path, "two folders of tests on the same episodes", nargs=2, metavar="A B")
     made.option("--out", Path, "draw the episodes that differ most there, and write all numbers as JSON", metavar="DIR")
     made.option("--count", int, "episodes that are drawn (%(default)s)", default=6)
     made.option("--data.root", str, MOVED, dest="root", metavar="DIR")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +10,12 @@ from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
 from fsseg.runs import folders
-from fsseg.untrusted.text import shown
+from fsseg.runs.training_logs import Logged, read_logs
 
 if TYPE_CHECKING:
     from fsseg.plots.charts import Curve
 
-Logged = dict[str, dict[int, float]]  # by metric and step
 _PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"
-_OTHERS = ("epoch", "step")
-_SAID = 80  # letters of an error
 
 
 def options() -> Options:
@@ -51,58 +47,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[str, list[Curve]]:
     """Curves of several runs by metric; see `read_logs` and `choose` for what is refused."""
-    from fsseg.plots.charts import Curve
-
     logged = [read_logs(folder) for folder in runs]
+    from fsseg.plots.charts import Curve  # imports matplotlib
+
     pairs = list(zip(distinct(runs), logged, strict=True))
     return {
         metric: [Curve(name, sorted(log[metric].items())) for name, log in pairs if metric in log]
         for metric in choose(logged, asked)
     }
-
-
-def read_logs(folder: Path) -> Logged:
-    """What a run has logged, by metric and step.
-
-    A resumed training logs into a version of its own. What the version before it logged from its first step on was
-    trained anew, and is left out.
-
-    Raises:
-        FssegError: no logs.
-    """
-    found = [path for path in folder.glob("logs/version_*/metrics.csv") if path.parent.name[8:].isdecimal()]
-    files = sorted(found, key=lambda path: int(path.parent.name[8:]))
-    if not files:
-        raise FssegError(
-            f"{folder} has no logs/version_0/metrics.csv: the folder of a `fsseg fit` with the CSVLogger is needed."
-        )
-    logged: Logged = {}
-    for file in files:
-        try:
-            rows = _rows(file)
-            values = [
-                (int(row["step"]), name, float(value))
-                for row in rows
-                for name, value in row.items()
-                if value and name not in _OTHERS
-            ]
-        except (OSError, ValueError, csv.Error) as error:
-            raise FssegError(f"{file} is broken ({shown(str(error))[:_SAID]}). Take it away.") from error
-        first = min((int(row["step"]) for row in rows), default=None)
-        if first is not None:
-            logged = {name: {s: v for s, v in before.items() if s < first} for name, before in logged.items()}
-        for step, name, value in values:
-            logged.setdefault(name, {})[step] = value
-    return logged
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    """Rows of a log but for a last one that was cut off in the middle."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
-    if rows and "step" not in rows[0]:
-        raise FssegError(f"{file} has no column `step`: it is no log of Lightning's CSVLogger.")
-    return [row for row in rows if row["step"]]
 
 
 def choose(logged: Sequence[Logged], asked: Sequence[str] | None) -> list[str]:

@@ -121,11 +121,12 @@ class Options(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             of_value = isinstance(error.__context__, argparse.ArgumentTypeError)
             name = f"{error.argument_name}{' ' if of_value else ': '}" if error.argument_name else ""
-            raise FssegError(f"{self.command}: {name}{error.message.rstrip('.')}. See {self.prog} --help.") from error
+            self.error(f"{name}{error.message}")
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's message, e.g. about a word that is missing, as one line."""
-        raise FssegError(f"{self.command}: {message}. See {self.prog} --help.")
+        text = message.replace("the following arguments are required:", "missing:").rstrip(".")
+        raise FssegError(f"{self.command}: {text}. See {self.prog} --help.")
 
     def refuse(self, word: str) -> NoReturn:
         """Refuse an option that there is not, with the nearest that there is."""

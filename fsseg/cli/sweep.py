@@ -1,52 +1,32 @@
 """`fsseg sweep`: the points of a W&B sweep file as trainings on this machine, and a table of them."""
 
-import csv
-import io
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from fsseg import atomic, limits
 from fsseg.cli import arrange
-from fsseg.cli.curves import read_logs
 from fsseg.cli.options import Options
 from fsseg.errors import FAILED, FssegError
 from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.sweep import Point, Sweep, read_sweep
+from fsseg.jobs.sweep_results import Result, rank, text_table, write
 from fsseg.runs import folders
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
 from fsseg.runs.ranks import tell
-from fsseg.untrusted.text import csv_cell, load_yaml
+from fsseg.runs.training_logs import read_logs
+from fsseg.untrusted.text import load_yaml
 
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
 _RANGES = {"count": limits.Range(1, 1_000_000), "workers": limits.JOBS, "seed": limits.SEED}
 _SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
-
-
-class Result(NamedTuple):
-    """A point and what came of it.
-
-    Attributes:
-        number: from 1 on; its folder's name.
-        point: value by option.
-        state: done, or failed.
-        last: the metric's last value; None where there is none.
-        best: its best value.
-    """
-
-    number: int
-    point: Point
-    state: str
-    last: float | None
-    best: float | None
 
 
 def options() -> Options:
@@ -186,8 +166,8 @@ def _finish(sweep: Sweep, points: Sequence[Point], outcomes: Sequence[Outcome], 
         best = (max if sweep.goal == "maximize" else min)(values, default=None)
         results.append(Result(number, point, state, values[-1] if values else None, best))
     ranked = rank(results, sweep.goal)
-    _write(out, sweep, ranked)
-    print(f"\n{_table(sweep, ranked)}\n\n  results  {out / 'results.json'}  {out / 'results.csv'}")
+    write(out, sweep, ranked)
+    print(f"\n{text_table(sweep, ranked)}\n\n  results  {out / 'results.json'}  {out / 'results.csv'}")
     if ranked[0].last is not None:
         print(f"  best     point {ranked[0].number}: {out / str(ranked[0].number) / 'last.ckpt'}")
         arguments = outcomes[ranked[0].number - 1].job.arguments[:-3]  # without --out and --resume
@@ -209,39 +189,6 @@ def logged(folder: Path, metric: str) -> list[float]:
     except FssegError:  # it logged nothing
         return []
     return [value for _, value in sorted(found.items())]
-
-
-def rank(results: Sequence[Result], goal: str) -> list[Result]:
-    """Best first, by the last value, which is that of last.ckpt; those without one at the end."""
-    sign = -1 if goal == "maximize" else 1
-    return sorted(results, key=lambda r: (r.last is None, sign * (r.last or 0), r.number))
-
-
-def _write(out: Path, sweep: Sweep, ranked: Sequence[Result]) -> None:
-    content = {"metric": sweep.metric, "goal": sweep.goal, "points": [result._asdict() for result in ranked]}
-    atomic.write_text(out / "results.json", json.dumps(content, indent=2) + "\n")
-    made = io.StringIO()
-    writer = csv.writer(made)
-    writer.writerow(["point", "state", "last", "best", *map(csv_cell, sweep.parameters)])
-    for r in ranked:
-        point = [csv_cell(r.point[name]) for name in sweep.parameters]
-        writer.writerow([r.number, r.state, r.last, r.best, *point])
-    atomic.write_text(out / "results.csv", made.getvalue())
-
-
-def _table(sweep: Sweep, ranked: Sequence[Result]) -> str:
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4g}"
-
-    names = [name.rpartition(".")[2] for name in sweep.parameters]
-    names = names if len(set(names)) == len(names) else list(sweep.parameters)
-    lines = [["point", "last", "best", *names]]
-    for r in ranked:
-        shown = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in r.point.values()]
-        lines.append([str(r.number), "failed" if r.state == "failed" else number(r.last), number(r.best), *shown])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  " + "  ".join(f"{c:>{w}}" for c, w in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([f"{sweep.metric} ({sweep.goal}), ranked by its last value", *rows])
 
 
 def _words(point: Point) -> str:

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from fsseg.cli import arrange
-from fsseg.cli.sweep import Result, logged, rank
+from fsseg.cli.sweep import logged
 from fsseg.experiment.dry_check import checked
 from fsseg.experiment.files import experiment_folder
 from fsseg.jobs.sweep import read_sweep
+from fsseg.jobs.sweep_results import Result, rank
 from fsseg.runs.library_errors import quieten
 
 from .conftest import TINY
