@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
 from fsseg.runs import folders
-from fsseg.runs.training_logs import Logged, read_logs
+from fsseg.runs.training_logs import Logged, distinct, read_logs
 
 if TYPE_CHECKING:
     from fsseg.plots.charts import Curve
@@ -77,21 +77,3 @@ def choose(logged: Sequence[Logged], asked: Sequence[str] | None) -> list[str]:
     if not found:
         raise FssegError(f"no run has logged {loss} or {_VAL}. Logged: {', '.join(known) or 'nothing'}.")
     return found
-
-
-def distinct(folders: Iterable[Path]) -> list[str]:
-    """Short names that tell folders apart: the parts of their paths that differ.
-
-    Raises:
-        FssegError: one folder is there twice.
-    """
-    paths = [folder.resolve().parts for folder in folders]
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise FssegError(f"{Path(*twice)} is given twice. Give each run once.")
-    if len(paths) == 1:
-        return ["/".join(paths[0][-2:]) if paths[0][-1].startswith("fold") else paths[0][-1]]
-    depth = next(d for d in range(1, max(map(len, paths)) + 1) if len({path[-d:] for path in paths}) == len(paths))
-    ends = [path[-depth:] for path in paths]
-    differing = [d for d in range(-depth, 0) if len({end[d] if -d <= len(end) else "" for end in ends}) > 1]
-    return ["/".join(end[d] for d in differing if -d <= len(end)) for end in ends]

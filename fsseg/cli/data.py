@@ -14,13 +14,13 @@ import fsseg.datasets
 from fsseg import atomic, limits
 from fsseg.cli.options import Options
 from fsseg.datasets.base import Count, Dataset
-from fsseg.datasets.class_counts import Census, census
+from fsseg.datasets.class_counts import census, census_text
 from fsseg.datasets.custom import OwnDataset
 from fsseg.datasets.images import cache_folder
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
 from fsseg.protocols.presets import protocol
-from fsseg.protocols.protocol import SPLITS, pair_rule
+from fsseg.protocols.protocol import SPLITS
 from fsseg.runs import folders
 from fsseg.runs.library_errors import building, quieten
 
@@ -209,7 +209,7 @@ def _info(dataset: Dataset, given: Any) -> int:
     rule = protocol({"pairs": given.pairs, "min_pixels": given.min_pixels}, dataset.family)
     dataset.open(given.root)
     counted = census(dataset, rule.pairs, rule.min_pixels)
-    print(_info_text(dataset, counted))
+    print(census_text(dataset, counted))
     if given.out is not None:
         from fsseg.plots.charts import draw_census
 
@@ -217,35 +217,3 @@ def _info(dataset: Dataset, given: Any) -> int:
             draw_census(counted, given.out)
         print(f"\n  picture: {given.out}")
     return 0
-
-
-def _info_text(dataset: Dataset, counted: Census) -> str:
-    rule = pair_rule(counted.pairs, counted.min_pixels) or "any size"
-    lines = [
-        f"{dataset.name}: {counted.train:,} train and {counted.val:,} val images, {len(dataset.class_names)} classes",
-        f"folds: {dataset.fold_words}    images count for a class by: {rule}",
-        *(f"note: {note}" for note in (dataset.note, counted.note) if note),
-    ]
-    width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
-    for number, fold in enumerate(counted.folds):
-        listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
-        kept = f"{fold.kept:,} train images ({counted.kept_percent(fold):.0f} %)"
-        pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
-        lines += [
-            "",
-            f"fold {number}   novel classes: {pairs}; {kept} show none of them",
-            f"  {'':{width}}train      val",
-            *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
-            *_list_lines(counted, number),
-        ]
-    return "\n".join(lines)
-
-
-def _list_lines(counted: Census, fold: int) -> list[str]:
-    """The SHA-256 of a fold's official lists, beside the published ones."""
-    return [
-        f"  {split + ' list':11}{found}  {'as published' if found == known else f'published: {known}'}"
-        for split in SPLITS
-        if (split, fold) in counted.hashes
-        for found, known in [counted.hashes[split, fold]]
-    ]

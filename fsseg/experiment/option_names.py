@@ -1,8 +1,8 @@
 """Names of the options of fit, validate and test, cached, so that a typing error is refused before torch is imported.
 
-Only what can be told for certain is refused: an option ``--data.NAME``, ``--trainer.NAME``, ``--protocol.NAME`` or
-``--checkpoint.NAME``, whose names are those of one signature each. Options of classes that a user names have a deeper
-name, ``--data.dataset.year``, and are left to the parser, and so is all else.
+Only what is certain is refused: an option of the data, the trainer, the protocol or the checkpoints whose group, as
+``--data.`` of ``--data.shto``, has options in the cache. Their names are those of one signature. The options of a class
+that a user names, as ``--data.dataset.year``, are not in the cache: they are left to the parser, and so is all else.
 """
 
 import hashlib
@@ -28,13 +28,12 @@ def refuse_unknown(arguments: Sequence[str]) -> None:
         FssegError: there is no such option; the line is the parser's.
     """
     asked = [word.partition("=")[0].removesuffix("+") for word in arguments if word.startswith(_GROUPS)]
-    asked = [name for name in asked if name.count(".") == 1]
     if not asked:
         return
     known = _read()
+    groups = {name.rpartition(".")[0] for name in known if not name.endswith(".help")}
     for name in asked:
-        group = name.partition(".")[0] + "."
-        if name not in known and any(other.startswith(group) for other in known):
+        if name not in known and name.rpartition(".")[0] in groups:
             raise unknown(name, known)
 
 

@@ -1,6 +1,7 @@
 """What a training has logged: the CSV files of Lightning's logger, over all that it was resumed."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from fsseg.errors import FssegError
@@ -53,3 +54,21 @@ def _rows(file: Path) -> list[dict[str, str]]:
     if rows and "step" not in rows[0]:
         raise FssegError(f"{file} has no column `step`: it is no log of Lightning's CSVLogger.")
     return [row for row in rows if row["step"]]
+
+
+def distinct(folders: Iterable[Path]) -> list[str]:
+    """Short names that tell folders apart: the parts of their paths that differ.
+
+    Raises:
+        FssegError: one folder is there twice.
+    """
+    paths = [folder.resolve().parts for folder in folders]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise FssegError(f"{Path(*twice)} is given twice. Give each run once.")
+    if len(paths) == 1:
+        return ["/".join(paths[0][-2:]) if paths[0][-1].startswith("fold") else paths[0][-1]]
+    depth = next(d for d in range(1, max(map(len, paths)) + 1) if len({path[-d:] for path in paths}) == len(paths))
+    ends = [path[-depth:] for path in paths]
+    differing = [d for d in range(-depth, 0) if len({end[d] if -d <= len(end) else "" for end in ends}) > 1]
+    return ["/".join(end[d] for d in differing if -d <= len(end)) for end in ends]

@@ -5,9 +5,9 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from fsseg.cli.curves import choose, distinct
+from fsseg.cli.curves import choose
 from fsseg.errors import FssegError
-from fsseg.runs.training_logs import read_logs
+from fsseg.runs.training_logs import distinct, read_logs
 
 HEAD = "epoch,step,train/loss,train/segmentation,val/mean_iou\n"
 
