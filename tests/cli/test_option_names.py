@@ -7,8 +7,8 @@ import pytest
 from fsseg.errors import FssegError
 from fsseg.experiment import option_names
 
-NAMES = ["--config", "--out", "--data.shot", "--data.images.size", "--data.dataset", "--data.dataset.help", "--trainer.max_steps",
-         "--model.method", "--protocol.episodes", "--checkpoint.monitor"]  # fmt: skip
+NAMES = ["--config", "--out", "--data.shot", "--data.images.size", "--data.dataset", "--data.dataset.help",
+         "--trainer.max_steps", "--model.method", "--protocol.episodes", "--checkpoint.monitor"]  # fmt: skip
 
 
 @pytest.fixture
