@@ -19,13 +19,17 @@ A mask holds *class ids* as long as it belongs to a data set, and *episode label
 ignore, or 16 bits, with 65535: the largest value of the mask's type. Episode labels always have 8 bits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Int, UInt8
-from torch import Tensor
+
+if TYPE_CHECKING:  # commands that only read tables start without torch
+    from jaxtyping import Int, UInt8
+    from torch import Tensor
 
 BACKGROUND = 0
 IGNORE = 255

@@ -27,6 +27,16 @@ def test_throughput_of_compiled_methods_with_the_results_of_plain_ones():
     assert [row["graphs"] for row in rows if row["compiled"] == "yes"] == ["1", "3", "1", "3"]
 
 
+@pytest.mark.slow
+def test_start_up_of_each_command_beside_the_libraries_it_needs():
+    command = [sys.executable, str(ROOT / "benchmarks/startup.py"), "--rounds=1", "--only=small"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ran.stdout.splitlines()]
+    assert head == ["start", "baseline", "goal", "of the processor", "of the clock", "seconds"]
+    assert {row[0].strip("`") for row in rows} >= {"fsseg table", "fsseg data info", "fsseg fit --help"}
+    assert all(float(row[3].split()[0]) > 0 and float(row[5]) > 0 for row in rows)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
 def test_without_a_gpu_the_script_says_so(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))

@@ -121,7 +121,7 @@ def test_command_on_what_is_finished_parses(command, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)[1:]
     if arguments[0] in ("benchmark", "sweep") and "DIR" not in arguments:
-        assert main([*arguments, "--dry-run"]) == 0
+        assert main([*arguments, "--dry_run"]) == 0
         return
     assert main(arguments) == 2
     assert re.search("no such folder|has no logs|is missing|no such file", capsys.readouterr().err)

@@ -25,7 +25,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle
 
-from fsseg.cli.curves import read_logs
 from fsseg.cli.table import make_grids
 from fsseg.datasets import CocoJson, Folder, Pascal, Shapes
 from fsseg.datasets.annotation_json import read_marks
@@ -44,6 +43,7 @@ from fsseg.results.classes import make_class_grid
 from fsseg.results.formats import FORMATS
 from fsseg.results.results import find_results
 from fsseg.runs.resume import finished
+from fsseg.runs.training_logs import read_logs
 from fsseg.segmenter import Segmenter
 from fsseg.untrusted.card import checked as checked_card
 from fsseg.untrusted.card import read_card

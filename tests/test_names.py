@@ -26,9 +26,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsseg.cli import main
-from fsseg.cli.sweep import PointResult, _write
 from fsseg.encoders import ConvNet
 from fsseg.jobs.sweep import Sweep
+from fsseg.jobs.sweep_results import PointResult, write
 from fsseg.methods import PANet
 from fsseg.results.rows import read_rows, write_rows
 from fsseg.segmenter import Segmenter
@@ -364,7 +364,7 @@ def test_rows_of_a_test_give_their_names_back(name: str, tmp_path: Path) -> None
 
 def test_parameters_of_a_sweep(tmp_path: Path) -> None:
     sweep = Sweep("grid", "val/mean_iou", "maximize", {"-x": {}, "=y": {}}, ())
-    _write(tmp_path, sweep, [PointResult(1, {"-x": -0.25, "=y": "@SUM(1)"}, "done", 0.5, -0.5)])
+    write(tmp_path, sweep, [PointResult(1, {"-x": -0.25, "=y": "@SUM(1)"}, "done", 0.5, -0.5)])
     assert cells(tmp_path / "results.csv")[0][-2:] == ["'-x", "'=y"]
     assert cells(tmp_path / "results.csv")[1] == ["1", "done", "0.5", "-0.5", "-0.25", "'@SUM(1)"]
 

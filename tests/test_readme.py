@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fsseg.cli import demo, main
+from fsseg.cli import main
 from tests.cli.conftest import TINY, jobs_here  # noqa: F401 - a fixture
 from tests.conftest import needs, write_folder
 from tests.prepare.conftest import contents, server  # noqa: F401 - fixtures
@@ -69,7 +69,7 @@ def recipe(target: str) -> list[str]:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
     """A command in the folder; what it printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "serve", lambda *given: print("  serves", given[3]))
+    monkeypatch.setattr("fsseg.demo.server.serve", lambda *given: print("  serves", given[3]))
 
     def run(command: str) -> str:
         monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fsseg import __version__
-from fsseg.cli.help import BARE, COMMANDS, DATA_COMMANDS, OTHERS, check_data_command, command_help, data_help, overview
+from fsseg.cli.help import BARE, COMMANDS, OTHERS, check_data_command, command_help, data_help, overview
 from fsseg.errors import FAILED, SIGNALLED, FssegError
+from fsseg.experiment import option_names
 from fsseg.experiment.files import did_you_mean, find_experiment
 from fsseg.experiment.home_paths import expand_arguments
 from fsseg.machine_errors import machine_error, reader_has_gone
@@ -66,7 +67,7 @@ def _print_log() -> None:
 def _run(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
-    except SystemExit as end:  # the parser's, after --print_config and --help-all; Lightning's, after Ctrl-C
+    except SystemExit as end:  # the parser's, after --print_config and --help_all; Lightning's, after Ctrl-C
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         return int(end.code or 0)
@@ -92,15 +93,15 @@ def _dispatch(arguments: list[str]) -> int:
     command = arguments[0]
     if command == "data":
         return _run_data(arguments[1:])
-    if command not in COMMANDS:
-        known = [*COMMANDS, *DATA_COMMANDS]
-        raise FssegError(f"no command {command!r}.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
+    if command not in COMMANDS or " " in command:
+        raise FssegError(f"no command {command!r}.{did_you_mean(command, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
     if {"-h", "--help"} & set(arguments) or (command in OTHERS and command not in BARE and len(arguments) == 1):
         print(command_help(command))
         return 0
     if command in OTHERS:
         code: int = import_module(f"fsseg.cli.{command}").run(arguments[1:])
         return code
+    option_names.refuse_unknown(arguments)
     from fsseg.experiment.commands import run
 
     return run(arrange(arguments))
@@ -108,7 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run_data(arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(data_help())
+        print(data_help(arguments))
         return 0
     check_data_command(arguments[0])
     from fsseg.cli.data import run
@@ -118,7 +119,7 @@ def _run_data(arguments: list[str]) -> int:
 
 def arrange(arguments: list[str]) -> list[str]:
     """Configuration files first, since a file read after a flag would silently win over it."""
-    command, *rest = ["--help" if a == "--help-all" else a for a in arguments]
+    command, *rest = ["--help" if a == "--help_all" else a for a in arguments]
     files, flags, position = [], [], 0
     while position < len(rest):
         word = rest[position]

@@ -1,20 +1,18 @@
 """`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import is_zipfile
 
-import torch
 import yaml
 
 from fsseg import limits
 from fsseg.cli.options import Options
-from fsseg.episodes.option_roles import Decides
-from fsseg.episodes.weak_annotations import Annotation
 from fsseg.errors import FAILED, FssegError
-from fsseg.experiment.dry_check import Checked, checked
 from fsseg.experiment.files import find_experiment
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
@@ -23,12 +21,12 @@ from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
 from fsseg.progress import tell
 from fsseg.runs import folders
-from fsseg.runs.checkpoint_files import LAST
-from fsseg.runs.identity import TEST, first_difference, identity
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
-from fsseg.runs.resume import FINISHED
 from fsseg.untrusted.text import load_yaml
+
+if TYPE_CHECKING:
+    from fsseg.experiment.dry_check import Checked
 
 _RANGES = {
     "workers": limits.JOBS,
@@ -42,6 +40,30 @@ _RANGES = {
 _RECORD = "benchmark.yaml"
 
 
+def options() -> Options:
+    """The command's options."""
+    made = Options("benchmark", {"--OPTION VALUE": "any option of `fsseg fit`, for all trainings: --data.root DIR ..."})
+    made.option("--config", str, "experiment; several are merged", action="append", default=[], metavar="FILE")
+    made.option("--folds", int, "folds (default: all)", nargs="+")
+    made.option("--shots", int, "shots of the tests (default: the experiment's)", nargs="+")
+    made.option("--seeds", int, "seeds of the trainings (0)", nargs="+", default=[0])
+    trained = "trainings for each of the shots, or all with K (default: the experiment's way)"
+    made.option("--train_shot", str, trained, metavar="same|K")
+    weak = "what supports of the tests are annotated with"
+    made.option("--annotations", Literal["mask", "scribble", "box"], weak, nargs="+", default=[])
+    made.option("--untrained", bool, "test networks as they start")
+    made.option("--out", Path, "folder of it all; the same command resumes there (runs/EXPERIMENT)", metavar="DIR")
+    made.option("--dry_run", bool, "say what would run, and what is done")
+    engine = "here, on a Ray cluster, or print a script for sbatch"
+    made.option("--engine", Literal["local", "ray", "slurm"], engine, default="local")
+    made.option("--workers", int, "jobs at a time on this machine; GPUs are dealt out to them (1)", default=1)
+    made.option("--threads", int, "CPU threads of a job; a benchmark keeps the number it began with")
+    made.option("--address", str, "of the Ray cluster", metavar="HOST:PORT")
+    made.option("--gpus", float, "of each job on Ray")
+    made.option("--retries", int, "of a job that Ray loses (%(default)s)", default=2)
+    return made
+
+
 def run(arguments: Sequence[str]) -> int:
     """Plan, and run what is left of the plan; returns the exit code.
 
@@ -49,9 +71,13 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: an option is wrong, or the folder holds another benchmark.
     """
     quieten()
-    given, rest = _options().parse_known_args(list(arguments))
+    made = options()
+    given, rest = made.read_known(arguments)
     given.config = [find_experiment(path) for path in given.config]
-    experiment = _experiment(given.config, rest)
+    _check_rest(made, given.config, rest)
+    from fsseg.experiment.dry_check import checked  # imports torch
+
+    experiment = checked(["fit", *(word for path in given.config for word in ("--config", path)), *rest])
     plan = _plan(given, rest, experiment)
     threads = given.threads or share_of_cores(given.workers)
     record = _record(plan, experiment.own, threads)
@@ -78,6 +104,9 @@ def _carry_out(plan: Plan, given: Any, experiment: Checked, record: PlanRecord) 
 
 def _take_back(plan: Plan) -> None:
     """Let a training that was finished go on where its last checkpoint is broken now and a test still wants it."""
+    from fsseg.runs.checkpoint_files import LAST
+    from fsseg.runs.resume import FINISHED
+
     for training in plan.trainings():
         last = training.folder / plan.checkpoint
         wanted = training.fit and training.fit.is_done() and not all(test.is_done() for test in training.tests.values())
@@ -86,27 +115,7 @@ def _take_back(plan: Plan) -> None:
             (training.folder / FINISHED).unlink()
 
 
-def _options() -> Options:
-    options = Options("benchmark")
-    options.add_argument("--config", action="append", default=[])
-    options.add_argument("--folds", nargs="+", type=int, default=None)
-    options.add_argument("--shots", nargs="+", type=int, default=None)
-    options.add_argument("--seeds", nargs="+", type=int, default=[0])
-    options.add_argument("--train_shot", default=None)
-    options.add_argument("--annotations", nargs="+", choices=get_args(Annotation), default=[])
-    options.add_argument("--untrained", action="store_true")
-    options.add_argument("--out", type=Path, default=None)
-    options.add_argument("--dry-run", action="store_true")
-    options.add_argument("--engine", choices=("local", "ray", "slurm"), default="local")
-    options.add_argument("--workers", type=int, default=1)
-    options.add_argument("--threads", type=int, default=None)
-    options.add_argument("--address", default=None)
-    options.add_argument("--gpus", type=float, default=None)
-    options.add_argument("--retries", type=int, default=2)
-    return options
-
-
-def _experiment(configs: Sequence[str], rest: Sequence[str]) -> Checked:
+def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -> None:
     if not configs:
         raise FssegError("benchmark needs --config FILE, e.g. --config experiments/panet_shapes_1shot.yaml.")
     for option, instead in {"--data.fold": "--folds", "--data.shot": "--shots", "--data.test_shot": "--shots",
@@ -114,9 +123,7 @@ def _experiment(configs: Sequence[str], rest: Sequence[str]) -> Checked:
                             "--data.test_support_annotation": "--annotations"}.items():  # fmt: skip
         if any(word.partition("=")[0] == option for word in rest):
             raise FssegError(f"benchmark: {option} is the benchmark's to say; give {instead} instead.")
-    if rest and not rest[0].startswith("-"):
-        raise FssegError(f"benchmark: {rest[0]!r} belongs to no option.")
-    return checked(["fit", *(word for path in configs for word in ("--config", path)), *rest])
+    options.refuse_near(rest, ())
 
 
 def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
@@ -184,6 +191,10 @@ def _record(plan: Plan, own: dict[str, Any], threads: int) -> PlanRecord:
 
 def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
     """The options that all jobs of a benchmark have in common and that decide its numbers."""
+    from fsseg.episodes.option_roles import Decides
+    from fsseg.runs.checkpoint_files import LAST
+    from fsseg.runs.identity import TEST, identity
+
     role = Decides.TRAINING | Decides.LENGTH | TEST
     found = identity(own, role if plan.checkpoint == LAST else role | Decides.VALIDATION)
     found.pop("seed_everything")
@@ -194,6 +205,8 @@ def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other(plan: Plan, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    from fsseg.runs.identity import first_difference
+
     if difference := first_difference(before, now):
         option, was, asked = difference
         raise FssegError(
@@ -217,6 +230,8 @@ def _refuse_others_runs(plan: Plan, experiment: Mapping[str, Any]) -> None:
 def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
     if given.engine == "ray":
         return run_ray(plan.jobs(), plan.out, threads, tell, given.address, given.gpus, given.retries)
+    import torch
+
     each = asked if isinstance(asked, int) and asked > 0 else 1  # --trainer.devices
     devices = deal(torch.cuda.device_count(), given.workers, each)
     return run_local(plan.jobs(), plan.out, given.workers, threads, tell, devices)

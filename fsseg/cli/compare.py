@@ -1,16 +1,16 @@
 """`fsseg compare`: two tests, paired over the same episodes."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsseg import atomic, limits
-from fsseg.cli.options import Options
+from fsseg.cli.options import MOVED, Options
 from fsseg.errors import FssegError
-from fsseg.experiment.replay import Replay
-from fsseg.plots.episodes import Panel, draw_sections
 from fsseg.results.compare import Comparison, compare, comparison_text, place
 from fsseg.results.results import find_results
 from fsseg.runs import folders
@@ -18,10 +18,24 @@ from fsseg.runs.lock import locked
 from fsseg.untrusted.records import as_json
 from fsseg.untrusted.text import file_name
 
+if TYPE_CHECKING:
+    from fsseg.experiment.replay import Replay
+    from fsseg.plots.episodes import Panel
+
 _MEANING = (
     "The interval is of a paired bootstrap over episodes: these trainings on other episodes. Whether other trainings\n"
     "would differ alike is for several seeds to say."
 )
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("compare")
+    made.option("tests", Path, "two folders of tests on the same episodes", nargs=2, metavar="A B")
+    made.option("--out", Path, "draw the episodes that differ most there, and write all numbers as JSON", metavar="DIR")
+    made.option("--count", int, "episodes that are drawn (%(default)s)", default=6)
+    made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,12 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, or the tests are not of the same episodes.
     """
-    options = Options("compare")
-    options.add_argument("tests", nargs=2, type=Path)
-    options.add_argument("--out", type=Path, default=None)
-    options.add_argument("--count", type=int, default=6)
-    options.add_argument("--data.root", dest="root", default=None)
-    given = options.parse_intermixed_args(list(arguments))
+    given = options().read(arguments)
     limits.check(vars(given), {"count": limits.Range(0, 100_000)}, "compare: --")
     out = folders.empty(given.out) if given.out else None
     first, second = (find_results([folder]) for folder in given.tests)
@@ -57,6 +66,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) -> str:
     """The episodes that differ most, A's prediction above B's; returns where, or why they cannot be drawn."""
+    from fsseg.experiment.replay import Replay  # imports torch
+    from fsseg.plots.episodes import draw_sections
+
     setting = comparison.pairs[0][0].tested.setting
     annotation = [] if setting.annotation == "mask" else [setting.annotation]
     name = file_name("-".join(["differences", f"{setting.shot}shot", *annotation]))

@@ -1,20 +1,31 @@
 """`fsseg curves`: training curves of several runs in one chart, from the CSV files of Lightning's logger."""
 
-import csv
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
-from fsseg.experiment.parser import Parser
-from fsseg.plots.charts import Curve, draw_curves
 from fsseg.runs import folders
-from fsseg.untrusted.text import shown
+from fsseg.runs.training_logs import Logged, distinct, read_logs
 
-Logged = dict[str, dict[int, float]]  # by metric and step
+if TYPE_CHECKING:
+    from fsseg.plots.charts import Curve
+
 _PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"
-_OTHERS = ("epoch", "step")
-_SAID = 80  # letters of an error
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("curves")
+    made.option("runs", Path, "folders of `fsseg fit`, with Lightning's logs in them", nargs="+")
+    made.option("--out", Path, "image to write (%(default)s)", default=Path("curves.png"), metavar="FILE")
+    drawn = f"what to draw ({_PREFERRED} where all runs have it, else {_FALLBACK}; {_VAL})"
+    made.option("--metric", str, drawn, nargs="+", metavar="NAME")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -23,13 +34,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, a folder has no logs, or none has the metric.
     """
-    parser = Parser(allow_abbrev=False)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"))
-    parser.add_argument("--metric", type=str, nargs="+", default=None)
-    given = parser.parse_args(list(arguments))
+    given = options().read(arguments)
     names = distinct(given.runs)
     charts = charts_of(given.runs, given.metric)
+    from fsseg.plots.charts import draw_curves  # imports matplotlib
+
     with folders.named("--out", given.out):
         draw_curves(charts, given.out)
     print(f"  curves    {given.out}    {', '.join(charts)} of {', '.join(names)}")
@@ -39,55 +48,13 @@ def run(arguments: Sequence[str]) -> int:
 def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[str, list[Curve]]:
     """Curves of several runs by metric; see `read_logs` and `choose` for what is refused."""
     logged = [read_logs(folder) for folder in runs]
+    from fsseg.plots.charts import Curve  # imports matplotlib
+
     pairs = list(zip(distinct(runs), logged, strict=True))
     return {
         metric: [Curve(name, sorted(log[metric].items())) for name, log in pairs if metric in log]
         for metric in choose(logged, asked)
     }
-
-
-def read_logs(folder: Path) -> Logged:
-    """What a run has logged, by metric and step.
-
-    A resumed training logs into a version of its own. What the version before it logged from its first step on was
-    trained anew, and is left out.
-
-    Raises:
-        FssegError: no logs.
-    """
-    found = [path for path in folder.glob("logs/version_*/metrics.csv") if path.parent.name[8:].isdecimal()]
-    files = sorted(found, key=lambda path: int(path.parent.name[8:]))
-    if not files:
-        raise FssegError(
-            f"{folder} has no logs/version_0/metrics.csv: the folder of a `fsseg fit` with the CSVLogger is needed."
-        )
-    logged: Logged = {}
-    for file in files:
-        try:
-            rows = _rows(file)
-            values = [
-                (int(row["step"]), name, float(value))
-                for row in rows
-                for name, value in row.items()
-                if value and name not in _OTHERS
-            ]
-        except (OSError, ValueError, csv.Error) as error:
-            raise FssegError(f"{file} is broken ({shown(str(error))[:_SAID]}). Take it away.") from error
-        first = min((int(row["step"]) for row in rows), default=None)
-        if first is not None:
-            logged = {name: {s: v for s, v in before.items() if s < first} for name, before in logged.items()}
-        for step, name, value in values:
-            logged.setdefault(name, {})[step] = value
-    return logged
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    """Rows of a log but for a last one that was cut off in the middle."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
-    if rows and "step" not in rows[0]:
-        raise FssegError(f"{file} has no column `step`: it is no log of Lightning's CSVLogger.")
-    return [row for row in rows if row["step"]]
 
 
 def choose(logged: Sequence[Logged], asked: Sequence[str] | None) -> list[str]:
@@ -110,21 +77,3 @@ def choose(logged: Sequence[Logged], asked: Sequence[str] | None) -> list[str]:
     if not found:
         raise FssegError(f"no run has logged {loss} or {_VAL}. Logged: {', '.join(known) or 'nothing'}.")
     return found
-
-
-def distinct(folders: Iterable[Path]) -> list[str]:
-    """Short names that tell folders apart: the parts of their paths that differ.
-
-    Raises:
-        FssegError: one folder is there twice.
-    """
-    paths = [folder.resolve().parts for folder in folders]
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise FssegError(f"{Path(*twice)} is given twice. Give each run once.")
-    if len(paths) == 1:
-        return ["/".join(paths[0][-2:]) if paths[0][-1].startswith("fold") else paths[0][-1]]
-    depth = next(d for d in range(1, max(map(len, paths)) + 1) if len({path[-d:] for path in paths}) == len(paths))
-    ends = [path[-depth:] for path in paths]
-    differing = [d for d in range(-depth, 0) if len({end[d] if -d <= len(end) else "" for end in ends}) > 1]
-    return ["/".join(end[d] for d in differing if -d <= len(end)) for end in ends]

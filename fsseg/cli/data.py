@@ -1,34 +1,68 @@
 """`fsseg data`: prepare, verify, info, show and episodes."""
 
+from __future__ import annotations
+
 import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import fsseg.datasets
 from fsseg import atomic, limits
-from fsseg.datasets import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
-from fsseg.datasets.base import Count
-from fsseg.datasets.class_counts import Census, census
+from fsseg.cli.options import Options
+from fsseg.datasets.base import Count, Dataset
+from fsseg.datasets.class_counts import census, census_text
 from fsseg.datasets.custom import OwnDataset
 from fsseg.datasets.images import cache_folder
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
-from fsseg.experiment.parser import Parser
-from fsseg.prepare import coco, pascal
-from fsseg.prepare.verify import Problem, verify
 from fsseg.protocols.presets import protocol
-from fsseg.protocols.protocol import SPLITS, pair_rule
+from fsseg.protocols.protocol import SPLITS
 from fsseg.runs import folders
 from fsseg.runs.library_errors import building, quieten
 
-_KINDS: dict[str, type[Dataset]] = {
-    "pascal": Pascal, "coco": Coco, "folder": Folder, "coco_json": CocoJson, "shapes": Shapes,
-}  # fmt: skip
+if TYPE_CHECKING:
+    from fsseg.prepare.verify import Problem
+
+# Classes of data sets; one that is not asked for is not imported.
+_KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson", "shapes": "Shapes"}
 _SHOWN = 20  # problems that the terminal shows
 _RANGES = {"workers": limits.DATA["workers"], "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`
+
+
+def options(command: str, dataset: str | None = None) -> Options:
+    """The options of one of the commands.
+
+    Args:
+        command: its name.
+        dataset: the data set, whose class has options too.
+    """
+    if command in ("show", "episodes"):
+        from fsseg.cli.data_episodes import options as episode_options
+
+        return episode_options(command)
+    made = Options(f"data {command}")
+    made.option("dataset", str, f"one of {', '.join(_KINDS)}")
+    root = os.environ.get("FSSEG_DATA_ROOT") or None
+    made.option("--root", str, "its folder, or set FSSEG_DATA_ROOT", default=root, metavar="DIR")
+    if command == "prepare":
+        made.option("--archives", Path, "where archives are that are downloaded already", metavar="DIR")
+    if command == "verify":
+        made.option("--workers", int, "processes that read (one for each CPU)", default=os.cpu_count() or 1)
+        made.option("--report", Path, "write all problems as JSON", metavar="FILE")
+    if command == "info":
+        made.option("--pairs", Literal["any", "official"], "which images count for a class (the protocol's)")
+        made.option("--min_pixels", int, "pixels from which on an image counts (%(default)s)", default=1)
+        made.option("--out", Path, "draw the counts", metavar="FILE")
+    if dataset in _KINDS:
+        made.add_class(_class(dataset))
+    else:
+        made.others = {"--OPTION VALUE": f"an option of the data set: fsseg data {command} DATASET --help lists them"}
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,18 +75,16 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: the command, an option or the data set is wrong.
     """
     quieten()
-    command, *options = arguments
+    command, *words = arguments
     if command in ("show", "episodes"):
         from fsseg.cli.data_episodes import run as run_episodes
 
-        return run_episodes(command, options)
-    kind = _kind(command, options)
-    try:
-        given = _parse(command, kind, options[1:])
-    except FssegError as error:
-        raise type(error)(str(error).replace("--dataset.", "--")) from error
+        return run_episodes(command, words)
+    name = _name(command, words)
+    kind = _class(name)
+    given = _parse(command, name, words)
     with building(f"data {command}"):
-        dataset = kind(**dict(given.get("dataset") or {}))
+        dataset = kind(**{name: vars(given)[name] for name in signature(kind).parameters if name in given})
     try:
         return {"prepare": _prepare, "verify": _verify, "info": _info}[command](dataset, given)
     except FssegError as error:
@@ -67,52 +99,39 @@ def _own_options(text: str) -> str:
     return text.replace("--data.root", "--root")
 
 
-def _kind(command: str, options: Sequence[str]) -> type[Dataset]:
-    """The data set that the first option names."""
-    name = options[0] if options and not options[0].startswith("-") else None
+def _name(command: str, words: Sequence[str]) -> str:
+    """The data set that the first word names."""
+    name = words[0] if words and not words[0].startswith("-") else None
     if name is None:
         raise FssegError(f"data {command} needs a data set: fsseg data {command} {'|'.join(_KINDS)} --root DIR.")
-    name = {kind.__name__: known for known, kind in _KINDS.items()}.get(name, name)
+    name = {kind: known for known, kind in _KINDS.items()}.get(name, name)
     if name not in _KINDS:
         raise FssegError(
             f"data {command}: no data set {name!r}.{did_you_mean(name, _KINDS)} One of {', '.join(_KINDS)}."
         )
-    return _KINDS[name]
+    return name
 
 
-def _parse(command: str, kind: type[Dataset], options: Sequence[str]) -> Any:
-    parser = Parser(allow_abbrev=False)
-    parser.add_argument("--root", type=str | None, default=os.environ.get("FSSEG_DATA_ROOT") or None)
-    if command == "prepare":
-        parser.add_argument("--archives", type=Path | None, default=None)
-    if command == "verify":
-        parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-        parser.add_argument("--report", type=Path | None, default=None)
-    if command == "info":
-        parser.add_argument("--pairs", type=str | None, default=None)
-        parser.add_argument("--min_pixels", type=int, default=1)
-        parser.add_argument("--out", type=Path | None, default=None)
-    parser.add_class_arguments(kind, "dataset")
-    known = {option for action in parser._actions for option in action.option_strings}
-    given = parser.parse_args([_nested(word, known) for word in options])
+def _class(name: str) -> type[Dataset]:
+    kind: type[Dataset] = getattr(fsseg.datasets, _KINDS[name])
+    return kind
+
+
+def _parse(command: str, name: str, words: Sequence[str]) -> Any:
+    given = options(command, name).read(words)
     if given.root == "":  # as of an unset variable
         raise FssegError("--root is empty: the data set's folder is needed.")
-    limits.check(vars(given), _RANGES)
-    limits.check(vars(given.dataset) if "dataset" in given else {}, limits.CLASSES)
+    limits.check(vars(given), {**limits.CLASSES, **_RANGES})
     given.root = Path(given.root) if given.root else None
-    if kind.needs_root and given.root is None:
+    if _class(name).needs_root and given.root is None:
         raise FssegError(f"data {command} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
     return given
 
 
-def _nested(word: str, known: set[str]) -> str:
-    """An option of the data set's class under the name that the parser knows it by."""
-    name = word.partition("=")[0]
-    nested = f"--dataset.{name.removeprefix('--')}"
-    return word.replace(name, nested, 1) if name.startswith("--") and name not in known and nested in known else word
-
-
 def _prepare(dataset: Dataset, given: Any) -> int:
+    from fsseg.datasets import Coco, Pascal
+    from fsseg.prepare import coco, pascal
+
     start = time.monotonic()
     if given.archives is not None and not given.archives.is_dir():
         raise FssegError(f"--archives {given.archives}: no such folder.")
@@ -140,6 +159,8 @@ def _prepare(dataset: Dataset, given: Any) -> int:
 
 
 def _verify(dataset: Dataset, given: Any) -> int:
+    from fsseg.prepare.verify import Problem, verify  # imports torch
+
     dataset.locate(given.root)
     problems = verify(dataset, given.workers)
     # What masks show together: of COCO it is known, of PASCAL-5i it makes the official lists.
@@ -186,7 +207,7 @@ def _info(dataset: Dataset, given: Any) -> int:
     rule = protocol({"pairs": given.pairs, "min_pixels": given.min_pixels}, dataset.family)
     dataset.open(given.root)
     counted = census(dataset, rule.pairs, rule.min_pixels)
-    print(_info_text(dataset, counted))
+    print(census_text(dataset, counted))
     if given.out is not None:
         from fsseg.plots.charts import draw_census
 
@@ -194,35 +215,3 @@ def _info(dataset: Dataset, given: Any) -> int:
             draw_census(counted, given.out)
         print(f"\n  picture: {given.out}")
     return 0
-
-
-def _info_text(dataset: Dataset, counted: Census) -> str:
-    rule = pair_rule(counted.pairs, counted.min_pixels) or "any size"
-    lines = [
-        f"{dataset.name}: {counted.train:,} train and {counted.val:,} val images, {len(dataset.class_names)} classes",
-        f"folds: {dataset.fold_words}    images count for a class by: {rule}",
-        *(f"note: {note}" for note in (dataset.note, counted.note) if note),
-    ]
-    width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
-    for number, fold in enumerate(counted.folds):
-        listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
-        kept = f"{fold.kept:,} train images ({counted.kept_percent(fold):.0f} %)"
-        pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
-        lines += [
-            "",
-            f"fold {number}   novel classes: {pairs}; {kept} show none of them",
-            f"  {'':{width}}train      val",
-            *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
-            *_list_lines(counted, number),
-        ]
-    return "\n".join(lines)
-
-
-def _list_lines(counted: Census, fold: int) -> list[str]:
-    """The SHA-256 of a fold's official lists, beside the published ones."""
-    return [
-        f"  {split + ' list':11}{found}  {'as published' if found == known else f'published: {known}'}"
-        for split in SPLITS
-        if (split, fold) in counted.hashes
-        for found, known in [counted.hashes[split, fold]]
-    ]

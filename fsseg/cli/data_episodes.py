@@ -1,52 +1,78 @@
-"""`fsseg data show` and `fsseg data episodes`: the episodes of a configuration, as a picture and as a file."""
+"""`fsseg data show` and `fsseg data episodes`: the episodes of a configuration, as an image and as a file."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice, pairwise, product
 from pathlib import Path
-from typing import Any
-
-import PIL.Image
+from typing import TYPE_CHECKING, Any, Literal
 
 from fsseg import atomic, limits
-from fsseg.episode import Batch
-from fsseg.episodes import EpisodeData
-from fsseg.episodes.episode_file import as_text
-from fsseg.episodes.loading import Episodes
-from fsseg.episodes.sampler import Key
+from fsseg.cli.options import Options
 from fsseg.errors import FssegError
-from fsseg.experiment.parser import Parser, check_yaml
-from fsseg.experiment.protocol_options import Asked, settle_for
-from fsseg.plots.episodes import Panel, draw_episodes, panel_of
 from fsseg.runs import folders
 from fsseg.runs.library_errors import building
+
+if TYPE_CHECKING:
+    from fsseg.episode import Batch
+    from fsseg.episodes import EpisodeData
+    from fsseg.experiment.parser import Parser
+    from fsseg.plots.episodes import Panel
 
 _OTHERS = ("model", "trainer", "checkpoint")  # what a configuration says of other things
 
 
-def run(command: str, options: Sequence[str]) -> int:
+def options(command: str) -> Options:
+    """The options of ``show`` or ``episodes``, but for those of a configuration."""
+    made = Options(
+        f"data {command}",
+        {
+            "--config FILE": "experiment; several are merged, flags win over files",
+            "--data.OPTION VALUE": "an option of the data, as for fit and test: --data.root DIR, --data.shot 5 ...",
+            "--protocol.OPTION VALUE": "an option of the protocol, as for test: --protocol.name hsnet ...",
+            "--seed_everything N": "seed of training episodes (0)",
+        },
+    )
+    default = Path("episodes.json" if command == "episodes" else "episodes.png")
+    made.option("--out", Path, "file to write (%(default)s)", default=default, metavar="FILE")
+    if command == "show":
+        made.option("--stage", Literal["train", "val", "test"], "which episodes (%(default)s)", default="train")
+        made.option("--count", int, "how many (%(default)s)", default=6)
+    return made
+
+
+def run(command: str, words: Sequence[str]) -> int:
     """Run ``show`` or ``episodes``; returns the exit code.
 
     Raises:
         FssegError: an option or the data set is wrong.
     """
-    flags = {word.partition("=")[0] for word in options}
+    flags = {word.partition("=")[0] for word in words}
     if not {"--config", "--data.dataset"} & flags:
         raise FssegError(f"data {command} needs --config FILE or --data.dataset NAME.")
-    parser = _parser(command)
-    for before, word in pairwise(options):
+    own, rest = options(command).read_known(words)
+    from fsseg.experiment.parser import check_yaml  # imports torch
+
+    for before, word in pairwise(rest):
         if before == "--config":
             check_yaml(word)
-    given = parser.parse_args(list(options))
+    parser = _parser()
+    given = parser.parse_args(rest)
     if command == "show" and "--data.missing_classes" not in flags:
         given.data.missing_classes = "skip"  # whoever looks at data need not have enough of each class
-    data = _data(command, parser, given, flags)
+    tested = command == "episodes" or own.stage == "test"
+    data = _data(parser, given, flags, tested)
     if command == "episodes":
-        return _write_list(data, given)
-    return _show(data, given)
+        return _write_list(data, own.out)
+    return _show(data, own)
 
 
-def _parser(command: str) -> Parser:
+def _parser() -> Parser:
+    from fsseg.episodes import EpisodeData
+    from fsseg.experiment.parser import Parser
+    from fsseg.experiment.protocol_options import Asked
+
     parser = Parser(allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--seed_everything", type=int, default=0)
@@ -54,19 +80,16 @@ def _parser(command: str) -> Parser:
     parser.add_class_arguments(Asked, "protocol")
     for name in _OTHERS:
         parser.add_argument(f"--{name}", type=Any, default=None)
-    parser.add_argument("--out", type=Path, default=Path("episodes.json" if command == "episodes" else "episodes.png"))
-    if command == "show":
-        parser.add_argument("--stage", type=str, default="train")
-        parser.add_argument("--count", type=int, default=6)
     return parser
 
 
-def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeData:
-    """The data module of the configuration, as `fit` or `test` would have it."""
+def _data(parser: Parser, given: Any, flags: set[str], tested: bool) -> EpisodeData:
+    """The data module of the configuration, as `test` would have it, or `fit`."""
+    from fsseg.experiment.protocol_options import settle_for
+
     kind = folders.named_class(given.data.dataset.class_path)
     folders.check_root(given.data.root, kind)
-    test = command == "episodes" or given.stage == "test"
-    settled = settle_for(kind.family, given.data, vars(given.protocol), flags, test)
+    settled = settle_for(kind.family, given.data, vars(given.protocol), flags, tested)
     if given.data.seed is None:
         given.data.seed = given.seed_everything
     for name in _OTHERS:  # the parser would build whatever class they name
@@ -80,26 +103,28 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
     return data
 
 
-def _write_list(data: EpisodeData, given: Any) -> int:
+def _write_list(data: EpisodeData, out: Path) -> int:
     """Write the episodes of a test."""
+    from fsseg.episodes.episode_file import as_text
+    from fsseg.episodes.sampler import Key
+
     data.setup("test")
-    source: Episodes = data.test_dataloader().dataset.source  # type: ignore[attr-defined]
+    source = data.test_dataloader().dataset.source  # type: ignore[attr-defined]
     protocol = data.protocol
     runs = [[source.episode(Key(r, i)) for i in range(protocol.episodes)] for r in range(protocol.runs)]
     text = as_text(data.dataset, runs, str(protocol))
-    with folders.named("--out", given.out):
-        atomic.write_text(given.out, text)
+    with folders.named("--out", out):
+        atomic.write_text(out, text)
     setting = f"{data.dataset.name} fold {data.fold}, {data.way}-way {data.test_shot}-shot"
     print(f"{setting}: {protocol.in_words(data.pair_count)}")
-    print(f"  episodes: {given.out}")
+    print(f"  episodes: {out}")
     return 0
 
 
 def _show(data: EpisodeData, given: Any) -> int:
     """Draw the first episodes of a stage."""
-    stages = ("train", "val", "test")
-    if given.stage not in stages:
-        raise FssegError(f"--stage {given.stage}: one of {', '.join(stages)} is needed.")
+    from fsseg.plots.episodes import draw_episodes
+
     limits.check({"count": given.count}, {"count": limits.PICTURES})
     data.setup("test" if given.stage == "test" else "fit")
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[given.stage]()
@@ -118,6 +143,8 @@ def _show(data: EpisodeData, given: Any) -> int:
 
 
 def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
+    from fsseg.plots.episodes import panel_of
+
     batch: Batch
     for batch in batches:
         for b, q in product(range(len(batch.run)), range(data.query)):
@@ -126,6 +153,8 @@ def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
 
 def _format(path: Path) -> str:
     """Pillow's name of the format of an ending."""
+    import PIL.Image
+
     form = PIL.Image.registered_extensions().get(path.suffix.lower())
     if form is None:
         raise ValueError(f"unknown ending {path.suffix!r}; .png is one of many")

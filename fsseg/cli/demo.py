@@ -1,18 +1,33 @@
 """`fsseg demo`: a page to paint supports on and see queries segmented, on this machine."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fsseg.demo.pictures import Limits
-from fsseg.demo.server import listening, require_server, serve
-from fsseg.demo.sessions import Sessions
+from fsseg.cli.options import Options, add_segmenter, split
 from fsseg.errors import FssegError
-from fsseg.experiment import segmenter_options
-from fsseg.experiment.parser import Parser
+
+if TYPE_CHECKING:
+    from fsseg.demo.pictures import Limits
 
 _HOST, _PORT = "127.0.0.1", 7860
+_MEGABYTES, _PIXELS = 20, 40_000_000
 _UNTRAINED = "Not trained for this: masks are rough. A checkpoint of fsseg fit gives better ones."
 _OPEN = "anybody who reaches this machine can use the page: it has no password."
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("demo")
+    add_segmenter(made)
+    reach = "who can reach the page: %(default)s (default) is this machine alone"
+    made.option("--host", str, reach, default=_HOST, metavar="ADDRESS")
+    made.option("--port", int, "of the page (%(default)s); 0 takes any that is free", default=_PORT)
+    made.option("--max_mb", float, "of an image's file (%(default)s)", default=_MEGABYTES)
+    made.option("--max_pixels", int, "of an image, by its header (%(default)s)", default=_PIXELS)
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -21,21 +36,21 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, the method cannot be built, the address is taken, or Starlette is missing.
     """
-    parser = Parser(allow_abbrev=False)
-    segmenter_options.add_options(parser)
-    parser.add_argument("--host", type=str, default=_HOST)
-    parser.add_argument("--port", type=int, default=_PORT)
-    parser.add_argument("--max_mb", type=float, default=Limits().megabytes)
-    parser.add_argument("--max_pixels", type=int, default=Limits().pixels)
-    given = parser.parse_args(segmenter_options.with_experiment(arguments))
+    if any(word.partition("=")[0] == "--tile" for word in arguments):
+        raise FssegError("--tile is for `fsseg predict`: the page shows whole images. Give --size or --long_side.")
+    of_method, own = split(arguments, ("--model",))
+    given = options().read(own)
+    from fsseg.demo.server import listening, require_server, serve  # imports torch
+    from fsseg.demo.sessions import Sessions
+    from fsseg.experiment import segmenter_options
+
+    chosen = segmenter_options.read_method(given, of_method)
     limits = _limits(given.max_mb, given.max_pixels)
     if given.ckpt_path and not Path(given.ckpt_path).is_file():
         raise FssegError(f"--ckpt_path {given.ckpt_path}: no such file.")
-    if given.tile is not None:
-        raise FssegError("--tile is for `fsseg predict`: the page shows whole pictures. Give --size or --long-side.")
     require_server()
     with listening(given.host, given.port) as bound:
-        segmenter = segmenter_options.engine(given, parser).segmenter
+        segmenter = segmenter_options.engine(given, chosen).segmenter
         method = segmenter.method
         about = f"{method.name} on {method.encoder.name}, {segmenter.canvas.size} pixels"
         note = "" if given.ckpt_path else _UNTRAINED
@@ -50,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _limits(megabytes: float, pixels: int) -> Limits:
+    from fsseg.demo.pictures import Limits
+
     if not 0 < megabytes <= 1000:
         raise FssegError(f"--max_mb {megabytes:g}: more than 0 and at most 1000 is needed.")
     if not 64 <= pixels <= 150_000_000:  # PIL warns of decompression bombs beyond

@@ -1,23 +1,35 @@
 """`fsseg distance`: how far the prototypes of supports and queries lie apart (PANet, section 4.3)."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsseg import atomic
+from fsseg.cli.options import MOVED, Options
 from fsseg.errors import FssegError
-from fsseg.experiment.parser import Parser
-from fsseg.experiment.replay import Replay
-from fsseg.methods import PANet
+
+if TYPE_CHECKING:
+    from fsseg.experiment.replay import Replay
+    from fsseg.methods import PANet
 
 _PAPER = {"PANet": 32.2, "PANet w/o PAR": 42.6}  # section 4.3: 1,000 episodes, 1-way 5-shot, of split-1
 _SOURCE = "PANet section 4.3: VGG16 features, PASCAL-5i fold 0, 5-shot; the scale is the encoder's"
 _KINDS = {"predicted": "query under its prediction", "true": "query under its mask"}
 _LINES = 10  # of progress
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("distance")
+    made.option("folder", Path, "of `fsseg test`; its checkpoint and data are needed too", metavar="TEST_FOLDER")
+    made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,11 +38,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, or the test is of a method without a prototype per class.
     """
-    parser = Parser(allow_abbrev=False)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data.root", type=str | None, default=None)
-    given = parser.parse_args(list(arguments))
-    replay = Replay(given.folder, given.data.root)
+    given = options().read(arguments)
+    from fsseg.experiment.replay import Replay  # imports torch
+    from fsseg.methods import PANet
+
+    replay = Replay(given.folder, given.root)
     if not isinstance(replay.method, PANet):
         raise FssegError(
             f"{given.folder} tested {type(replay.method).__name__}, which has no single prototype per class: a test of "

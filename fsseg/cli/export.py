@@ -1,16 +1,33 @@
 """`fsseg export`: a method as graphs that run without fsseg, each compared with the method before it is kept."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from fsseg.cli.options import Options
 from fsseg.errors import FssegError
-from fsseg.experiment.parser import Parser
-from fsseg.export import Exported, Format, check_packages, dynamic, export
 from fsseg.runs import folders
 from fsseg.runs.lock import locked
-from fsseg.segmenter.persistence import load
+
+if TYPE_CHECKING:
+    from fsseg.export import Exported
 
 _MEGA = 1e6
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("export")
+    made.option("--ckpt_path", Path, "checkpoint, or a file of Segmenter.save with its supports", metavar="FILE")
+    graphs = 'graphs for ONNX Runtime and others (pip install "fsseg[export]"), or torch.export\'s .pt2'
+    made.option("--to", Literal["onnx", "torch"], graphs)
+    made.option("--out", Path, "where they go (default: export/ beside the checkpoint)", metavar="DIR")
+    made.option("--size", int, "pixels of a side of an image (default: the checkpoint's)")
+    made.option("--way", int, "classes, for a method whose graphs need a fixed number (%(default)s)", default=1)
+    made.option("--shot", int, "supports of a class, likewise (%(default)s), e.g. CANet's", default=1)
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -19,16 +36,12 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, the file is no checkpoint, or the method cannot be exported.
     """
-    parser = Parser(allow_abbrev=False)
-    parser.add_argument("--ckpt_path", type=Path | None, default=None)
-    parser.add_argument("--to", type=Format | None, default=None)
-    parser.add_argument("--out", type=Path | None, default=None)
-    parser.add_argument("--size", type=int | None, default=None)
-    parser.add_argument("--way", type=int, default=1)
-    parser.add_argument("--shot", type=int, default=1)
-    given = parser.parse_args(list(arguments))
+    given = options().read(arguments)
     if given.ckpt_path is None or given.to is None:
         raise FssegError("export needs --ckpt_path FILE and --to onnx or --to torch.")
+    from fsseg.export import check_packages, export  # imports torch
+    from fsseg.segmenter.persistence import load
+
     check_packages(given.to)
     out = folders.empty(given.out) if given.out else folders.fresh(given.ckpt_path.parent / "export")
     segmenter = load(given.ckpt_path, "cpu")
@@ -43,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _row(one: Exported) -> tuple[str, ...]:
+    from fsseg.export import dynamic
+
     size = f"{one.path.stat().st_size / _MEGA:.1f}"
     fixed = " ".join(sorted(one.graph.fixed)) or "-"
     found = one.difference

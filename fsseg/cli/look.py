@@ -1,23 +1,34 @@
 """`fsseg look`: a finished test's best, median and worst episodes, and what the method's prototypes see there."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsseg import atomic, limits
+from fsseg.cli.options import MOVED, Options
 from fsseg.errors import FssegError
-from fsseg.experiment.parser import Parser
-from fsseg.experiment.replay import Query, Replay
-from fsseg.methods import Method
-from fsseg.plots.episodes import draw_sections
-from fsseg.plots.prototypes import Seen, draw_probabilities, draw_regions
 from fsseg.runs import folders
 from fsseg.runs.lock import locked
 
-_COUNT = 3
+if TYPE_CHECKING:
+    from fsseg.experiment.replay import Query, Replay
+    from fsseg.plots.prototypes import Seen
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("look")
+    made.option("folder", Path, "of `fsseg test`; its checkpoint and data are needed too", metavar="TEST_FOLDER")
+    made.option("--count", int, "best, median and worst episodes, each so many (%(default)s)", default=3)
+    made.option("--out", Path, "where images go (default: look/ in the test's folder)", metavar="DIR")
+    made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,15 +37,12 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, or the folder is no test that can be looked at again.
     """
-    parser = Parser(allow_abbrev=False)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=_COUNT)
-    parser.add_argument("--out", type=Path | None, default=None)
-    parser.add_argument("--data.root", type=str | None, default=None)
-    given = parser.parse_args(list(arguments))
+    given = options().read(arguments)
     limits.check({"count": given.count}, {"count": limits.PICTURES})
     out = folders.empty(given.out) if given.out else folders.fresh(given.folder / "look")
-    replay = Replay(given.folder, given.data.root)
+    from fsseg.experiment.replay import Replay  # imports torch
+
+    replay = Replay(given.folder, given.root)
     chosen = choose(replay.queries(), given.count)
     with locked(out), folders.result_folder(out) as part:
         names = write(replay, chosen, part)
@@ -71,6 +79,10 @@ def _apart(order: Sequence[Query], count: int) -> list[Query]:
 
 def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[str, str]:
     """Draw; returns what is in which file."""
+    from fsseg.methods import Method
+    from fsseg.plots.episodes import draw_sections
+    from fsseg.plots.prototypes import draw_probabilities, draw_regions
+
     print("drawing ...", file=sys.stderr, flush=True)
     panels = [
         (_heading(name, queries), [replay.panel(q.run, q.number, q.query) for q in queries])
@@ -90,6 +102,8 @@ def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[
 
 def seen_in(replay: Replay, query: Query, heading: str) -> list[Seen]:
     """What the prototypes of each way see of a query; empty for a method without."""
+    from fsseg.plots.prototypes import Seen
+
     batch = replay.on_device(replay.batch(query.run, query.number))
     with replay.running():
         support, queries = replay.method.features(batch)

@@ -1,34 +1,51 @@
-"""`fsseg predict`: segments pictures from a handful of examples."""
+"""`fsseg predict`: segments images from a handful of examples."""
+
+from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fsseg.cli.options import Options, add_segmenter, split
 from fsseg.datasets.image_files import count_endings, first_names, installation
 from fsseg.datasets.images import fingerprint
 from fsseg.errors import USAGE, FssegError
-from fsseg.experiment import segmenter_options, support_arguments
-from fsseg.experiment.parser import Parser
 from fsseg.progress import Progress, on_terminal, tell
 from fsseg.runs import folders
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
-from fsseg.runs.prediction_files import (
-    COCO,
-    MASKS,
-    OVERLAYS,
-    PROBABILITIES,
-    SCORES,
-    PredictionFolder,
-    PredictionRequest,
-)
 from fsseg.runs.query_files import state_of
-from fsseg.segmenter import Segmenter
-from fsseg.segmenter.inputs import as_image, relabelled
 from fsseg.untrusted import text
+
+if TYPE_CHECKING:
+    from fsseg.experiment.segmenter_options import Chosen
+    from fsseg.experiment.support_arguments import Queries, Shown
+    from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
+    from fsseg.segmenter import Segmenter
+
+_MANY = ("--support", "--negative", "--query")  # options of several values, which may be given several times
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("predict")
+    many = {"nargs": "+", "action": "extend", "default": []}
+    masks = "examples; MASK: an image, *.scribble.png, JSON, or a box: 10,20,90,80"
+    made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **many)
+    made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **many)
+    made.option("--negative", str, "images, or parts, that do not show the class", metavar="IMAGE[:MASK]", **many)
+    out = "masks, overlays, scores, COCO's JSON; the same command resumes there (default: runs/predict)"
+    made.option("--out", Path, out, metavar="DIR")
+    add_segmenter(made)
+    made.option("--tile", int, "cut large images into squares of N pixels instead")
+    score = "leave out a class whose score (0..1) is below; scores need two supports of a class (0)"
+    made.option("--threshold", float, score, default=0.0, metavar="T")
+    made.option("--probabilities", bool, "write a map for each class, 0..255")
+    made.option("--save", Path, "store what was learned, for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -38,29 +55,26 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: an option is wrong, or a support or the checkpoint cannot be read.
     """
     quieten()
-    parser = Parser(allow_abbrev=False)
-    segmenter_options.add_options(parser)
-    for name in ("--support", "--negative", "--query"):
-        parser.add_argument(name, nargs="+", type=str, default=[])
-    parser.add_argument("--out", type=Path | None, default=None)
-    parser.add_argument("--threshold", type=float, default=0.0)
-    parser.add_argument("--probabilities", action="store_true")
-    parser.add_argument("--save", type=Path | None, default=None)
-    given = parser.parse_args(segmenter_options.with_experiment(_together(arguments)))
+    given, of_method = _read(arguments)
     if not 0 <= given.threshold <= 1:
         raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1 is needed.")
     if not (given.query or given.save):
         raise FssegError("predict needs --query PICTURES, e.g. --query photos/, or --save FILE to keep what it learns.")
+    from fsseg.experiment import segmenter_options, support_arguments  # imports torch
+
+    chosen = segmenter_options.read_method(given, of_method)
     out = given.out or folders.fresh(Path("runs") / "predict")
     supports, rejected = support_arguments.supports(given.support), support_arguments.rejected(given.negative)
     queries = support_arguments.queries(given.query)
-    engine = segmenter_options.engine(given, parser)
+    engine = segmenter_options.engine(given, chosen)
     if not (supports or engine.segmenter.classes):
         raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
     tell(engine.described)
     _learn(engine.segmenter, supports, rejected)
-    asks = _decides(given, supports, rejected)
+    asks = _decides(given, chosen, supports, rejected)
     names = engine.segmenter.classes
+    from fsseg.runs.prediction_files import PredictionFolder
+
     with locked(out) if queries.paths else nullcontext():
         results = PredictionFolder(out, asks, queries.paths, names, given.probabilities) if queries.paths else None
         if given.save:
@@ -75,26 +89,17 @@ def run(arguments: Sequence[str]) -> int:
     return USAGE if left else 0
 
 
-def _together(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the values of a flag that stands several times behind its first one.
+def _read(arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """The command's options, and the words of the options of a method.
 
     Raises:
-        FssegError: one is empty, as an unset variable of a shell is.
+        FssegError: an option is wrong, or one is empty, as an unset variable of a shell is.
     """
     if "" in arguments:
         raise FssegError("predict: an empty word among the options. Is a variable of the shell unset?")
-    lists: dict[str, list[str]] = {"--support": [], "--negative": [], "--query": []}
-    others: list[str] = []
-    into = others
-    for word in arguments:
-        name, _, value = word.partition("=")
-        if name in lists:
-            into = lists[name]
-            into += [value] if "=" in word else []
-        else:
-            into = others if word.startswith("--") else into
-            into.append(word)
-    return [*others, *(part for name, values in lists.items() if values for part in (name, *values))]
+    of_method, own = split(arguments, ("--model",))
+    words = [part for word in own for part in (word.split("=", 1) if word.startswith(_MANY) else [word])]
+    return options().read(words), of_method
 
 
 def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
@@ -105,9 +110,9 @@ def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
         tell(f"note: --threshold leaves nothing out of {', '.join(alone)}: a score needs two supports of a class.")
 
 
-def _learn(
-    segmenter: Segmenter, supports: Sequence[support_arguments.Shown], rejected: Sequence[support_arguments.Shown]
-) -> None:
+def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> None:
+    from fsseg.segmenter.inputs import relabelled
+
     began, known = time.perf_counter(), segmenter.classes
     for shown in supports:
         try:
@@ -131,7 +136,7 @@ def _learn(
     tell((more + (now if supports or rejected else "")).strip(" ;"))
 
 
-def _naming(shown: support_arguments.Shown, error: FssegError) -> FssegError:
+def _naming(shown: Shown, error: FssegError) -> FssegError:
     """The error with the mask's file in place of what Python's users read."""
     message = str(error)
     if message.startswith(("what the mask marks", "no support shows")):
@@ -141,10 +146,10 @@ def _naming(shown: support_arguments.Shown, error: FssegError) -> FssegError:
     return FssegError(message)
 
 
-def _segment(
-    segmenter: Segmenter, given: support_arguments.Queries, results: PredictionFolder, threshold: float
-) -> list[str]:
+def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, threshold: float) -> list[str]:
     """Segment what is not done yet; returns the lines of queries that cannot be read."""
+    from fsseg.segmenter.inputs import as_image
+
     queries, done = given.paths, results.done
     todo = {name: path for name, path in queries.items() if name not in done}
     if len(todo) < len(queries):
@@ -167,7 +172,7 @@ def _segment(
     return left
 
 
-def _left_out(given: support_arguments.Queries) -> list[str]:
+def _left_out(given: Queries) -> list[str]:
     """Say which files are no queries; returns a line for each image whose decoder is not installed."""
     for note in given.notes:
         tell(f"note: {note}")
@@ -195,19 +200,19 @@ def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
                 step.to(number, f"{number:,}/{len(items):,}")
 
 
-def _decides(
-    given: Any, supports: Sequence[support_arguments.Shown], rejected: Sequence[support_arguments.Shown]
-) -> PredictionRequest:
-    """What decides the results, for a run that goes on."""
+def _decides(given: Any, chosen: Chosen, supports: Sequence[Shown], rejected: Sequence[Shown]) -> PredictionRequest:
+    """The options and files that decide the results; a run is resumed only with the same."""
+    from fsseg.runs.prediction_files import PredictionRequest
+
     files = [Path(p) for s in (*supports, *rejected) for p in (s.image, s.mask) if p and Path(p).is_file()]
     files += [Path(given.ckpt_path)] if given.ckpt_path else []
-    method = given.model.method
+    method = chosen.config.model.method
     return PredictionRequest(
         [*given.support],
         [*given.negative],
         given.ckpt_path,
         None if given.ckpt_path else json.loads(json.dumps(_plain(method))),
-        **{name: given[name] for name in ("size", "long_side", "tile", "threshold", "probabilities")},
+        **{name: getattr(given, name) for name in ("size", "long_side", "tile", "threshold", "probabilities")},
         files=fingerprint(files),
     )
 
@@ -218,6 +223,8 @@ def _plain(options: Any) -> Any:
 
 def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
     """What was found, and where it is."""
+    from fsseg.runs.prediction_files import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES
+
     names = results.queries.keys() & results.done
     pictures = len(names)
     print(f"{_counted(pictures, 'picture')}")

@@ -9,25 +9,30 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
 from fsseg import atomic
 from fsseg.cli import curves, look
-from fsseg.cli.options import Options
+from fsseg.cli.options import MOVED, Options
 from fsseg.cli.table import class_lines, make_grids, size_rows
 from fsseg.errors import FssegError
-from fsseg.experiment.replay import Replay
-from fsseg.plots.charts import draw_class_iou, draw_curves, draw_size_iou
 from fsseg.protocols.protocol import OF_FILES
 from fsseg.results.formats import as_html_part
 from fsseg.results.intervals import METRICS, interval, replicates
 from fsseg.results.results import FinishedTest, find_results
 from fsseg.results.tables import number
 from fsseg.runs import folders
-from fsseg.runs.resume import finished
 
 _SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
 _LOOKED_AT = 1  # tests whose episodes are drawn anew: each builds its method and data again
+
+
+def options() -> Options:
+    """The command's options."""
+    made = Options("report")
+    made.option("run", Path, "folder of a training, a test or a benchmark")
+    made.option("--out", Path, "page to write (RUN/report.html)", metavar="FILE")
+    made.option("--quick", bool, "build no method: charts of rows and logs, episodes as the test drew them")
+    made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -36,12 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: an option is wrong, or the folder holds no test.
     """
-    options = Options("report")
-    options.add_argument("run", type=Path)
-    options.add_argument("--out", type=Path, default=None)
-    options.add_argument("--data.root", dest="root", default=None)
-    options.add_argument("--quick", action="store_true")
-    given = options.parse_args(list(arguments))
+    given = options().read(arguments)
     out = given.out or given.run / "report.html"
     results = find_results([given.run])
     folders.make(out.parent)
@@ -60,6 +60,8 @@ def make_page(run: Path, results: Sequence[FinishedTest], root: str | None, quic
         root: folder of the data set, where it has moved.
         quick: draw only what rows and logs give; no method is built.
     """
+    from jinja2 import Environment
+
     tested, several = results[0].tested, len(results) > 1
     with tempfile.TemporaryDirectory() as made:
         trainings = _trainings(run)
@@ -98,6 +100,8 @@ def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
         charts = {}
     if not charts:
         return "", ""
+    from fsseg.plots.charts import draw_curves
+
     draw_curves(charts, made / "curves.png")
     return _inline(made / "curves.png"), f"{' and '.join(charts)}; training smoothed, its raw line pale"
 
@@ -106,6 +110,9 @@ def _pictures(
     results: Sequence[FinishedTest], made: Path, root: str | None, quick: bool
 ) -> tuple[list[dict[str, str]], list[str]]:
     """Charts from rows, then episodes: drawn anew where method and data are there, those of the test otherwise."""
+    from fsseg.experiment.replay import Replay  # imports torch
+    from fsseg.plots.charts import draw_class_iou, draw_size_iou
+
     found, notes = [], []
     draw_class_iou(class_lines(results), made / "classes.png")
     seed = min(result.tested.seed for result in results)
@@ -176,6 +183,8 @@ def _configs(run: Path, trainings: Sequence[Path], results: Sequence[FinishedTes
 
 
 def _environment(trainings: Sequence[Path]) -> list[tuple[str, Any]]:
+    from fsseg.runs.resume import finished
+
     for folder in trainings:
         if found := finished(folder):
             return list(asdict(found).items())

@@ -1,57 +1,45 @@
 """`fsseg sweep`: the points of a W&B sweep file as trainings on this machine, and a table of them."""
 
-import csv
-import io
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 import yaml
 
 from fsseg import atomic, limits
 from fsseg.cli import arrange
-from fsseg.cli.curves import read_logs
 from fsseg.cli.options import Options
-from fsseg.episodes.option_roles import Decides
 from fsseg.errors import FAILED, FssegError
-from fsseg.experiment.dry_check import checked
 from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
 from fsseg.jobs.sweep import Sweep, SweepPoint, read_sweep
+from fsseg.jobs.sweep_results import PointResult, rank, text_table, write
 from fsseg.progress import tell
 from fsseg.runs import folders
-from fsseg.runs.identity import first_difference, identity
 from fsseg.runs.library_errors import quieten
 from fsseg.runs.lock import locked
-from fsseg.runs.resume import FINISHED
-from fsseg.untrusted.text import csv_cell, load_yaml
+from fsseg.runs.training_logs import read_logs
+from fsseg.untrusted.text import load_yaml
 
 _OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
 _RANGES = {"count": limits.Range(1, 1_000_000), "workers": limits.JOBS, "seed": limits.SEED}
 _SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
 
 
-class PointResult(NamedTuple):
-    """A point and what came of it.
-
-    Attributes:
-        number: from 1 on; its folder's name.
-        point: value by option.
-        state: done, or failed.
-        last: the metric's last value; None where there is none.
-        best: its best value.
-    """
-
-    number: int
-    point: SweepPoint
-    state: str
-    last: float | None
-    best: float | None
+def options() -> Options:
+    """The command's options."""
+    made = Options("sweep", {"--OPTION VALUE": "any option of `fsseg fit`, for all points: --data.root DIR ..."})
+    made.option("file", str, "a sweep of W&B's form, e.g. experiments/sweeps/quickstart.yaml (grid or random)")
+    made.option("--local", bool, "run it here; without a server, wandb sweep and wandb agent need one")
+    made.option("--count", int, "points (default: the file's run_cap, or the whole grid)")
+    made.option("--seed", int, "of random points (%(default)s)", default=0)
+    made.option("--out", Path, "folder of it all; the same command resumes there (runs/sweeps/NAME)", metavar="DIR")
+    made.option("--workers", int, "trainings at a time; GPUs are dealt out to them (%(default)s)", default=1)
+    made.option("--dry_run", bool, "say what would run, and what is done")
+    return made
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -61,9 +49,9 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: an option or the file is wrong, or the folder holds another sweep.
     """
     quieten()
-    options = _options()
-    given, rest = options.parse_known_args(list(arguments))
-    _check(options, given, rest)
+    made = options()
+    given, rest = made.read_known(arguments)
+    _check(made, given, rest)
     path = _find(given.file)
     if not given.local:
         raise FssegError(f"a sweep by W&B's server starts with: wandb sweep {path}. Here it runs with --local.")
@@ -72,6 +60,8 @@ def run(arguments: Sequence[str]) -> int:
     if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):
         raise FssegError(f"sweep: {swept[0]} is what the sweep varies; leave it out, or take it out of the file.")
     words = _with_csv(rest)
+    from fsseg.experiment.dry_check import checked  # imports torch
+
     first = checked(arrange([*sweep.arguments(points[0]), *words]))  # what all would refuse, before any of them runs
     out = given.out or Path("runs/sweeps") / path.stem
     settings = _settings(out, sweep, given.seed, first.own)
@@ -88,21 +78,11 @@ def run(arguments: Sequence[str]) -> int:
         folders.make(out)
         folders.refuse_links(out)
         atomic.write_text(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
+        import torch
+
         devices = deal(torch.cuda.device_count(), given.workers)
         outcomes = run_local(jobs, out, given.workers, share_of_cores(given.workers), tell, devices)
         return _finish(sweep, points, outcomes, out)
-
-
-def _options() -> Options:
-    options = Options("sweep")
-    options.add_argument("file", metavar="FILE")
-    options.add_argument("--local", action="store_true")
-    options.add_argument("--count", type=int, default=None)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--out", type=Path, default=None)
-    options.add_argument("--workers", type=int, default=1)
-    options.add_argument("--dry-run", action="store_true")
-    return options
 
 
 def _find(file: str) -> Path:
@@ -119,14 +99,10 @@ def _find(file: str) -> Path:
 def _check(options: Options, given: Any, rest: Sequence[str]) -> None:
     """Refuse wrong options of the command's own, and those that each point has for itself."""
     limits.check(vars(given), _RANGES, "sweep: --")
-    if rest and not rest[0].startswith("-"):
-        raise FssegError(f"sweep: {rest[0]!r} belongs to no option.")
-    own = [option for action in options._actions for option in action.option_strings]
     for name in [word.partition("=")[0] for word in rest]:
         if name in ("--ckpt_path", "--resume"):
             raise FssegError(f"sweep: {name} is each point's own; leave it out.")
-        if name.startswith("--") and "." not in name and name not in _OF_FIT and did_you_mean(name, own):
-            options.refuse(name)
+    options.refuse_near(rest, _OF_FIT)
 
 
 def _with_csv(rest: Sequence[str]) -> list[str]:
@@ -147,6 +123,9 @@ def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> d
     Raises:
         FssegError: the folder holds another sweep.
     """
+    from fsseg.episodes.option_roles import Decides
+    from fsseg.runs.identity import first_difference, identity
+
     experiment = identity(first, Decides.TRAINING | Decides.LENGTH | Decides.VALIDATION)
     now = {
         "method": sweep.method,
@@ -172,6 +151,8 @@ def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> d
 
 
 def _job(sweep: Sweep, point: SweepPoint, words: Sequence[str], folder: Path) -> Job:
+    from fsseg.runs.resume import FINISHED
+
     arguments = (*sweep.arguments(point), *words, "--out", str(folder), "--resume")
     return Job(folder.name, arguments, (folder / FINISHED, folder / "last.ckpt"))
 
@@ -185,8 +166,8 @@ def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outco
         best = (max if sweep.goal == "maximize" else min)(values, default=None)
         results.append(PointResult(number, point, state, values[-1] if values else None, best))
     ranked = rank(results, sweep.goal)
-    _write(out, sweep, ranked)
-    print(f"\n{_table(sweep, ranked)}\n\n  results  {out / 'results.json'}  {out / 'results.csv'}")
+    write(out, sweep, ranked)
+    print(f"\n{text_table(sweep, ranked)}\n\n  results  {out / 'results.json'}  {out / 'results.csv'}")
     if ranked[0].last is not None:
         print(f"  best     point {ranked[0].number}: {out / str(ranked[0].number) / 'last.ckpt'}")
         arguments = outcomes[ranked[0].number - 1].job.arguments[:-3]  # without --out and --resume
@@ -208,39 +189,6 @@ def logged(folder: Path, metric: str) -> list[float]:
     except FssegError:  # it logged nothing
         return []
     return [value for _, value in sorted(found.items())]
-
-
-def rank(results: Sequence[PointResult], goal: str) -> list[PointResult]:
-    """Best first, by the last value, which is that of last.ckpt; those without one at the end."""
-    sign = -1 if goal == "maximize" else 1
-    return sorted(results, key=lambda r: (r.last is None, sign * (r.last or 0), r.number))
-
-
-def _write(out: Path, sweep: Sweep, ranked: Sequence[PointResult]) -> None:
-    content = {"metric": sweep.metric, "goal": sweep.goal, "points": [result._asdict() for result in ranked]}
-    atomic.write_text(out / "results.json", json.dumps(content, indent=2) + "\n")
-    made = io.StringIO()
-    writer = csv.writer(made)
-    writer.writerow(["point", "state", "last", "best", *map(csv_cell, sweep.parameters)])
-    for r in ranked:
-        point = [csv_cell(r.point[name]) for name in sweep.parameters]
-        writer.writerow([r.number, r.state, r.last, r.best, *point])
-    atomic.write_text(out / "results.csv", made.getvalue())
-
-
-def _table(sweep: Sweep, ranked: Sequence[PointResult]) -> str:
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4g}"
-
-    names = [name.rpartition(".")[2] for name in sweep.parameters]
-    names = names if len(set(names)) == len(names) else list(sweep.parameters)
-    lines = [["point", "last", "best", *names]]
-    for r in ranked:
-        shown = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in r.point.values()]
-        lines.append([str(r.number), "failed" if r.state == "failed" else number(r.last), number(r.best), *shown])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  " + "  ".join(f"{c:>{w}}" for c, w in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join([f"{sweep.metric} ({sweep.goal}), ranked by its last value", *rows])
 
 
 def _words(point: SweepPoint) -> str:

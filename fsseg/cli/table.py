@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from fsseg import atomic
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
-from fsseg.plots.charts import draw_class_iou, draw_size_iou
 from fsseg.results.classes import make_class_grid
 from fsseg.results.formats import ENDINGS, FORMATS
 from fsseg.results.grids import Grid, make_grid, series_words
@@ -19,22 +19,28 @@ from fsseg.runs import folders
 _WRITTEN = ("md", "csv", "json")  # what a benchmark leaves
 
 
+def options() -> Options:
+    """The command's options."""
+    made = Options("table")
+    made.option("runs", Path, "folders with tests in them: of a benchmark, of runs", nargs="+")
+    like = "panet-table1 .. 6, pmms-table1 .. 6: that table, our numbers beside the published ones"
+    made.option("--like", Literal[*sorted(LAYOUTS)], like, metavar="PAPER-tableN")
+    made.option("--later", bool, "with methods published later")
+    made.option("--format", Literal[*FORMATS], "default: text")
+    made.option("--intervals", bool, "with 95 %% bootstrap intervals over episodes")
+    made.option("--classes", bool, "a line for each class")
+    made.option("--out", Path, "write it there; the ending says the format", metavar="FILE")
+    made.option("--picture", Path, "draw IoU per class, and IoU against object size", metavar="FILE")
+    return made
+
+
 def run(arguments: Sequence[str]) -> int:
     """Print a table, or write it; returns the exit code.
 
     Raises:
         FssegError: an option is wrong, or a folder holds no tests.
     """
-    options = Options("table")
-    options.add_argument("runs", nargs="+", type=Path)
-    options.add_argument("--like", choices=sorted(LAYOUTS), default=None)
-    options.add_argument("--later", action="store_true")
-    options.add_argument("--format", choices=tuple(FORMATS), default=None)
-    options.add_argument("--intervals", action="store_true")
-    options.add_argument("--classes", action="store_true")
-    options.add_argument("--out", type=Path, default=None)
-    options.add_argument("--picture", type=Path, default=None)
-    given = options.parse_intermixed_args(list(arguments))
+    given = options().read(arguments)
     form = given.format or (ENDINGS.get(given.out.suffix) if given.out else "text")
     if form is None:
         raise FssegError(f"--out {given.out}: an ending of {', '.join(ENDINGS)} is needed, or --format.")
@@ -63,6 +69,8 @@ def _draw(results: Sequence[FinishedTest], path: Path) -> None:
     Raises:
         FssegError: it cannot be written.
     """
+    from fsseg.plots.charts import draw_class_iou, draw_size_iou  # imports matplotlib
+
     sizes = path.with_name(f"{path.stem}_sizes{path.suffix}")
     folders.make(path.parent)
     with folders.named("--picture", path):

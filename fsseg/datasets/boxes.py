@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects, label
 
 from fsseg.episode import BACKGROUND, IGNORE, void_of
 
@@ -38,6 +37,8 @@ def boxes_of(instances: npt.NDArray[np.integer], region: Region) -> list[Box]:
         instances: ``H W`` instance numbers, 0 for none and 255 (of 16 bits: 65535) for void.
         region: pixels of the class; an instance counts where it overlaps with them, and with that part only.
     """
+    from scipy.ndimage import find_objects  # late: slower to import than all else here
+
     void = void_of(instances) if instances.dtype == np.uint16 else IGNORE
     own = np.where(region & (instances != void), instances, 0)
     found = []
@@ -51,6 +52,8 @@ def boxes_of(instances: npt.NDArray[np.integer], region: Region) -> list[Box]:
 
 def parts(region: Region) -> list[Box]:
     """Boxes of a region's connected parts, taken for instances where a data set knows none."""
+    from scipy.ndimage import find_objects, label
+
     numbered, _ = label(region, structure=_EIGHT)
     return [
         Box(rows.start, columns.start, rows.stop, columns.stop, int((numbered[rows, columns] == number).sum()))

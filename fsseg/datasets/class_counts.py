@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from fsseg.datasets.base import Dataset
-from fsseg.protocols.protocol import Pairs, Split
+from fsseg.protocols.protocol import SPLITS, Pairs, Split, pair_rule
 
 
 class ClassCount(NamedTuple):
@@ -93,3 +93,36 @@ def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Censu
     hashes, note = ({}, "") if pairs == "any" or min_pixels > 1 else (dataset.list_hashes, dataset.pairs_note)
     sizes = (dataset.name, len(train), len(val))
     return Census(*sizes, tuple(folds), dataset.fold_words, pairs, min_pixels, listed, hashes, note)
+
+
+def census_text(dataset: Dataset, counted: Census) -> str:
+    """The counts as lines for a terminal."""
+    rule = pair_rule(counted.pairs, counted.min_pixels) or "any size"
+    lines = [
+        f"{dataset.name}: {counted.train:,} train and {counted.val:,} val images, {len(dataset.class_names)} classes",
+        f"folds: {dataset.fold_words}    images count for a class by: {rule}",
+        *(f"note: {note}" for note in (dataset.note, counted.note) if note),
+    ]
+    width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
+    for number, fold in enumerate(counted.folds):
+        listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
+        kept = f"{fold.kept:,} train images ({counted.kept_percent(fold):.0f} %)"
+        pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
+        lines += [
+            "",
+            f"fold {number}   novel classes: {pairs}; {kept} show none of them",
+            f"  {'':{width}}train      val",
+            *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
+            *_list_lines(counted, number),
+        ]
+    return "\n".join(lines)
+
+
+def _list_lines(counted: Census, fold: int) -> list[str]:
+    """The SHA-256 of a fold's official lists, beside the published ones."""
+    return [
+        f"  {split + ' list':11}{found}  {'as published' if found == known else f'published: {known}'}"
+        for split in SPLITS
+        if (split, fold) in counted.hashes
+        for found, known in [counted.hashes[split, fold]]
+    ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
@@ -70,6 +69,8 @@ def _exact(regions: Sequence[tuple[Annotation, Code]], crowds: Crowds) -> dict[i
 
 def _first_polygon_convex(image: AnnotatedImage) -> dict[int, Code]:
     """PMMs' `get_mask` (coco_val.py): one canvas a class; fillConvexPoly is wrong for concave outlines."""
+    import cv2  # late: exact masks, the default, need none of it
+
     canvases: dict[int, Canvas] = {}
     for annotation, points in _first_polygons(image):
         canvas = canvases.setdefault(annotation.class_id, _blank(image))
@@ -79,6 +80,8 @@ def _first_polygon_convex(image: AnnotatedImage) -> dict[int, Code]:
 
 def _first_polygon_map(image: AnnotatedImage) -> dict[int, Code]:
     """The label maps that PFENet and its successors read: one class a pixel, the later annotation over the earlier."""
+    import cv2
+
     canvas = _blank(image)
     for annotation, points in _first_polygons(image):
         _draw(image, annotation, points, canvas, annotation.class_id, lambda c, p, colour: cv2.fillPoly(c, [p], colour))

@@ -14,6 +14,7 @@ import fsseg.encoders
 import fsseg.episodes
 import fsseg.methods
 from fsseg.errors import FssegError
+from fsseg.experiment import option_names
 from fsseg.experiment.class_change import own_arguments
 from fsseg.experiment.files import did_you_mean
 from fsseg.untrusted.configuration import OWN, mend
@@ -39,7 +40,10 @@ class Parser(LightningArgumentParser):
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """Parse, each class with arguments of its own."""
         with own_arguments(_parsers(self)):
-            return super().parse_args(*args, **kwargs)
+            found = super().parse_args(*args, **kwargs)
+        if getattr(self, "_subcommands_action", None):
+            option_names.store(_options(self))
+        return found
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error as one line, with a hint at what may have been meant."""
@@ -62,8 +66,7 @@ def explain(message: str, options: Iterable[str]) -> str:
             f"the stored configuration names {found[1]}, which is no class of fsseg's or Lightning's. {mend(found[1])}."
         )
     if found := re.search(r"unrecognized arguments: (\S+)", text):
-        flag = found[1].partition("=")[0]
-        return f"no option {flag}.{did_you_mean(flag, options)}"
+        return str(option_names.unknown(found[1].partition("=")[0], options))
     if found := re.search(r"Expected a dot import path string: (\S+)", text):
         return f"{text.split(':')[0]}: no class {found[1]}.{did_you_mean(found[1], _CLASSES)}"
     if found := re.search(r"class_path '?([\w.]+)'?: .*[Oo]ption '([\w.]+)' is not accepted", text):
@@ -71,8 +74,7 @@ def explain(message: str, options: Iterable[str]) -> str:
         known = list(inspect.signature(_CLASSES[name]).parameters) if name in _CLASSES else []
         return f"{name} has no option {option}.{did_you_mean(option, known)} It has: {', '.join(known)}."
     if found := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", text):
-        key = "--" + (found[1] or found[2])
-        return f"no option {key}.{did_you_mean(key, options)}"
+        return str(option_names.unknown("--" + (found[1] or found[2]), options))
     return text
 
 

@@ -27,65 +27,73 @@ class Engine(NamedTuple):
     described: str
 
 
-def add_options(parser: Parser) -> None:
-    """Options that choose the method, its weights, and the size at which pictures are shown to it."""
-    parser.add_argument("--ckpt_path", type=str | None, default=None)
-    parser.add_argument("--config", type=str | None, default=None)
-    parser.add_subclass_arguments(Method, "model.method", required=False, default=_DEFAULT)
-    parser.add_argument("--size", type=int | None, default=None)
-    parser.add_argument("--long_side", "--long-side", type=int | None, default=None)
-    parser.add_argument("--tile", type=int | None, default=None)
-    parser.add_argument("--device", type=str | None, default=None)
+class Chosen(NamedTuple):
+    """The method that options choose.
+
+    Attributes:
+        parser: that read the options.
+        config: their values, as ``config.model.method``.
+    """
+
+    parser: Parser
+    config: Any
 
 
-def with_experiment(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the method of ``--config`` in front, so that other options win over it.
+def read_method(given: Any, words: Sequence[str]) -> Chosen:
+    """Read the options ``--model.method``; those of ``--config`` come first, so that the others win over them.
+
+    Args:
+        given: the other options; the experiment's size is taken where they have none.
+        words: the options of the method.
 
     Raises:
-        FssegError: no such file, or it names no method.
+        FssegError: one is wrong, there is no such experiment, or it names no method.
     """
-    flags = {word.partition("=")[0] for word in arguments}
-    if "--ckpt_path" in flags and (named := sorted(flag for flag in flags if flag.startswith("--model"))):
-        raise FssegError(f"--ckpt_path brings its method along: leave {named[0]} out.")
-    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    if "--config" not in words:
-        return list(arguments)
-    place = words.index("--config") + 1
-    if place == len(words):
-        raise FssegError("--config needs a file, e.g. --config experiments/panet_voc_1shot.yaml.")
-    path = find_experiment(words[place])
-    check_yaml(path)
-    content = load_yaml(Path(path).read_text(encoding="utf-8"))
-    method = (content.get("model") or {}).get("method")
-    if method is None:
-        raise FssegError(f"--config {path} names no model.method.")
-    data = content.get("data") or {}
-    size = data.get("test_size") or data.get("size")
-    asked = {word.partition("=")[0].replace("-", "_") for word in words}
-    sized = [f"--size={size}"] if is_count(size) and not asked & {"__size", "__long_side", "__tile"} else []
-    return [f"--model.method={json.dumps(method)}", *sized, *arguments]
+    if given.ckpt_path and words:
+        raise FssegError(f"--ckpt_path brings its method along: leave {words[0].partition('=')[0]} out.")
+    first = []
+    if given.config:
+        path = find_experiment(given.config)
+        check_yaml(path)
+        content = load_yaml(Path(path).read_text(encoding="utf-8"))
+        method = (content.get("model") or {}).get("method")
+        if method is None:
+            raise FssegError(f"--config {path} names no model.method.")
+        first = [f"--model.method={json.dumps(method)}"]
+        data = content.get("data") or {}
+        size = data.get("test_size") or data.get("size")
+        if is_count(size) and not _sizes(given):
+            given.size = size
+    parser = Parser(allow_abbrev=False)
+    parser.add_subclass_arguments(Method, "model.method", required=False, default=_DEFAULT)
+    return Chosen(parser, parser.parse_args([*first, *words]))
 
 
-def engine(given: Any, parser: Parser) -> Engine:
+def _sizes(given: Any) -> dict[str, int]:
+    """The sizes that are asked for, by the way that an image is fitted to one."""
+    sizes = {"square": given.size, "long_side": given.long_side, "tile": getattr(given, "tile", None)}
+    return {fit: size for fit, size in sizes.items() if size is not None}
+
+
+def engine(given: Any, chosen: Chosen) -> Engine:
     """The segmenter that options ask for.
 
     Args:
-        given: parsed options.
-        parser: that parsed them.
+        given: the other options.
+        chosen: the method, where no checkpoint brings one.
 
     Raises:
         FssegError: options that exclude each other, or a checkpoint or weights that cannot be read.
     """
-    sizes = {"square": given.size, "long_side": given.long_side, "tile": given.tile}
-    asked = {fit: size for fit, size in sizes.items() if size is not None}
-    if len(asked) > 1 and not (given.config and len(asked) == 2):
-        raise FssegError("--size, --long-side and --tile are three ways to show a picture: one of them is needed.")
+    asked = _sizes(given)
+    if len(asked) > 1:
+        raise FssegError("--size, --long_side and --tile are three ways to show a picture: one of them is needed.")
     limits.check(vars(given), dict.fromkeys(("size", "long_side", "tile"), limits.SIDE))
     if given.ckpt_path is None:
-        expand_configuration(given.model.method)
-        limits.check_classes(given.model.method, "--model.method")
+        expand_configuration(chosen.config.model.method)
+        limits.check_classes(chosen.config.model.method, "--model.method")
         torch.manual_seed(0)  # where weights are random, the next command is to have the same
-        method = parser.instantiate(given).model.method
+        method = chosen.parser.instantiate(chosen.config).model.method
         fit, size = next(iter(asked.items()), ("square", _SIZE))
         source = f"no checkpoint: {_origin(method.encoder.weights)}"
         made = Segmenter(method, size, fit, given.device)  # type: ignore[arg-type]
@@ -94,7 +102,7 @@ def engine(given: Any, parser: Parser) -> Engine:
         raise FssegError("--ckpt_path brings its method along: leave --config out.")
     loaded = Segmenter.load(given.ckpt_path, given.device)
     if asked and loaded.classes:
-        raise FssegError(f"{given.ckpt_path} has learnt at a size: leave --size, --long-side and --tile out.")
+        raise FssegError(f"{given.ckpt_path} has learnt at a size: leave --size, --long_side and --tile out.")
     for fit, size in asked.items():
         loaded = Segmenter(loaded.method, size, fit, given.device)  # type: ignore[arg-type]
     return Engine(loaded, f"{loaded.method.name}  {loaded.method.encoder.name}  {given.ckpt_path}")

@@ -8,8 +8,6 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
-from markupsafe import Markup
 
 from fsseg.results.grids import Cell, Grid, GridLine
 from fsseg.results.papers import Column
@@ -161,6 +159,8 @@ def as_html_part(grid: Grid, intervals: bool = False) -> str:
         lines.append((_name(line, last), line.kind, line.label, cells))
         last = line
     heads = [column.head for column in grid.layout.columns]
+    from jinja2 import Environment  # late: a third of the time that text takes
+
     template = Environment(autoescape=True).from_string(_TABLE)
     return template.render(
         title=title(grid), groups=groups(grid.layout.columns), heads=heads, lines=lines, notes=_notes(grid, intervals)
@@ -169,6 +169,9 @@ def as_html_part(grid: Grid, intervals: bool = False) -> str:
 
 def as_html(grid: Grid, intervals: bool = False) -> str:
     """A page of its own, which needs no network."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
     page = Environment(autoescape=True).from_string(_PAGE)
     return page.render(title=title(grid), table=Markup(as_html_part(grid, intervals))) + "\n"  # escaped already
 

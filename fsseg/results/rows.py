@@ -1,14 +1,18 @@
 """Rows: one line per run, episode, query and class. Every number of every table is a sum over rows."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsseg.episode import BACKGROUND, NO_WAY, Batch
 from fsseg.errors import FssegError
-from fsseg.metrics import Counts
 from fsseg.untrusted.text import csv_cell, csv_text
+
+if TYPE_CHECKING:  # a table is made without torch
+    from fsseg.metrics import Counts
 
 
 class Row(NamedTuple):

@@ -6,9 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch.distributed as dist
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-
 from fsseg import atomic
 from fsseg.errors import FssegError, MachineError
 from fsseg.machine_errors import machine_error, reader_has_gone
@@ -71,6 +68,9 @@ def plain_errors() -> Iterator[None]:
     Raises:
         FssegError: in place of theirs.
     """
+    import torch.distributed as dist  # late: commands on data touch neither torch nor Lightning
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
     try:
         with machine_errors():
             yield
@@ -108,6 +108,8 @@ def restoring() -> Iterator[None]:
     Raises:
         FssegError: in place of theirs.
     """
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
     try:
         yield
     except (FssegError, MisconfigurationException):

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from fsseg import methods
-from fsseg.cli.help import COMMANDS, OTHERS
+from fsseg.cli.help import COMMANDS, TRAINER, options_of
 from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.experiment.files import experiment_folder, experiments
@@ -32,9 +32,45 @@ def test_help_is_short_and_lists_everything(fsseg):
     assert all(name in ran.out for name in [*COMMANDS, *experiments()])
     assert len(ran.out.splitlines()) <= 30  # a screen; sixteen commands
     for command in COMMANDS:
-        page = fsseg(command, "--help").out
-        assert command in OTHERS or "--ckpt_path FILE" in page
+        page = fsseg(*command.split(), "--help").out
+        assert page.startswith(f"fsseg {command}  ")
         assert len(page.splitlines()) < 30
+
+
+def _listed(page: str) -> set[str]:
+    """Options in the first column of a help page."""
+    firsts = [line.strip().split("  ")[0] for line in page.splitlines()]
+    return {first.split()[0] for first in firsts if first.startswith("--")}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in TRAINER])
+def test_help_lists_the_options_that_a_command_accepts_and_no_others(fsseg, command):
+    options = options_of(command)
+    passed = {option.split()[0] for option in options.others}
+    assert _listed(fsseg(*command.split(), "--help").out) == {*options.names, *passed}
+
+
+def test_short_help_of_a_training_lists_options_that_there_are(fsseg):
+    for command in TRAINER:
+        known = fsseg(command, "--help_all").out
+        for option in _listed(fsseg(command, "--help").out) - {"--protocols"}:  # read before the parser
+            assert option.endswith("OPTION") or option.startswith("--model.method.") or option in known, option
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (("benchmark", "--config", "experiments/quickstart.yaml", "--dry-run"), "--dry_run"),
+        (("sweep", "experiments/sweeps/quickstart.yaml", "--dry-run"), "--dry_run"),
+        (("predict", "--long-side", "64"), "--long_side"),
+        (("demo", "--max-mb", "5"), "--max_mb"),
+        (("data", "info", "coco", "--fold-rule", "contiguous"), "--fold_rule"),
+        (("fit", "--config", "experiments/quickstart.yaml", "--data.test-shot", "5"), "--data.test_shot"),
+    ],
+)
+def test_a_dash_in_place_of_an_underscore_is_told(fsseg, wrong, right):
+    ran = fsseg(*wrong)
+    assert (ran.code, f"Did you mean {right}?" in ran.line) == (2, True), ran.line
 
 
 def test_help_imports_no_torch():

@@ -5,8 +5,9 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from fsseg.cli.curves import choose, distinct, read_logs
+from fsseg.cli.curves import choose
 from fsseg.errors import FssegError
+from fsseg.runs.training_logs import distinct, read_logs
 
 HEAD = "epoch,step,train/loss,train/segmentation,val/mean_iou\n"
 

@@ -16,7 +16,6 @@ import pytest
 from pycocotools.coco import COCO
 
 import fsseg as package
-from fsseg.cli.help import OTHERS
 from fsseg.datasets import image_files
 from fsseg.errors import MachineError
 from fsseg.plots.colours import COLOURS
@@ -429,7 +428,7 @@ def test_large_pictures_by_tiles_and_long_ones_in_proportion(fsseg, pictures):
     scene(pictures / "large", "l", 100, 150, size=(200, 300))
     (pictures / "large" / "l.mask.png").unlink()
     tiny = TINY[:4]
-    for name, option in (("tiles", "--tile"), ("long", "--long-side"), ("under", "--long_side")):
+    for name, option in (("tiles", "--tile"), ("long", "--long_side")):
         ran = fsseg("predict", *ASK[:3], "--query", "large", "--out", name, *tiny, option, "64", "--device", "cpu")
         assert ran.code == 0, ran.err
         assert np.asarray(PIL.Image.open(pictures / name / "masks" / "l.png")).shape == (200, 300)
@@ -582,16 +581,6 @@ def test_a_query_that_cannot_be_read_is_left_out_and_said(fsseg, pictures, name,
     assert line in ran.err
     assert "1 of 2 pictures were left out" in ran.line
     assert [row["name"] for row in rows(pictures / "out")] == ["x"]
-
-
-def test_every_option_is_in_the_help(fsseg):
-    listed = " ".join(OTHERS["predict"])
-    options = ("support", "query", "out", "ckpt_path", "config", "negative", "threshold", "size", "long-side", "tile")
-    for option in (*options, "probabilities", "save", "device"):
-        assert f"--{option}" in listed
-    ran = fsseg("predict", "--help")
-    assert ran.code == 0
-    assert "fsseg predict" in ran.out
 
 
 def test_names_stay_in_the_folder(fsseg, pictures, monkeypatch):

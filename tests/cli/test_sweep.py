@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from fsseg.cli import arrange
-from fsseg.cli.sweep import PointResult, logged, rank
+from fsseg.cli.sweep import logged
 from fsseg.experiment.dry_check import checked
 from fsseg.experiment.files import experiment_folder
 from fsseg.jobs.sweep import read_sweep
+from fsseg.jobs.sweep_results import PointResult, rank
 from fsseg.runs.library_errors import quieten
 
 from .conftest import TINY
@@ -60,7 +61,7 @@ def test_without_local_it_says_how_wandb_runs_it(fsseg):
 
 
 def test_a_dry_run_lists_points_and_writes_nothing(fsseg, tmp_path):
-    ran = fsseg("sweep", "experiments/sweeps/quickstart.yaml", "--local", "--dry-run", "--count", "2")
+    ran = fsseg("sweep", "experiments/sweeps/quickstart.yaml", "--local", "--dry_run", "--count", "2")
     assert ran.code == 0, ran.err
     assert ran.out.splitlines() == [
         "quickstart: 2 points, 0 of them done, in runs/sweeps/quickstart",
@@ -162,7 +163,7 @@ def test_a_sweep_is_of_the_content_of_its_files_and_machines_may_change(fsseg, m
     (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 2}")
     command = ("sweep", write("[1.0]"), "--local", "--out", "s", *TINY[:-2], "--config", "mine.yaml")
     assert fsseg(*command).code == 130
-    assert fsseg(*command, "--data.workers=1", "--trainer.enable_progress_bar=false", "--dry-run").code == 0
+    assert fsseg(*command, "--data.workers=1", "--trainer.enable_progress_bar=false", "--dry_run").code == 0
     (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 3}")
     ran = fsseg(*command)
     assert (ran.code, "holds another sweep: its --trainer.max_steps is 2, 3 is asked for" in ran.line) == (2, True)
