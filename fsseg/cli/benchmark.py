@@ -11,7 +11,7 @@ import yaml
 
 from fsseg import limits
 from fsseg.cli.options import Options
-from fsseg.episodes.option_roles import Decides
+from fsseg.episodes.options import Decides
 from fsseg.episodes.weak_annotations import Annotation
 from fsseg.errors import FAILED, FssegError
 from fsseg.experiment.dry_check import Checked, checked
@@ -111,7 +111,7 @@ def _experiment(configs: Sequence[str], rest: Sequence[str]) -> Checked:
         raise FssegError("benchmark needs --config FILE, e.g. --config experiments/panet_shapes_1shot.yaml.")
     for option, instead in {"--data.fold": "--folds", "--data.shot": "--shots", "--data.test_shot": "--shots",
                             "--seed_everything": "--seeds", "--ckpt_path": "nothing", "--resume": "nothing",
-                            "--data.test_support_annotation": "--annotations"}.items():  # fmt: skip
+                            "--data.images.test_support_annotation": "--annotations"}.items():  # fmt: skip
         if any(word.partition("=")[0] == option for word in rest):
             raise FssegError(f"benchmark: {option} is the benchmark's to say; give {instead} instead.")
     if rest and not rest[0].startswith("-"):
@@ -128,8 +128,9 @@ def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
             raise FssegError(f"benchmark: --{name}: each number once is needed.")
     shots = given.shots or [data["test_shot"] or data["shot"]]
     arguments = [word for path in given.config for word in ("--config", str(Path(path).resolve()))]
-    if (tested := data["test_support_annotation"]) is not None:  # of the file: a flag for trainings is none for tests
-        arguments.append(f"--data.test_support_annotation={tested}")
+    tested = data["images"]["test_support_annotation"]
+    if tested is not None:  # of the file: a flag for trainings is none for tests
+        arguments.append(f"--data.images.test_support_annotation={tested}")
     return Plan(
         arguments=(*arguments, *rest),
         out=given.out or Path("runs") / experiment.experiment,
@@ -187,7 +188,7 @@ def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
     role = Decides.TRAINING | Decides.LENGTH | TEST
     found = identity(own, role if plan.checkpoint == LAST else role | Decides.VALIDATION)
     found.pop("seed_everything")
-    for name in ("fold", "shot", "test_shot", "test_support_annotation"):
+    for name in ("fold", "shot", "test_shot", "images.test_support_annotation"):
         found["data"].pop(name)
     plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(found))
     return plain

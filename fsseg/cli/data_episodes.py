@@ -13,6 +13,7 @@ from fsseg.episode import Batch
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.episode_file import as_text
 from fsseg.episodes.loading import Episodes
+from fsseg.episodes.options import RANGES, flat
 from fsseg.episodes.sampler import Key
 from fsseg.errors import FssegError
 from fsseg.experiment.parser import Parser, check_yaml
@@ -38,8 +39,9 @@ def run(command: str, options: Sequence[str]) -> int:
         if before == "--config":
             check_yaml(word)
     given = parser.parse_args(list(options))
-    if command == "show" and "--data.missing_classes" not in flags:
-        given.data.missing_classes = "skip"  # whoever looks at data need not have enough of each class
+    limits.check(flat(given.data), RANGES, "--data.")
+    if command == "show" and "--data.episodes.missing_classes" not in flags:
+        given.data.episodes.missing_classes = "skip"  # whoever looks at data need not have enough of each class
     data = _data(command, parser, given, flags)
     if command == "episodes":
         return _write_list(data, given)
@@ -67,8 +69,9 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
     folders.check_root(given.data.root, kind)
     test = command == "episodes" or given.stage == "test"
     settled = settle_for(kind.family, given.data, vars(given.protocol), flags, test)
-    if given.data.seed is None:
-        given.data.seed = given.seed_everything
+    if given.data.episodes.seed is None:
+        given.data.episodes.seed = given.seed_everything
+    given.data.loading.workers = 0
     for name in _OTHERS:  # the parser would build whatever class they name
         given[name] = None
     with building("the configuration"):
@@ -76,7 +79,6 @@ def _data(command: str, parser: Parser, given: Any, flags: set[str]) -> EpisodeD
         build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes
         data: EpisodeData = build(given).data
     data.protocol = settled.protocol
-    data.workers = 0
     return data
 
 
@@ -106,11 +108,11 @@ def _show(data: EpisodeData, given: Any) -> int:
     panels = list(islice(_panels(data, loader), given.count * data.query))  # one for each query
     if not panels:
         raise FssegError(
-            f"--stage {given.stage} has no episodes: --data.val_episodes is 0, or no class has enough images."
+            f"--stage {given.stage} has no episodes: --data.episodes.val is 0, or no class has enough images."
         )
     with folders.named("--out", given.out):
         atomic.save(given.out, partial(draw_episodes(panels).save, format=_format(given.out)))
-    changed = ", augmented" if given.stage == "train" and data.augment else ""
+    changed = ", augmented" if given.stage == "train" and data.images.augment else ""
     print(
         f"{data.dataset.name} fold {data.fold}, {given.stage} episodes as the network sees them{changed}: {given.out}"
     )

@@ -16,7 +16,7 @@ from fsseg import atomic, limits
 from fsseg.cli import arrange
 from fsseg.cli.curves import read_logs
 from fsseg.cli.options import Options
-from fsseg.episodes.option_roles import Decides
+from fsseg.episodes.options import Decides
 from fsseg.errors import FAILED, FssegError
 from fsseg.experiment.dry_check import checked
 from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
@@ -193,7 +193,8 @@ def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outco
         print(f"           {shlex.join(['fsseg', *arguments])}")
     if any(result.state == "done" and result.last is None for result in results):
         print(
-            f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes training episodes."
+            f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes.train training "
+            "episodes."
         )
     failed = failures(outcomes, "points")
     if failed:

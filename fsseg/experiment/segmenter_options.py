@@ -59,8 +59,8 @@ def with_experiment(arguments: Sequence[str]) -> list[str]:
     method = (content.get("model") or {}).get("method")
     if method is None:
         raise FssegError(f"--config {path} names no model.method.")
-    data = content.get("data") or {}
-    size = data.get("test_size") or data.get("size")
+    images = (content.get("data") or {}).get("images") or {}
+    size = images.get("test_size") or images.get("size")
     asked = {word.partition("=")[0].replace("-", "_") for word in words}
     sized = [f"--size={size}"] if is_count(size) and not asked & {"__size", "__long_side", "__tile"} else []
     return [f"--model.method={json.dumps(method)}", *sized, *arguments]
