@@ -15,9 +15,10 @@ from pathlib import Path
 from soak import EXPERIMENT
 
 TINY = [word for word in EXPERIMENT if word not in ("--untrained", "--trainer.callbacks=soak.Count")]
-FIT = ["fit", *TINY, "--data.workers=0", "--data.val_episodes=0", "--trainer.max_steps=40", "--data.batch_size=2",
+FIT = ["fit", *TINY, "--data.loading.workers=0", "--data.episodes.val=0", "--trainer.max_steps=40",
+       "--data.batch_size=2",
        "--checkpoint.every_n_train_steps=10", "--checkpoint.save_top_k=-1", "--resume"]  # fmt: skip
-TEST = ["test", "--protocol.runs=2", "--protocol.episodes=400", "--data.workers=0", "--resume"]
+TEST = ["test", "--protocol.runs=2", "--protocol.episodes=400", "--data.loading.workers=0", "--resume"]
 
 
 def main() -> int:

@@ -16,7 +16,8 @@ from pathlib import Path
 EXPERIMENT = [
     "--config", "experiments/pmm_shapes_1shot.yaml", "--train_shot", "1", "--workers", "2", "--threads", "1",
     "--model.method.dropout=0.5", "--model.method.channels=16", "--data.dataset.size=32", "--data.dataset.train=200",
-    "--data.dataset.val=120", "--data.size=32", "--data.workers=0", "--data.val_episodes=4", "--protocol.runs=2",
+    "--data.dataset.val=120", "--data.images.size=32", "--data.loading.workers=0", "--data.episodes.val=4",
+    "--protocol.runs=2",
     "--checkpoint.every_n_train_steps=20", "--checkpoint.save_top_k=0",
 ]  # fmt: skip
 

@@ -21,9 +21,9 @@ from lightning import Callback
 # with a validation after each; a checkpoint every seventh step, so that most lie within an epoch.
 EXPERIMENT = [
     "--config", "experiments/pmm_shapes_1shot.yaml", "--model.method.dropout=0.5", "--model.method.channels=16",
-    "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
-    "--data.batch_size=4", "--data.episodes=80", "--data.workers=2",
-    "--data.augment=[{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}, "
+    "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.images.size=32",
+    "--data.batch_size=4", "--data.episodes.train=80", "--data.loading.workers=2",
+    "--data.images.augment=[{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}, "
     "{class_path: albumentations.RandomBrightnessContrast, init_args: {p: 0.7}}]",
     "--protocol.selection=base_val", "--checkpoint.every_n_train_steps=7", "--checkpoint.save_top_k=2",
     "--checkpoint.monitor=step", "--checkpoint.mode=max", "--trainer.accelerator=cpu",
@@ -86,7 +86,7 @@ def main() -> int:
 def start(given: argparse.Namespace, name: str) -> "subprocess.Popen[bytes]":
     (given.out / "place").unlink(missing_ok=True)
     steps = [f"--trainer.max_steps={given.steps}", f"--model.lr_scheduler.total_steps={given.steps + 1}"]
-    steps += [f"--data.val_episodes={given.val_episodes}"]
+    steps += [f"--data.episodes.val={given.val_episodes}"]
     command = [sys.executable, "-m", "fsseg", "fit", *EXPERIMENT, *steps, "--out", str(given.out / name), "--resume"]
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, _PLACE: str(given.out / "place"), "PYTHONPATH": path}

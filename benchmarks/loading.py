@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from fsseg.datasets import Pascal
 from fsseg.episode import Batch
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.episodes.sampler import Key
 from fsseg.protocols.protocol import Protocol
 
@@ -37,8 +37,16 @@ def main() -> None:
     print("| episodes | shots | photos, ms each | episodes, ms a photo | ratio, median (range) |")
     print("| --- | ---: | ---: | ---: | --- |")
     for shot in (1, 5):
-        data = EpisodeData(Pascal(), str(given.root), given.fold, shot=shot, size=given.size, workers=0,
-                           missing_classes="skip", val_episodes=0, protocol=Protocol(pairs="any"))  # fmt: skip
+        data = EpisodeData(
+            Pascal(),
+            str(given.root),
+            given.fold,
+            shot=shot,
+            images=ImageOptions(size=given.size),
+            episodes=EpisodeOptions(missing_classes="skip", val=0),
+            loading=LoadingOptions(workers=0),
+            protocol=Protocol(pairs="any"),
+        )
         for stage in ("fit", "test"):
             data.setup(stage)
             loader = data.train_dataloader() if stage == "fit" else data.test_dataloader()

@@ -4,7 +4,7 @@
 set -euo pipefail
 out=$1 workers=${2:-1}
 export OMP_NUM_THREADS=1
-common=(--data.dataset.size 64 --data.size 64 --data.val_episodes 50 --data.test_batch_size 8 --data.workers 0
+common=(--data.dataset.size 64 --data.images.size 64 --data.episodes.val 50 --data.loading.test_batch_size 8 --data.loading.workers 0
   --protocol.runs 2 --protocol.episodes 100)
 panet=(--config experiments/panet_shapes_1shot.yaml "${common[@]}" --trainer.max_steps 300 --model.lr_scheduler.total_steps 301)
 cross() { fsseg benchmark --workers "$workers" "${@:2}" --out "$out/$1"; }

@@ -23,7 +23,7 @@ for fold in "${folds[@]}"; do
     fsseg test --ckpt_path "$checkpoint" --protocols pmms,pfenet,hsnet --protocol.runs 1 --protocol.episodes "${pairs[$fold]}" \
       --out "$run/walked"
     for annotation in scribble box; do
-      fsseg test --ckpt_path "$checkpoint" --data.support_annotation "$annotation" --out "$run/$annotation"
+      fsseg test --ckpt_path "$checkpoint" --data.images.support_annotation "$annotation" --out "$run/$annotation"
     done
   done
 done

@@ -49,7 +49,7 @@ def trained(given: argparse.Namespace, experiment: str, precision: str) -> None:
     run = given.out / f"{experiment}-{precision}"
     schedule = ["--trainer.max_steps", str(given.steps), "--model.lr_scheduler.total_steps", str(given.steps)]
     options = ["--config", f"experiments/{experiment}.yaml", "--trainer.precision", precision, *schedule]
-    fsseg("fit", *options, "--data.val_episodes", "0", "--out", str(run), "--resume")
+    fsseg("fit", *options, "--data.episodes.val", "0", "--out", str(run), "--resume")
     test = ["--ckpt_path", str(run / "last.ckpt"), "--protocol.runs", "3", "--protocol.episodes", str(given.episodes)]
     line(given, experiment, "0", precision, run, test)
 
@@ -58,7 +58,7 @@ def photos(given: argparse.Namespace, network: str, weights: Path, fold: str) ->
     """A line without training, on photos."""
     options = [
         "--config", "experiments/panet_voc_1shot.yaml", "--untrained", "--data.root", given.root, "--data.fold", fold,
-        "--data.size", given.size, "--data.missing_classes", "skip", "--protocol.runs", "2",
+        "--data.images.size", given.size, "--data.episodes.missing_classes", "skip", "--protocol.runs", "2",
         "--protocol.episodes", str(given.photos), "--model.method.encoder", "Torchvision",
         "--model.method.encoder.architecture", network, "--model.method.encoder.taps", json.dumps(TAPS[network]),
         "--model.method.encoder.weights", str(weights),

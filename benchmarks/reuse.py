@@ -23,7 +23,7 @@ from fsseg.datasets import Pascal
 from fsseg.datasets.base import Index, Numbers
 from fsseg.encoders import VGG16, ResNet
 from fsseg.episode import Batch
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.episodes.loading import collate
 from fsseg.episodes.sampler import Key
 from fsseg.feature_cache import FeatureCache, FeatureStore, in_units
@@ -70,8 +70,16 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     size = _SIZES[given.method]
-    data = EpisodeData(Repeated(given.images, given.fold), str(given.root), given.fold, shot=5, size=size, workers=0,
-                       val_episodes=0, protocol=Protocol(runs=5, episodes=1000))  # fmt: skip
+    data = EpisodeData(
+        Repeated(given.images, given.fold),
+        str(given.root),
+        given.fold,
+        shot=5,
+        images=ImageOptions(size=size),
+        episodes=EpisodeOptions(val=0),
+        loading=LoadingOptions(workers=0),
+        protocol=Protocol(runs=5, episodes=1000),
+    )
     data.setup("test")
     method: Method = PANet(VGG16(weights="none")) if given.method == "panet" else RPMMs(ResNet(weights="none"))
     method.eval()

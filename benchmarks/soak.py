@@ -16,7 +16,8 @@ from lightning import Callback
 
 EXPERIMENT = [
     "--config", "experiments/quickstart.yaml", "--untrained", "--data.dataset.size=32", "--data.dataset.train=200",
-    "--data.dataset.val=120", "--data.size=32", "--model.method.encoder.widths=[8,8]", "--data.test_batch_size=8",
+    "--data.dataset.val=120", "--data.images.size=32", "--model.method.encoder.widths=[8,8]",
+    "--data.loading.test_batch_size=8",
     "--model.method.encoder.strides=[2,2]", "--trainer.accelerator=cpu", "--trainer.callbacks=soak.Count",
 ]  # fmt: skip
 _COUNT = "FSSEG_SOAK_COUNT"  # file that says how far a test is
@@ -49,7 +50,7 @@ def main() -> int:
 def soak(out: Path, episodes: int, workers: int) -> int:
     """Run one test; 1 if it grows."""
     count = out / f"count{workers}"
-    runs = [f"--protocol.runs={4}", f"--protocol.episodes={episodes // 4}", f"--data.workers={workers}"]
+    runs = [f"--protocol.runs={4}", f"--protocol.episodes={episodes // 4}", f"--data.loading.workers={workers}"]
     command = [sys.executable, "-m", "fsseg", "test", *EXPERIMENT, *runs, "--out", str(out / f"test{workers}")]
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, _COUNT: str(count), "PYTHONPATH": path}
@@ -83,7 +84,7 @@ def resident(pid: int) -> float:
 
 
 def report(seen: list[tuple[int, float, float]], episodes: int, workers: int, seconds: float) -> int:
-    print(f"data.workers {workers}: {episodes:,} episodes in {seconds:.0f} s\n")
+    print(f"data.loading.workers {workers}: {episodes:,} episodes in {seconds:.0f} s\n")
     print("episodes  main process  workers   MiB")
     for number, main_process, others in seen[::4]:
         print(f"{number:8,}  {main_process:12.1f}  {others:7.1f}")

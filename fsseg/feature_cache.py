@@ -86,7 +86,7 @@ class FeatureStore:
             self.place = "memory"
             self._maps = [torch.empty((len(numbers), *one.shape), dtype=one.dtype) for one in like]
         else:
-            self.place = f"a file in {folder}, beyond the {in_units(budget)} of --data.reuse_memory"
+            self.place = f"a file in {folder}, beyond the {in_units(budget)} of --data.loading.cache_memory"
             self._maps = [
                 _in_file(size, one.dtype, budget, folder).view(len(numbers), *one.shape)
                 for size, one in zip(sizes, like, strict=True)
@@ -147,23 +147,23 @@ def plan(
         say: shows a line.
     """
     size = data.protocol.size
-    if not (data.reuse and isinstance(size, int) and cacheable(method)):
+    if not (data.caches_features and isinstance(size, int) and cacheable(method)):
         return None
     numbers, draws = data.shown_images()
     if len(numbers) == draws:
         return None
-    memory = available_memory() / 2 if data.reuse_memory is None else 1e9 * data.reuse_memory
+    memory = available_memory() / 2 if data.loading.cache_memory is None else 1e9 * data.loading.cache_memory
     mode = method.training
     with torch.no_grad(), context():
         image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=method.encoder.mean.device)
         like = [one[0] for one in method.eval().encode(image)]
     method.train(mode)
     try:
-        features = FeatureStore(numbers, like, int(memory / devices), data.reuse_folder)
+        features = FeatureStore(numbers, like, int(memory / devices), data.cache_folder)
     except NoRoomError as reason:
         say(f"note: no room for the features of {len(numbers):,} images, {reason}. Each episode encodes its own.")
         return None
-    return FeatureCache(method, features, data.test_support_annotation == "mask")
+    return FeatureCache(method, features, data.images.test_support_annotation == "mask")
 
 
 class FeatureCache:

@@ -1,5 +1,6 @@
 """Ranges of all numbers that a user gives, so that none ends in a traceback, a full machine or a wait without end.
 
+Those of the data's options stand beside them, in `fsseg.episodes.options`.
 What a machine can hold depends on several numbers together: `check_memory` estimates what they need at least.
 """
 
@@ -23,22 +24,7 @@ class Range(NamedTuple):
 
 COUNT, SHOTS, SIDE, SEED = Range(1, _MANY), Range(1, 10_000), Range(8, _PIXELS), Range(0, _SEEDS)
 EPISODES = Range(1, 10_000_000)
-JOBS, PICTURES = Range(1, PROCESSES), Range(1, 1_000)
-DATA = {
-    "shot": SHOTS,
-    "test_shot": SHOTS,
-    "query": SHOTS,
-    "size": SIDE,
-    "test_size": SIDE,
-    "batch_size": SHOTS,
-    "test_batch_size": SHOTS,
-    "episodes": COUNT,
-    "val_episodes": Range(0, 10_000_000),
-    "min_pixels": COUNT,
-    "seed": SEED,
-    "workers": Range(0, PROCESSES),
-    "reuse_memory": Range(0, 1_000_000),
-}
+JOBS, PICTURES, WORKERS = Range(1, PROCESSES), Range(1, 1_000), Range(0, PROCESSES)
 PROTOCOL = {
     "min_pixels": COUNT,
     "size": SIDE,

@@ -22,7 +22,7 @@ _SHARED = ("shared memory", "</torch_", "bus error")  # of torch: the tensors th
 _SOCKET = 32  # of a socket's path: /pymp-xxxxxxxx/listener-xxxxxxxx, by which workers hand over tensors
 _LONGEST = 107 if sys.platform == "linux" else 103  # bytes of such a path
 _STARTING = ("multiprocessing", "subprocess", "threading")  # modules that start processes and threads
-_WORKERS = "fewer --data.workers need less, 0 needs none"
+_WORKERS = "fewer --data.loading.workers need less, 0 needs none"
 
 
 def machine_error(error: BaseException) -> MachineError | None:
@@ -54,7 +54,7 @@ def check_temporary_folder() -> None:
     if len(os.fsencode(folder)) + _SOCKET > _LONGEST:
         raise MachineError(
             f"the temporary folder {folder} has too long a path for the sockets of processes that load data: set "
-            f"TMPDIR to one of at most {_LONGEST - _SOCKET} bytes, or give --data.workers 0."
+            f"TMPDIR to one of at most {_LONGEST - _SOCKET} bytes, or give --data.loading.workers 0."
         )
 
 
@@ -72,8 +72,9 @@ def _said(error: BaseException) -> str | None:
         return f"the system starts no more processes or threads, or lacks memory for one (ulimit -u); {_WORKERS}."
     if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
         return (
-            "memory is not enough. Smaller images (--data.size, --size), fewer episodes a batch (--data.batch_size, "
-            "--data.test_batch_size), fewer shots or fewer --data.workers need less."
+            "memory is not enough. Smaller images (--data.images.size, --size), fewer episodes a batch "
+            "(--data.batch_size, --data.loading.test_batch_size), fewer shots or fewer "
+            "--data.loading.workers need less."
         )
     return None
 

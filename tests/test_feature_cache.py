@@ -21,6 +21,7 @@ from fsseg.protocols.protocol import Protocol
 from fsseg.results.rows import Row, batch_rows
 from fsseg.task import Task
 from tests.conftest import make_batch
+from tests.episode_options import grouped
 
 
 def encoder() -> ConvNet:
@@ -88,8 +89,8 @@ class Passes:
 
 def data(**options: Any) -> EpisodeData:
     protocol = Protocol(runs=2, episodes=10, **options.pop("protocol", {}))
-    options = {"size": 24, "workers": 0, "test_batch_size": 3, "reuse": True, **options}
-    return EpisodeData(Shapes(32, 40, 60), protocol=protocol, **options)
+    options = {"size": 24, "workers": 0, "test_batch_size": 3, "cache_features": True, **options}
+    return EpisodeData(Shapes(32, 40, 60), protocol=protocol, **grouped(**options))
 
 
 def run(method: Method, data: EpisodeData, **trainer: Any) -> Kept:
@@ -107,7 +108,7 @@ def test_kept_features_give_the_same_predictions(name: str, sizes: dict[str, int
     passes = Passes(method)
     reused, used = run(method, data(**sizes)), passes.images
     passes.images = 0
-    plain = run(method, data(**sizes, reuse=False))
+    plain = run(method, data(**sizes, cache_features=False))
     way, shot, query = (sizes.get(key, 1) for key in ("way", "shot", "query"))
     assert passes.images == 20 * (way * shot + query)
     assert used == 1 + len({i for row in plain.rows for i in f"{row.support} {row.query}".split()})  # 1 for its shape
@@ -131,7 +132,7 @@ def mean_iou(rows: list[Row]) -> float:
 def test_random_annotations_are_learnt_anew() -> None:
     method = made("PANet")
     boxes = {"support_annotation": "box", "box_instance": "random", "shot": 2}
-    reused, plain = (run(method, data(**boxes, reuse=kept)) for kept in (True, False))
+    reused, plain = (run(method, data(**boxes, cache_features=kept)) for kept in (True, False))
     assert reused.rows == plain.rows
 
 
@@ -142,12 +143,12 @@ def test_what_exceeds_the_memory_is_kept_in_a_file(no_cache: Path) -> None:
     lines: list[str] = []
     task.say = lines.append
     kept = Kept()
-    Trainer(accelerator="cpu", callbacks=[kept], **quiet).test(task, data(reuse_memory=0.0), verbose=False)
+    Trainer(accelerator="cpu", callbacks=[kept], **quiet).test(task, data(cache_memory=0.0), verbose=False)
     (line,) = lines
     assert f"in a file in {no_cache}" in line
     assert "images, each encoded once" in line
     assert not list(no_cache.iterdir())  # it has no name by then
-    assert kept.rows == run(method, data(reuse=False)).rows
+    assert kept.rows == run(method, data(cache_features=False)).rows
 
 
 def test_without_room_each_episode_encodes_its_images(monkeypatch: pytest.MonkeyPatch, no_cache: Path) -> None:
@@ -157,10 +158,10 @@ def test_without_room_each_episode_encodes_its_images(monkeypatch: pytest.Monkey
     task, lines, kept = Task(method), [], Kept()
     task.say = lines.append
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    Trainer(accelerator="cpu", callbacks=[kept], **quiet).test(task, data(reuse_memory=0.0), verbose=False)
+    Trainer(accelerator="cpu", callbacks=[kept], **quiet).test(task, data(cache_memory=0.0), verbose=False)
     (line,) = lines
     assert line.startswith("note: no room for the features")
-    assert kept.rows == run(method, data(reuse=False)).rows
+    assert kept.rows == run(method, data(cache_features=False)).rows
 
 
 def test_a_full_disk_is_known_before_anything_is_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

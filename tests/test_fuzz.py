@@ -293,7 +293,7 @@ CONFIG = {
                  "encoder": {"class_path": "fsseg.encoders.ConvNet", "init_args": {"widths": [8]}}}},
               "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}},
     "data": {"dataset": {"class_path": "fsseg.datasets.Shapes", "init_args": {"size": 32}}, "shot": 1,
-             "augment": [{"class_path": "albumentations.HorizontalFlip"}]},
+             "images": {"augment": [{"class_path": "albumentations.HorizontalFlip"}]}},
     "trainer": {"max_steps": 4, "logger": True}, "protocol": {"name": "fsseg"}, "checkpoint": {"dirpath": None},
 }  # fmt: skip
 CARD = {"version": "0.1", "config": yaml.safe_dump(CONFIG), "dataset": "Shapes", "fold": 0, "trained_on": ["circle"],

@@ -1,6 +1,7 @@
 """Every number that a user gives has a bound and a line."""
 
 import inspect
+import re
 import types
 import typing
 
@@ -11,9 +12,11 @@ import fsseg.encoders
 import fsseg.methods
 from fsseg import limits
 from fsseg.datasets import Shapes
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, ImageOptions, LoadingOptions
+from fsseg.episodes.options import GROUPS, RANGES
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
+from tests.episode_options import grouped
 
 
 def numbers_of(kind):
@@ -41,15 +44,17 @@ def test_every_number_of_methods_encoders_and_data_sets_has_a_range(kind):
 
 
 def test_every_number_of_data_and_protocol_has_a_range():
-    assert set(numbers_of(EpisodeData)) <= limits.DATA.keys() | {"fold", "way"}  # by the data set
+    assert set(numbers_of(EpisodeData)) <= RANGES.keys() | {"fold", "way"}  # by the data set
+    for group, kind in GROUPS.items():
+        assert {f"{group}.{name}" for name in numbers_of(kind)} <= RANGES.keys()
     assert set(numbers_of(Protocol)) <= limits.PROTOCOL.keys() | {"absent_queries", "release"}
 
 
-@pytest.mark.parametrize("name", limits.DATA)
+@pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("value", [-1, 10**18, float("nan"), float("inf")])
 def test_data_refuses_what_is_out_of_range(name, value):
-    with pytest.raises(FssegError, match=rf"^--data\.{name} {value}: .* is needed\.$"):
-        EpisodeData(Shapes(), **{name: value})
+    with pytest.raises(FssegError, match=rf"^--data\.{re.escape(name)} {value}: .* is needed\.$"):
+        EpisodeData(Shapes(), **grouped(**{name.rpartition(".")[2]: value}))
 
 
 @pytest.mark.parametrize("name", limits.PROTOCOL)
@@ -69,11 +74,13 @@ def test_arguments_of_classes_are_refused_however_deep_they_are(name):
 
 def test_what_a_machine_cannot_hold_is_refused_by_size_shots_and_batch_together(monkeypatch):
     monkeypatch.setattr(limits, "memory", lambda: 10**9)
-    EpisodeData(Shapes(), size=1000, shot=5, batch_size=10)
-    with pytest.raises(FssegError, match=r"--data\.size 1000: 11 x 6 images of 1000x1000 pixels need at least 1 GB"):
-        EpisodeData(Shapes(), size=1000, shot=5, batch_size=11)
+    EpisodeData(Shapes(), images=ImageOptions(size=1000), shot=5, batch_size=10)
+    with pytest.raises(
+        FssegError, match=r"--data\.images\.size 1000: 11 x 6 images of 1000x1000 pixels need at least 1 GB"
+    ):
+        EpisodeData(Shapes(), images=ImageOptions(size=1000), shot=5, batch_size=11)
     with pytest.raises(FssegError, match=r"--protocol\.size 4000: 4 x 2 images"):
-        EpisodeData(Shapes(), protocol=Protocol(size=4000), test_batch_size=4)
+        EpisodeData(Shapes(), protocol=Protocol(size=4000), loading=LoadingOptions(test_batch_size=4))
     with pytest.raises(FssegError, match=r"Shapes: size 1000: 1 x 1,600 images"):
         Shapes(1000)
 

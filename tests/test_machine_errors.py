@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fsseg.datasets import Shapes
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, ImageOptions, LoadingOptions
 from fsseg.episodes.loading import start_worker
 from fsseg.errors import MachineError
 from fsseg.machine_errors import check_temporary_folder, machine_error
@@ -22,14 +22,14 @@ from tests.cli.conftest import small_files
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(errno.EMFILE, "Too many open files"), ("too many open files", "ulimit -n", "--data.workers")),
+        (OSError(errno.EMFILE, "Too many open files"), ("too many open files", "ulimit -n", "--data.loading.workers")),
         (RuntimeError("Too many open files. Communication with the workers is no longer possible."), ("ulimit -n",)),
         (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left"), ("/dev/shm", "0")),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), ("/dev/shm", "--shm-size")),
-        (MemoryError(), ("memory is not enough", "--data.size", "--data.batch_size")),
+        (MemoryError(), ("memory is not enough", "--data.images.size", "--data.batch_size")),
         (RuntimeError("[enforce fail at CPUAllocator] DefaultCPUAllocator: can't allocate memory"), ("not enough",)),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), ("memory is not enough",)),
-        (RuntimeError("can't start new thread"), ("ulimit -u", "--data.workers")),
+        (RuntimeError("can't start new thread"), ("ulimit -u", "--data.loading.workers")),
     ],
 )
 def test_a_fault_of_the_machine_is_one_line(error, words):
@@ -68,7 +68,9 @@ def test_open_files_are_counted():
 @pytest.mark.slow
 def test_shared_memory_that_is_full_is_an_error_and_no_wait_without_end():
     """A limit on the size of files holds in /dev/shm too; the worker's error comes through to this process."""
-    data = EpisodeData(Shapes(size=32, train=40, val=40), size=256, workers=1, augment=[])
+    data = EpisodeData(
+        Shapes(size=32, train=40, val=40), images=ImageOptions(size=256, augment=[]), loading=LoadingOptions(workers=1)
+    )
     data.setup("fit")
     with small_files(10_000), pytest.raises(RuntimeError) as found:
         next(iter(data.train_dataloader()))

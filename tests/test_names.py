@@ -397,8 +397,9 @@ def test_a_data_set_with_hostile_names_is_tested_and_shown(world: Path) -> None:
     assert len(known) > 20
     data = ("--data.dataset=Folder", "--data.root=own", "--data.dataset.folds=1", "--data.dataset.val_share=1")
     options = (
-        "--config", "experiments/quickstart.yaml", *data, "--data.size=24", "--protocol.size=24", "--protocol.runs=1",
-        f"--protocol.episodes={3 * len(known)}", "--trainer.accelerator=cpu", "--untrained", "--data.workers=0",
+        "--config", "experiments/quickstart.yaml", *data, "--data.images.size=24", "--protocol.size=24",
+        "--protocol.runs=1",
+        f"--protocol.episodes={3 * len(known)}", "--trainer.accelerator=cpu", "--untrained", "--data.loading.workers=0",
     )  # fmt: skip
     assert run(world, "test", *options) == 0
     header, *rows = cells(Path("out/rows.csv"))

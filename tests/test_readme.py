@@ -33,8 +33,8 @@ ADDED = {
     "fsseg fit --config experiments/quickstart.yaml": TINY,
     "fsseg fit --config experiments/panet_voc_1shot.yaml": SMALL,
     "fsseg fit --config experiments/rpmm_coco_5shot.yaml": (
-        *SMALL, "--model.method.channels=8", "--data.test_size=32", "--data.test_shot=1",
-        "--data.missing_classes=skip",
+        *SMALL, "--model.method.channels=8", "--data.images.test_size=32", "--data.test_shot=1",
+        "--data.episodes.missing_classes=skip",
     ),
     "fsseg test --ckpt_path runs/panet_voc": (
         "--protocol.pairs=any", "--protocol.min_pixels=1", "--protocol.size=32", "--protocol.runs=1",

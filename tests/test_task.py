@@ -8,7 +8,7 @@ from lightning import Trainer
 
 from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError
 from fsseg.methods import PANet
 from fsseg.protocols.protocol import Protocol
@@ -28,7 +28,13 @@ def trainer(**arguments: object) -> Trainer:
 
 def episodes(**protocol: Any) -> EpisodeData:
     made = Protocol(**{"runs": 2, "episodes": 15, "evaluate_at": "input", **protocol})
-    return EpisodeData(Shapes(32, 40, 40), size=24, episodes=4, val_episodes=6, workers=0, protocol=made)
+    return EpisodeData(
+        Shapes(32, 40, 40),
+        images=ImageOptions(size=24),
+        episodes=EpisodeOptions(train=4, val=6),
+        loading=LoadingOptions(workers=0),
+        protocol=made,
+    )
 
 
 @pytest.mark.parametrize("absent", ["count", "drop"])

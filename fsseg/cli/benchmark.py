@@ -120,7 +120,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
         raise FssegError("benchmark needs --config FILE, e.g. --config experiments/panet_shapes_1shot.yaml.")
     for option, instead in {"--data.fold": "--folds", "--data.shot": "--shots", "--data.test_shot": "--shots",
                             "--seed_everything": "--seeds", "--ckpt_path": "nothing", "--resume": "nothing",
-                            "--data.test_support_annotation": "--annotations"}.items():  # fmt: skip
+                            "--data.images.test_support_annotation": "--annotations"}.items():  # fmt: skip
         if any(word.partition("=")[0] == option for word in rest):
             raise FssegError(f"benchmark: {option} is the benchmark's to say; give {instead} instead.")
     options.refuse_near(rest, ())
@@ -135,8 +135,9 @@ def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
             raise FssegError(f"benchmark: --{name}: each number once is needed.")
     shots = given.shots or [data["test_shot"] or data["shot"]]
     arguments = [word for path in given.config for word in ("--config", str(Path(path).resolve()))]
-    if (tested := data["test_support_annotation"]) is not None:  # of the file: a flag for trainings is none for tests
-        arguments.append(f"--data.test_support_annotation={tested}")
+    tested = data["images"]["test_support_annotation"]
+    if tested is not None:  # of the file: a flag for trainings is none for tests
+        arguments.append(f"--data.images.test_support_annotation={tested}")
     return Plan(
         arguments=(*arguments, *rest),
         out=given.out or Path("runs") / experiment.experiment,
@@ -191,14 +192,14 @@ def _record(plan: Plan, own: dict[str, Any], threads: int) -> PlanRecord:
 
 def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
     """The options that all jobs of a benchmark have in common and that decide its numbers."""
-    from fsseg.episodes.option_roles import Decides
+    from fsseg.episodes.options import Decides
     from fsseg.runs.checkpoint_files import LAST
     from fsseg.runs.identity import TEST, identity
 
     role = Decides.TRAINING | Decides.LENGTH | TEST
     found = identity(own, role if plan.checkpoint == LAST else role | Decides.VALIDATION)
     found.pop("seed_everything")
-    for name in ("fold", "shot", "test_shot", "test_support_annotation"):
+    for name in ("fold", "shot", "test_shot", "images.test_support_annotation"):
         found["data"].pop(name)
     plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(found))
     return plain

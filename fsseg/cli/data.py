@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Classes of data sets; one that is not asked for is not imported.
 _KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson", "shapes": "Shapes"}
 _SHOWN = 20  # problems that the terminal shows
-_RANGES = {"workers": limits.DATA["workers"], "min_pixels": limits.COUNT}
+_RANGES = {"workers": limits.WORKERS, "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`
 
 
@@ -93,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _own_options(text: str) -> str:
     """An error in the names that these commands have for options."""
-    text = text.replace("give --data.pairs any, or --protocol.pairs any in a test", "give --pairs any")
+    text = text.replace("give --data.episodes.pairs any, or --protocol.pairs any in a test", "give --pairs any")
     for known in ("--data.dataset.", "--protocol."):
         text = text.replace(known, "--")
     return text.replace("--data.root", "--root")

@@ -59,8 +59,11 @@ def run(command: str, words: Sequence[str]) -> int:
             check_yaml(word)
     parser = _parser()
     given = parser.parse_args(rest)
-    if command == "show" and "--data.missing_classes" not in flags:
-        given.data.missing_classes = "skip"  # whoever looks at data need not have enough of each class
+    from fsseg.episodes.options import RANGES, flat
+
+    limits.check(flat(given.data), RANGES, "--data.")
+    if command == "show" and "--data.episodes.missing_classes" not in flags:
+        given.data.episodes.missing_classes = "skip"  # whoever looks at data need not have enough of each class
     tested = command == "episodes" or own.stage == "test"
     data = _data(parser, given, flags, tested)
     if command == "episodes":
@@ -90,8 +93,8 @@ def _data(parser: Parser, given: Any, flags: set[str], tested: bool) -> EpisodeD
     kind = folders.named_class(given.data.dataset.class_path)
     folders.check_root(given.data.root, kind)
     settled = settle_for(kind.family, given.data, vars(given.protocol), flags, tested)
-    if given.data.seed is None:
-        given.data.seed = given.seed_everything
+    if given.data.episodes.seed is None:
+        given.data.episodes.seed = given.seed_everything
     for name in _OTHERS:  # the parser would build whatever class they name
         given[name] = None
     with building("the configuration"):
@@ -99,7 +102,6 @@ def _data(parser: Parser, given: Any, flags: set[str], tested: bool) -> EpisodeD
         build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes
         data: EpisodeData = build(given).data
     data.protocol = settled.protocol
-    data.workers = 0
     return data
 
 
@@ -131,11 +133,11 @@ def _show(data: EpisodeData, given: Any) -> int:
     panels = list(islice(_panels(data, loader), given.count * data.query))  # one for each query
     if not panels:
         raise FssegError(
-            f"--stage {given.stage} has no episodes: --data.val_episodes is 0, or no class has enough images."
+            f"--stage {given.stage} has no episodes: --data.episodes.val is 0, or no class has enough images."
         )
     with folders.named("--out", given.out):
         atomic.save(given.out, partial(draw_episodes(panels).save, format=_format(given.out)))
-    changed = ", augmented" if given.stage == "train" and data.augment else ""
+    changed = ", augmented" if given.stage == "train" and data.images.augment else ""
     print(
         f"{data.dataset.name} fold {data.fold}, {given.stage} episodes as the network sees them{changed}: {given.out}"
     )

@@ -60,8 +60,8 @@ _OPTIONS = {
     "--data.fold N": "which classes are novel: 0, 1, 2 ...",
     "--data.way N": "classes per episode",
     "--data.shot K": "supports per class (--data.test_shot where the test's differ)",
-    "--data.support_annotation A": "mask, scribble or box",
-    "--data.missing_classes skip": "leave out classes that have too few images",
+    "--data.images.support_annotation A": "mask, scribble or box",
+    "--data.episodes.missing_classes skip": "leave out classes that have too few images",
     "--model.method.OPTION VALUE": "an option of the method, e.g. --model.method.align false",
     "--model.method.encoder.weights W": "imagenet, none, or a file",
     "--seed_everything N": "seed of weights and training episodes",
@@ -73,8 +73,8 @@ _ONLY = {
     "test": {
         "--untrained": "test without a checkpoint, e.g. PANet-init",
         "--protocol.name P": "fsseg (default), panet, pmms, pfenet or hsnet; any field: --protocol.episodes 200 ...",
-        "--data.episode_list FILE": "test the episodes of a file, e.g. of another test's episodes.json",
-        "--data.pairs_files DIR": "list files of (image, class) pairs in place of PASCAL-5i's official ones",
+        "--data.episodes.test_file FILE": "test the episodes of a file, e.g. of another test's episodes.json",
+        "--data.episodes.pairs_files DIR": "list files of (image, class) pairs in place of PASCAL-5i's official ones",
         "--protocols all": "the same checkpoint under each protocol, side by side; or some: panet,pmms",
     },
 }

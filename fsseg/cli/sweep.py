@@ -123,7 +123,7 @@ def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> d
     Raises:
         FssegError: the folder holds another sweep.
     """
-    from fsseg.episodes.option_roles import Decides
+    from fsseg.episodes.options import Decides
     from fsseg.runs.identity import first_difference, identity
 
     experiment = identity(first, Decides.TRAINING | Decides.LENGTH | Decides.VALIDATION)
@@ -174,7 +174,8 @@ def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outco
         print(f"           {shlex.join(['fsseg', *arguments])}")
     if any(result.state == "done" and result.last is None for result in results):
         print(
-            f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes training episodes."
+            f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes.train training "
+            "episodes."
         )
     failed = failures(outcomes, "points")
     if failed:

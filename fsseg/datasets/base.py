@@ -65,8 +65,8 @@ class Index:
         if pairs == "official":
             if self.official is None:
                 raise FssegError(
-                    "pairs official is PASCAL-5i's rule, which this data set does not have: give --data.pairs any, or "
-                    "--protocol.pairs any in a test."
+                    "pairs official is PASCAL-5i's rule, which this data set does not have: give "
+                    "--data.episodes.pairs any, or --protocol.pairs any in a test."
                 )
             enough &= self.official[chosen, class_id]
         kept: npt.NDArray[np.int64] = chosen[enough]

@@ -1,5 +1,6 @@
 """From a data set to batches: draws, loading, transforms, and the data module."""
 
 from fsseg.episodes.datamodule import EpisodeData
+from fsseg.episodes.options import EpisodeOptions, ImageOptions, LoadingOptions
 
-__all__ = ["EpisodeData"]
+__all__ = ["EpisodeData", "EpisodeOptions", "ImageOptions", "LoadingOptions"]

@@ -81,7 +81,7 @@ def whole(dataset: Dataset, images: Images) -> Images:
 def _too_few(dataset: Dataset, need: Need, few: dict[int, int], rule: str, can_skip: bool) -> str:
     names = [f"{c} {dataset.class_name(c)} ({n})" for c, n in few.items()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    skip = ", or leave classes out with --data.missing_classes skip" if can_skip else ""
+    skip = ", or leave classes out with --data.episodes.missing_classes skip" if can_skip else ""
     masks = f", {need.query} of them with a whole mask" if dataset.weak else ""
     counted = f" ({rule})" if rule else ""
     return (

@@ -119,11 +119,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = load_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise FssegError(f"--data.episode_list {path}: no such file.") from error
+        raise FssegError(f"--data.episodes.test_file {path}: no such file.") from error
     except OSError as error:
-        raise FssegError(f"--data.episode_list {path} cannot be read: {error.strerror}.") from error
+        raise FssegError(f"--data.episodes.test_file {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise FssegError(f"--data.episode_list {path} is no whole JSON file: {error}.") from error
+        raise FssegError(f"--data.episodes.test_file {path} is no whole JSON file: {error}.") from error
     runs = content.get("runs") if isinstance(content, dict) else None
     listed = isinstance(runs, list) and runs and all(isinstance(run, list) and run for run in runs)
     if not listed or content.get("format") != FORMAT:

@@ -1,26 +1,29 @@
 """What the options of `EpisodeData` may be, before any file is looked at."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fsseg import limits
 from fsseg.datasets.base import Dataset
+from fsseg.episodes.options import RANGES, EpisodeOptions, flat
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 
+if TYPE_CHECKING:
+    from fsseg.episodes.datamodule import EpisodeData
 
-def check_ranges(options: Mapping[str, Any]) -> None:
+
+def check_ranges(data: "EpisodeData") -> None:
     """Refuse numbers out of their ranges, batches that this machine cannot hold, and files without a name.
 
     Raises:
         FssegError: one is.
     """
-    limits.check(options, limits.DATA, "--data.")
-    way, query = options["way"], options["query"]
-    limits.check_memory("--data.size", options["size"], way * options["shot"] + query, options["batch_size"])
-    for name, what in (("episode_list", "a file of episodes"), ("pairs_files", "a folder of list files")):
-        if options[name] == "":
-            raise FssegError(f"--data.{name} is empty: {what} is needed, or null.")
+    limits.check(flat(data), RANGES, "--data.")
+    images = data.way * data.shot + data.query
+    limits.check_memory("--data.images.size", data.images.size, images, data.batch_size)
+    for name, what in (("test_file", "a file of episodes"), ("pairs_files", "a folder of list files")):
+        if getattr(data.episodes, name) == "":
+            raise FssegError(f"--data.episodes.{name} is empty: {what} is needed, or null.")
 
 
 def check_fold(dataset: Dataset, fold: int, way: int) -> None:
@@ -47,38 +50,47 @@ def check_base(dataset: Dataset, fold: int) -> None:
         raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {mend}.")
 
 
-def check_pairs(options: Mapping[str, Any], protocol: Protocol) -> None:
+def check_pairs(episodes: EpisodeOptions, protocol: Protocol) -> None:
     """Refuse list files that nothing would read.
 
     Raises:
         FssegError: no pairs are the official ones, whose place the files take.
     """
-    unused = "official" not in (options["pairs"], protocol.pairs) and not options["episode_list"]
-    if options["pairs_files"] is not None and unused:
+    unused = "official" not in (episodes.pairs, protocol.pairs) and not episodes.test_file
+    if episodes.pairs_files is not None and unused:
         raise FssegError(
-            "--data.pairs_files takes the place of official pairs: give --data.pairs official, or --protocol.pairs "
-            "official in a test."
+            "--data.episodes.pairs_files takes the place of official pairs: give --data.episodes.pairs official, or "
+            "--protocol.pairs official in a test."
         )
 
 
-def check_sizes(options: Mapping[str, Any], protocol: Protocol) -> None:
+def check_sizes(data: "EpisodeData", protocol: Protocol) -> None:
     """Images of different sizes do not fit into one tensor, large ones not into memory, several ways not into a walk.
 
     Raises:
         FssegError: an option of the data does not go with another one, or with the protocol.
     """
-    draw = f"--protocol.draw {protocol.draw} draws one class and one query an episode"
+    draw, together = f"--protocol.draw {protocol.draw} draws one class and one query an episode", data.loading
     alone = [
-        (protocol.one_way, draw, "way"),
-        (options["size"] is None, "--data.size null trains on photos of different sizes", "batch_size"),
-        (protocol.size == "own", "photos of different sizes are tested one by one", "test_batch_size"),
+        (protocol.one_way, draw, "way", data.way),
+        (
+            data.images.size is None,
+            "--data.images.size null trains on photos of different sizes",
+            "batch_size",
+            data.batch_size,
+        ),
+        (
+            protocol.size == "own",
+            "photos of different sizes are tested one by one",
+            "loading.test_batch_size",
+            together.test_batch_size,
+        ),
     ]
-    for asked, why, name in alone:
-        value, query = options[name], options["query"]
-        if asked and (value, query) != (1, 1):
-            raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {query}.")
+    for asked, why, name, value in alone:
+        if asked and (value, data.query) != (1, 1):
+            raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {data.query}.")
     if isinstance(protocol.size, int):
-        images = options["way"] * options["test_shot"] + options["query"]
-        limits.check_memory("--protocol.size", protocol.size, images, options["test_batch_size"])
-    if protocol.queries == "several" and options["way"] == 1:
+        images = data.way * data.test_shot + data.query
+        limits.check_memory("--protocol.size", protocol.size, images, data.loading.test_batch_size)
+    if protocol.queries == "several" and data.way == 1:
         raise FssegError("--protocol.queries several needs --data.way 2 or more: a 1-way episode has one class.")

@@ -17,6 +17,7 @@ from fsseg.errors import FssegError
 
 Numbers = npt.NDArray[np.int64]
 Images = Mapping[int, Numbers]  # image numbers of each class id
+Chosen = list[tuple[int, ...]]  # image numbers drawn for each way
 
 _TRIES = 100
 
@@ -81,14 +82,10 @@ def draw_episode(
         classes = tuple(class_ids[i] for i in generator.choice(len(class_ids), size=way, replace=False))
         query_way = tuple(sorted(int(w) for w in generator.integers(way, size=query)))
         counts = [query_way.count(w) for w in range(way)]
-        drawn = (
-            _distinct(images, classes, [shot + count for count in counts], generator)
-            if rules.plain
-            else _queries_first(images, classes, counts, shot, rules, generator)
-        )
+        drawn = _draw(images, classes, counts, shot, rules, generator)
         if drawn is not None:
-            support = tuple(chosen[:shot] for chosen in drawn)
-            episode = Episode(classes, support, tuple(i for chosen in drawn for i in chosen[shot:]), query_way)
+            supports, queries = drawn
+            episode = Episode(classes, tuple(supports), tuple(i for chosen in queries for i in chosen), query_way)
             return _absent(episode, rules, generator) if rules.absent else episode
     several = "queries that show several of the classes, or " if rules.several else ""
     raise FssegError(
@@ -97,32 +94,47 @@ def draw_episode(
     )
 
 
-def _queries_first(
+def _draw(
     images: Images,
     classes: Sequence[int],
     counts: Sequence[int],
     shot: int,
     rules: Rules,
     generator: np.random.Generator,
-) -> list[tuple[int, ...]] | None:
-    """Supports and queries of each class, where not every image may be either; None where there are too few."""
-    sources = images if rules.queries is None else rules.queries
-    allowed = {c: sources[c] for c in classes}
-    if rules.several:
-        others = {c: [sources[other] for other in classes if other != c] for c in classes}
-        allowed = {c: found[np.isin(found, np.concatenate(others[c]))] for c, found in allowed.items()}
-    queries = _distinct(allowed, classes, counts, generator)
+) -> tuple[Chosen, Chosen] | None:
+    """Supports and queries of each class; None where there are too few.
+
+    Without special rules both are drawn at once. Otherwise queries are drawn first, of the images that may be queries,
+    and supports of what is left.
+    """
+    if rules.plain:
+        both = _distinct(images, classes, [shot + count for count in counts], generator)
+        return None if both is None else ([chosen[:shot] for chosen in both], [chosen[shot:] for chosen in both])
+    queries = _distinct(_query_images(images, classes, rules), classes, counts, generator)
     if queries is None:
         return None
     taken = [i for chosen in queries for i in chosen]
     rest = {c: images[c][~np.isin(images[c], taken)] for c in classes}
+    supports = _supports(rest, shot, rules, generator)
+    return None if supports is None else (supports, queries)
+
+
+def _query_images(images: Images, classes: Sequence[int], rules: Rules) -> Images:
+    """Images of each class that may be queries."""
+    sources = images if rules.queries is None else rules.queries
+    if not rules.several:
+        return sources
+    others = {c: np.concatenate([sources[other] for other in classes if other != c]) for c in classes}
+    return {c: sources[c][np.isin(sources[c], others[c])] for c in classes}
+
+
+def _supports(images: Images, shot: int, rules: Rules, generator: np.random.Generator) -> Chosen | None:
+    """Supports of each class, distinct unless they may repeat."""
     if not rules.repeat_supports:
-        supports = _distinct(rest, classes, [shot] * len(classes), generator)
-    elif all(len(found) for found in rest.values()):
-        supports = [tuple(int(i) for i in generator.choice(rest[c], size=shot)) for c in classes]
-    else:
+        return _distinct(images, tuple(images), [shot] * len(images), generator)
+    if not all(len(found) for found in images.values()):
         return None
-    return supports and [s + q for s, q in zip(supports, queries, strict=True)]
+    return [tuple(int(i) for i in generator.choice(found, size=shot)) for found in images.values()]
 
 
 def _absent(episode: Episode, rules: Rules, generator: np.random.Generator) -> Episode:
@@ -144,9 +156,9 @@ def _distinct(
     classes: Sequence[int],
     counts: Sequence[int],
     generator: np.random.Generator,
-) -> list[tuple[int, ...]] | None:
+) -> Chosen | None:
     """Images for each class, none twice; None where an earlier class took too many of a later one's."""
-    drawn: list[tuple[int, ...]] = []
+    drawn: Chosen = []
     taken: list[int] = []
     for class_id, count in zip(classes, counts, strict=True):
         free = images[class_id][~np.isin(images[class_id], taken)] if taken else images[class_id]

@@ -65,11 +65,13 @@ class Augmentation:
             result = self._chain(image=image, mask=mask)
         except Exception as error:  # albumentations has exceptions of its own, e.g. for crops larger than the image
             size = f"{image.shape[1]}x{image.shape[0]}"
-            raise FssegError(f"--data.augment fails on an image of {size}: {' '.join(str(error).split())}") from error
+            raise FssegError(
+                f"--data.images.augment fails on an image of {size}: {' '.join(str(error).split())}"
+            ) from error
         if getattr(result["image"], "dtype", None) != np.uint8:
             raise FssegError(
-                f"--data.augment makes {type(result['image']).__name__} of {result['image'].dtype} where uint8 images "
-                "of 0..255 are needed: leave out Normalize and ToTensorV2, the encoder normalises."
+                f"--data.images.augment makes {type(result['image']).__name__} of {result['image'].dtype} where "
+                "uint8 images of 0..255 are needed: leave out Normalize and ToTensorV2, the encoder normalises."
             )
         return result["image"], result["mask"]
 
@@ -89,7 +91,7 @@ def _build(step: Mapping[str, Any] | str) -> Any:
             warnings.filterwarnings("error", message=".*not valid for transform")
             return transform(**arguments)
     except (ImportError, AttributeError) as error:
-        raise FssegError(f"--data.augment {path!r}: albumentations has no such transform.") from error
+        raise FssegError(f"--data.images.augment {path!r}: albumentations has no such transform.") from error
     except (TypeError, ValueError, UserWarning) as error:
         reason = " ".join(str(error).split())
-        raise FssegError(f"--data.augment {path} with {arguments}: {reason}") from error
+        raise FssegError(f"--data.images.augment {path} with {arguments}: {reason}") from error

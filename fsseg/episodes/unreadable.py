@@ -11,7 +11,7 @@ from fsseg.episode import Batch
 from fsseg.episodes.sampler import EpisodeOrder, Key
 from fsseg.errors import FssegError, UnreadableError
 
-LEAVE_OUT = "To leave out its episodes: --data.unreadable_images skip."
+LEAVE_OUT = "To leave out its episodes: --data.loading.unreadable_images skip."
 _TRIES = 100
 _APART = 1 << 40  # between the numbers of a training's episode and of those that may take its place
 

@@ -37,7 +37,7 @@ from fsseg.untrusted.configuration import known_classes_only
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
 _AS_TEST = {
     "--data.shot": "--data.test_shot",
-    "--data.support_annotation": "--data.test_support_annotation",
+    "--data.images.support_annotation": "--data.images.test_support_annotation",
 }  # what a test is asked for wins over the experiment's test_...
 
 
@@ -183,8 +183,8 @@ class Runs(Commands):
 
     def _validate(self) -> None:
         data = self.datamodule
-        if data.val_episodes == 0:
-            raise FssegError("--data.val_episodes 0 leaves nothing to validate.")
+        if data.episodes.val == 0:
+            raise FssegError("--data.episodes.val 0 leaves nothing to validate.")
         super()._run_subcommand("validate")
         metrics = self.trainer.callback_metrics
         if not metrics:
@@ -201,7 +201,7 @@ class Runs(Commands):
         )
         print(f"{tested.setting.label}  {tested.setting.encoder}  {tested.origin}")
         classes = "novel" if data.validated == data.novel else "base"
-        print(f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.val_episodes} episodes")
+        print(f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.episodes.val} episodes")
         for key, name in {"val/mean_iou": "mean-IoU", "val/binary_iou": "binary-IoU"}.items():
             print(f"  {name:12}{100 * float(metrics[key]):.1f}")
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from fsseg.episodes import EpisodeData
-from fsseg.episodes.option_roles import Decides
+from fsseg.episodes.options import Decides
 from fsseg.errors import FssegError
 from fsseg.runs.identity import flat, identity
 from fsseg.untrusted import configuration

@@ -15,6 +15,7 @@ import fsseg
 from fsseg import limits
 from fsseg.encoders import without_pretrained_weights
 from fsseg.episodes import EpisodeData
+from fsseg.episodes.options import RANGES, flat
 from fsseg.errors import FssegError
 from fsseg.experiment import compatibility
 from fsseg.experiment.home_paths import expand_configuration
@@ -112,7 +113,7 @@ class Commands(LightningCLI):
         config = self.config[command]
         expand_configuration(config)
         kind = folders.named_class(config.data.dataset.class_path)
-        limits.check(vars(config.data), limits.DATA, "--data.")
+        limits.check(flat(config.data), RANGES, "--data.")
         limits.check(vars(config.trainer), limits.TRAINER, "--trainer.")
         limits.check_classes(config.data.dataset, "--data.dataset")
         limits.check_classes(config.model.method, "--model.method")
@@ -123,8 +124,8 @@ class Commands(LightningCLI):
         folders.check_root(config.data.root, kind)
         if config.data.root is not None:
             self.own["data"]["root"] = str(Path(config.data.root).resolve())  # tests may start in another folder
-        if config.data.seed is None:
-            config.data.seed = int(config.seed_everything)
+        if config.data.episodes.seed is None:
+            config.data.episodes.seed = int(config.seed_everything)
         if config.trainer.strategy in _SPAWNED:
             raise FssegError(f"--trainer.strategy {config.trainer.strategy} shares memory between processes; use ddp.")
         if config.untrained and (config.ckpt_path or command == "fit"):
@@ -138,7 +139,7 @@ class Commands(LightningCLI):
         self.experiment = _experiment(config)
         if command == "fit":
             self._before_fit(config)
-            self._check_base_images(config.data.drop_novel, settled.asked)
+            self._check_base_images(config.data.episodes.drop_novel, settled.asked)
         else:
             loggers.without_files(config.trainer, command)
             loggers.prepare(config.trainer, self.run_folder(config), self._run_name(config))
@@ -179,7 +180,7 @@ class Commands(LightningCLI):
         wanted = self.protocol.base_images == "drop"
         if wanted == dropped:
             return
-        mend = f"--data.drop_novel {str(wanted).lower()}"
+        mend = f"--data.episodes.drop_novel {str(wanted).lower()}"
         if "base_images" in asked:
             raise FssegError(f"--protocol.base_images {self.protocol.base_images}: a training is told by {mend}.")
         does = "leaves out" if wanted else "keeps"

@@ -43,6 +43,8 @@ def find_experiment(path: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known word, or nothing."""
-    near = get_close_matches(word, list(known), n=1)
+    """A hint at the nearest known word, or nothing; an option of the same name in another group comes first."""
+    words = list(known)
+    same = [one for one in words if one.rpartition(".")[2] == word.rpartition(".")[2]]
+    near = get_close_matches(word, same or words, n=1)
     return f" Did you mean {near[0]}?" if near else ""

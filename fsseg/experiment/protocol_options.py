@@ -70,7 +70,7 @@ def settle_for(family: str, data: Any, configured: Mapping[str, Any], flags: Col
         FssegError: see `protocol`; an option was given that another one decides.
     """
     found = settle(configured, flags, family)
-    if data.episode_list:
+    if data.episodes.test_file:
         _refuse_drawing(flags)
     return replace(found, protocol=_apply_to_dataset(found.protocol, data.dataset, family, flags, test))
 
@@ -125,8 +125,8 @@ def _refuse_drawing(flags: Collection[str]) -> None:
     for name in DRAWING:
         if f"--protocol.{name}" in flags:
             raise FssegError(
-                f"--protocol.{name} decides which episodes are drawn; those of --data.episode_list are given. Leave "
-                "one out."
+                f"--protocol.{name} decides which episodes are drawn; those of --data.episodes.test_file are given. "
+                "Leave one out."
             )
 
 

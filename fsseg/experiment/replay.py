@@ -87,9 +87,8 @@ class Replay:
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
         loader = self.data.test_dataloader()
         self._source: Episodes = loader.dataset.source  # type: ignore[attr-defined]
-        if (config.get("data") or {}).get(
-            "episode_list"
-        ) is None:  # a list would forget the seed, which weak annotations hang on
+        episodes = (config.get("data") or {}).get("episodes") or {}
+        if episodes.get("test_file") is None:  # a list would forget the seed, which weak annotations hang on
             self._source.seed = built.protocol.seed
         self._loader = loader
 
@@ -215,7 +214,7 @@ def _arguments(folder: Path, tested: Tested, config: str, root: str | None) -> l
     return [
         "test",
         f"--config={config}",
-        f"--data.episode_list={folder / 'episodes.json'}",
+        f"--data.episodes.test_file={folder / 'episodes.json'}",
         f"--trainer.accelerator={accelerator}",
         *_QUIET,
         *([f"--data.root={root}"] if root else []),

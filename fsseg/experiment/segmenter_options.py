@@ -60,8 +60,8 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
         if method is None:
             raise FssegError(f"--config {path} names no model.method.")
         first = [f"--model.method={json.dumps(method)}"]
-        data = content.get("data") or {}
-        size = data.get("test_size") or data.get("size")
+        images = (content.get("data") or {}).get("images") or {}
+        size = images.get("test_size") or images.get("size")
         if is_count(size) and not _sizes(given):
             given.size = size
     parser = Parser(allow_abbrev=False)

@@ -122,7 +122,7 @@ class Plan:
         # By the experiment's own files: what stands beside the checkpoint may name known classes only.
         origin = (*common, "--untrained" if self.untrained else f"--ckpt_path={folder / self.checkpoint}")
         options = [f"--data.test_shot={shot}"]
-        options += [f"--data.test_support_annotation={annotation}"] if annotation else []
+        options += [f"--data.images.test_support_annotation={annotation}"] if annotation else []
         arguments = ("test", *origin, *options, f"--out={folder / what}", "--resume")
         done = (folder / what / "table.json", folder / what / "rows.csv")
         return Job(f"{name}/{what}", arguments, done, () if self.untrained else (f"{name}/fit",))

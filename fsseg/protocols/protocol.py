@@ -57,7 +57,7 @@ class Protocol:
         split: whose images are tested on. PANet's code tests on training images of the novel classes.
         pairs: which images count for a class. ``any``: all that show it. ``official``: those of the lists of PASCAL-5i
             that PMMs and HSNet share, nearly OSLSM's size rule (more than two pixels of the class on a grid of every
-            32nd pixel); or those of list files (--data.pairs_files).
+            32nd pixel); or those of list files (--data.episodes.pairs_files).
         min_pixels: an image counts for a class from this many pixels on, at the image's own size.
         release: of COCO.
         fold_rule: of COCO, see `fsseg.datasets.Coco`.
@@ -69,7 +69,7 @@ class Protocol:
         support_void: what pixels labelled 255 are in a support: ``background``, or ``ignore``.
         void: what pixels labelled 255 are in the evaluation.
         size: side of the square that images are resized to; ``own``: they keep their sizes; ``trained``: as the
-            experiment says (--data.test_size, or --data.size).
+            experiment says (--data.images.test_size, or --data.images.size).
         resize: ``stretch``: to the square, aspect ratio not kept. ``pad``: the longer side to the square's, the rest is
             black and ignored.
         evaluate_at: ``input``: predictions are compared with masks resized like the images. ``original``: with the

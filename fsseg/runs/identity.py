@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fsseg.episodes.option_roles import DATA, Decides, with_defaults
+from fsseg.episodes.options import OPTIONS, Decides, with_defaults
+from fsseg.episodes.options import flat as flat_options
 
 _TRAINING, _VALIDATION, _EPISODES, _ROWS = Decides.TRAINING, Decides.VALIDATION, Decides.EPISODES, Decides.ROWS
 TEST = _EPISODES | _ROWS
+_DATA = {name: option.decides for name, option in OPTIONS.items()}
 
 # One entry for each parameter of `fsseg.task.Task`; a test holds the table to the signature.
 MODEL: Mapping[str, Decides] = {
@@ -80,14 +82,14 @@ def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:
 
     Returns:
         the sections ``seed_everything``, ``model``, ``data``, ``trainer`` and ``protocol``, with these options only and
-        null replaced by the value that null stands for.
+        null replaced by the value that null stands for; those of the data by dotted name.
     """
     found: dict[str, Any] = {
         "model": _of(own["model"], MODEL, role),
-        "data": _of(with_defaults(own["data"]), DATA, role),
+        "data": _of(with_defaults(flat_options(own["data"])), _DATA, role),
         "trainer": _of({name: _plain(name, value) for name, value in own["trainer"].items()}, TRAINER, role),
     }
-    if role & DATA["protocol"]:
+    if role & _DATA["protocol"]:
         found["protocol"] = own.get("protocol")
     return {"seed_everything": own["seed_everything"], **found}
 

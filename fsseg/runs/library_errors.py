@@ -28,7 +28,7 @@ _CHATTER = (
     "You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # a note says it
     "The number of training batches .* is smaller than the logging interval",
 )
-_LOST = "a process that loads data was killed, most often for want of memory: fewer --data.workers need less."
+_LOST = "a process that loads data was killed, most often for want of memory: fewer --data.loading.workers need less."
 
 
 def quieten() -> None:

@@ -34,7 +34,7 @@ def asked_of(own: Mapping[str, Any], ckpt_path: str | None, protocol: Protocol, 
         pairs: number of (image, class) pairs that episodes are drawn from.
     """
     config = identity(own, TEST)
-    config["data"].pop("episode_list")  # a file may move; the protocol has the digest of its episodes
+    config["data"].pop("episodes.test_file")  # a file may move; the protocol has the digest of its episodes
     weights = content_digest(Path(ckpt_path)) if ckpt_path else "untrained"
     if ckpt_path:
         config.pop("seed_everything")

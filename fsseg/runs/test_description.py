@@ -7,7 +7,7 @@ from typing import Any
 
 from fsseg.encoders import Encoder
 from fsseg.episodes import EpisodeData
-from fsseg.episodes.option_roles import Decides
+from fsseg.episodes.options import Decides
 from fsseg.results.published import Setting
 from fsseg.results.test_facts import Tested, TestedCheckpoint
 from fsseg.runs.identity import identity
@@ -34,11 +34,11 @@ def describe(
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
     name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
-    annotation = data.test_support_annotation
+    annotation = data.images.test_support_annotation or "mask"
     encoder, departures = _encoder(method.encoder, card), method.departures if card else {}
     setting = Setting(name, encoder, data.dataset.name, data.way, data.test_shot, annotation, departures)
     details = [
-        *(["boxes of random instances"] if annotation == "box" and data.box_instance == "random" else []),
+        *(["boxes of random instances"] if annotation == "box" and data.images.box_instance == "random" else []),
         *([f"{data.query} queries"] if data.query > 1 else []),
         *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
         *([] if precision.startswith("32") else [f"precision {precision}"]),
@@ -67,7 +67,7 @@ def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:
     return TestedCheckpoint(path, str(Path(path).resolve()), card.step, card.selection)
 
 
-_EACH = ("fold", "shot", "seed")  # what trainings of one recipe may differ in
+_EACH = ("fold", "shot", "episodes.seed")  # what trainings of one recipe may differ in
 
 
 def recipe(config: dict[str, Any]) -> str:
@@ -85,7 +85,7 @@ def _training_notes(data: EpisodeData, card: CheckpointCard) -> list[str]:
         notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
     if chosen != protocol.selection:
         notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
-    dropped = "drop" if card.trained["data"].get("drop_novel") else "keep"
+    dropped = "drop" if card.trained["data"].get("episodes", {}).get("drop_novel") else "keep"
     if dropped != protocol.base_images:
         did, does = ("left out", "keeps them") if dropped == "drop" else ("kept", "leaves them out")
         notes.append(f"the training {did} images that show a novel class; the protocol {does}")

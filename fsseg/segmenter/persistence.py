@@ -114,8 +114,8 @@ def of_checkpoint(path: Path, content: Any, device: str | torch.device | None) -
     """
     card, state = checked(str(path), content), content["state_dict"]
     own = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
-    data = card.trained["data"]
-    size = data.get("test_size") or data.get("size") or _DEFAULT
+    images = card.trained["data"].get("images", {})
+    size = images.get("test_size") or images.get("size") or _DEFAULT
     return Segmenter(_made(path, card.config, own), size if is_count(size) else _DEFAULT, device=device)
 
 

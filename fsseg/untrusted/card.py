@@ -156,6 +156,7 @@ def _is_experiment(card: Card) -> bool:
             and isinstance(encoder, dict)
             and isinstance(encoder.get("init_args") or {}, dict)
             and isinstance(config["data"], dict)
+            and all(isinstance(config["data"].get(group, {}), dict) for group in ("images", "episodes", "loading"))
             and isinstance(config["trainer"], dict)
             and is_count(config["data"]["shot"], 1)
             and is_count(config["seed_everything"])

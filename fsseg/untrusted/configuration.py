@@ -29,7 +29,7 @@ _KNOWN = (
     "lightning.pytorch.plugins.precision", "lightning.pytorch.profilers", "lightning.pytorch.strategies",
 )  # fmt: skip
 _AUGMENT = "albumentations"
-_READ = {"root", "weights", "episode_list", "pairs_files", "annotations", "val_annotations", "images", "val_images"}
+_READ = {"root", "weights", "test_file", "pairs_files", "annotations", "val_annotations", "images", "val_images"}
 _WRITTEN = {"dirpath", "default_root_dir", "save_dir", "dir", "log_dir", "root_dir", "filename", "name", "version",
             "sub_dir", "prefix", "id", "filename_suffix", "checkpoint_name", "CHECKPOINT_NAME_LAST"}  # fmt: skip
 # W&B's others could send results, and the key that logs in, to a server of the stranger's.

@@ -22,9 +22,9 @@ from fsseg.experiment.files import experiment_folder
 from fsseg.jobs import local
 
 TINY = (
-    "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.size=32",
-    "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]", "--data.workers=0",
-    "--data.val_episodes=2", "--protocol.runs=2", "--protocol.episodes=10", "--data.episodes=8",
+    "--data.dataset.size=32", "--data.dataset.train=200", "--data.dataset.val=120", "--data.images.size=32",
+    "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]", "--data.loading.workers=0",
+    "--data.episodes.val=2", "--protocol.runs=2", "--protocol.episodes=10", "--data.episodes.train=8",
     "--data.batch_size=2", "--trainer.max_steps=4", "--trainer.accelerator=cpu",
 )  # fmt: skip
 FSSEG = [sys.executable, "-m", "fsseg"]

@@ -97,7 +97,8 @@ def test_a_script_for_slurm(fsseg, tmp_path):
 def test_a_folder_is_of_what_decides_its_numbers_and_machines_may_change(fsseg):
     options = (*BENCHMARK, "--folds", "0", "--out", "all")
     assert fsseg(*options, "--engine", "slurm").code == 0
-    machine = ("--data.test_batch_size=3", "--data.reuse=false", "--data.val_episodes=9", "--trainer.devices=2",
+    machine = ("--data.loading.test_batch_size=3", "--data.loading.cache_features=false", "--data.episodes.val=9",
+               "--trainer.devices=2",
                "--trainer.enable_progress_bar=false", "--trainer.precision=32")  # fmt: skip
     ran = fsseg(*options, *machine, "--dry_run")
     assert ran.code == 0, ran.err

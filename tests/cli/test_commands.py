@@ -95,9 +95,11 @@ def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     small = [flag for flag in TINY if "encoder" not in flag]
     small += [] if name.startswith("panet") else ["--model.method.channels=16"]
     ran = fsseg(
-        "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.augment", "[]",
+        "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.images.augment",
+        "[]",
         "--model.method.encoder", "ConvNet", "--model.method.encoder.widths", "[8,8]",
-        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--data.pairs", "any", "--out", "run",
+        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--data.episodes.pairs", "any", "--out",
+        "run",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert (tmp_path / "run/last.ckpt").is_file()
@@ -154,9 +156,9 @@ def test_ablations_have_names_of_their_own_in_tables():
 def _small(name: str) -> list[str]:
     """An experiment on the built-in data with a tiny network."""
     return [
-        "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", "--data.pairs", "any",
+        "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", "--data.episodes.pairs", "any",
         "--model.method.encoder", "ConvNet", *TINY,
-        "--model.method.channels", "8", "--data.test_size", "32", "--data.drop_novel", "false",
+        "--model.method.channels", "8", "--data.images.test_size", "32", "--data.episodes.drop_novel", "false",
     ]  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resu
     """With a crop that often loses the object, and with dropout."""
     options = [
         *_small("pmm_voc_1shot"),
-        "--data.augment",
+        "--data.images.augment",
         "[{class_path: fsseg.episodes.legacy_crop.OldRandomResizedCrop, init_args: {scale: [0.01, 0.05]}}]",
     ]
     assert fsseg("fit", *options, "--out", "whole", "--trainer.max_steps=6").code == 0
@@ -180,7 +182,7 @@ def test_a_training_as_published_runs_with_its_crop_groups_and_schedule_and_resu
 
 @pytest.mark.slow
 def test_shots_and_ways_of_a_test_are_those_asked_for(fsseg, tmp_path):
-    options = [*_small("rpmm_voc_5shot"), "--data.augment", "[]", "--trainer.max_steps=1"]
+    options = [*_small("rpmm_voc_5shot"), "--data.images.augment", "[]", "--trainer.max_steps=1"]
     assert fsseg("fit", *options, "--out", "run").code == 0
     for flags, setting in (
         ((), "1-way 5-shot"),
@@ -272,7 +274,8 @@ def test_resumed_training_equals_an_uninterrupted_one(fsseg, tmp_path):
 @pytest.mark.slow
 def test_encoder_is_called_by_where_its_training_began(fsseg, tmp_path):
     voc = ("--config", "experiments/panet_voc_1shot.yaml", "--data.dataset", "Shapes", "--data.dataset.val", "40")
-    tiny = ("--data.size", "16", "--data.augment", "[]", "--data.val_episodes", "0", "--data.workers", "0",
+    tiny = ("--data.images.size", "16", "--data.images.augment", "[]", "--data.episodes.val", "0",
+            "--data.loading.workers", "0",
             "--protocol.runs", "1", "--protocol.episodes", "2")  # fmt: skip
     random = ("--model.method.encoder.weights", "none", "--trainer.max_steps", "1", "--out", "run")
     assert fsseg("fit", *voc, *tiny, *random).code == 0
@@ -318,7 +321,7 @@ def test_missing_classes_are_refused_by_name_or_skipped_and_said(fsseg, trained)
     refused = fsseg("test", *flags)
     assert refused.code == 2
     assert f"{rarest} ({images[rarest]})" in refused.line
-    ran = fsseg("test", *flags, "--data.missing_classes", "skip")
+    ran = fsseg("test", *flags, "--data.episodes.missing_classes", "skip")
     assert ran.code == 0, ran.err
     assert "too few images, left out: " in ran.out
     assert rarest in ran.out.split("left out: ")[1].splitlines()[0]
@@ -341,7 +344,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint(fsseg, begin, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_validation_and_in_a_test(trained, begin, tmp_path):
-    process = begin(["fit", *QUICKSTART, "--data.val_episodes=1000000", "--out", str(tmp_path / "run")])
+    process = begin(["fit", *QUICKSTART, "--data.episodes.val=1000000", "--out", str(tmp_path / "run")])
     read_until(process, "training 4/4")
     time.sleep(1)
     process.send_signal(signal.SIGINT)

@@ -7,8 +7,10 @@ import PIL.Image
 import pytest
 
 TINY = (
-    "--config", "experiments/quickstart.yaml", "--data.dataset", "Folder", "--data.root", "own", "--data.size=16",
-    "--data.batch_size=1", "--data.episodes=2", "--data.val_episodes=2", "--data.workers=0", "--data.augment=[]",
+    "--config", "experiments/quickstart.yaml", "--data.dataset", "Folder", "--data.root", "own",
+    "--data.images.size=16",
+    "--data.batch_size=1", "--data.episodes.train=2", "--data.episodes.val=2", "--data.loading.workers=0",
+    "--data.images.augment=[]",
     "--data.dataset.val_share=0.5",
     "--model.method.encoder.widths=[8]", "--model.method.encoder.strides=[2]", "--protocol.episodes=2",
     "--trainer.max_steps=2", "--trainer.accelerator=cpu",

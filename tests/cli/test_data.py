@@ -210,12 +210,12 @@ def test_info_gives_the_pairs_of_the_published_lists_beside_a_whole_set(fsseg, f
 
 # show and episodes
 
-VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--data.size", "32", "--data.val_episodes", "4")
+VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--data.images.size", "32", "--data.episodes.val", "4")
 
 
 @pytest.mark.parametrize("stage", ["train", "val", "test"])
 def test_show_draws_what_the_network_sees(fsseg, fake_voc, tmp_path, stage):
-    flip = ("--data.augment", "[{class_path: VerticalFlip, init_args: {p: 1}}]", "--protocol.pairs", "any")
+    flip = ("--data.images.augment", "[{class_path: VerticalFlip, init_args: {p: 1}}]", "--protocol.pairs", "any")
     ran = fsseg("data", "show", *VOC, "--data.root", str(fake_voc), "--stage", stage, "--count", "3", *flip)
     assert ran.code == 0, ran.err
     assert f"VOC subset fold 0, {stage} episodes as the network sees them" in ran.out
@@ -225,8 +225,17 @@ def test_show_draws_what_the_network_sees(fsseg, fake_voc, tmp_path, stage):
 
 
 def test_show_shows_weak_supports_of_own_images(fsseg, own_maps, tmp_path):
-    own = ("--data.dataset", "Folder", "--data.root", str(own_maps), "--data.size", "32", "--data.val_episodes", "0")
-    ran = fsseg("data", "show", *own, "--data.support_annotation", "scribble", "--out", "s.png", "--count", "2")
+    own = (
+        "--data.dataset",
+        "Folder",
+        "--data.root",
+        str(own_maps),
+        "--data.images.size",
+        "32",
+        "--data.episodes.val",
+        "0",
+    )
+    ran = fsseg("data", "show", *own, "--data.images.support_annotation", "scribble", "--out", "s.png", "--count", "2")
     assert ran.code == 0, ran.err
     assert (tmp_path / "s.png").is_file()
 
@@ -318,7 +327,7 @@ SOME = (
         (("show", "--data.dataset", "Shapes", "--data.foldd", "1"), "no option --data.foldd. Did you mean --data.fo"),
         (("show", "--data.dataset", "Shapes", "--stage", "fit"), "--stage fit: one of train, val, test is needed."),
         (("show", "--data.dataset", "Shapes", "--count", "0"), "--count 0: at least 1 is needed."),
-        (("show", *SOME, "--stage", "val", "--data.val_episodes", "0"), "--stage val has no"),
+        (("show", *SOME, "--stage", "val", "--data.episodes.val", "0"), "--stage val has no"),
         (("show", *SOME, "--out", "no/where.png"), "--out no/where.png cannot be written"),
         (("show", *SOME, "--out", "sheet.doc"), "--out sheet.doc cannot be written"),
         (("episodes", *SOME, "--out", "no/where.json"), "no/where.json cannot be written"),

@@ -12,8 +12,22 @@ from PIL import Image
 from tests.cli.conftest import QUICKSTART, TINY
 
 PMMS = ("--config", "experiments/pmm_shapes_1shot.yaml", *TINY)
-COCO = ("--config", "experiments/rpmm_coco_5shot.yaml", "--model.method.encoder", "ConvNet", "--data.workers", "0")
-VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder", "ConvNet", "--data.workers", "0")
+COCO = (
+    "--config",
+    "experiments/rpmm_coco_5shot.yaml",
+    "--model.method.encoder",
+    "ConvNet",
+    "--data.loading.workers",
+    "0",
+)
+VOC = (
+    "--config",
+    "experiments/panet_voc_1shot.yaml",
+    "--model.method.encoder",
+    "ConvNet",
+    "--data.loading.workers",
+    "0",
+)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +50,10 @@ VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder",
         (["fit", *PMMS, "--model.head_lr", "0"], "factors above 0 are needed"),
         (["fit", *PMMS, "--model.head_lr", "10"], "OneCycleLR gives all parameters one rate"),
         (
-            ["fit", *PMMS, "--data.test_size", "null", "--data.size", "null", "--data.batch_size", "1"],
+            ["fit", *PMMS, "--data.images.test_size", "null", "--data.images.size", "null", "--data.batch_size", "1"],
             "test_batch_size 1",
         ),
-        (["fit", *PMMS, "--data.size", "null"], "--data.batch_size 1"),
+        (["fit", *PMMS, "--data.images.size", "null"], "--data.batch_size 1"),
         (["fit", *PMMS, "--data.test_shot", "0"], "--data.test_shot 0: at least 1 is needed."),
         (["fit", *PMMS, "--protocol.draw", "pmms", "--data.way", "2"], "--data.way 1"),
         (["fit", *COCO], "COCO-20i needs --data.root DIR"),
@@ -54,12 +68,12 @@ VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder",
         (["fit", *QUICKSTART, "--data.way", "0"], "--data.way 0"),
         (["fit", *QUICKSTART, "--data.shot", "0"], "--data.shot 0: at least 1 is needed."),
         (["fit", *QUICKSTART, "--data.query", "0"], "--data.query 0: at least 1 is needed."),
-        (["fit", *QUICKSTART, "--data.size", "1"], "--data.size 1: at least 8 is needed."),
+        (["fit", *QUICKSTART, "--data.images.size", "1"], "--data.images.size 1: at least 8 is needed."),
         (["fit", *QUICKSTART, "--data.shot", "500"], "1-way 500-shot with 1 query needs 501 train images a class"),
         (["fit", *QUICKSTART, "--model.method", "PANett"], "no class PANett. Did you mean PANet?"),
         (["fit", *QUICKSTART, "--model.method.scal", "3"], "PANet has no option scal. Did you mean scale?"),
         (["fit", *QUICKSTART, "--trainer.accelerator", "abacus"], "abacus"),
-        (["fit", *QUICKSTART, "--data.augment", "[{class_path: albumentations.Fold}]"], "has no such transform"),
+        (["fit", *QUICKSTART, "--data.images.augment", "[{class_path: albumentations.Fold}]"], "has no such transform"),
         (["fit", *QUICKSTART, "--untrained"], "--untrained is for"),
         (["fit", *QUICKSTART, "--trainer.max_steps", "1501"], "goes beyond the schedule's end at 1500"),
         (["fit", *QUICKSTART, "--trainer.max_steps", "-1"], "a training needs an end"),
@@ -84,7 +98,7 @@ VOC = ("--config", "experiments/panet_voc_1shot.yaml", "--model.method.encoder",
             "a power of two",
         ),
         (["test", *QUICKSTART, "--untrained", "--trainer.limit_test_batches", "0"], "no episode was tested"),
-        (["validate", *QUICKSTART, "--untrained", "--data.val_episodes", "0"], "leaves nothing to validate"),
+        (["validate", *QUICKSTART, "--untrained", "--data.episodes.val", "0"], "leaves nothing to validate"),
         (["test", *QUICKSTART], "test needs --ckpt_path FILE, or --untrained"),
         (["test", "--ckpt_path", "nope.ckpt"], "--ckpt_path nope.ckpt: no such file."),
         (["fit", *QUICKSTART, "--out", "/proc/nowhere"], "results cannot be written to /proc/nowhere"),
@@ -107,6 +121,8 @@ def test_one_line_and_exit_code_2(fsseg, tmp_path, arguments, expected):
     [
         ("model: [1, 2", "line 1: expected ',' or ']'"),
         ("3", "holds no options"),
+        ("data: {images: 32}", "--data.images 32: its options are needed, e.g. --data.images.size."),
+        ("data: {size: 32}", "no option --data.size. Did you mean --data.images.size?"),
         ("model: {method: {class_path: PANett}}", "no class PANett"),
         (
             "model: {method: {class_path: PANet, init_args: {encoder: {class_path: ConvNet}, scal: 1}}}",
@@ -211,7 +227,8 @@ def _size(path):
 
 @pytest.mark.slow
 def test_broken_voc_trees(fsseg, fake_voc):
-    small = ("--data.root", str(fake_voc), "--data.size", "32", "--trainer.max_steps", "1", "--data.val_episodes", "0",
+    small = ("--data.root", str(fake_voc), "--data.images.size", "32", "--trainer.max_steps", "1",
+             "--data.episodes.val", "0",
              "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
     copy = fake_voc.with_name("copy")
 
@@ -269,7 +286,8 @@ def test_diverged_checkpoint_gives_no_number(fsseg, tmp_path, trained):
 def test_truncated_jpeg_is_named(fsseg, fake_voc, workers):
     for path in (fake_voc / "VOC2012/JPEGImages").glob("*.jpg"):
         path.write_bytes(path.read_bytes()[:-60])
-    ran = fsseg("fit", *VOC, "--data.root", str(fake_voc), "--data.size", "32", "--data.workers", workers,
+    ran = fsseg("fit", *VOC, "--data.root", str(fake_voc), "--data.images.size", "32", "--data.loading.workers",
+                workers,
                 "--trainer.max_steps", "1", "--trainer.accelerator", "cpu")  # fmt: skip
     assert ran.code == 2
     assert ".jpg cannot be decoded" in ran.line
@@ -278,8 +296,8 @@ def test_truncated_jpeg_is_named(fsseg, fake_voc, workers):
 
 TINY_COCO = (
     *COCO, *(flag for flag in TINY if "dataset." not in flag and "encoder" not in flag), "--model.method.channels=8",
-    "--data.test_size=32", "--data.test_shot=1", "--model.method.encoder.widths=[8,8]",
-    "--model.method.encoder.strides=[2,2]", "--data.missing_classes=skip",
+    "--data.images.test_size=32", "--data.test_shot=1", "--model.method.encoder.widths=[8,8]",
+    "--model.method.encoder.strides=[2,2]", "--data.episodes.missing_classes=skip",
 )  # fmt: skip
 
 

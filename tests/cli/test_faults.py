@@ -12,19 +12,19 @@ import torch
 
 from fsseg.cli import main
 from fsseg.datasets import Folder
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.runs import folders
 from tests.cli.conftest import QUICKSTART, small_files
 from tests.cli.test_commands import LONG, read_until
 
 OWN = (
     "--config", "experiments/quickstart.yaml", "--data.dataset", "Folder", "--data.root", "own_maps",
-    "--data.size=24", "--data.batch_size=2", "--data.episodes=8", "--data.val_episodes=0",
+    "--data.images.size=24", "--data.batch_size=2", "--data.episodes.train=8", "--data.episodes.val=0",
     "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]", "--protocol.runs=2",
     "--protocol.episodes=20", "--protocol.size=24", "--trainer.accelerator=cpu", "--trainer.max_steps=24",
-    "--data.augment=[{class_path: albumentations.HorizontalFlip}]",
+    "--data.images.augment=[{class_path: albumentations.HorizontalFlip}]",
 )  # fmt: skip
-SKIP = "--data.unreadable_images=skip"
+SKIP = "--data.loading.unreadable_images=skip"
 
 
 def weights(path):
@@ -45,7 +45,8 @@ def kill_a_worker(process):
 
 @pytest.mark.slow
 def test_a_killed_worker_of_a_training_is_one_line_and_the_training_goes_on(fsseg, begin, tmp_path):
-    command = ["fit", *QUICKSTART, "--data.workers=2", "--data.episodes=1000", *LONG[1:], "--checkpoint.save_top_k=0",
+    command = ["fit", *QUICKSTART, "--data.loading.workers=2", "--data.episodes.train=1000", *LONG[1:],
+               "--checkpoint.save_top_k=0",
                "--resume"]  # fmt: skip
     options = ["--checkpoint.every_n_train_steps=10", "--out", str(tmp_path / "run")]
     process = begin([*command, *options, "--trainer.max_steps=500"])
@@ -58,14 +59,20 @@ def test_a_killed_worker_of_a_training_is_one_line_and_the_training_goes_on(fsse
     step = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
     assert 50 <= step < 500
     end = f"--trainer.max_steps={step + 3}"
-    assert fsseg(*command, *options, end, "--data.workers=0").code == 0
-    assert fsseg(*command[:-1], "--out", "whole", end, "--data.workers=0").code == 0
+    assert fsseg(*command, *options, end, "--data.loading.workers=0").code == 0
+    assert fsseg(*command[:-1], "--out", "whole", end, "--data.loading.workers=0").code == 0
     assert_same(tmp_path / "whole/last.ckpt", tmp_path / "run/last.ckpt")
 
 
 def break_an_image(root):
     """Truncate one that the training's ninth episode or a later one shows first; returns its path and episodes."""
-    data = EpisodeData(Folder(), root=str(root), size=24, episodes=48, workers=0)
+    data = EpisodeData(
+        Folder(),
+        root=str(root),
+        images=ImageOptions(size=24),
+        episodes=EpisodeOptions(train=48),
+        loading=LoadingOptions(workers=0),
+    )
     data.setup("fit")
     shown = {}
     for position, batch in enumerate(data.train_dataloader()):
@@ -83,15 +90,15 @@ def break_an_image(root):
 def test_an_unreadable_image_stops_a_training_by_name_and_once_mended_it_ends_as_if_nothing_had_been(
     fsseg, own_maps, tmp_path
 ):
-    assert fsseg("fit", *OWN, "--data.workers=0", "--out", "whole").code == 0
+    assert fsseg("fit", *OWN, "--data.loading.workers=0", "--out", "whole").code == 0
     path, content, episodes = break_an_image(own_maps)
-    ran = fsseg("fit", *OWN, "--data.workers=0", "--out", "run")
+    ran = fsseg("fit", *OWN, "--data.loading.workers=0", "--out", "run")
     assert ran.code == 2
     assert f"own_maps/images/{path.name} cannot be decoded" in ran.line
-    assert ran.line.endswith("To leave out its episodes: --data.unreadable_images skip.")
+    assert ran.line.endswith("To leave out its episodes: --data.loading.unreadable_images skip.")
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == episodes[0] // 2
     path.write_bytes(content)
-    ran = fsseg("fit", *OWN, "--data.workers=0", "--out", "run", "--resume")
+    ran = fsseg("fit", *OWN, "--data.loading.workers=0", "--out", "run", "--resume")
     assert ran.code == 0, ran.err
     assert_same(tmp_path / "whole/last.ckpt", tmp_path / "run/last.ckpt")
 
@@ -99,14 +106,14 @@ def test_an_unreadable_image_stops_a_training_by_name_and_once_mended_it_ends_as
 @pytest.mark.slow
 def test_unreadable_images_are_skipped_and_counted_whatever_the_workers_and_resumes(fsseg, own_maps, tmp_path):
     path, _, episodes = break_an_image(own_maps)
-    ran = fsseg("fit", *OWN, SKIP, "--data.workers=0", "--out", "whole")
+    ran = fsseg("fit", *OWN, SKIP, "--data.loading.workers=0", "--out", "whole")
     assert ran.code == 0, ran.err
     assert ran.err.count(f"an episode is skipped: image own_maps/images/{path.name} cannot be decoded") == 1
     were = f"{len(episodes)} training episodes were" if len(episodes) > 1 else "1 training episode was"
     assert f"note: {were} skipped, as images cannot be read" in ran.err
     half = episodes[0] // 2 + 1
-    assert fsseg("fit", *OWN, SKIP, "--data.workers=2", "--out", "run", f"--trainer.max_steps={half}").code == 0
-    ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", SKIP, "--data.workers=1", "--trainer.max_steps=24")
+    assert fsseg("fit", *OWN, SKIP, "--data.loading.workers=2", "--out", "run", f"--trainer.max_steps={half}").code == 0
+    ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", SKIP, "--data.loading.workers=1", "--trainer.max_steps=24")
     assert ran.code == 0, ran.err
     assert f"note: {were} skipped" in ran.err  # those before the resume too
     assert_same(tmp_path / "whole/last.ckpt", tmp_path / "run/last.ckpt")
@@ -116,8 +123,8 @@ def test_unreadable_images_are_skipped_and_counted_whatever_the_workers_and_resu
 def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_out_and_says_so(
     fsseg, own_maps, tmp_path
 ):
-    kept = ("test", *OWN, "--untrained", "--data.workers=0")
-    untrained = (*kept, "--data.reuse=false")
+    kept = ("test", *OWN, "--untrained", "--data.loading.workers=0")
+    untrained = (*kept, "--data.loading.cache_features=false")
     assert fsseg(*untrained, "--out", "whole").code == 0
     rows = (tmp_path / "whole/rows.csv").read_text().splitlines()
     shown = [{*row.split(",")[8].split(), row.split(",")[9]} for row in rows]
@@ -126,12 +133,12 @@ def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_
     content = path.read_bytes()
     path.write_bytes(b"")
     ran = fsseg(*kept, "--out", "run")  # images are encoded before the first episode
-    assert (ran.code, path.name in ran.line, "--data.unreadable_images skip" in ran.line) == (2, True, True)
+    assert (ran.code, path.name in ran.line, "--data.loading.unreadable_images skip" in ran.line) == (2, True, True)
     assert not (tmp_path / "run").exists()
     ran = fsseg(*untrained, "--out", "run")
     assert (ran.code, path.name in ran.line) == (2, True)
     assert re.search(r"fsseg: \d+ of 40 episodes are kept", ran.err)
-    ran = fsseg(*untrained, SKIP, "--out", "left", "--data.test_batch_size=3")
+    ran = fsseg(*untrained, SKIP, "--out", "left", "--data.loading.test_batch_size=3")
     assert ran.code == 0, ran.err
     without = {tuple(row.split(",")[:2]) for row, names in zip(rows, shown, strict=True) if name in names}
     kept = [row for row in rows if tuple(row.split(",")[:2]) not in without]
@@ -149,7 +156,7 @@ def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_
 
 def of_200(trained, *more):
     """A test of 200 episodes, 400 rows."""
-    return ("test", "--ckpt_path", str(trained), "--protocol.episodes=100", "--data.test_batch_size=8", *more)
+    return ("test", "--ckpt_path", str(trained), "--protocol.episodes=100", "--data.loading.test_batch_size=8", *more)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +175,12 @@ def hidden(folder, name):
 
 @pytest.mark.slow
 def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_killed(fsseg, begin, trained, tmp_path):
-    long = ["--protocol.runs=1", "--protocol.episodes=200", "--data.test_batch_size=1", "--data.workers=2"]
+    long = [
+        "--protocol.runs=1",
+        "--protocol.episodes=200",
+        "--data.loading.test_batch_size=1",
+        "--data.loading.workers=2",
+    ]
     command = ["test", "--ckpt_path", str(trained), *long]
 
     process = begin([*command, "--out", "run"])
@@ -239,8 +251,9 @@ def test_rows_of_another_checkpoint_or_another_test_are_not_gone_on_from(fsseg, 
 
 
 MACHINE = (
-    "--data.reuse_memory=1", "--data.reuse=false", "--data.batch_size=4", "--data.val_episodes=9", "--data.workers=0",
-    "--data.test_batch_size=3", "--trainer.enable_progress_bar=false", "--trainer.precision=32",
+    "--data.loading.cache_memory=1", "--data.loading.cache_features=false", "--data.batch_size=4",
+    "--data.episodes.val=9", "--data.loading.workers=0",
+    "--data.loading.test_batch_size=3", "--trainer.enable_progress_bar=false", "--trainer.precision=32",
     "--model.optimizer.lr=0.5", "--trainer.max_steps=99",
 )  # fmt: skip
 

@@ -66,8 +66,9 @@ def test_a_data_folder_at_home_is_found(fsseg, own_maps, tmp_path, monkeypatch, 
     (tmp_path / "own.yaml").write_text("data: {root: ~/own_maps}\n")
     monkeypatch.setenv("FSSEG_DATA_ROOT", "~/own_maps" if given == "variable" else "")
     root = {"option": ["--data.root=~/own_maps"], "yaml": ["--config", "own.yaml"], "variable": []}[given]
-    ran = fsseg("fit", *QUICKSTART[:2], *root, "--data.dataset=Folder", "--trainer.max_steps=1", "--data.size=16",
-                "--data.workers=0", "--data.val_episodes=0", "--data.batch_size=1",
+    ran = fsseg("fit", *QUICKSTART[:2], *root, "--data.dataset=Folder", "--trainer.max_steps=1",
+                "--data.images.size=16",
+                "--data.loading.workers=0", "--data.episodes.val=0", "--data.batch_size=1",
                 "--trainer.accelerator=cpu", "--out", "run")  # fmt: skip
     assert ran.code == 0, ran.err
 

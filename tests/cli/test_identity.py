@@ -7,21 +7,25 @@ from lightning import Trainer
 
 from fsseg.datasets import Shapes
 from fsseg.episodes import EpisodeData
-from fsseg.episodes.option_roles import DATA, Decides, with_defaults
+from fsseg.episodes.options import GROUPS, OPTIONS, Decides, flat, with_defaults
 from fsseg.experiment.replay import _QUIET
 from fsseg.runs.identity import MODEL, TEST, TRAINER, identity
 from fsseg.task import Task
+from tests.episode_options import grouped
 
 OWN = {
     "seed_everything": 0,
     "model": {"method": {"class_path": "PANet"}, "optimizer": {"class_path": "SGD"}},
-    "data": {"shot": 1, "test_shot": None, "root": "a", "workers": 2, "batch_size": 1},
+    "data": {"shot": 1, "test_shot": None, "root": "a", "batch_size": 1, "loading": {"workers": 2}},
     "trainer": {"precision": None, "devices": 1, "gradient_clip_val": None, "max_steps": 5},
     "protocol": {"name": "fsseg"},
 }
 
 
-@pytest.mark.parametrize(("kind", "table"), [(EpisodeData, DATA), (Task, MODEL), (Trainer, TRAINER)])
+OF_DATA = {name for name in OPTIONS if "." not in name} | GROUPS.keys()
+
+
+@pytest.mark.parametrize(("kind", "table"), [(EpisodeData, OF_DATA), (Task, MODEL), (Trainer, TRAINER)])
 def test_a_table_has_each_parameter_of_the_signature_and_no_other(kind, table):
     parameters = [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
     assert sorted(table) == sorted(parameters)
@@ -39,7 +43,7 @@ def changed(section, **options):
 @pytest.mark.parametrize(
     "other",
     [
-        changed("data", root="b", workers=0),
+        changed("data", root="b", loading={"workers": 0}),
         changed("data", test_shot=1),  # what null stands for
         changed("trainer", devices=4, precision="32", gradient_clip_val=0),
         changed("trainer", precision=32),
@@ -74,9 +78,17 @@ def test_options_that_decide_tell_apart_what_they_decide_alone(other, role):
 
 def test_null_stands_for_the_value_of_another_option_as_in_the_data_module():
     options = {"shot": 2, "size": 24, "support_annotation": "box"}
-    data = EpisodeData(Shapes(), **options)
-    filled = with_defaults({**options, "test_shot": None, "test_size": None, "test_support_annotation": None})
-    for name in ("test_shot", "test_size", "test_support_annotation"):
-        assert filled[name] == getattr(data, name)
-    given = {**options, "test_shot": 5, "test_size": 32, "test_support_annotation": "mask"}
+    data = EpisodeData(Shapes(), **grouped(**options))
+    given = flat({"shot": 2, "test_shot": None, "images": {**options, "test_size": None}})
+    filled = with_defaults(given)
+    assert filled["test_shot"] == data.test_shot == 2
+    for name in ("test_size", "test_support_annotation"):
+        assert filled[f"images.{name}"] == getattr(data.images, name)
+    given = flat(EpisodeData(Shapes(), **grouped(**options, test_shot=5, test_size=32, test_support_annotation="mask")))
     assert with_defaults(given) == given
+
+
+def test_every_option_that_null_stands_for_is_one_of_its_group():
+    for name, option in OPTIONS.items():
+        group, dot, _ = name.rpartition(".")
+        assert option.default is None or f"{group}{dot}{option.default}" in OPTIONS

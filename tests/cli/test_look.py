@@ -54,7 +54,7 @@ def test_batches_are_all_episodes(replay):
 
 @pytest.mark.slow
 def test_weak_annotations_of_another_seed_are_replayed(fsseg, trained):
-    assert fsseg("test", "--ckpt_path", str(trained), "--protocol.seed", "5", "--data.test_support_annotation",
+    assert fsseg("test", "--ckpt_path", str(trained), "--protocol.seed", "5", "--data.images.test_support_annotation",
                  "scribble", "--out", "weak").code == 0  # fmt: skip
     replay = Replay(Path("weak"))
     for row in [row for row in read_rows(Path("weak/rows.csv")) if row.class_id][::4]:
@@ -187,7 +187,7 @@ def test_distances_are_those_of_a_loop_and_written(fsseg, finished_test, replay)
     assert content["true"]["mean"] == pytest.approx(sum(means) / 2, rel=1e-4)
     assert content["true"]["std"] == pytest.approx(abs(means[0] - means[1]) / 2, abs=1e-4)
     assert content["true"]["counted"] + content["true"]["left_out"] == 20
-    assert yaml.safe_load((finished_test / "config.yaml").read_text())["data"]["episode_list"] is None
+    assert yaml.safe_load((finished_test / "config.yaml").read_text())["data"]["episodes"]["test_file"] is None
 
 
 def test_what_has_no_distance_is_left_out_and_counted():

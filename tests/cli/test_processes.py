@@ -22,11 +22,16 @@ TWO = ("--trainer.strategy=ddp", "--trainer.devices=2")
 DRAWING = (
     "fit", "--config", str(experiment_folder() / "rpmm_shapes_1shot.yaml"), *QUICKSTART[2:], *TWO,
     "--model.method.channels=8", "--model.method.dropout=0.5", "--model.method.mixture.redraw=true",
-    "--data.episodes=40", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=0",
+    "--data.episodes.train=40", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=0",
 )  # fmt: skip
 # No dropout and no BatchNorm, so that two processes can be equal to one.
-EXACT = ("fit", *QUICKSTART, "--trainer.log_every_n_steps=1", "--trainer.max_steps=6", "--data.val_episodes=3")
-ABSENT = ("--protocol.absent_queries=0.4", "--protocol.runs=3", "--protocol.episodes=7", "--data.test_batch_size=2")
+EXACT = ("fit", *QUICKSTART, "--trainer.log_every_n_steps=1", "--trainer.max_steps=6", "--data.episodes.val=3")
+ABSENT = (
+    "--protocol.absent_queries=0.4",
+    "--protocol.runs=3",
+    "--protocol.episodes=7",
+    "--data.loading.test_batch_size=2",
+)
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,16 @@ def test_list_files_are_tested_and_named(fsseg, fake_voc, tmp_path):
     dataset.open(fake_voc)
     shown = [(dataset.image_name(i), c) for c in range(1, 6) for i in dataset.index.images(c, dataset.numbers("val"))]
     (tmp_path / "lists/val/split0_val.txt").write_text("".join(f"{name}__{c:02d}\n" for name, c in shown[::-1]))
-    options = ("--untrained", "--data.dataset", "Pascal", "--data.root", str(fake_voc), "--data.pairs_files", "lists")
-    test = ("test", "--config", "experiments/quickstart.yaml", *options, *QUICK, "--data.workers", "0")
+    options = (
+        "--untrained",
+        "--data.dataset",
+        "Pascal",
+        "--data.root",
+        str(fake_voc),
+        "--data.episodes.pairs_files",
+        "lists",
+    )
+    test = ("test", "--config", "experiments/quickstart.yaml", *options, *QUICK, "--data.loading.workers", "0")
     ran = fsseg(*test, "--protocol.name", "pmms", "--out", "listed")
     assert ran.code == 0, ran.err
     assert f"{len(shown)} pairs (list files [" in ran.out
@@ -47,7 +55,10 @@ def test_list_files_are_tested_and_named(fsseg, fake_voc, tmp_path):
     rows = list(csv.DictReader((tmp_path / "listed/rows.csv").read_text().splitlines()))
     assert list(dict.fromkeys(row["query"] for row in rows)) == [name for name, _ in shown[::-1]][:4]
     without = fsseg(*test, "--protocol.name", "panet", "--out", "without")
-    assert (without.code, "give --data.pairs official, or --protocol.pairs official in a test" in without.line) == (
+    assert (
+        without.code,
+        "give --data.episodes.pairs official, or --protocol.pairs official in a test" in without.line,
+    ) == (
         2,
         True,
     )
@@ -97,9 +108,9 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
         (["test", "--protocol.seed", "5000000000"], "--protocol.seed 5000000000: at most 4,294,967,29"),
         (
             ["fit", "--config", "experiments/quickstart.yaml", "--protocol.base_images", "drop"],
-            "told by --data.drop_novel true",
+            "told by --data.episodes.drop_novel true",
         ),
-        (["test", "--data.episode_list", ""], "--data.episode_list is empty"),
+        (["test", "--data.episodes.test_file", ""], "--data.episodes.test_file is empty"),
         (["test", "--protocols", "panet,pfnet"], "--protocols pfnet: `all`, or some of fsseg, panet, pmms"),
         (["test", "--protocols", ","], "--protocols: `all`, or some of"),
         (["test", "--protocols"], "--protocols needs a value."),
@@ -144,7 +155,7 @@ def test_changes_in_a_file_belong_to_the_protocol_that_the_file_names():
 COCO = ("--config", "experiments/rpmm_coco_5shot.yaml", "--model.method.encoder", "ConvNet",
         *(flag for flag in TINY if "dataset." not in flag and "encoder" not in flag), "--model.method.channels=8",
         "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]",
-        "--data.test_size=32", "--data.test_shot=1", "--data.missing_classes=skip")  # fmt: skip
+        "--data.images.test_size=32", "--data.test_shot=1", "--data.episodes.missing_classes=skip")  # fmt: skip
 
 
 @pytest.mark.slow
@@ -171,7 +182,7 @@ def test_a_protocol_chooses_cocos_folds_and_masks_in_a_test(fsseg, fake_coco):
 @pytest.mark.slow
 def test_a_checkpoint_says_by_which_rule_it_was_chosen(fsseg, tmp_path, rule):
     every = ("--protocol.selection", rule, "--trainer.max_steps", "12", "--checkpoint.every_n_train_steps", "8")
-    ran = fsseg("fit", *QUICKSTART, *every, "--data.val_episodes", "6", "--out", "run")
+    ran = fsseg("fit", *QUICKSTART, *every, "--data.episodes.val", "6", "--out", "run")
     assert ran.code == 0, ran.err
     assert f"best on {'base' if rule == 'base_val' else 'the novel'} classes" in ran.out
     cards = {
@@ -197,7 +208,7 @@ def test_a_checkpoint_says_by_which_rule_it_was_chosen(fsseg, tmp_path, rule):
 
 @pytest.mark.slow
 def test_a_resumed_training_remembers_the_best(fsseg, tmp_path):
-    every = ("--protocol.selection", "base_val", "--data.val_episodes", "4")
+    every = ("--protocol.selection", "base_val", "--data.episodes.val", "4")
     assert fsseg("fit", *QUICKSTART, *every, "--trainer.max_steps", "8", "--out", "run").code == 0
     checkpoint = torch.load(tmp_path / "run/last.ckpt", weights_only=True)
     state = checkpoint["callbacks"]["KeptCheckpoints"]
@@ -229,7 +240,7 @@ def test_absent_queries_are_reported_apart(fsseg, trained, tmp_path):
 def test_the_episodes_of_a_test_are_saved_and_can_be_tested_again(fsseg, trained, tmp_path):
     flags = ("--ckpt_path", str(trained), "--data.way", "2", "--protocol.absent_queries", "0.3")
     assert fsseg("test", *flags, "--out", "first").code == 0
-    again = fsseg("test", *flags[:4], "--data.episode_list", "first/episodes.json", "--out", "again")
+    again = fsseg("test", *flags[:4], "--data.episodes.test_file", "first/episodes.json", "--out", "again")
     assert again.code == 0, again.err
     assert "2 x 10 episodes, episodes from a file [" in " ".join(again.out.split())
     rows = [
@@ -242,8 +253,10 @@ def test_the_episodes_of_a_test_are_saved_and_can_be_tested_again(fsseg, trained
     assert [f"fsseg#{json.loads((tmp_path / name / 'table.json').read_text())['protocol']['digest']}"
             for name in ("first", "again")] == [found["protocol"] for found in lists]  # fmt: skip
     for flag in ("split=train", "runs=1", "absent_queries=0.5", "draw=pmms", "min_pixels=9"):
-        ran = fsseg("test", *flags[:4], "--data.episode_list", "first/episodes.json", f"--protocol.{flag}")
-        assert (ran.code, "those of --data.episode_list are given. Leave one out" in ran.line) == (2, True), ran.line
-    wrong = fsseg("test", "--ckpt_path", str(trained), "--data.episode_list", "first/episodes.json")
+        ran = fsseg("test", *flags[:4], "--data.episodes.test_file", "first/episodes.json", f"--protocol.{flag}")
+        assert (ran.code, "those of --data.episodes.test_file are given. Leave one out" in ran.line) == (2, True), (
+            ran.line
+        )
+    wrong = fsseg("test", "--ckpt_path", str(trained), "--data.episodes.test_file", "first/episodes.json")
     assert wrong.code == 2
     assert "has 2-way 1-shot episodes with 1 query; 1-way 1-shot with 1 is asked for" in wrong.line

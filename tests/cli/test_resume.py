@@ -17,7 +17,7 @@ from tests.cli.conftest import QUICKSTART, small_files
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("--trainer.max_steps=6", "--checkpoint.every_n_train_steps=2", "--checkpoint.save_top_k=0")
-FIT = ("fit", *QUICKSTART, *STEPS, "--data.augment=[{class_path: albumentations.HorizontalFlip}]")
+FIT = ("fit", *QUICKSTART, *STEPS, "--data.images.augment=[{class_path: albumentations.HorizontalFlip}]")
 
 
 def truncate(path):
@@ -104,7 +104,7 @@ def test_none_that_can_be_read_is_one_line(fsseg, whole, tmp_path):
 def test_a_training_is_finished_only_for_the_end_that_it_was_asked_for(fsseg, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     again = [*FIT, "--out", "run", "--resume"]
-    ran = fsseg(*again, "--data.workers=0", "--trainer.enable_progress_bar=false", "--data.val_episodes=1")
+    ran = fsseg(*again, "--data.loading.workers=0", "--trainer.enable_progress_bar=false", "--data.episodes.val=1")
     assert (ran.code, ran.out) == (0, "already trained: run/last.ckpt\n")
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     ran = fsseg(*again, "--trainer.max_steps=5")
@@ -142,7 +142,7 @@ OTHERS = {
     "--trainer.limit_train_batches": ("1.0", "0.5"),
     "--trainer.deterministic": ("False", "True"),
     "--data.batch_size": ("2", "4"),
-    "--data.seed": ("None", "3"),
+    "--data.episodes.seed": ("None", "3"),
     "--model.head_lr": ("1.0", "10.0"),
     "--seed_everything": ("0", "5"),
 }
@@ -178,7 +178,12 @@ def test_a_test_is_finished_only_for_what_was_asked(fsseg, trained, tmp_path):
         ran = fsseg(*untrained, option, str(now))
         assert ran.code == 2
         assert ran.line == f"fsseg: --out t holds a test with {option} {was}; {now} is asked for. Choose another --out."
-    machine = ("--data.test_batch_size=3", "--data.reuse=false", "--trainer.precision=32", "--model.optimizer.lr=3")
+    machine = (
+        "--data.loading.test_batch_size=3",
+        "--data.loading.cache_features=false",
+        "--trainer.precision=32",
+        "--model.optimizer.lr=3",
+    )
     assert fsseg(*untrained, *machine).out == "already tested: t/table.md\n"
     assert {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
 

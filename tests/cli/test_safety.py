@@ -113,8 +113,8 @@ NAMED = {
     "schedule": lambda c, name: c["model"].update(lr_scheduler={"class_path": f"{name}.StepLR"}),
     "dataset": lambda c, name: c["data"].update(dataset={"class_path": f"{name}.Shapes"}),
     "dataset as text": lambda c, name: c["data"].update(dataset=f"{name}.Shapes"),
-    "augment": lambda c, name: c["data"].update(augment=[{"class_path": f"{name}.HorizontalFlip"}]),
-    "augment as text": lambda c, name: c["data"].update(augment=[f"{name}.HorizontalFlip"]),
+    "augment": lambda c, name: c["data"]["images"].update(augment=[{"class_path": f"{name}.HorizontalFlip"}]),
+    "augment as text": lambda c, name: c["data"]["images"].update(augment=[f"{name}.HorizontalFlip"]),
     "callback": lambda c, name: c["trainer"].update(callbacks=[{"class_path": f"{name}.Callback"}]),
     "callback as text": lambda c, name: c["trainer"].update(callbacks=[f"{name}.Callback"]),
     "logger": lambda c, name: c["trainer"].update(logger={"class_path": f"{name}.CSVLogger"}),
@@ -284,7 +284,7 @@ STATES = ("loops", "callbacks", "optimizer_states", "lr_schedulers", "random", "
 def test_broken_states_of_a_checkpoint_are_one_line(fsseg, run: Path, key: str, value: object) -> None:
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
     torch.save({**checkpoint, key: value}, run / "last.ckpt")
-    ran = fsseg("fit", "--ckpt_path", str(run / "last.ckpt"), "--trainer.max_steps=5", "--data.val_episodes=0")
+    ran = fsseg("fit", "--ckpt_path", str(run / "last.ckpt"), "--trainer.max_steps=5", "--data.episodes.val=0")
     assert ran.code in (0, 2), ran.err  # 0: of callbacks that do not ask for theirs
     if ran.code:
         refused(ran, "checkpoint" if "checkpoint" in ran.line else "last.ckpt")

@@ -10,7 +10,7 @@ from fsseg.runs.test_report import Report
 from fsseg.task import Task
 from tests.cli.conftest import QUICKSTART
 
-MANY = ("--trainer.max_steps=1000", "--data.val_episodes=0", "--trainer.enable_progress_bar=false")
+MANY = ("--trainer.max_steps=1000", "--data.episodes.val=0", "--trainer.enable_progress_bar=false")
 
 
 def sends(monkeypatch, owner, method, after, *numbers):
@@ -52,7 +52,7 @@ def test_a_signal_stops_a_training_after_its_step(fsseg, tmp_path, monkeypatch, 
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_in_the_same_command(fsseg, tmp_path, monkeypatch):
-    command = ("fit", *QUICKSTART, "--data.val_episodes=0", "--resume", "--out", "run")
+    command = ("fit", *QUICKSTART, "--data.episodes.val=0", "--resume", "--out", "run")
     with monkeypatch.context() as patch:
         sends(patch, Task, "training_step", 2, signal.SIGTERM)
         assert fsseg(*command).code == 143
@@ -62,7 +62,7 @@ def test_a_stopped_training_goes_on_in_the_same_command(fsseg, tmp_path, monkeyp
 
 def test_a_signal_leaves_a_validation_early(fsseg, tmp_path, monkeypatch):
     sends(monkeypatch, Task, "validation_step", 1, signal.SIGTERM)
-    ran = fsseg("fit", *QUICKSTART, "--data.val_episodes=1000", "--out", "run")
+    ran = fsseg("fit", *QUICKSTART, "--data.episodes.val=1000", "--out", "run")
     assert (ran.code, ran.line) == (143, "fsseg: stopped. The signal was SIGTERM."), ran.err
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 4
 
@@ -70,14 +70,14 @@ def test_a_signal_leaves_a_validation_early(fsseg, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_signal_ends_a_validate_command(fsseg, trained, monkeypatch):
     sends(monkeypatch, Task, "validation_step", 2, signal.SIGTERM)
-    ran = fsseg("validate", "--ckpt_path", str(trained), "--data.val_episodes=1000")
+    ran = fsseg("validate", "--ckpt_path", str(trained), "--data.episodes.val=1000")
     assert (ran.code, ran.line) == (143, "fsseg: stopped. The signal was SIGTERM."), ran.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "resume"), [(signal.SIGINT, ()), (signal.SIGTERM, ("--resume",))])
 def test_a_signal_keeps_the_rows_of_a_test(fsseg, trained, tmp_path, monkeypatch, number, resume):
-    command = ("test", "--ckpt_path", str(trained), "--data.reuse=false", "--out", "tested")
+    command = ("test", "--ckpt_path", str(trained), "--data.loading.cache_features=false", "--out", "tested")
     with monkeypatch.context() as patch:
         sends(patch, Report, "on_test_batch_end", 2, number)
         ran = fsseg(*command, *resume)
@@ -118,6 +118,6 @@ def test_what_is_ignored_stays_ignored(fsseg, tmp_path, monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         sends(monkeypatch, Task, "training_step", 2, signal.SIGHUP)
-        assert fsseg("fit", *QUICKSTART, "--data.val_episodes=0", "--out", "run").code == 0
+        assert fsseg("fit", *QUICKSTART, "--data.episodes.val=0", "--out", "run").code == 0
     finally:
         signal.signal(signal.SIGHUP, before)

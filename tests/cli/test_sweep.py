@@ -163,7 +163,7 @@ def test_a_sweep_is_of_the_content_of_its_files_and_machines_may_change(fsseg, m
     (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 2}")
     command = ("sweep", write("[1.0]"), "--local", "--out", "s", *TINY[:-2], "--config", "mine.yaml")
     assert fsseg(*command).code == 130
-    assert fsseg(*command, "--data.workers=1", "--trainer.enable_progress_bar=false", "--dry_run").code == 0
+    assert fsseg(*command, "--data.loading.workers=1", "--trainer.enable_progress_bar=false", "--dry_run").code == 0
     (tmp_path / "mine.yaml").write_text("trainer: {max_steps: 3}")
     ran = fsseg(*command)
     assert (ran.code, "holds another sweep: its --trainer.max_steps is 2, 3 is asked for" in ran.line) == (2, True)

@@ -9,7 +9,7 @@ import pytest
 
 from fsseg.datasets import CocoJson
 from fsseg.datasets.custom import is_val
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 
@@ -82,7 +82,14 @@ def test_the_second_start_reads_no_annotations(tmp_path: Path, no_cache: Path, m
 def test_it_trains_and_tests_like_any_other(tmp_path: Path) -> None:
     write(tmp_path)
     dataset, tested = CocoJson(folds=[["bolt"], ["gear", "nut"]], val_share=0.5), Protocol(runs=1, episodes=3)
-    data = EpisodeData(dataset, root=str(tmp_path), size=16, workers=0, episodes=4, protocol=tested)
+    data = EpisodeData(
+        dataset,
+        root=str(tmp_path),
+        images=ImageOptions(size=16),
+        episodes=EpisodeOptions(train=4),
+        loading=LoadingOptions(workers=0),
+        protocol=tested,
+    )
     data.setup("fit")
     data.setup("test")
     assert {int(c) for batch in data.train_dataloader() for c in batch.classes.flatten()} <= {2, 3}

@@ -11,7 +11,7 @@ import pytest
 from fsseg.datasets import Folder
 from fsseg.datasets.custom import is_val, made_folds
 from fsseg.datasets.mask_files import read_region
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 
@@ -132,7 +132,13 @@ def test_scribbles_boxes_and_points_are_weak_and_their_images_are_supports_only(
     whole = dataset.mask(number(dataset, "photo05"))
     assert (whole[4:20, 3:15] == 1).all()
     assert (whole == 1).sum() == 16 * 12
-    data = EpisodeData(Folder(), root=str(own_maps), size=24, workers=0, episodes=150, missing_classes="skip")
+    data = EpisodeData(
+        Folder(),
+        root=str(own_maps),
+        images=ImageOptions(size=24),
+        episodes=EpisodeOptions(train=150, missing_classes="skip"),
+        loading=LoadingOptions(workers=0),
+    )
     data.setup("fit")
     names = data.dataset.image_name
     batches = list(data.train_dataloader())
@@ -149,7 +155,8 @@ def test_scribbles_boxes_and_points_are_weak_and_their_images_are_supports_only(
 def test_a_codes_draw_has_no_place_for_images_that_are_supports_only(own_maps: Path, draw: str) -> None:
     for path in list((own_maps / "masks").glob("*.png"))[:20]:
         path.rename(path.with_suffix(".scribble.png"))
-    data = EpisodeData(Folder(), root=str(own_maps), size=32, workers=0, missing_classes="skip",
+    data = EpisodeData(Folder(), root=str(own_maps), images=ImageOptions(size=32),
+                       episodes=EpisodeOptions(missing_classes="skip"), loading=LoadingOptions(workers=0),
                        protocol=Protocol(draw=draw, runs=1, episodes=4))  # fmt: skip
     data.setup("test")
     with pytest.raises(FssegError, match=rf"--protocol.draw {draw} .* have weak masks, .* Give --protocol.draw seeded"):
@@ -186,7 +193,13 @@ def test_boxes_come_from_instance_maps_where_there_are_some(own_maps: Path) -> N
 
 
 def test_one_fold_is_for_testing_only(own_maps: Path) -> None:
-    data = EpisodeData(Folder(folds=1), root=str(own_maps), size=24, workers=0, protocol=Protocol(runs=1, episodes=3))
+    data = EpisodeData(
+        Folder(folds=1),
+        root=str(own_maps),
+        images=ImageOptions(size=24),
+        loading=LoadingOptions(workers=0),
+        protocol=Protocol(runs=1, episodes=3),
+    )
     data.setup("test")
     assert data.novel == (1, 2, 3, 4, 5)
     assert len(list(data.test_dataloader())) == 3
@@ -348,7 +361,13 @@ def test_all_images_may_be_for_testing(own_maps: Path, how: str) -> None:
     if how == "train.txt":
         (own_maps / how).write_text("")
     dataset = Folder(folds=1, val_share=1.0 if how == "share" else 0.3)
-    data = EpisodeData(dataset, root=str(own_maps), size=24, workers=0, protocol=Protocol(runs=1, episodes=3))
+    data = EpisodeData(
+        dataset,
+        root=str(own_maps),
+        images=ImageOptions(size=24),
+        loading=LoadingOptions(workers=0),
+        protocol=Protocol(runs=1, episodes=3),
+    )
     data.setup("test")
     assert (len(dataset.numbers("train")), len(dataset.numbers("val"))) == (0, 30)
     assert len(list(data.test_dataloader())) == 3
@@ -372,7 +391,13 @@ def test_names_may_have_dots(own_maps: Path) -> None:
 
 def test_training_goes_without_validation_where_val_images_are_few(own_maps: Path) -> None:
     (own_maps / "val.txt").write_text("photo03\n")
-    data = EpisodeData(Folder(), root=str(own_maps), size=24, workers=0, val_episodes=4)
+    data = EpisodeData(
+        Folder(),
+        root=str(own_maps),
+        images=ImageOptions(size=24),
+        episodes=EpisodeOptions(val=4),
+        loading=LoadingOptions(workers=0),
+    )
     data.setup("fit")
     assert data.unvalidated == data.base
     assert data.val_dataloader() == []

@@ -18,14 +18,15 @@ from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
 from fsseg.datasets.coco_masks import find_regions
 from fsseg.datasets.mask_store import decode
 from fsseg.episode import relabel, void_of
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError
 from fsseg.experiment.files import experiment_folder
 from fsseg.protocols.protocol import Protocol, Split
 
 CLASSES, IMAGES, SHAPE = 1000, 8, (40, 50)
 NAMES = tuple(f"class {i:04d}" for i in range(1, CLASSES + 1))
-TINY = ("--data.size=48", "--data.workers=0", "--data.fold=1", "--data.val_episodes=2", "--data.episodes=4",
+TINY = ("--data.images.size=48", "--data.loading.workers=0", "--data.fold=1", "--data.episodes.val=2",
+        "--data.episodes.train=4",
         "--data.batch_size=2", "--trainer.max_steps=2", "--trainer.accelerator=cpu",
         "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
 
@@ -143,7 +144,13 @@ def test_index_and_masks_of_a_thousand_classes(tmp_path: Path) -> None:
         for label, class_id in enumerate((255, 256, 300), 1):
             assert np.array_equal(found == label, mask(4) == class_id), "class 255 is one like others"
         assert (found[~labelled] == (0 if dataset is coco else 255)).all()
-    data = EpisodeData(mine, fold=1, size=48, workers=0, protocol=Protocol(runs=1, episodes=2))
+    data = EpisodeData(
+        mine,
+        fold=1,
+        images=ImageOptions(size=48),
+        loading=LoadingOptions(workers=0),
+        protocol=Protocol(runs=1, episodes=2),
+    )
     data.setup("test")
     assert 255 in data.novel
 

@@ -11,12 +11,13 @@ import pytest
 from fsseg.datasets import Pascal, pascal
 from fsseg.datasets.base import Index
 from fsseg.datasets.pascal_pairs import list_sha256, official_list, official_pairs, published_lists
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions
 from fsseg.episodes.official_draws import pmms_episodes
 from fsseg.errors import FssegError
 from fsseg.protocols.presets import protocol
 from fsseg.protocols.protocol import SPLITS, Protocol
 from tests.conftest import SHARED
+from tests.episode_options import grouped
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 Pair = tuple[str, int]
@@ -146,7 +147,7 @@ def test_protocol_pmms_has_pmms_episodes_of_a_list(shot: int, oracle: Oracle, tm
     lines = stored["list_lines"].tolist()
     folder = write_lists(tmp_path, lines, "val/split0_val.txt")
     pmms = protocol({"name": "pmms", "episodes": 1000}, "pascal")
-    data = EpisodeData(listed(lines), shot=shot, protocol=pmms, pairs_files=str(folder))
+    data = EpisodeData(listed(lines), shot=shot, protocol=pmms, episodes=EpisodeOptions(pairs_files=str(folder)))
     assert episodes(data) == tuple(stored[what].tolist() for what in ("query", "support", "class_index"))
     assert re.search(r"272 pairs \(list files \[[0-9a-f]{6}\]\)", data.protocol.in_words(data.pair_count))
     assert data.protocol.digest != pmms.digest
@@ -159,7 +160,7 @@ def test_a_list_is_walked_in_its_own_order(oracle: Oracle, tmp_path: Path) -> No
     digests = set()
     for name, ordered in (("own", lines), ("sorted", sorted(lines))):
         folder = write_lists(tmp_path / name, ordered, "val/fold1.txt")
-        data = EpisodeData(listed(lines), fold=1, protocol=hsnet, pairs_files=str(folder))
+        data = EpisodeData(listed(lines), fold=1, protocol=hsnet, episodes=EpisodeOptions(pairs_files=str(folder)))
         assert episodes(data)[0] == [ordered[i % len(ordered)][:-4] for i in range(400)]
         digests.add(data.protocol.digest)
     assert len(digests) == 2
@@ -169,7 +170,9 @@ def test_list_files_that_are_the_published_ones_are_the_official_pairs(oracle: O
     pairs = golden_list(oracle)
     folder = write_lists(tmp_path, [f"{name}__{class_id:02d}" for name, class_id in pairs], "val/fold0.txt")
     official = protocol({}, "pascal")
-    data = EpisodeData(Listed(dict.fromkeys(pairs, 1)), protocol=official, pairs_files=str(folder))
+    data = EpisodeData(
+        Listed(dict.fromkeys(pairs, 1)), protocol=official, episodes=EpisodeOptions(pairs_files=str(folder))
+    )
     data.setup("test")
     assert data.pair_count == 346
     assert str(data.protocol) == str(EpisodeData(Listed({}), protocol=official).protocol), "one protocol, one digest"
@@ -185,7 +188,7 @@ def test_training_and_validation_take_list_files_too(fake_voc: Path, tmp_path: P
         for fold in range(1, 4):
             lines = [f"{dataset.image_name(i)}__{c:02d}" for i, c in shown[split][::2] if c in dataset.novel(fold)]
             write_lists(tmp_path, lines, name.format(fold))
-    options = {"root": str(fake_voc), "pairs": "official", "pairs_files": str(tmp_path), "missing_classes": "skip"}
+    options = grouped(root=str(fake_voc), pairs="official", pairs_files=str(tmp_path), missing_classes="skip")
     data = EpisodeData(Pascal(), **options)
     data.setup("fit")
     for found, split in ((data._train, "train"), (data._val, "val")):
@@ -215,7 +218,9 @@ def test_a_list_that_does_not_fit_is_refused(lines: list[str], words: str, fake_
 
 
 def refused(words: str, root: Path, folder: Path) -> None:
-    data = EpisodeData(Pascal(), str(root), pairs_files=str(folder), protocol=protocol({}, "pascal"))
+    data = EpisodeData(
+        Pascal(), str(root), episodes=EpisodeOptions(pairs_files=str(folder)), protocol=protocol({}, "pascal")
+    )
     with pytest.raises(FssegError) as error:
         data.setup("test")
     assert words in str(error.value)
@@ -234,15 +239,19 @@ def test_folders_without_lists_are_refused(fake_voc: Path, tmp_path: Path) -> No
 
 
 def test_list_files_need_official_pairs() -> None:
-    with pytest.raises(FssegError, match=r"give --data.pairs official, or --protocol.pairs official in a test"):
-        EpisodeData(Pascal(), pairs_files="lists", protocol=Protocol()).setup("test")
-    with pytest.raises(FssegError, match=r"--data.pairs_files is empty"):
-        EpisodeData(Pascal(), pairs="official", pairs_files="")
+    with pytest.raises(
+        FssegError, match=r"give --data.episodes.pairs official, or --protocol.pairs official in a test"
+    ):
+        EpisodeData(Pascal(), episodes=EpisodeOptions(pairs_files="lists"), protocol=Protocol()).setup("test")
+    with pytest.raises(FssegError, match=r"--data.episodes.pairs_files is empty"):
+        EpisodeData(Pascal(), episodes=EpisodeOptions(pairs="official", pairs_files=""))
 
 
 def test_episodes_of_a_file_need_no_list_files(tmp_path: Path) -> None:
     """A finished test is looked at where its list files may be gone."""
-    data = EpisodeData(Listed({("a", 1): 1}), pairs_files="nowhere", episode_list=str(tmp_path / "nowhere.json"))
+    data = EpisodeData(
+        Listed({("a", 1): 1}), episodes=EpisodeOptions(pairs_files="nowhere", test_file=str(tmp_path / "nowhere.json"))
+    )
     with pytest.raises(FssegError, match=r"nowhere\.json"):
         data.setup("test")
 

@@ -15,6 +15,7 @@ from fsseg.episodes import EpisodeData
 from fsseg.episodes.official_draws import panet_episodes, pmms_episodes
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
+from tests.episode_options import grouped
 
 
 class DrawnOnce(Shapes):
@@ -34,12 +35,12 @@ TESTED_BY = {"test_episodes": "episodes", "test_seed": "seed", "test_pixels": "m
 
 def module(stage: str = "fit", **arguments: Any) -> EpisodeData:
     """Small episodes; the protocol's options by name, or as in TESTED_BY where data has one of that name."""
-    small: dict[str, Any] = {"dataset": SHAPES, "size": 16, "episodes": 12, "val_episodes": 12, "workers": 0}
+    small: dict[str, Any] = {"dataset": SHAPES, "size": 16, "train": 12, "val": 12, "workers": 0}
     tested: dict[str, Any] = {"runs": 2, "episodes": 8, "evaluate_at": "input", "support_void": "background"}
     for name in list(arguments):
         if name in OF_PROTOCOL or name in TESTED_BY:
             tested[TESTED_BY.get(name, name)] = arguments.pop(name)
-    data = EpisodeData(**small | arguments, protocol=Protocol(**tested))
+    data = EpisodeData(**grouped(**small | arguments), protocol=Protocol(**tested))
     data.setup(stage)
     return data
 
@@ -60,7 +61,7 @@ def same(first: Iterable[Batch], second: Iterable[Batch]) -> bool:
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.slow
 def test_base_classes_train_and_validate_novel_classes_test(fold: int) -> None:
-    data = module(fold=fold, episodes=60, val_episodes=60, test_episodes=30)
+    data = module(fold=fold, train=60, val=60, test_episodes=30)
     data.setup("test")
     novel, base = set(range(5 * fold + 1, 5 * fold + 6)), set(range(1, 21))
     assert classes(data.train_dataloader()) <= base - novel
@@ -106,7 +107,7 @@ def test_every_epoch_has_new_episodes() -> None:
     second = list(loader)
     assert [int(batch.number) for batch in second] == list(range(12, 24))
     assert not same(first, second)
-    longer = list(module(episodes=24).train_dataloader())
+    longer = list(module(train=24).train_dataloader())
     assert same(first + second, longer)
 
 
@@ -176,7 +177,7 @@ def test_draw_pmms_has_one_way_and_one_query(way: int, query: int) -> None:
 def test_shots_and_size_of_a_test_may_be_its_own() -> None:
     data = module(shot=1, test_shot=3, size=16, test_size=24, way=2)
     data.setup("test")
-    assert (data.test_shot, data.test_size) == (3, 24)
+    assert (data.test_shot, data.images.test_size) == (3, 24)
     assert next(iter(data.train_dataloader())).support_image.shape == (1, 2, 1, 3, 16, 16)
     for loader in (data.val_dataloader(), data.test_dataloader()):
         batch = next(iter(loader))
@@ -184,7 +185,7 @@ def test_shots_and_size_of_a_test_may_be_its_own() -> None:
         assert batch.query_mask.shape == (1, 1, 24, 24)
     assert same(data.test_dataloader(), module("test", shot=3, size=24, way=2).test_dataloader())
     plain = module(shot=3, size=24)
-    assert (plain.test_shot, plain.test_size) == (3, 24)
+    assert (plain.test_shot, plain.images.test_size) == (3, 24)
 
 
 def test_queries_may_be_compared_with_their_original_masks(fake_voc: Path) -> None:
@@ -213,11 +214,11 @@ def test_photos_may_keep_their_sizes(fake_voc: Path) -> None:
     ("options", "why"),
     [
         ({"size": None, "batch_size": 2}, "size null.*--data.batch_size 1 and --data.query 1 are needed, not 2 and 1"),
-        ({"size": None, "test_batch_size": 2}, "one by one.*--data.test_batch_size 1 and .* not 2 and 1"),
+        ({"size": None, "test_batch_size": 2}, "one by one.*--data.loading.test_batch_size 1 and .* not 2 and 1"),
         ({"size": None, "test_size": 16, "query": 2}, "size null.*--data.batch_size 1 and .* not 1 and 2"),
         (
             {"shown_at": "own", "test_batch_size": 4},
-            "different sizes are tested one by one.*--data.test_batch_size 1 .* 4",
+            "different sizes are tested one by one.*--data.loading.test_batch_size 1 .* 4",
         ),
     ],
 )
@@ -231,7 +232,7 @@ def test_photos_of_different_sizes_come_one_by_one(options: dict[str, Any], why:
 @pytest.mark.slow
 def test_drop_novel_trains_on_no_image_with_a_novel_object(fold: int, fake_voc: Path) -> None:
     def shown(drop: bool) -> set[int]:
-        data = module(dataset=Pascal(), root=str(fake_voc), fold=fold, drop_novel=drop, episodes=80)
+        data = module(dataset=Pascal(), root=str(fake_voc), fold=fold, drop_novel=drop, train=80)
         masks = [data.dataset.mask(i) for i in images(data.train_dataloader())]
         return {int(c) for mask in masks for c in np.unique(mask)} & set(data.novel)
 
@@ -240,7 +241,7 @@ def test_drop_novel_trains_on_no_image_with_a_novel_object(fold: int, fake_voc: 
 
 
 def test_min_pixels_leaves_small_objects_out() -> None:
-    data = module(min_pixels=110, episodes=40)
+    data = module(min_pixels=110, train=40)
     for batch in data.train_dataloader():
         number, class_id = int(batch.query_id), int(batch.classes)
         assert (data.dataset.mask(number) == class_id).sum() >= 110
@@ -265,7 +266,7 @@ def test_a_long_list_of_classes_is_cut_short() -> None:
 
 
 def test_too_few_images_for_the_shots_of_a_test_are_an_error_of_the_test_alone() -> None:
-    data = module(test_shot=80, val_episodes=0)
+    data = module(test_shot=80, val=0)
     with pytest.raises(FssegError, match=r"1-way 80-shot .* needs 81 val images .* Lower --data\.test_shot"):
         data.setup("test")
 
@@ -283,19 +284,19 @@ def test_root_may_come_from_the_environment(fake_voc: Path, monkeypatch: pytest.
 
 
 def test_no_validation_where_none_is_asked_for() -> None:
-    assert module(val_episodes=0).val_dataloader() == []
+    assert module(val=0).val_dataloader() == []
 
 
 OUT_OF_RANGE = [
     ("fold", 4), ("fold", -1), ("way", 0), ("way", 6), ("shot", 0), ("query", 0), ("size", 7), ("batch_size", 0),
     ("test_shot", 0), ("test_size", 7),
-    ("episodes", 0), ("min_pixels", 0), ("val_episodes", -1),
+    ("train", 0), ("min_pixels", 0), ("val", -1),
     ("test_batch_size", 0), ("seed", -1), ("workers", -1),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("option", "value"), OUT_OF_RANGE)
 def test_options_out_of_range(option: str, value: int) -> None:
-    with pytest.raises(FssegError, match=f"--data.{option} {value}: ") as error:
-        EpisodeData(Shapes(), **{option: value})
+    with pytest.raises(FssegError, match=rf"--data\.(\w+\.)?{option} {value}: ") as error:
+        EpisodeData(Shapes(), **grouped(**{option: value}))
     assert "\n" not in str(error.value)

@@ -7,11 +7,12 @@ import pytest
 
 from fsseg.datasets import Shapes
 from fsseg.episode import Episode
-from fsseg.episodes import EpisodeData
+from fsseg.episodes import EpisodeData, EpisodeOptions
 from fsseg.episodes.episode_file import as_text, load
 from fsseg.episodes.sampler import Rules, draw_episode
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
+from tests.episode_options import grouped
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_a_test_takes_its_runs_and_episodes_from_the_list(shapes: Shapes, tmp_pa
     path = tmp_path / "episodes.json"
     runs = drawn(shapes, runs=3, episodes=4)
     path.write_text(as_text(shapes, runs, "fsseg#1"))
-    options: dict[str, Any] = {"way": 2, "shot": 2, "size": 16, "workers": 0, "episode_list": str(path)}
+    options = grouped(way=2, shot=2, size=16, workers=0, test_file=str(path))
     data = EpisodeData(Shapes(32, 80, 80), **options)
     data.setup("test")
     assert (data.protocol.draw, data.protocol.runs, data.protocol.episodes) == ("list", 3, 4)
@@ -128,7 +129,7 @@ def test_a_test_takes_its_runs_and_episodes_from_the_list(shapes: Shapes, tmp_pa
         other = EpisodeData(Shapes(32, 80, 80), protocol=Protocol(draw=draw, seed=9, split="train"), **options)
         other.setup("test")
         assert other.protocol == data.protocol, "what decides the drawing has no say"
-    with pytest.raises(FssegError, match=r"--data.episode_list is empty"):
-        EpisodeData(Shapes(32, 80, 80), episode_list="")
-    with pytest.raises(FssegError, match=r"--protocol.draw list needs --data.episode_list FILE"):
+    with pytest.raises(FssegError, match=r"--data.episodes.test_file is empty"):
+        EpisodeData(Shapes(32, 80, 80), episodes=EpisodeOptions(test_file=""))
+    with pytest.raises(FssegError, match=r"--protocol.draw list needs --data.episodes.test_file FILE"):
         EpisodeData(Shapes(32, 80, 80), protocol=Protocol(draw="list"))

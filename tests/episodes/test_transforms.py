@@ -93,7 +93,7 @@ def test_what_the_encoder_does_itself_is_refused(name: str) -> None:
 
 def test_a_crop_larger_than_the_image_is_an_error_in_words() -> None:
     crop = Augmentation([step("RandomCrop", height=64, width=64)])
-    with pytest.raises(FssegError, match=r"--data.augment fails on an image of 28x20.*64"):
+    with pytest.raises(FssegError, match=r"--data.images.augment fails on an image of 28x20.*64"):
         crop(IMAGE, MASK, seed=0)
 
 

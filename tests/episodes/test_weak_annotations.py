@@ -15,6 +15,7 @@ from fsseg.episodes.scribbles import draw, longest_paths, opened, scribbles, ske
 from fsseg.episodes.weak_annotations import Annotator
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
+from tests.episode_options import grouped
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 
@@ -206,11 +207,13 @@ def test_boxes_of_coco_are_its_objects_and_no_crowds(fake_coco: Path) -> None:
 @pytest.mark.parametrize("annotation", ["scribble", "box"])
 @pytest.mark.slow
 def test_supports_are_annotated_and_queries_are_not(shapes: Shapes, annotation: str) -> None:
-    options = {"size": 48, "episodes": 6, "val_episodes": 4, "workers": 0, "augment": [], "way": 2}
+    options = {"size": 48, "train": 6, "val": 4, "workers": 0, "augment": [], "way": 2}
     tested = Protocol(runs=1, episodes=6)
-    plain = EpisodeData(Shapes(48, 40, 40), **options, protocol=tested)
-    weak = EpisodeData(Shapes(48, 40, 40), **options, protocol=tested, support_annotation=annotation)
-    test_only = EpisodeData(Shapes(48, 40, 40), **options, protocol=tested, test_support_annotation=annotation)
+    plain = EpisodeData(Shapes(48, 40, 40), **grouped(**options), protocol=tested)
+    weak = EpisodeData(Shapes(48, 40, 40), **grouped(**options, support_annotation=annotation), protocol=tested)
+    test_only = EpisodeData(
+        Shapes(48, 40, 40), **grouped(**options, test_support_annotation=annotation), protocol=tested
+    )
     for data in (plain, weak, test_only):
         data.setup("fit")
         data.setup("test")
@@ -223,7 +226,7 @@ def test_supports_are_annotated_and_queries_are_not(shapes: Shapes, annotation: 
                 assert (a.support_image == b.support_image).all()
                 if data in changed and annotation == "scribble":
                     assert ((b.support_mask == 255).flatten(3).float().mean(3) > 0.8).all()
-    again = EpisodeData(Shapes(48, 40, 40), **options, protocol=tested, support_annotation=annotation)
+    again = EpisodeData(Shapes(48, 40, 40), **grouped(**options, support_annotation=annotation), protocol=tested)
     again.setup("fit")
     pairs = zip(weak.train_dataloader(), again.train_dataloader(), strict=True)
     assert all((a.support_mask == b.support_mask).all() for a, b in pairs)
@@ -240,7 +243,7 @@ def test_void_outside_of_a_weak_annotation_is_what_the_view_says(annotation: str
             return mask
 
     def labels(kind: str, void: str) -> np.ndarray:
-        options = {"size": 48, "val_episodes": 0, "workers": 0, "test_support_annotation": kind}
+        options = grouped(size=48, val=0, workers=0, test_support_annotation=kind)
         data = EpisodeData(Voids(48, 40, 40), **options, protocol=Protocol(runs=1, episodes=8, support_void=void))
         data.setup("test")
         return np.stack([batch.support_mask.numpy() for batch in data.test_dataloader()])
@@ -255,7 +258,7 @@ def test_void_outside_of_a_weak_annotation_is_what_the_view_says(annotation: str
 @pytest.mark.slow
 def test_the_seed_of_a_test_is_the_protocols() -> None:
     def masks(seed: int, protocol: int) -> list[bytes]:
-        options = {"size": 48, "workers": 0, "seed": seed, "test_support_annotation": "scribble"}
+        options = grouped(size=48, workers=0, seed=seed, test_support_annotation="scribble")
         data = EpisodeData(Shapes(48, 40, 40), **options, protocol=Protocol(runs=1, episodes=6, seed=protocol))
         data.setup("test")
         return [batch.support_mask.numpy().tobytes() for batch in data.test_dataloader()]

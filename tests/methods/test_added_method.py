@@ -73,10 +73,9 @@ model:
       encoder: {class_path: ConvNet, init_args: {widths: [8, 8], strides: [2, 2]}}
 data:
   dataset: {class_path: Shapes, init_args: {size: 32, train: 60, val: 60}}
-  size: 32
-  episodes: 8
-  val_episodes: 2
-  workers: 0
+  images: {size: 32}
+  episodes: {train: 8, val: 2}
+  loading: {workers: 0}
 protocol: {runs: 1, episodes: 6}
 trainer: {max_steps: 2, enable_progress_bar: false}
 """
