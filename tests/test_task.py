@@ -114,8 +114,8 @@ def test_channels_last_changes_the_layout_and_no_more_than_last_digits() -> None
     usual = Task(PANet(ConvNet((8, 8), (2, 2), convolutions=1)))
     torch.manual_seed(0)
     last = Task(PANet(ConvNet((8, 8), (2, 2), convolutions=1)), channels_last=True)
-    features = last.method.encode(batch.query_image[0])
-    assert features.is_contiguous(memory_format=torch.channels_last)
+    (feature,) = last.method.encode(batch.query_image[0])
+    assert feature.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last(batch), usual(batch), rtol=1e-4, atol=1e-4)
 
 

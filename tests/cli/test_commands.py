@@ -20,6 +20,7 @@ from fsseg.cli.help import COMMANDS, TRAINER, options_of
 from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.experiment.files import experiment_folder, experiments
+from fsseg.ops.em import Mixture
 from fsseg.results.published import Setting, published
 from tests.cli.conftest import QUICKSTART, TINY
 
@@ -141,6 +142,7 @@ def test_ablations_have_names_of_their_own_in_tables():
     for path in (experiment_folder() / "ablations").glob("*.yaml"):
         method = yaml.safe_load(path.read_text())["model"]["method"]
         arguments = {k: v for k, v in method["init_args"].items() if k != "encoder"}
+        arguments |= {"mixture": Mixture(**arguments["mixture"])} if "mixture" in arguments else {}
         names[path.stem] = getattr(methods, method["class_path"])(ConvNet(), channels=8, **arguments).name
     assert names.pop("pmm_plus") == names.pop("pmm_k3") == "PMMs+"
     assert names.pop("rpmm_vgg16") == "RPMMs"  # its encoder is another
