@@ -1,4 +1,4 @@
-"""The method contract: what a few-shot segmentation method is to the rest of fsseg."""
+"""The method contract: the interface of a few-shot segmentation method."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,30 +13,31 @@ from fsseg.episode import IGNORE, Batch
 from fsseg.losses import upsample
 from fsseg.ops.feature_maps import concatenated
 
-# Feature maps, fine to coarse, of images and in the roles that images have in a batch.
+# Feature maps, fine to coarse: of any images, of supports, of queries.
 Maps = tuple[Float[Tensor, "M _ _ _"], ...]
 SupportMaps = tuple[Float[Tensor, "B N K _ _ _"], ...]
 QueryMaps = tuple[Float[Tensor, "B Q _ _ _"], ...]
 # What `adapt` returns.
 State = tuple[Tensor, ...]
-# What one part of a state depends on.
+# The supports that one part of a state depends on.
 StatePer = Literal["shot", "class", "episode"]
 
 
 class Features(NamedTuple):
-    """Feature maps of a batch, by the role of its images."""
+    """Feature maps of the supports and of the queries of a batch."""
 
     support: SupportMaps
     query: QueryMaps
 
 
 class Explanation(NamedTuple):
-    """How each prototype of a way responds to an episode. ``D`` prototypes: the way's, then the background's.
+    """Responses of prototypes to an episode. A way has ``D`` prototypes: its own, then those of the background.
 
     Attributes:
-        probability: of each prototype on the queries. Methods with one softmax over all prototypes give a sum of 1.
-        region: number of the prototype that each support cell is assigned to; -1 for a cell that is ignored.
-        foreground: number of the way's prototypes.
+        probability: response of each prototype to the query cells. It sums to 1 over ``D`` if the method takes one
+            softmax over all prototypes.
+        region: index of the prototype that each support cell is assigned to; -1 for an ignored cell.
+        foreground: how many of the ``D`` prototypes belong to the way.
     """
 
     probability: Float[Tensor, "B N Q D h w"]
@@ -45,24 +46,25 @@ class Explanation(NamedTuple):
 
 
 class Method(nn.Module, ABC):
-    """A plain module: no Lightning, no device, no data set inside; the same return type in train and eval.
+    """A plain module without Lightning, device or data set. It returns the same type in train and eval mode.
 
     A method adapts to supports and predicts queries: ``predict(adapt(support maps, masks), query maps)``.
 
     Attributes:
-        name: the name in tables and in `published.csv`; by default the class's, also where it extends another method.
-        paper: the method's name in its paper's tables, and
-        departures: what departs from the paper's setting, words by option; `named` sets both.
-        inference_options: arguments that may differ between training and test, because the trained weights keep
-            their meaning.
-        separate_passes: supports and queries pass the encoder one after the other. BatchNorm with statistics of the
-            batch gives other features then.
+        name: name in tables and in `published.csv`; by default the name of the class, also for a subclass of another
+            method.
+        paper: name of the method in the paper's tables; set by `named`.
+        departures: departures from the paper's setting, words by option; set by `named`.
+        inference_options: arguments that may differ between training and test, because trained weights keep their
+            meaning.
+        separate_passes: encode supports and queries in two passes. With batch statistics in BatchNorm this changes the
+            features.
         support_gradient: whether supports are encoded with gradients in training.
-        align_corners: of the upsampling of logits, see `to_pixels`.
-        state_per: what a part of the state depends on, so that it can be computed once and used again. ``shot``:
-            tensors ``B N K ...``, whose part of a support depends on that support alone. ``class``: tensors
-            ``B N ...``, whose part of a way depends on that way's supports alone. ``episode``: any tensors.
-        adapt_gradient: `adapt` optimises something by gradients, in the test too.
+        align_corners: option of the bilinear upsampling in `to_pixels`.
+        state_per: which supports a part of the state depends on; a part can be cached and reused. ``shot``: tensors
+            ``B N K ...``, each entry from one support. ``class``: tensors ``B N ...``, each entry from the supports
+            of one way. ``episode``: tensors of any shape.
+        adapt_gradient: `adapt` optimises by gradients, in a test too.
     """
 
     name: str
@@ -80,7 +82,7 @@ class Method(nn.Module, ABC):
         cls.name = cls.__dict__.get("name", cls.__name__)
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
-        """Record the arguments, see `fsseg.encoders.base.given_arguments`."""
+        """Record the constructor's arguments for `fsseg.encoders.base.given_arguments`."""
         made: M = nn.Module.__new__(cls)
         return keep_arguments(made, args, options)
 
@@ -89,42 +91,42 @@ class Method(nn.Module, ABC):
         self.encoder = encoder
 
     def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Maps:
-        """Feature maps of images, independent of any episode; by default one, of all maps of the encoder."""
+        """Feature maps of images, independent of any episode; by default one map, the encoder's maps concatenated."""
         return (concatenated(self.encoder(images)),)
 
     def encode_support(self, images: Integer[Tensor, "M 3 H W"], masks: UInt8[Tensor, "M H W"]) -> Maps:
-        """Feature maps of supports, for methods whose supports have a branch of their own; by default `encode`.
+        """Feature maps of supports, for methods with a separate support branch; by default `encode`.
 
         Args:
-            images: of the supports.
-            masks: 1 on the support's way, 0 elsewhere, 255 where ignored.
+            images: supports.
+            masks: 1 on the support's way, 0 elsewhere, 255 ignored.
         """
         return self.encode(images)
 
     @property
     def masks_enter_encoder(self) -> bool:
-        """Whether a support's features depend on its mask, so that they cannot be computed once per image."""
+        """Whether features of a support depend on its mask; such features cannot be cached per image."""
         return type(self).encode_support is not Method.encode_support
 
     @abstractmethod
     def adapt(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
-        """The state that the supports leave, e.g. prototypes; see `state_per`.
+        """The state of the supports, e.g. prototypes; its shapes follow `state_per`.
 
         Args:
-            support: feature maps of `encode_support`.
+            support: feature maps from `encode_support`.
             mask: episode labels; 255 is ignored.
         """
 
     @abstractmethod
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
-        """Logits of the queries at about feature resolution, ``L = 1 + N``: background, then the ways."""
+        """Logits of the queries near feature resolution. ``L = 1 + N``: background, then the ways."""
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Losses of a batch: training minimises ``loss``, the other entries are its parts."""
+        """Losses of a batch. Training minimises the entry ``loss``; the other entries are its parts, for logs."""
 
     def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation | None:
-        """How each prototype responds to the queries, for pictures; None for a method without prototypes."""
+        """Responses of prototypes to the queries, for figures; None for a method without prototypes."""
         return None
 
     def to_pixels(self, logits: Float[Tensor, "*b L h w"], size: tuple[int, int]) -> Float[Tensor, "*b L H W"]:
@@ -132,7 +134,7 @@ class Method(nn.Module, ABC):
         return upsample(logits.float(), size, self.align_corners)
 
     def features(self, batch: Batch) -> Features:
-        """Feature maps of all images of a batch, supports first; in one pass where that gives the same."""
+        """Feature maps of a batch. Supports and queries share one encoder pass if the result is the same."""
         images, queries = batch.support_image.flatten(0, 2), batch.query_image.flatten(0, 1)
         if self._encodes_apart(batch):
             masks = own_way(batch.support_mask).flatten(0, 2)
@@ -152,10 +154,10 @@ class Method(nn.Module, ABC):
         return self.separate_passes or self.masks_enter_encoder or not self.support_gradient or not same_size
 
     def state(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
-        """The state of `adapt`, whatever the caller's gradient mode."""
+        """The state from `adapt`, in any gradient mode of the caller."""
         if not self.adapt_gradient or torch.is_grad_enabled():
             return self.adapt(support, mask)
-        with torch.inference_mode(False), torch.enable_grad():  # a copy may take part in a graph, inference tensors not
+        with torch.inference_mode(False), torch.enable_grad():  # autograd refuses inference tensors, not their clones
             state = self.adapt(tuple(one.clone() for one in support), mask.clone())
         return tuple(part.detach() for part in state)
 
@@ -165,17 +167,17 @@ class Method(nn.Module, ABC):
         """Logits of the queries at pixel resolution, in float32.
 
         Args:
-            state: of `adapt`.
+            state: from `adapt`.
             query: feature maps.
-            size: height and width of all answers, or of each; smaller ones stand in the upper left corner, zeros
-                elsewhere.
+            size: height and width, common or one pair per query. Logits of smaller queries lie in the upper left
+                corner; the rest is zero.
         """
         return self.sized(self.predict(state, query), size)
 
     def sized(
         self, logits: Float[Tensor, "B Q L h w"], size: tuple[int, int] | Integer[Tensor, "B Q 2"]
     ) -> Float[Tensor, "B Q L H W"]:
-        """`to_pixels` of each query's logits at its own size, see `segment`."""
+        """`to_pixels` with one size per query; see `segment`."""
         if isinstance(size, tuple):
             return self.to_pixels(logits, size)
         sizes = [[(height, width) for height, width in queries] for queries in size.tolist()]
@@ -195,12 +197,12 @@ class Method(nn.Module, ABC):
         return self.segment(self.state(support, batch.support_mask), query, batch.query_size)
 
     def learns_fast(self, parameter: str) -> bool:
-        """Whether a parameter, by its name, belongs to layers that start at random and take a larger learning rate."""
+        """Whether a parameter, given by name, starts at random and takes the larger learning rate of new layers."""
         return not parameter.startswith("encoder.")
 
 
 def own_way(mask: Integer[Tensor, "B N K H W"]) -> UInt8[Tensor, "B N K H W"]:
-    """1 on each support's own way, 0 on background and on other ways, 255 where ignored."""
+    """Masks with 1 on each support's own way, 0 on background and other ways, 255 ignored."""
     own = (mask == way_labels(mask.shape[1], mask).view(-1, 1, 1, 1)).to(torch.uint8)
     return own.masked_fill(mask == IGNORE, IGNORE)
 

@@ -1,4 +1,4 @@
-"""The contract of methods that separate one class from background."""
+"""The contract of methods that separate one class from the background."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -15,22 +15,22 @@ from fsseg.ops.em import PrototypeMixture, Prototypes
 from fsseg.ops.feature_maps import concatenated
 from fsseg.ops.ways import merge_ways
 
-# Support maps of single ways: K shots of each.
+# Support maps of single ways, K shots per way.
 WayMaps = tuple[Float[Tensor, "M K _ _ _"], ...]
 
 
 class BinaryMethod(Method):
-    """Several ways are several binary problems, which `merge_ways` merges.
+    """A method for one way. It solves N ways as N binary problems, and `merge_ways` merges their logits.
 
-    Shapes: ``M = B N`` ways of all episodes for supports, ``M = B N Q`` ways and queries for queries. Pixels of the
-    episode's other classes are background of a way.
+    Shapes: ``M = B N`` for supports, ``M = B N Q`` for queries. In the binary problem of a way, pixels of the other
+    ways are background.
 
     Attributes:
-        reduce: layers of the method between encoder and comparison, if it has any.
+        reduce: layers between encoder and comparison; identity by default.
 
     Args:
         encoder: image encoder.
-        loss_mean: what the loss is a mean over, see `fsseg.losses.cross_entropy`.
+        loss_mean: see `fsseg.losses.cross_entropy`.
     """
 
     separate_passes: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class BinaryMethod(Method):
         self.reduce: nn.Module = nn.Identity()
 
     def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Maps:
-        """Feature maps of images, reduced to the channels that the method compares."""
+        """Feature maps of images after `reduce`."""
         return (self.reduce(concatenated(self.encoder(images))),)
 
     @abstractmethod
@@ -53,31 +53,31 @@ class BinaryMethod(Method):
 
         Args:
             support: feature maps.
-            foreground: weight of each pixel for the way, 0 or 1.
-            background: weight of each pixel for the background; ignored pixels are in neither.
+            foreground: 1 on pixels of the way, else 0.
+            background: 1 on pixels of the background, else 0. Ignored pixels are 0 in both.
         """
 
     @abstractmethod
     def stages(self, state: State, query: Maps) -> list[Float[Tensor, "M 2 _ _"]]:
-        """Logits of background and foreground, of each stage that training supervises, in order."""
+        """Logits of background and foreground, one tensor per stage. Training supervises every stage."""
 
     def decide(self, stages: list[Tensor], state: State) -> Float[Tensor, "M 2 u v"]:
-        """The prediction of the stages: by default the last one's."""
+        """Logits of the prediction, from the logits of all stages; by default the last stage's."""
         return stages[-1]
 
     def adapt(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
-        """`adapt_way` of each way: tensors ``B N ...``."""
+        """The states of `adapt_way`, as tensors ``B N ...``."""
         state = self.adapt_way(tuple(one.flatten(0, 1) for one in support), *sides(mask))
         return tuple(part.unflatten(0, mask.shape[:2]) for part in state)
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
-        """Logits of the queries, from the binary decisions of all ways."""
+        """Logits of the queries, merged from the binary logits of all ways."""
         each = _per_query(state, query)
         logits = self.decide(self.stages(each, _per_way(query, state[0].shape[1])), each)
         return merge_ways(logits.unflatten(0, (len(query[0]), state[0].shape[1], -1)).transpose(1, 2))
 
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Sum over the stages of the cross-entropy at pixel resolution; one binary problem per way."""
+        """Cross-entropy at pixel resolution, summed over stages, with one binary problem per way."""
         support, query = self.features(batch)
         state = self.state(support, batch.support_mask)
         stages = self.stages(_per_query(state, query), _per_way(query, batch.classes.shape[1]))
@@ -91,7 +91,7 @@ class BinaryMethod(Method):
 
 
 def sides(mask: Integer[Tensor, "B N K H W"]) -> tuple[Float[Tensor, "M K H W"], Float[Tensor, "M K H W"]]:
-    """Foreground and background pixels of each way; ignored ones are in neither."""
+    """Foreground and background masks of each way, 0 or 1; ignored pixels are 0 in both."""
     foreground = mask == way_labels(mask.shape[1], mask).view(-1, 1, 1, 1)
     background = ~foreground & (mask != IGNORE)
     return foreground.flatten(0, 1).float(), background.flatten(0, 1).float()
@@ -104,7 +104,7 @@ def explain_mixture(
     mask: Integer[Tensor, "B N K H W"],
     query: Float[Tensor, "B Q C h w"],
 ) -> Explanation:
-    """`Method.explain` of a method whose prototypes ``M P C`` are the means of a mixture."""
+    """`Method.explain` for prototypes ``M P C`` that are means of a mixture."""
     (episodes, way), queries = support.shape[:2], query.shape[1]
     region = mixture.regions(support.flatten(0, 1), *sides(mask), prototypes)
     each = Prototypes(*(means.repeat_interleave(queries, 0) for means in prototypes))
@@ -117,13 +117,13 @@ def explain_mixture(
 
 
 def _per_query(state: State, query: QueryMaps) -> State:
-    """The state of each way, ``B N ...``, for each query: ``BNQ ...``."""
-    # torch.onnx exports a wrong graph of repeat_interleave where the number of queries is dynamic.
+    """The state ``B N ...``, repeated for each query: ``BNQ ...``."""
+    # expand, because torch.onnx exports repeat_interleave wrongly if the number of queries is dynamic.
     shape = (-1, query[0].shape[1])
     flat = [part.flatten(0, 1) for part in state]
     return tuple(part.unsqueeze(1).expand(*shape, *part.shape[1:]).flatten(0, 1) for part in flat)
 
 
 def _per_way(query: QueryMaps, way: int) -> Maps:
-    """Feature maps of each query for each way: ``BNQ C h w``."""
+    """Feature maps of the queries, repeated for each way: ``BNQ C h w``."""
     return tuple(one.unsqueeze(1).expand(-1, way, -1, -1, -1, -1).flatten(0, 2) for one in query)

@@ -1,16 +1,16 @@
-"""CANet, CVPR 2019; without iterations the baseline of the PMMs paper (tables 1 and 6).
+"""CANet, CVPR 2019. Without iterations this is the baseline of the PMMs paper (section 4.1, tables 1 and 6).
 
 Zhang et al., "CANet: Class-Agnostic Segmentation Networks with Iterative Refinement and Attentive Few-Shot Learning".
-As in the official code, the loss of a batch is one mean over all its labelled pixels (`loss_mean`). Where this is not
+As in the official code, the loss of a batch is one mean over all its labelled pixels (`loss_mean`). Departures from
 the official code:
 
-- the code keeps, for every training pair, the prediction of its last visit, and feeds it as history with probability
-  0.3 (else zeros). Here that history is the network's own first answer of the same step, computed without gradient.
-- the attention over several shots and all five-shot code were never released. `fusion="attention"` is a
+- History in training. The code stores the last prediction of every training pair and feeds it with probability 0.3,
+  zeros otherwise. Here the history is the network's first prediction in the same step, without gradient.
+- Attention over shots. This module and all five-shot code were never released. `fusion="attention"` is a
   *reconstruction* from the paper's description: two convolutions, the first with a max pool, the second with a global
-  mean, give one number per shot; a softmax over the shots weights the comparisons.
-- the baseline was never released either: "CANet without iterative optimisation" in the PMMs paper is taken to be this
-  network without history channels, which starts and is trained as PMMs.
+  mean, give one score per shot, and a softmax over the shots weights the comparisons.
+- The baseline was never released. "CANet without iterative optimization" is taken to be this network without history
+  channels, initialised and trained like PMMs.
 """
 
 from typing import ClassVar, Literal
@@ -29,24 +29,25 @@ from fsseg.ops.matching import DenseComparison
 from fsseg.ops.pooling import cell_average_pool
 from fsseg.ops.precision import full_precision
 
-HISTORY = 0.3  # share of training steps whose history isn't zero (train.py of the official code)
+HISTORY = 0.3  # probability of a history that is not zero, in training (train.py of the official code)
 
 
 class CANet(BinaryMethod):
-    """One pooled vector per support, compared densely with the query, refined by iterations.
+    """Dense comparison of the query with one pooled vector per support, then iterative refinement.
 
     Args:
-        encoder: image encoder; the paper's is `ResNet` (50 layers), frozen.
-        iterations: of the optimisation module after the first answer (4 in the paper); 0 leaves the module out, which
-            is the baseline of the PMMs paper.
-        fusion: of the shots' comparisons: ``average``, or ``attention`` (a reconstruction; one shot does not train it).
+        encoder: image encoder; the paper uses a frozen `ResNet` (50 layers).
+        iterations: rounds of the refinement after the first prediction (4 in the paper). 0 builds no refinement: the
+            baseline of the PMMs paper.
+        fusion: how the comparisons of the shots are combined: ``average``, or ``attention`` (reconstructed; it gets no
+            gradient with one shot).
         channels: C of features (256).
-        dropout: probability that a channel is dropped, in training (0.5 in the code).
-        loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
-            same where no pixel is void.
+        dropout: probability of dropping a channel in training (0.5 in the code).
+        loss_mean: ``pixels`` (the code): one mean over all labelled pixels of a batch. ``episodes``: a mean per
+            episode, then over episodes. Both are equal if no pixel is void.
 
     Raises:
-        FssegError: a negative number of iterations.
+        FssegError: iterations are negative.
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"iterations", "dropout"})
@@ -69,7 +70,7 @@ class CANet(BinaryMethod):
             "attention": "attention" if fusion == "attention" else "",
         }
         self.name = named(self, CANet, "CANet" if iterations else "CANet baseline", departures)
-        self.align_corners = iterations > 0  # train.py of CANet; the recipe of PMMs does without
+        self.align_corners = iterations > 0  # True in CANet's train.py, False in PMMs' code
         self.iterations = iterations
         self.reduce = block(encoder.channels, channels, "dropout", dilation=2, dropout=dropout)
         self.match = DenseComparison(channels, "dropout", dropout)
@@ -77,7 +78,7 @@ class CANet(BinaryMethod):
         self.decoder = Decoder(channels, "dropout", history=2 if iterations else 0, dropout=dropout)
         for name, module in self.named_modules() if iterations else ():
             if isinstance(module, nn.Conv2d) and self.learns_fast(name):
-                nn.init.normal_(module.weight, std=0.01)  # one_shot_network.py
+                nn.init.normal_(module.weight, std=0.01)  # one_shot_network.py of the official code
 
     def adapt_way(
         self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
@@ -87,7 +88,7 @@ class CANet(BinaryMethod):
             return (cell_average_pool(support[0].float(), foreground),)
 
     def stages(self, state: State, query: Maps) -> list[Tensor]:
-        """The last prediction: training supervises one, and each iteration replaces the one before."""
+        """Logits after the last iteration. Training runs the decoder once and supervises that prediction."""
         feature = query[0]
         vectors = state[0].to(feature.dtype)  # M K C
         compared = torch.stack(self.match(feature, vectors))  # K M C h w
@@ -108,14 +109,14 @@ class CANet(BinaryMethod):
 
     @torch.no_grad()
     def _training_history(self, matched: Tensor, zeros: Tensor) -> Tensor:
-        """Zeros, or for some of the ways a first prediction."""
+        """A first prediction for a random `HISTORY` of the ways, zeros for the others."""
         chosen = torch.rand(len(matched), 1, 1, 1, device=matched.device) < HISTORY
         first: Tensor = self.decoder(matched, zeros)
         return torch.where(chosen, first.softmax(1).to(zeros.dtype), zeros)
 
 
 class _Attention(nn.Module):
-    """One number for how much a support's comparison counts, from query and tiled support vector."""
+    """Score of a support's comparison, from the query and the tiled support vector."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class _Attention(nn.Module):
             nn.Conv2d(2 * channels, channels, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1),
-            nn.Conv2d(channels, 1, 3, padding=1, bias=False),  # a bias would fall out of the softmax over shots
+            nn.Conv2d(channels, 1, 3, padding=1, bias=False),  # the softmax over shots cancels a bias
         )
 
     def forward(self, query: Float[Tensor, "M C h w"], vector: Float[Tensor, "M C"]) -> Float[Tensor, " M"]:

@@ -1,16 +1,16 @@
 """PANet: Wang et al., "PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment", ICCV 2019.
 
-Where paper and official code differ, the code's way is the default (numbers are its own):
+Where the paper leaves a choice or differs, the official code is followed, because its numbers were published:
 
-- each shot is pooled on its own and shots are averaged, not their pixels.
-- the alignment regularisation pools the query under its own argmax *at feature resolution*, over all queries; a way
-  that the query's prediction lacks is skipped, but the divisor stays shots x ways (eq. 7 has 1 / CKN).
-- a support is classified against its own two prototypes only, background and way (eq. 6), and pixels of the
-  episode's other classes are ignored.
-- nothing is detached: the alignment loss trains the encoder through supports and through the query's prototypes.
+- Each shot is pooled separately and the prototypes of the shots are averaged (eq. 1 and 2).
+- The alignment loss pools the queries under their argmax *at feature resolution*, over all queries. A way that is
+  missing from the prediction is skipped, but the divisor stays shots x ways (eq. 7 has 1 / CKN).
+- A support is classified against two prototypes, background and its own way (eq. 6). Pixels of the episode's other
+  classes are ignored.
+- Nothing is detached: the alignment loss trains the encoder through supports and through the query's prototypes.
 
-Ours: batches of episodes in one pass, by default with the mean of the episodes' losses (the code trains on one episode
-a step; `loss_mean`); pooling by the adjoint of the upsampling (`fsseg.ops.pooling`), exact.
+Ours: several episodes in one pass, by default with the mean of their losses (the code has one episode per step;
+`loss_mean`); exact pooling by the adjoint of the upsampling (`fsseg.ops.pooling`).
 """
 
 from contextlib import suppress
@@ -33,18 +33,18 @@ EPS = 1e-5  # added to pixel counts, fewshot.py of the official code
 
 
 class SupportRegions(NamedTuple):
-    """Pixels of each support that belong to its way, and to the background."""
+    """Masks of each support, 0 or 1: pixels of its way, and pixels of the background."""
 
     foreground: Float[Tensor, "B N K H W"]
     background: Float[Tensor, "B N K H W"]
 
 
 class Distance(NamedTuple):
-    """Euclidean distance between a way's prototype of the supports and that of the query (section 4.3).
+    """Euclidean distance between the support prototype and the query prototype of each way (section 4.3).
 
     Attributes:
-        predicted: with the query pooled under its own prediction; NaN where that lacks the way.
-        true: with the query pooled under its mask; NaN where that lacks the way.
+        predicted: query pooled under its prediction; NaN if the prediction lacks the way.
+        true: query pooled under its mask; NaN if the mask lacks the way.
     """
 
     predicted: Float[Tensor, "B N"]
@@ -52,17 +52,17 @@ class Distance(NamedTuple):
 
 
 class PANet(Method):
-    """Prototypes by masked average pooling, cosine similarity, prototype alignment regularisation (PAR).
+    """Masked average pooling, cosine similarity, prototype alignment regularisation (PAR).
 
-    PANet-init is this class without training, "PANet w/o PAR" is ``align=False``.
+    "PANet-init" is this class without training. "PANet w/o PAR" is ``align=False``.
 
     Args:
-        encoder: image encoder; the paper's is `VGG16`.
-        scale: factor of the cosine before the softmax (alpha in section 3.4, eq. 3: 20).
-        align: regularise by prototype alignment while training (section 3.5).
-        align_weight: lambda of the total loss (section 3.5: 1).
-        loss_mean: what the segmentation loss of a batch is a mean over: pixels, then ``episodes``, or all ``pixels``;
-            the paper's batches are of one episode, for which both are the same.
+        encoder: image encoder; the paper uses `VGG16`.
+        scale: factor of the cosine before the softmax (section 3.4: alpha = 20 in eq. 3).
+        align: use PAR in training (section 3.5).
+        align_weight: weight of the alignment loss (section 3.5: lambda = 1).
+        loss_mean: ``episodes``: the segmentation loss is a mean per episode, then over episodes. ``pixels``: one mean
+            over all labelled pixels. Both are equal for the paper's batches of one episode (section 4.1).
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"scale"})
@@ -84,29 +84,29 @@ class PANet(Method):
         self.name = named(self, PANet, "PANet" if align else "PANet w/o PAR", {})
 
     def adapt(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
-        """Prototypes of each support's way and background, ``B N K C`` (section 3.3, eq. 1 and 2)."""
+        """Foreground and background prototype of each support, ``B N K C`` (section 3.3, eq. 1 and 2)."""
         with full_precision(support[0]):
             return tuple(masked_average_pool(support[0].float(), side, EPS) for side in self.regions(mask))
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L h w"]:
-        """Logits at feature resolution, whose softmax is eq. 3 (section 3.4), in float32."""
+        """Logits at feature resolution in float32; their softmax is eq. 3 (section 3.4)."""
         with full_precision(query[0]):
             return self.scale * cosine_similarity(query[0].float(), self.prototypes(*state).unsqueeze(1))
 
     def prototypes(
         self, foreground: Float[Tensor, "B N K C"], background: Float[Tensor, "B N K C"]
     ) -> Float[Tensor, "B L C"]:
-        """Prototypes of background and ways: means over the shots, the background's over all ways."""
+        """Prototypes of background and ways: means over shots, for the background over all ways too."""
         return torch.cat([background.mean((1, 2)).unsqueeze(1), foreground.mean(2)], dim=1)
 
     def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
-        """Foreground and background pixels; the episode's other classes and ignored pixels are in neither."""
+        """Foreground and background masks; other classes of the episode and ignored pixels are 0 in both."""
         ways = torch.arange(1, support_mask.shape[1] + 1, device=support_mask.device)
         foreground = support_mask == ways.view(-1, 1, 1, 1)
         return SupportRegions(foreground.float(), (support_mask == BACKGROUND).float())
 
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """``loss`` (their sum, section 3.5), ``segmentation`` (eq. 5) and, where PAR is on, ``alignment`` (eq. 7)."""
+        """``segmentation`` (eq. 5), with PAR also ``alignment`` (eq. 7), and their sum ``loss`` (section 3.5)."""
         (support,), (query,) = self.features(batch)
         with full_precision(query):
             return self.losses(support.float(), batch.support_mask, query.float(), batch.query_mask)
@@ -118,7 +118,7 @@ class PANet(Method):
         query: Float[Tensor, "B Q C h w"],
         query_mask: Integer[Tensor, "B Q Hq Wq"],
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of `loss`, from feature maps."""
+        """The losses of `loss`, given feature maps."""
         logits = self.predict(self.adapt((support,), support_mask), (query,))
         height, width = query_mask.shape[-2:]
         segmentation = cross_entropy(self.to_pixels(logits, (height, width)), query_mask, self.loss_mean)
@@ -135,7 +135,7 @@ class PANet(Method):
         support_feature: Float[Tensor, "B N K C hs ws"],
         regions: SupportRegions,
     ) -> Float[Tensor, ""]:
-        """Segment the supports by the prototypes of the predicted query (section 3.5, eq. 6 and 7)."""
+        """Loss of segmenting the supports with prototypes of the predicted queries (section 3.5, eq. 6 and 7)."""
         way, shot = support_feature.shape[1:3]
         query_prototypes, cells = self.query_prototypes(query_feature, logits)
         background = query_prototypes[:, :1].expand(-1, way, -1)
@@ -152,14 +152,14 @@ class PANet(Method):
     def query_prototypes(
         self, query_feature: Float[Tensor, "B Q C h w"], logits: Float[Tensor, "B Q L h w"]
     ) -> tuple[Float[Tensor, "B L C"], Float[Tensor, "B L"]]:
-        """Prototypes of the queries under their own prediction, at feature resolution (section 3.5), and its cells."""
+        """Prototypes of the queries under their predictions (section 3.5), and the number of cells of each label."""
         labels = torch.arange(logits.shape[2], device=logits.device)
         predicted = (logits.argmax(2, keepdim=True) == labels.view(-1, 1, 1)).float()  # B Q L h w
         cells = predicted.sum((1, 3, 4))
         return torch.einsum("bqchw,bqlhw->blc", query_feature, predicted) / (cells.unsqueeze(-1) + EPS), cells
 
     def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
-        """Each way's prototype and the background's; each side of a support's mask is one region."""
+        """Responses of two prototypes per way, the way's and the background's. Regions are the support's mask."""
         probability = self.predict(self.adapt(support, mask), query).softmax(2)  # B Q L h w
         pairs = [torch.stack([probability[:, :, n], probability[:, :, 0]], 2) for n in range(1, probability.shape[2])]
         cells = (support[0].shape[-2], support[0].shape[-1])
@@ -169,10 +169,10 @@ class PANet(Method):
         return Explanation(torch.stack(pairs, 1), region, 1)
 
     def distance(self, batch: Batch) -> Distance:
-        """How far supports and queries lie apart, which PAR is to lessen (section 4.3).
+        """Distance between support and query prototypes, which PAR reduces (section 4.3).
 
         Raises:
-            FssegError: a class derived from this one has several prototypes per class, or none.
+            FssegError: a subclass has several prototypes per class, or none.
         """
         support, (query,) = self.features(batch)
         with full_precision(query):
@@ -184,24 +184,24 @@ class PANet(Method):
         return Distance(*((own - other).norm(dim=-1).where(area > 0, torch.nan) for other, area in found))
 
     def _one_each(self, state: State, classes: Integer[Tensor, "B N"]) -> Float[Tensor, "B N C"]:
-        """The prototype of each way, from the state."""
+        """The prototype of each way, given the state."""
         own = None
-        with suppress(TypeError, ValueError, RuntimeError):  # a derived class may have any state
+        with suppress(TypeError, ValueError, RuntimeError):  # a subclass may have another state
             own = self.prototypes(*state)[:, 1:]
         if own is None or own.ndim != 3 or own.shape[:2] != classes.shape:
-            raise FssegError(f"{type(self).__name__} has no single prototype per class: a test of PANet is needed.")
+            raise FssegError(f"{type(self).__name__} has no single prototype per class; give a test of PANet.")
         return own
 
     def _true_prototypes(
         self, query_feature: Float[Tensor, "B Q C h w"], batch: Batch
     ) -> tuple[Float[Tensor, "B N C"], Float[Tensor, "B N"]]:
-        """Prototypes of the queries under their masks, pooled as supports are, and the ways' pixels."""
+        """Prototypes of the queries under their masks, pooled like supports, and the number of pixels of each way."""
         ways = torch.arange(1, batch.classes.shape[1] + 1, device=batch.query_mask.device).view(-1, 1, 1)
         cells = (query_feature.shape[-2], query_feature.shape[-1])
         total = query_feature.new_zeros(*batch.classes.shape, query_feature.shape[2])
         pixels = query_feature.new_zeros(*batch.classes.shape)
         for b, queries in enumerate(batch.query_size.tolist()):
-            for q, (height, width) in enumerate(queries):  # without what fills masks up to the largest
+            for q, (height, width) in enumerate(queries):  # without the padding to the largest mask
                 mask = (batch.query_mask[b, q, :height, :width] == ways).float()  # N H W
                 total[b] += torch.einsum("chw,nhw->nc", query_feature[b, q], adjoint_weights(mask, cells))
                 pixels[b] += mask.sum((-2, -1))

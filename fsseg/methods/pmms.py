@@ -1,18 +1,17 @@
 """PMMs: Yang et al., "Prototype Mixture Models for Few-shot Semantic Segmentation", ECCV 2020.
 
-Where paper and official code differ, the code's way is the default; the module `fsseg.ops.em` lists what that means for
-the mixture. Besides:
+Where paper and official code differ, the code is followed. `fsseg.ops.em` lists the differences of the mixture. Others:
 
-- residual blocks, inherited from CANet and not in the paper's figure 2, come before ASPP, and P-Conv's probabilities
-  enter the first of them (the paper concatenates them with the features that enter ASPP: eq. 9).
-- P-Match adds the comparisons with the prototypes up; they are neither averaged nor concatenated.
-- no gradient passes the mixture nor P-Conv: the supports' features are not trained as supports, only as queries.
-- BatchNorm of the comparison runs once per prototype, so its running statistics move K times per step.
-- the loss of a batch is one mean over all its labelled pixels; with void, episodes weigh by their labels (`loss_mean`).
+- Three residual blocks, inherited from CANet and missing from figure 2, come before ASPP. P-Conv's probabilities enter
+  the first block; the paper concatenates them with the features that enter ASPP (eq. 9).
+- P-Match sums the comparisons with all prototypes; it neither averages nor concatenates them.
+- No gradient passes the mixture or P-Conv, so the encoder is trained through queries only.
+- BatchNorm of the comparison runs once per prototype, so its running statistics are updated K times per step.
+- The loss of a batch is one mean over all its labelled pixels (`loss_mean`).
 
-Ours: P-Match alone has no history channels (the paper doesn't say what becomes of them); the mixture's start is seeded
-and part of the state dict (the code draws it anew in every process and stores it nowhere, so that its tests are
-random); batches; several ways.
+Ours: P-Match alone has no history channels (the paper does not describe them). The start of the mixture is seeded and
+part of the state dict; the code draws it in every process and does not store it, so that its tests are random. Batches
+and several ways.
 """
 
 from typing import ClassVar
@@ -31,19 +30,19 @@ from fsseg.ops.matching import DenseComparison
 
 
 class PMMs(BinaryMethod):
-    """Prototypes by a mixture model; P-Match compares, P-Conv gives the decoder a first decision.
+    """Prototypes from a mixture model. P-Match compares; P-Conv gives the decoder probabilities as history.
 
     "PMMs+" of tables 1 to 3, P-Match alone, is ``p_conv=False``.
 
     Args:
-        encoder: image encoder; the paper's are `ResNet` (50 layers) and `DeepLabVGG16`.
-        components: K, prototypes of the foreground and of the background (section 4.3, table 2: 3).
-        mixture: how prototypes are estimated.
+        encoder: image encoder; the paper uses `ResNet` (50 layers) and VGG16 (`DeepLabVGG16`).
+        components: K, number of prototypes of the foreground and of the background each (section 4.3, table 2: 3).
+        mixture: settings of expectation maximisation.
         p_conv: use P-Conv beside P-Match ("duplex", section 3.3).
         channels: C of features and prototypes (256).
-        dropout: probability that a channel is dropped in ASPP, in training (0.5 in the code).
-        loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
-            same where no pixel is void.
+        dropout: probability of dropping a channel in ASPP, in training (0.5 in the code).
+        loss_mean: ``pixels`` (the code): one mean over all labelled pixels of a batch. ``episodes``: a mean per
+            episode, then over episodes. Both are equal if no pixel is void.
     """
 
     inference_options: ClassVar[frozenset[str]] = INFERENCE_OPTIONS | {"dropout"}
@@ -72,19 +71,19 @@ class PMMs(BinaryMethod):
     def adapt_way(
         self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
     ) -> Prototypes:
-        """Prototypes of foreground and background; the cells of all shots make one mixture (section 3.1)."""
+        """Prototypes of foreground and background. One mixture takes the cells of all shots (section 3.1)."""
         prototypes: Prototypes = self.mixture(support[0], foreground, background)
         return prototypes
 
     def stages(self, state: State, query: Maps) -> list[Tensor]:
-        """P-Match and P-Conv (section 3.3), then the decoder."""
+        """Logits after P-Match, P-Conv (section 3.3) and the decoder."""
         prototypes, feature = Prototypes(*state), query[0]
         matched = torch.stack(self.match(feature, prototypes.foreground.to(feature.dtype))).sum(0)
         history = self.mixture.probability(feature, prototypes).to(feature.dtype) if self.p_conv else None
         return [self.decoder(self.refine(matched), history)]
 
     def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
-        """Responses of the mixture's prototypes (figure 6), with P-Conv and without."""
+        """Responses of the mixture's prototypes (figure 6), also without P-Conv."""
         (support_map,), (query_map,) = support, query
         prototypes = self.mixture(support_map.flatten(0, 1), *sides(mask))
         return explain_mixture(self.mixture, prototypes, support_map, mask, query_map)

@@ -1,21 +1,21 @@
 """RPMMs: residual prototype mixture models; Yang et al., ECCV 2020, section 3.4 and figure 5.
 
-Three mixtures of growing size in a row, each refining the decision before it, with shared layers. Where paper and
-official code differ, the code's way is the default:
+Three stages with mixtures of growing size and shared layers; each stage refines the prediction of the previous one.
+Where paper and official code differ, the code is followed:
 
-- the sizes, 1, 3 and 6, are the code's; the paper doesn't give them.
-- P-Conv's probabilities join the matched feature before a convolution; the decision of the stage before enters the
-  first residual block, and the gradient passes through it.
-- one shot: the last stage answers. Several shots: the mean of the stages' probabilities does (forward_5shot of the
-  code); `answer`.
-- ReLU and dropout of channels where PMMs has BatchNorm, except behind the features.
-- the loss of a batch is one mean over all its labelled pixels, stage by stage (`loss_mean`), summed over stages.
+- The sizes 1, 3 and 6 come from the code; the paper does not give them.
+- P-Conv's probabilities are concatenated with the matched feature before a convolution. The previous stage's
+  probabilities enter the first residual block, with gradient.
+- One shot: the last stage predicts. Several shots: the mean of the stages' probabilities predicts (forward_5shot of the
+  code); see `answer`.
+- ReLU and dropout of channels replace PMMs' BatchNorm, except after the layer that reduces the encoder's features.
+- The loss is one mean over all labelled pixels of a batch per stage (`loss_mean`), summed over stages.
 
-Ours: the mixtures' starts are seeded and part of the state dict, and testing uses them. The code draws them anew in
-every forward pass; in training so does `redraw`, which the experiments of PASCAL-5i and COCO-20i set.
+Ours: the starts of the mixtures are seeded and part of the state dict, and a test uses them. The code draws them in
+every forward pass; `redraw`, which the experiments of PASCAL-5i and COCO-20i set, does so in training.
 
-With VGG16 the paper reports numbers (tables 4 and 5), but the code has no such network: here it is the same head on
-`DeepLabVGG16`, by analogy to the code's PMMs with VGG16.
+The paper reports VGG16 (tables 4 and 5), but the code has no such network. Here RPMMs with VGG16 is the same head on
+`DeepLabVGG16`, by analogy to PMMs with VGG16 in the code.
 """
 
 from typing import ClassVar, Literal, cast
@@ -35,20 +35,21 @@ from fsseg.ops.matching import DenseComparison
 
 
 class RPMMs(BinaryMethod):
-    """Prototype mixtures of 1, 3 and 6 components, one stage each, on shared layers.
+    """Stages with prototype mixtures of 1, 3 and 6 components on shared layers.
 
     Args:
-        encoder: image encoder; the paper's is `ResNet` (50 layers).
+        encoder: image encoder; the paper uses `ResNet` (50 layers) and VGG16 (`DeepLabVGG16`).
         components: K of each stage.
-        mixture: how prototypes are estimated; its seed is the first stage's, and each stage adds 1.
-        answer: ``last`` stage, ``mean`` of the stages' probabilities, or ``code``: last at one shot, mean at more.
+        mixture: settings of expectation maximisation. Its seed belongs to the first stage; stage i adds i.
+        answer: what predicts: the ``last`` stage, the ``mean`` of the stages' probabilities, or ``code``: the last
+            stage for one shot, the mean for several.
         channels: C of features and prototypes (256).
-        dropout: probability that a channel is dropped, in training (0.5 in the code).
-        loss_mean: what the loss of a batch is a mean over: all ``pixels`` (the code), or pixels, then ``episodes``; the
-            same where no pixel is void.
+        dropout: probability of dropping a channel in training (0.5 in the code).
+        loss_mean: ``pixels`` (the code): one mean over all labelled pixels of a batch. ``episodes``: a mean per
+            episode, then over episodes. Both are equal if no pixel is void.
 
     Raises:
-        FssegError: no stage.
+        FssegError: components are empty.
     """
 
     inference_options: ClassVar[frozenset[str]] = INFERENCE_OPTIONS | {"answer", "dropout"}
@@ -65,7 +66,7 @@ class RPMMs(BinaryMethod):
     ) -> None:
         super().__init__(encoder, loss_mean)
         if not components:
-            raise FssegError("RPMMs: components is empty; one number for each stage is needed, e.g. [1, 3, 6].")
+            raise FssegError("RPMMs: components is empty; give one number per stage, e.g. [1, 3, 6].")
         self.support_gradient = mixture.gradient
         self.answer = answer
         self.reduce = block(encoder.channels, channels, "batch_norm", dilation=2)
@@ -84,13 +85,13 @@ class RPMMs(BinaryMethod):
     def adapt_way(
         self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
     ) -> State:
-        """Prototypes of foreground and background, stage by stage, and the number of shots, which `answer` asks for."""
+        """Prototypes of foreground and background of each stage, then the number of shots, for ``answer="code"``."""
         pairs = fit(self._mixtures(), support[0], foreground, background)
         shots = torch.full_like(foreground[:, 0, 0, 0], foreground.shape[1], dtype=torch.long)
         return (*(means for pair in pairs for means in pair), shots)
 
     def stages(self, state: State, query: Maps) -> list[Tensor]:
-        """Logits of each stage; the decision of one enters the next."""
+        """Logits of each stage; the probabilities of a stage enter the next."""
         feature, pairs = query[0], [Prototypes(*pair) for pair in zip(state[:-1:2], state[1:-1:2], strict=True)]
         sizes = [pair.foreground.shape[1] for pair in pairs]
         vectors = torch.cat([pair.foreground for pair in pairs], dim=1).to(feature.dtype)
@@ -105,7 +106,7 @@ class RPMMs(BinaryMethod):
         return stages
 
     def decide(self, stages: list[Tensor], state: State) -> Float[Tensor, "M 2 u v"]:
-        """Logits of the last stage, or the mean of the stages' probabilities in their place."""
+        """Logits of the last stage, or the mean of the stages' probabilities, used like logits."""
         if self.answer == "last":
             return stages[-1]
         mean = torch.stack([stage.float().softmax(1) for stage in stages]).mean(0)
@@ -114,7 +115,7 @@ class RPMMs(BinaryMethod):
         return torch.where(state[-1].view(-1, 1, 1, 1) == 1, stages[-1].float(), mean)
 
     def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
-        """Responses of the prototypes of the last stage's mixture."""
+        """Responses of the prototypes of the last stage."""
         (support_map,), (query_map,), mixtures = support, query, self._mixtures()
         prototypes = fit(mixtures, support_map.flatten(0, 1), *sides(mask))[-1]
         return explain_mixture(mixtures[-1], prototypes, support_map, mask, query_map)

@@ -1,9 +1,9 @@
 """SG-One: Zhang et al., "SG-One: Similarity Guidance Network for One-Shot Semantic Segmentation", 2018.
 
-As the official code: the prototype is pooled at mask resolution, cosine similarity to it multiplies the segmentation
-branch, and the last 1x1 convolution pads by one cell, so that logits are two cells larger than the features, with the
-bias as border. Ours: an empty support mask gives the zero prototype, hence similarity 0 (the code divides 0 by 0);
-batches; several ways.
+As in the official code, the prototype is pooled at mask resolution, and the cosine similarity to it multiplies the
+segmentation branch. The last 1x1 convolution pads by one cell, so that logits are two cells larger than the features
+and their border is the bias. Ours: an empty support mask gives the zero prototype and similarity 0 (the code divides 0
+by 0); batches; several ways.
 """
 
 from typing import ClassVar, Literal
@@ -24,19 +24,19 @@ from fsseg.ops.similarity import cosine_similarity
 
 
 class SGOne(BinaryMethod):
-    """A guidance branch says where the query resembles the support, a segmentation branch decides.
+    """A segmentation branch, weighted by the similarity of a guidance branch to the support's prototype.
 
     Args:
-        encoder: image encoder; the paper's is `DeepLabVGG16` with taps pool3, pool4, pool5 and without the extra
-            convolution. The last tap feeds the guidance branch, all feed the segmentation branch.
-        fusion: of several shots: ``mean`` of the prototypes, or ``union`` of the predictions (paper, section III-D).
-        guidance: channels of the guidance feature (512).
-        channels: of the segmentation branch (128).
-        loss_mean: what the loss of a batch is a mean over: pixels, then ``episodes``, or all ``pixels``; the code's
-            batches are of one episode, for which both are the same.
+        encoder: image encoder; the paper uses `DeepLabVGG16` with taps pool3, pool4, pool5 and without the extra
+            convolution. The last tap feeds the guidance branch, all taps feed the segmentation branch.
+        fusion: several shots: ``mean`` of their prototypes, or ``union`` of their predictions (section III-D).
+        guidance: channels of the guidance feature (512 in the code).
+        channels: channels of the segmentation branch (128 in the code).
+        loss_mean: ``episodes``: a mean per episode, then over episodes. ``pixels``: one mean over all labelled pixels.
+            Both are equal for the code's batches of one episode.
 
     Raises:
-        FssegError: no channels.
+        FssegError: guidance or channels are below 1.
     """
 
     inference_options: ClassVar[frozenset[str]] = frozenset({"fusion"})
@@ -52,7 +52,7 @@ class SGOne(BinaryMethod):
     ) -> None:
         super().__init__(encoder, loss_mean)
         if min(guidance, channels) < 1:
-            raise FssegError(f"SGOne: guidance {guidance} and channels {channels}; at least 1 is needed.")
+            raise FssegError(f"SGOne: guidance {guidance} and channels {channels}; give at least 1 each.")
         self.name = named(self, SGOne, "SG-One", {"fusion": "union" if fusion == "union" else ""})
         self.fusion = fusion
         self.guidance = nn.Conv2d(encoder.widths[-1], guidance, 3, padding=1)
@@ -68,25 +68,25 @@ class SGOne(BinaryMethod):
         taps = at_finest(self.encoder(images))
         side = self.sides[0](taps[0])
         for layer, tap in zip(self.sides[1:], taps[1:], strict=True):
-            side = layer(torch.cat([side.relu(), tap], dim=1))  # no ReLU behind the last
+            side = layer(torch.cat([side.relu(), tap], dim=1))  # no ReLU after the last, as in the code
         return self.guidance(taps[-1]), side
 
     def adapt_way(
         self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
     ) -> State:
-        """The prototype of each shot, ``M K C``, of the guidance feature."""
+        """The prototype of each shot in the guidance feature, ``M K C``."""
         with full_precision(support[0]):
             return (masked_average_pool(support[0].float(), foreground, eps=1e-12),)
 
     def stages(self, state: State, query: Maps) -> list[Tensor]:
-        """Logits two cells larger than the features, from the mean of the shots' prototypes."""
+        """Logits from the mean of the shots' prototypes, two cells larger than the features."""
         guidance, side = query
         with full_precision(guidance):
             similarity = cosine_similarity(guidance.float(), state[0].mean(1, keepdim=True))
         return [self.classify(side * similarity.to(side.dtype))]
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
-        """Logits of the queries; the union is taken of the cells here, of the pixels in `segment`."""
+        """Logits of the queries. ``union`` merges cells here, and pixels in `segment`."""
         return _union(self._each_shot(state, query)) if self.fusion == "union" else super().predict(state, query)
 
     def segment(
@@ -101,10 +101,10 @@ class SGOne(BinaryMethod):
         return [super(SGOne, self).predict((prototype,), query) for prototype in state[0].split(1, dim=2)]
 
     def learns_fast(self, parameter: str) -> bool:
-        """The guidance layer alone (train_frame.py of the official code)."""
+        """Only the guidance layer has the larger learning rate (train_frame.py of the official code)."""
         return parameter.startswith("guidance.")
 
 
 def _union(each: list[Tensor]) -> Tensor:
-    """Logits whose prediction is the union of the shots': each way keeps its largest margin over background."""
+    """Logits that predict the union of the shots' predictions: the largest margin of each way over background."""
     return torch.stack([logits - logits[:, :, :1] for logits in each]).amax(0)

@@ -127,7 +127,7 @@ def test_look_shows_prototypes_where_there_are_any(fsseg, method, pictures):
     assert ("CANet has no prototypes to show." in ran.out) == (method == "CANet")
     if method == "CANet":
         assert fsseg("distance", "init").line == (
-            "fsseg: init tested CANet, which has no single prototype per class: a test of PANet is needed."
+            "fsseg: init tested CANet, which has no single prototype per class; give a test of PANet."
         )
 
 
