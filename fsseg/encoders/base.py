@@ -1,4 +1,4 @@
-"""The encoder contract, and loading of pretrained weights."""
+"""The encoder contract, and the loading of pretrained weights."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -17,6 +17,7 @@ from torchvision.models import get_model_weights
 from fsseg.errors import FssegError
 from fsseg.untrusted.card import refuse_bomb
 
+# Statistics of torchvision's ImageNet weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -27,7 +28,7 @@ _skip: ContextVar[bool] = ContextVar("_skip", default=False)
 
 @contextmanager
 def without_pretrained_weights() -> Iterator[None]:
-    """Build encoders without reading or downloading their weights, because a checkpoint will bring them."""
+    """Build encoders without reading or downloading weights, because a checkpoint follows."""
     token = _skip.set(True)
     try:
         yield
@@ -38,15 +39,15 @@ def without_pretrained_weights() -> Iterator[None]:
 class Encoder(nn.Module, ABC):
     """Images to a tuple of feature maps, fine to coarse.
 
-    Each image is encoded on its own, so that features can be computed once per image and reused. An encoder normalises
-    its input itself: images come as 0..255.
+    Features of an image do not depend on other images, so that they can be cached. An encoder takes images of 0..255
+    and normalises them.
 
     Attributes:
-        name: the name in tables; by default the name of the class, also where it extends another encoder.
+        name: name in tables; by default the name of the class, also for a subclass of another encoder.
         widths: channels of each map.
         stride: pixels per cell of the finest map.
-        weights: origin of the weights: ``imagenet``, ``none`` or a file; None for a network that has none to load.
-        running_statistics: BatchNorm normalises by its running statistics in training too, and does not update them.
+        weights: ``imagenet``, ``none`` or a file; None for a network without pretrained weights.
+        running_statistics: BatchNorm uses its running statistics in training too and does not update them.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Encoder(nn.Module, ABC):
         cls.name = cls.__dict__.get("name", cls.__name__)
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
-        """Keep the arguments, see `given_arguments`."""
+        """Record the constructor's arguments for `given_arguments`."""
         made: M = nn.Module.__new__(cls)
         return keep_arguments(made, args, options)
 
@@ -70,17 +71,17 @@ class Encoder(nn.Module, ABC):
         self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD
     ) -> None:
         super().__init__()
-        # Not persistent: they are configuration, not weights.
+        # Not persistent: configuration, not weights.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @property
     def channels(self) -> int:
-        """Channels of all maps together, i.e. of the one map that `fsseg.ops.feature_maps.concatenated` makes."""
+        """Sum of the channels of all maps, i.e. the channels of `fsseg.ops.feature_maps.concatenated`."""
         return sum(self.widths)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Training mode; with running statistics, BatchNorm excepted."""
+        """Set the training mode. With `running_statistics`, BatchNorm stays in eval mode."""
         super().train(mode)
         if self.running_statistics:
             for module in batch_norms(self):
@@ -88,12 +89,12 @@ class Encoder(nn.Module, ABC):
         return self
 
     def normalise(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H W"]:
-        """``(images / 255 - mean) / std`` for images of 0..255."""
+        """Normalised images, ``(images / 255 - mean) / std``."""
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     @abstractmethod
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, fine to coarse; channels as in ``widths``."""
+        """Feature maps of normalised images, fine to coarse, with ``widths`` channels."""
 
     def forward(
         self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]
@@ -103,13 +104,13 @@ class Encoder(nn.Module, ABC):
 
 
 def keep_arguments(made: M, args: tuple[Any, ...], options: dict[str, Any]) -> M:
-    """Remember what an object is made with, before it is made: a file can then say how to make it again."""
+    """Record the constructor's arguments on a new object, so that a file can store how to rebuild it."""
     object.__setattr__(made, "_given", (args, options))
     return made
 
 
 def given_arguments(made: nn.Module) -> dict[str, Any]:
-    """The arguments that a method or an encoder was made with, by name."""
+    """The constructor's arguments of a method or an encoder, by name."""
     args, options = made.__dict__["_given"]
     return dict(inspect.signature(type(made)).bind(*args, **options).arguments)
 
@@ -120,38 +121,36 @@ def batch_norms(network: nn.Module) -> list[nn.Module]:
 
 
 def check_taps(encoder: str, taps: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse taps that a network doesn't have, or that are not in its order.
+    """Refuse taps that the network does not have, or that are not in its order.
 
     Raises:
-        FssegError: no tap, an unknown one, one twice, or another order.
+        FssegError: taps are empty, unknown, repeated or in another order.
     """
     if not taps or list(taps) != [tap for tap in known if tap in taps]:
-        raise FssegError(
-            f"{encoder}: taps {list(taps)}; give some of {', '.join(known)}, each once, in this order of the network."
-        )
+        raise FssegError(f"{encoder}: taps {list(taps)}; give some of {', '.join(known)}, each once, in this order.")
 
 
 def check_stride(encoder: str, stride: int) -> None:
-    """Refuse an output stride that no doubling of strides gives.
+    """Refuse an output stride that is not a power of two.
 
     Raises:
-        FssegError: it is no power of two.
+        FssegError: the stride is not a power of two.
     """
     if stride < 1 or stride & (stride - 1):
         raise FssegError(f"{encoder}: stride {stride}; give a power of two, such as 8.")
 
 
 def load_pretrained(model: nn.Module, architecture: str, weights: str, optional: tuple[str, ...] = ()) -> None:
-    """Load pretrained weights into a network whose tensors carry torchvision's names.
+    """Load pretrained weights into a network whose tensors have torchvision's names.
 
     Args:
         model: the network.
         architecture: torchvision's name of the architecture, e.g. ``vgg16``.
         weights: ``imagenet`` (torchvision's V1 weights, downloaded on first use), ``none`` or a file's path.
-        optional: prefixes of tensors that the file may lack or have in excess, because the features don't need them.
+        optional: prefixes of tensors that the features do not need. The file may lack them or contain more of them.
 
     Raises:
-        FssegError: no network, no file, no state dict, or tensors that are missing, unexpected or of another shape.
+        FssegError: the download fails, the file does not exist or is no state dict, or its tensors do not fit.
     """
     if weights == "none" or _skip.get():
         return
@@ -166,7 +165,7 @@ def load_pretrained(model: nn.Module, architecture: str, weights: str, optional:
     if any(problems.values()):
         found = "; ".join(f"{problem} {_some(names)}" for problem, names in problems.items() if names)
         raise FssegError(
-            f"weights {weights} don't fit {architecture}: it {found}. Give a state dict of {architecture}."
+            f"weights {weights} don't fit {architecture}: the file {found}. Give a state dict of {architecture}."
         )
     model.load_state_dict({name: state[name] for name in own.keys() & state.keys()}, strict=False)
 
@@ -177,7 +176,7 @@ def _some(names: list[str], most: int = 3) -> str:
 
 
 def _download(architecture: str) -> Mapping[str, Tensor]:
-    # V1: the field's published numbers were made with these, not with the later training recipes.
+    # V1, because published numbers of few-shot segmentation use V1.
     try:
         state: Mapping[str, Tensor] = get_model_weights(architecture)["IMAGENET1K_V1"].get_state_dict(
             progress=True, check_hash=True
@@ -186,22 +185,28 @@ def _download(architecture: str) -> Mapping[str, Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         raise FssegError(
             f"cannot download torchvision's ImageNet weights of {architecture} ({error}). "
-            f"Give a file with --model.method.encoder.weights FILE, or start at random with ... weights none."
+            "Give --model.method.encoder.weights FILE, or none for a random start."
         ) from error
 
 
 def _read(path: str, architecture: str) -> Mapping[str, Tensor]:
     if not Path(path).is_file():
-        raise FssegError(f"weights {path}: no such file. Give imagenet, none, or a state dict of {architecture}.")
+        raise FssegError(
+            f"weights {path}: no such file. Give imagenet, none, or the path of a state dict of {architecture}."
+        )
     refuse_bomb(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on a file that is no checkpoint
-        raise FssegError(f"weights {path} cannot be read ({type(error).__name__}): it is no state dict.") from error
+    except Exception as error:  # torch.load raises many types on a file that is no checkpoint
+        raise FssegError(
+            f"weights {path} cannot be read ({type(error).__name__}). Give a state dict of {architecture}."
+        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise FssegError(f"weights {path} hold {type(state).__name__}, not a state dict of {architecture}.")
+        raise FssegError(
+            f"weights {path} hold no state dict ({type(state).__name__}). Give a state dict of {architecture}."
+        )
     return state

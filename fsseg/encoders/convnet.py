@@ -1,4 +1,4 @@
-"""A small encoder for the built-in data and for tests, trained from nothing in minutes."""
+"""A small encoder for the built-in data and for tests; it trains from a random start in minutes."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,18 +8,18 @@ from fsseg.errors import FssegError
 
 
 class ConvNet(Encoder):
-    """Stages of 3x3 convolutions with GroupNorm; the last convolution has no ReLU, as PANet's VGG16.
+    """Stages of 3x3 convolutions with GroupNorm. The last convolution has no ReLU, as in PANet's VGG16.
 
-    GroupNorm instead of BatchNorm: each image is encoded on its own, so no statistic of the batch enters.
+    GroupNorm replaces BatchNorm, so that features of an image do not depend on the batch.
 
     Args:
         widths: channels of each stage.
         strides: stride of each stage's first convolution.
         convolutions: convolutions per stage.
-        groups: of GroupNorm.
+        groups: groups of each GroupNorm.
 
     Raises:
-        FssegError: numbers that don't fit each other.
+        FssegError: numbers are not positive, differ in length, or groups do not divide widths.
     """
 
     name = "ConvNet"
@@ -33,9 +33,11 @@ class ConvNet(Encoder):
     ) -> None:
         super().__init__(IMAGENET_MEAN, IMAGENET_STD)
         if len(widths) != len(strides) or not widths or min(*widths, *strides, convolutions, groups) < 1:
-            raise FssegError(f"ConvNet: widths {widths} and strides {strides} need one positive number for each stage.")
+            raise FssegError(
+                f"ConvNet: widths {widths} and strides {strides}; give one positive number per stage to each."
+            )
         if any(width % groups for width in widths):
-            raise FssegError(f"ConvNet: groups {groups} must divide each of widths {widths}.")
+            raise FssegError(f"ConvNet: groups {groups}, widths {widths}; give groups that divide each width.")
         layers: list[nn.Module] = []
         width, self.stride = 3, 1
         for channels, stride in zip(widths, strides, strict=True):
@@ -52,5 +54,5 @@ class ConvNet(Encoder):
         self.network = nn.Sequential(*layers[:-1])
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one."""
+        """One feature map of normalised images."""
         return (self.network(images),)

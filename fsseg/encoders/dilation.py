@@ -1,4 +1,4 @@
-"""Output stride for a convolutional network: stride traded for dilation."""
+"""Smaller output stride of a convolutional network by dilation."""
 
 from functools import partial
 from typing import Any
@@ -9,16 +9,16 @@ from torch.nn import functional as F
 
 
 def trade_stride_for_dilation(network: nn.Module, stride: int, size: int = 512) -> None:
-    """Give a convolutional network an output stride, in place, without changing a weight ("a trous").
+    """Set the output stride of a convolutional network in place, without changing weights ("a trous").
 
-    A probe image measures the stride at which each layer works. A layer that would go beyond ``stride`` keeps its
-    place with stride 1; a layer that worked at ``s > stride`` is dilated by ``s / stride``, so that its kernel still
-    covers the same pixels. Branches and shortcuts need no special case.
+    A probe image measures the input stride of each layer. A layer whose output stride would exceed ``stride`` gets
+    stride 1. A layer with an input stride ``s > stride`` is dilated by ``s / stride``, so that its kernel covers the
+    same pixels. Branches and shortcuts need no special case.
 
     Args:
-        network: any network whose strides sit in ``Conv2d`` and pooling layers.
-        stride: wanted output stride, a power of two.
-        size: side of the probe image.
+        network: network whose strides are in ``Conv2d`` and pooling layers.
+        stride: output stride, a power of two.
+        size: height and width of the probe image.
     """
     working: dict[nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, int] = {}
 
@@ -39,11 +39,11 @@ def trade_stride_for_dilation(network: nn.Module, stride: int, size: int = 512) 
 
 
 def _at_stride_one(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, dilation: int) -> None:
-    """Stride 1, dilated, and padded so that the output is as large as the input."""
+    """Set stride 1 and a dilation, and pad so that the output has the size of the input."""
     if isinstance(layer, nn.AvgPool2d):
-        dilation = 1  # has none; a window of neighbours instead of every other cell is near enough
+        dilation = 1  # AvgPool2d has no dilation; averaging adjacent cells is close enough
     elif layer.kernel_size in (1, (1, 1)):
-        dilation = 1  # means nothing to a single cell, but costs a convolution its fast kernel
+        dilation = 1  # no effect on a 1x1 kernel, but slower
     else:
         dilation *= _first(layer.dilation)
         layer.dilation = (dilation, dilation)
@@ -53,7 +53,7 @@ def _at_stride_one(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, dilation: int
     if isinstance(layer, nn.Conv2d) and reach % 2 == 0:
         layer.padding = (before, before)
         return
-    # Even kernels need one more cell behind than before, and pools refuse to pad by more than half their kernel.
+    # Even kernels need one more cell at the end than at the start; pools refuse padding above half of their kernel.
     layer.padding = (0, 0)
     if not isinstance(layer, nn.Conv2d):
         layer.ceil_mode = False
@@ -70,5 +70,5 @@ def _first(value: object) -> int:
 
 
 def nearest_power_of_two(ratio: float) -> int:
-    """Stride that a ratio of sizes stands for; padding makes the ratio inexact."""
+    """The power of two that is nearest to a ratio of sizes, which padding makes inexact."""
     return 1 << max(round(torch.tensor(ratio).log2().item()), 0)

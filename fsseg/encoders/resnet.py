@@ -1,9 +1,10 @@
 """ResNet as CANet and PMMs build it (models/backbone/resnet_dialated.py of the official codes).
 
-Differences to torchvision's: cut behind the last tap, stride 8 by dilation, a stem pool that rounds up, and the stride
-of a bottleneck on its first 1x1 convolution (as in Caffe), although torchvision's weights were trained with it on the
-3x3. So all 3x3 convolutions of layer3 are dilated by 2, the first block's too. While training, BatchNorm uses the
-statistics of the batch; its affine weights keep those of ImageNet. Tensors keep torchvision's names.
+Differences from torchvision's ResNet: layers after the last tap are removed, the output stride is 8 by dilation, the
+stem's pool rounds up, and a bottleneck has its stride in the first 1x1 convolution (as in Caffe), although torchvision
+trained the weights with the stride in the 3x3 convolution. So all 3x3 convolutions of layer3 are dilated by 2,
+including those of its first block. In training, BatchNorm uses statistics of the batch, and its affine weights stay
+those of ImageNet. Tensors have torchvision's names.
 """
 
 from collections import OrderedDict
@@ -26,41 +27,41 @@ from fsseg.encoders.base import (
 from fsseg.encoders.dilation import trade_stride_for_dilation
 from fsseg.errors import FssegError
 
-# architecture -> its name in tables, output channels of a block per inner channel (He et al. 2016, table 1)
+# architecture -> name in tables, output channels per inner channel of a block (He et al. 2016, table 1)
 _ARCHITECTURES = {
     "resnet18": ("ResNet18", 1),
     "resnet34": ("ResNet34", 1),
     "resnet50": ("ResNet50", 4),
     "resnet101": ("ResNet101", 4),
 }
-# layer -> inner channels of its blocks, stride where nothing is dilated
+# layer -> inner channels of its blocks, stride without dilation (He et al. 2016, table 1)
 _LAYERS = {"layer1": (64, 4), "layer2": (128, 8), "layer3": (256, 16), "layer4": (512, 32)}
 
 
 class ResNet(Encoder):
-    """A ResNet of ImageNet with dilation; by default the ResNet50 of PMMs and CANet, 512 + 1024 channels of stride 8.
+    """A dilated ResNet; by default the ResNet50 of PMMs and CANet with maps of 512 and 1024 channels and stride 8.
 
-    With ``batch_norm="batch"`` the images of a pass influence each other while training, never in evaluation.
+    With ``batch_norm="batch"``, features depend on the other images of a pass in training, but not in evaluation.
 
     Args:
         architecture: ``resnet18``, ``resnet34``, ``resnet50`` or ``resnet101``.
-        taps: layers whose outputs are the feature maps, of ``layer1`` to ``layer4`` in this order.
-        stride_on: convolution of a bottleneck that has its stride: ``1x1`` (official code) or ``3x3`` (torchvision, as
-            the weights were trained). ResNet18 and 34 have no bottlenecks.
-        stride: pixels per feature cell; layers that would go beyond it get stride 1, and those behind them dilation.
-        ceil_mode: the stem's pool rounds up (official code), so that even images give one cell more; torchvision's
-            rounds down.
-        batch_norm: statistics while training: ``batch`` (official code; running ones are updated) or ``running``.
-            The affine weights are frozen in both.
-        frozen: no weight of the encoder is trained, as in CANet; ``batch_norm`` keeps its meaning.
-        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict.
-            Layers behind the last tap may be missing from it.
-        mean: subtracted after division by 255.
-        std: divided by after that.
+        taps: layers whose outputs are the feature maps, from ``layer1`` to ``layer4`` in this order.
+        stride_on: the convolution of a bottleneck that has the stride: ``1x1`` (official code) or ``3x3`` (torchvision,
+            as the weights were trained). ResNet18 and 34 have no bottlenecks.
+        stride: largest stride in pixels per feature cell; deeper layers get dilation instead.
+        ceil_mode: whether the stem's pool rounds up (official code), so that images of even size give one more cell.
+            torchvision's pool rounds down.
+        batch_norm: statistics in training: ``batch`` (official code; running statistics are updated) or ``running``.
+            The affine weights are frozen in both cases.
+        frozen: train no weight of the encoder, as in CANet; ``batch_norm`` still applies.
+        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict,
+            which may lack layers after the last tap.
+        mean: mean of images in 0..1, per channel.
+        std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: unknown architecture or tap, a stride that is no power of two, weights that don't fit, no network
-            for the download.
+        FssegError: unknown architecture or tap, a stride that is not a power of two, weights that do not fit, or a
+            failed download.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class ResNet(Encoder):
         self.train()
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one for each tap."""
+        """Feature maps of normalised images, one per tap."""
         outputs = []
         for name, layer in self.network.named_children():
             images = layer(images)
@@ -107,7 +108,7 @@ class ResNet(Encoder):
 
 
 def _cut(architecture: str, last: str, stride_on: str, ceil_mode: bool) -> nn.Sequential:
-    """A ResNet at random up to its last tap, still of stride 32."""
+    """The layers of a random ResNet up to its last tap, without dilation."""
     model = get_model(architecture, weights=None)
     model.maxpool.ceil_mode = ceil_mode
     if stride_on == "1x1":

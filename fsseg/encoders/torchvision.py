@@ -1,4 +1,7 @@
-"""Any torchvision classification network as encoder (PANet 3.6: "any network with a fully convolutional structure")."""
+"""Any torchvision classification network as encoder.
+
+PANet, section 1: "Any network with a fully convolutional structure can be used as the feature extractor".
+"""
 
 import warnings
 
@@ -23,21 +26,22 @@ from fsseg.errors import FssegError
 
 
 class Torchvision(Encoder):
-    """A torchvision network, cut at its taps, with its stride traded for dilation.
+    """A torchvision network up to its taps, with dilation instead of strides above ``stride``.
 
     Args:
         architecture: torchvision's name, e.g. ``resnet18``, ``mobilenet_v2``, ``squeezenet1_0``.
         taps: nodes whose outputs are the feature maps, e.g. ``[layer3]``, in the network's order.
-        stride: pixels per feature cell; layers that would go beyond it get stride 1, and those behind them dilation.
-        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict.
-            Tensors that the taps don't need may be missing from it.
-        frozen_batch_norm: BatchNorm keeps its running statistics and affine weights while training. Batches of a
-            few episodes are too small for statistics of their own.
-        mean: subtracted after division by 255.
-        std: divided by after that.
+        stride: largest stride in pixels per feature cell; deeper layers get dilation instead.
+        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict,
+            which may lack tensors that the taps do not need.
+        frozen_batch_norm: freeze running statistics and affine weights of BatchNorm in training, because a batch of a
+            few episodes is too small for batch statistics.
+        mean: mean of images in 0..1, per channel.
+        std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: unknown architecture or tap, weights that don't fit, no network for the download.
+        FssegError: unknown architecture or tap, a stride that is not a power of two, weights that do not fit, or a
+            failed download.
     """
 
     def __init__(
@@ -70,38 +74,42 @@ class Torchvision(Encoder):
         self.train()
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one for each tap."""
+        """Feature maps of normalised images, one per tap."""
         return tuple(self.network(images).values())
 
 
 def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module]:
-    """A torchvision network at random, and the part of it that computes the taps; both share their weights."""
+    """A random torchvision network, and the part of it that computes the taps; both share their weights."""
     if architecture not in list_models(module=torchvision.models):
         raise FssegError(f"torchvision has no classification network {architecture}. Choose one of torchvision.models.")
     with warnings.catch_warnings():
-        # googlenet and inception announce a future change of their random start; fx notes what train mode lacks
+        # Harmless: googlenet and inception warn of a future initialisation, fx of nodes missing in train mode.
         warnings.simplefilter("ignore")
         model = get_model(architecture, weights=None)
         names = get_graph_node_names(model)[1]
         for tap in taps:
             if not any(name == tap or name.startswith(tap + ".") for name in names):
                 top = dict.fromkeys(name.split(".")[0] for name in names)  # in order of execution
-                raise FssegError(f"{architecture} has no node {tap} to tap. Its nodes begin with: {', '.join(top)}.")
+                raise FssegError(
+                    f"{architecture} has no node {tap}; give taps that begin with one of: {', '.join(top)}."
+                )
         return model, create_feature_extractor(model, return_nodes={tap: tap for tap in taps})
 
 
 def _probe(network: nn.Module, stride: int, architecture: str) -> dict[str, Tensor]:
-    """Give the network its stride, and show what its taps make of an image, in the order of the network."""
+    """Set the network's stride, and return the feature maps of a probe image in the network's order."""
     try:
         trade_stride_for_dilation(network, stride)
         with torch.no_grad():
             features: dict[str, Tensor] = network.eval()(torch.zeros(1, 3, 256, 256))
         if any(feature.ndim != 4 for feature in features.values()):
-            raise ValueError("a tap gives no map of features")
+            raise ValueError("a tap gives no feature map")
         if any(feature.shape[2] != feature.shape[3] for feature in features.values()):
-            raise ValueError("channels don't come first")
+            raise ValueError("channels are not the first axis")
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise FssegError(f"{architecture} is no fully convolutional encoder at these taps ({reason}).") from error
+        raise FssegError(
+            f"{architecture} is not fully convolutional at these taps ({reason}). Give earlier taps."
+        ) from error
     network.train()
     return features

@@ -1,12 +1,12 @@
-"""VGG16 as PANet builds it, and as PMMs and SG-One took it from DeepLab.
+"""VGG16 of PANet, and the DeepLab variant of PMMs and SG-One.
 
-Common to both and different to torchvision's ``vgg16().features``: max pools of 3x3 with padding 1, the fourth with
-stride 1. Overall stride 8: 417 -> 209 -> 105 -> 53. Tensors keep torchvision's names, so its weights load.
+Both differ from torchvision's ``vgg16().features``: max pools are 3x3 with padding 1, and the fourth has stride 1. The
+output stride is 8: 417 -> 209 -> 105 -> 53. Tensors have torchvision's names, so that its weights load.
 
-- `VGG16` (PANet, section 3.2; models/vgg.py): no fifth pool, the last block dilated by 2, and no ReLU after the last
+- `VGG16` (PANet, section 3.2; models/vgg.py): no fifth pool, dilation 2 in the last block, and no ReLU after the last
   convolution, so that features are signed.
 - `DeepLabVGG16` (models/backbone/vgg.py of PMMs): a fifth pool of stride 1, no dilation, ReLU after every
-  convolution, and one more convolution behind.
+  convolution, and one additional convolution at the end.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ _TAPS = {"pool3": (16, 256), "pool4": (23, 512), "pool5": (30, 512)}  # torchvis
 
 
 class VGG16(Encoder):
-    """PANet's VGG16, of stride 8 and 512 channels; every layer is trained.
+    """PANet's VGG16 with stride 8 and 512 channels; every layer is trained.
 
     Args:
         weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
-        mean: subtracted after division by 255.
-        std: divided by after that.
+        mean: mean of images in 0..1, per channel.
+        std: standard deviation of images in 0..1, per channel.
     """
 
     name = "VGG16"
@@ -47,24 +47,24 @@ class VGG16(Encoder):
         load_pretrained(self.network, "vgg16", weights, optional=("classifier.",))
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one."""
+        """One feature map of normalised images."""
         return (self.network["features"](images),)
 
 
 class DeepLabVGG16(Encoder):
-    """The VGG16 of PMMs and SG-One, of stride 8; every layer is trained.
+    """The VGG16 of PMMs and SG-One with stride 8; every layer is trained.
 
-    SG-One's side branches start from ``taps=("pool3", "pool4", "pool5"), extra=False``.
+    SG-One uses ``taps=("pool3", "pool4", "pool5"), extra=False``.
 
     Args:
-        taps: pools whose outputs are the feature maps, of ``pool3`` to ``pool5`` in this order.
-        extra: a 3x3 convolution without ReLU behind ``pool5``. It starts at random: ImageNet's weights have none.
+        taps: pools whose outputs are the feature maps, from ``pool3`` to ``pool5`` in this order.
+        extra: add a 3x3 convolution without ReLU after ``pool5``. It starts at random, also with ImageNet's weights.
         weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
-        mean: subtracted after division by 255.
-        std: divided by after that.
+        mean: mean of images in 0..1, per channel.
+        std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: unknown taps, ``extra`` without ``pool5``, weights that don't fit, no network for the download.
+        FssegError: unknown taps, ``extra`` without ``pool5``, weights that do not fit, or a failed download.
     """
 
     name = "VGG16"
@@ -81,7 +81,9 @@ class DeepLabVGG16(Encoder):
         super().__init__(mean, std)
         check_taps("DeepLabVGG16", taps, tuple(_TAPS))
         if extra and taps[-1] != "pool5":
-            raise FssegError(f"DeepLabVGG16: extra needs the tap pool5, taps are {list(taps)}: give extra false.")
+            raise FssegError(
+                f"DeepLabVGG16: extra needs the tap pool5; taps are {list(taps)}. Add pool5, or give extra false."
+            )
         self.weights = weights
         self.widths = tuple(_TAPS[tap][1] for tap in taps)
         self._tapped = {_TAPS[tap][0] for tap in taps}
@@ -96,7 +98,7 @@ class DeepLabVGG16(Encoder):
         load_pretrained(self.network, "vgg16", weights, optional=("classifier.", "extra.", *unused))
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one for each tap."""
+        """Feature maps of normalised images, one per tap."""
         outputs = []
         for number, layer in enumerate(self.network["features"].children()):
             images = layer(images)
@@ -110,7 +112,7 @@ class DeepLabVGG16(Encoder):
 def _layers(
     pools: tuple[int | None, ...], dilations: tuple[int, ...], start: Callable[[nn.Conv2d], None]
 ) -> list[nn.Module]:
-    """Layers in torchvision's order; by block: stride of the pool behind it, if any, and dilation."""
+    """Layers in torchvision's order. ``pools`` has the stride of the pool after each block, None for no pool."""
     layers: list[nn.Module] = []
     width = 3
     for (channels, convolutions), pool, dilation in zip(_BLOCKS, pools, dilations, strict=True):

@@ -190,6 +190,6 @@ def test_what_it_cannot_be_is_said_in_one_line(taps: tuple[str, ...], extra: boo
 
 def test_weights_that_dont_fit_are_refused(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "few.pth")
-    with pytest.raises(FssegError, match=r"don't fit vgg16: it lacks features.0.bias, .* and 22 more") as error:
+    with pytest.raises(FssegError, match=r"don't fit vgg16: the file lacks features.0.bias, .* and 22 more") as error:
         DeepLabVGG16(weights=str(tmp_path / "few.pth"))
     assert "\n" not in str(error.value)
