@@ -1,7 +1,7 @@
-"""A test that encodes each image once, and adapts to each support once.
+"""Cache of features and support states, so that a test encodes each image once and adapts to each support once.
 
-The features of an image do not depend on the episode (`fsseg.encoders.Encoder`). Five runs of 1,000 episodes with five
-shots show 30,000 images, but on a fold of PASCAL-5i only a few hundred different ones.
+Features of an image do not depend on the episode (`fsseg.encoders.Encoder`). Five runs of 1,000 episodes with five
+shots use 30,000 images, but only a few hundred different ones on a fold of PASCAL-5i.
 """
 
 import os
@@ -21,27 +21,27 @@ from fsseg.episode import Batch
 from fsseg.methods.base import Maps, Method, State
 
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
-_SPARE = 2**30  # bytes of a disk that are left to others
-_STATES = 20_000  # most cached states of supports, of some kB each
-_PIXELS, _PIXELS_CPU = 2**22, 2**16  # of one batch; on a CPU a larger one is no faster
+_SPARE = 2**30  # bytes of a disk that stay free for other programs
+_STATES = 20_000  # largest number of cached support states, of a few kB each
+_PIXELS, _PIXELS_CPU = 2**22, 2**16  # pixels of a batch of images; on a CPU larger batches are not faster
 
 Context = Callable[[], AbstractContextManager[Any]]
-Tracked = Callable[[range, str], Iterable[int]]  # shows progress over first numbers of batches, under a name
+Tracked = Callable[[range, str], Iterable[int]]  # shows progress over starts of batches, with a label
 
 
 def cacheable(method: Method) -> bool:
-    """Whether a method predicts from features of images alone; one that overrides `forward` may look at images."""
+    """Whether a method predicts from features only. A method that overrides `forward` may need images."""
     kind = type(method)
     return kind.forward is Method.forward and kind.features is Method.features and not method.masks_enter_encoder
 
 
 def available_memory() -> int:
-    """Bytes of memory that are free or would be given back, within what the process's group may take."""
+    """Bytes of available memory, at most the rest of the control group's limit."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     if _MEMINFO.is_file():
-        told = dict(line.split(":") for line in _MEMINFO.read_text(encoding="utf-8").splitlines())
-        free = 1024 * int(told["MemAvailable"].split()[0])
-    try:  # version 2; in version 1 a container's limit goes unseen
+        entries = dict(line.split(":") for line in _MEMINFO.read_text(encoding="utf-8").splitlines())
+        free = 1024 * int(entries["MemAvailable"].split()[0])
+    try:  # cgroup version 2; limits of version 1 are not read
         limit, used = ((_CGROUP / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current"))
         return min(free, int(limit) - int(used)) if limit != "max" else free
     except (OSError, ValueError):
@@ -49,30 +49,30 @@ def available_memory() -> int:
 
 
 def in_units(size: int) -> str:
-    """Bytes as MB or GB."""
+    """A number of bytes as text in MB or GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 class NoRoomError(Exception):
-    """Neither memory nor disk can hold the features; the text says what they need and what there is."""
+    """Neither memory nor disk can hold the features; the message has their size and the available space."""
 
 
 class FeatureStore:
-    """Feature maps by image number: in memory or, beyond a budget, in a file that the process deletes at its end.
+    """Feature maps by image number, in memory or, above a budget, in a temporary file.
 
     Args:
         numbers: image numbers.
-        like: the feature maps ``C h w`` of one image, for their shapes and types.
+        like: feature maps ``C h w`` of one image, for shapes and types.
         budget: bytes of memory.
-        folder: where a file may lie; made if missing.
+        folder: folder of the file; created if missing.
 
     Attributes:
-        numbers: of the images.
+        numbers: image numbers.
         size: bytes of all maps.
-        place: where they are, in words.
+        place: where the maps are, as text.
 
     Raises:
-        NoRoomError: too large for both.
+        NoRoomError: the maps fit neither into memory nor on the disk.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class FeatureStore:
         return len(self.numbers)
 
     def move(self, device: torch.device) -> str:
-        """Move the maps to a GPU, if at most half of its free memory is enough for them.
+        """Move the maps to a GPU if they need at most half of its free memory.
 
         Returns:
-            A line that says what is cached where.
+            A line on what is cached and where.
         """
         if device.type == "cuda" and self.size <= torch.cuda.mem_get_info(device)[0] // 2:
             self.place = "the GPU's memory"
@@ -107,7 +107,7 @@ class FeatureStore:
         return f"{len(self):,} images, each encoded once; features: {in_units(self.size)} in {self.place}"
 
     def put(self, numbers: Sequence[int], features: Maps) -> None:
-        """Store the feature maps of some images."""
+        """Store feature maps of images."""
         rows = torch.tensor([self._row[number] for number in numbers], device=self._maps[0].device)
         for stored, given in zip(self._maps, features, strict=True):
             stored[rows] = given.to(stored)
@@ -120,15 +120,15 @@ class FeatureStore:
 
 
 def _in_file(size: int, dtype: torch.dtype, budget: int, folder: Path) -> Tensor:
-    """A tensor of so many bytes in a file without a name."""
+    """A tensor of ``size`` bytes in an unlinked file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if size > free - _SPARE:
             raise NoRoomError(f"{in_units(size)}: memory {in_units(budget)}, disk of {folder} {in_units(free)} free")
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="features-") as file:  # torch's mapping outlives its name
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="features-") as file:  # torch's mapping outlives the name
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)  # a disk that becomes full later would kill the process
             return torch.from_file(file.name, shared=True, size=size // dtype.itemsize, dtype=dtype)
     except OSError as error:
         raise NoRoomError(f"{in_units(size)}: memory {in_units(budget)}, disk of {folder}: {error.strerror}") from error
@@ -137,14 +137,14 @@ def _in_file(size: int, dtype: torch.dtype, budget: int, folder: Path) -> Tensor
 def plan(
     method: Method, data: Any, devices: int, context: Context, say: Callable[[str], None]
 ) -> "FeatureCache | None":
-    """A cache for the features of a test's images; None where it does not pay, or cannot be.
+    """A cache for the features of a test's images; None if it saves nothing or is not possible.
 
     Args:
-        method: on any device.
-        data: an `EpisodeData`, set up for the test.
-        devices: processes of this machine, which share its memory.
-        context: of the test's precision.
-        say: shows a line.
+        method: method on any device.
+        data: `EpisodeData` after setup for the test.
+        devices: number of processes on this machine, which share its memory.
+        context: context of the test's precision.
+        say: shows a line to the user.
     """
     size = data.protocol.size
     if not (data.caches_features and isinstance(size, int) and cacheable(method)):
@@ -170,10 +170,10 @@ class FeatureCache:
     """Logits of episodes from cached features.
 
     Args:
-        method: in eval mode.
-        features: of all images of the episodes.
-        same_masks: a support's mask is a function of its image, the episode's classes and its way, so that its state
-            can be cached too. Random annotations are not.
+        method: method in eval mode.
+        features: features of all images of the episodes.
+        same_masks: whether a support's mask depends only on its image, the episode's classes and its way. Its state is
+            cached then. Random annotations differ between episodes.
     """
 
     def __init__(self, method: Method, features: FeatureStore, same_masks: bool) -> None:
@@ -184,9 +184,9 @@ class FeatureCache:
         """Encode all images.
 
         Args:
-            data: an `EpisodeData`, which loads them.
-            device: the method's.
-            context: of the test's precision.
+            data: `EpisodeData`, which loads the images.
+            device: device of the method.
+            context: context of the test's precision.
             tracked: shows progress.
         """
         numbers = self.features.numbers
@@ -198,11 +198,11 @@ class FeatureCache:
             self.features.put(numbers[start : start + together], encoded)
 
     def logits(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
-        """Logits of the queries at the resolution of their masks; the batch's images are not looked at."""
+        """Logits of the queries at the resolution of their masks, without the batch's images."""
         return self.method.segment(self._state(batch), self.features[batch.query_id], batch.query_size)
 
     def _state(self, batch: Batch) -> State:
-        """The state of `Method.adapt`, of cached parts where supports are independent of each other."""
+        """The state of `Method.adapt`, from cached parts if the state of a support depends on no other support."""
         per, (episodes, way, shot) = self.method.state_per, batch.support_id.shape
         if not self.same_masks or per == "episode" or (per == "class" and shot > 1):
             return self.method.state(self.features[batch.support_id], batch.support_mask)
@@ -211,10 +211,10 @@ class FeatureCache:
         return tuple(torch.stack(parts).unflatten(0, lead) for parts in zip(*each, strict=True))
 
     def _support_state(self, batch: Batch, b: int, n: int, k: int) -> State:
-        """The part of the state that depends on one support."""
+        """The part of the state of support ``k`` of way ``n`` in episode ``b``."""
         key = (n, int(batch.support_id[b, n, k]), *batch.classes[b].tolist())
         if key not in self._states:
-            ways = (1, batch.support_id.shape[1], 1)  # a support's way is its place among the ways
+            ways = (1, batch.support_id.shape[1], 1)  # repeated, because a method finds the way by its position
             features = tuple(one.expand(*ways, -1, -1, -1) for one in self.features[batch.support_id[b, n, k]])
             state = self.method.state(features, batch.support_mask[b, n, k].expand(*ways, -1, -1))
             if len(self._states) == _STATES:

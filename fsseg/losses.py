@@ -1,4 +1,4 @@
-"""Losses: functions of logits and episode labels; a mean over pixels is of all processes of a training together."""
+"""Losses of logits and episode labels. A mean over pixels counts the pixels of all processes."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ def upsample(
     Args:
         logits: one map per episode label.
         size: ``(H, W)``.
-        align_corners: False in PANet, PMMs and SG-One, True in CANet, for losses and predictions alike.
+        align_corners: False in the codes of PANet, PMMs and SG-One, True in that of CANet.
     """
     flat = logits.reshape(-1, *logits.shape[-3:])
     large = F.interpolate(flat, size=size, mode="bilinear", align_corners=align_corners)
@@ -33,17 +33,16 @@ def cross_entropy(
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy over the pixels that are not ignored.
 
-    ``episodes``: a mean per episode, averaged over episodes. Each episode counts the same, however much of its mask is
-    ignored; a batch trains as its episodes one by one would on average. ``pixels``: one mean over all pixels of the
-    batch (the code of PMMs, and of PANet where its batches were larger than one). An episode with few labelled pixels
-    counts less. Where no pixel is ignored, both are the same.
+    ``episodes``: a mean per episode, then over episodes, so that every episode has the same weight. ``pixels``: one
+    mean over all labelled pixels of the batch (the codes of PMMs and CANet, and PANet's for larger batches), so that
+    an episode with few labelled pixels has less weight. Both are equal if no pixel is ignored.
 
-    In a training of several processes, both are the loss of one process with all episodes of the step.
+    With several processes, both equal the loss of one process that has all episodes of the step.
 
     Args:
         logits: one map per episode label, in float32 or wider.
-        mask: episode labels; 255 is ignored. Where everything is ignored the loss is 0, not NaN.
-        mean: over what.
+        mask: episode labels; 255 is ignored. If all pixels are ignored, the loss is 0, not NaN.
+        mean: ``episodes`` or ``pixels``.
     """
     losses, valid = _pixel_losses(logits, mask)
     if mean == "pixels":
@@ -52,7 +51,7 @@ def cross_entropy(
 
 
 def cross_entropy_per_image(logits: Float[Tensor, "*b L H W"], mask: Integer[Tensor, "*b H W"]) -> Float[Tensor, "*b"]:
-    """Like `cross_entropy`, but one mean per image."""
+    """Cross-entropy like `cross_entropy`, with one mean per image."""
     losses, valid = _pixel_losses(logits, mask)
     return losses.sum((-2, -1)) / valid.sum((-2, -1)).clamp(min=1)
 
@@ -65,7 +64,7 @@ def _pixel_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_over_processes(pixels: Tensor) -> Tensor:
-    """Labelled pixels per process, so that gradients averaged over processes are those of one mean over all pixels."""
+    """Mean number of labelled pixels per process. Gradients averaged over processes then have one common divisor."""
     if _processes() == 1:
         return pixels
     total = pixels.clone()

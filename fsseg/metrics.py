@@ -1,7 +1,7 @@
-"""Mean-IoU over classes and binary-IoU, as counts that add up over images, episodes and processes.
+"""Mean-IoU and binary-IoU from counts, which are summed over images, episodes and processes.
 
-The field's mean-IoU sums intersections and unions of a class over a run and divides then; averaging the IoU of images
-is another number. States are integer counts, so that any number of processes gives the same digits.
+Mean-IoU divides the summed intersection of a class by its summed union over a run; a mean of the IoU of images is a
+different number. States are integer counts, so that the result does not depend on the number of processes.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from fsseg.protocols.protocol import Absent
 
 
 class Counts(NamedTuple):
-    """Pixel counts per query and episode label (0 background, 1 .. N), ignored pixels left out.
+    """Pixel counts per query and episode label, without ignored pixels.
 
     Attributes:
         intersection: predicted and true.
@@ -31,7 +31,7 @@ class Counts(NamedTuple):
 
 
 def count(prediction: Integer[Tensor, "B Q H W"], mask: Integer[Tensor, "B Q H W"], way: int) -> Counts:
-    """Count pixels of predictions against masks, both episode labels; 255 in the mask is ignored."""
+    """Pixel counts of predictions and masks, both in episode labels; 255 in the mask is ignored."""
     labels = torch.arange(1 + way, device=mask.device).view(-1, 1, 1)
     valid = (mask != IGNORE).unsqueeze(2)
     true = (mask.unsqueeze(2) == labels) & valid
@@ -42,11 +42,11 @@ def count(prediction: Integer[Tensor, "B Q H W"], mask: Integer[Tensor, "B Q H W
 
 
 class IoU:
-    """What the metrics compute. No tuple: torchmetrics makes numbers of a tuple's tensors where they have one element.
+    """IoU of ``R`` runs. No tuple, because torchmetrics turns tensors of one element in a tuple into numbers.
 
     Args:
-        per_class: ``R C``, IoU of each run and class or label; NaN for one that was never counted.
-        per_run: ``R``, mean over the columns that were counted.
+        per_class: ``R C``, IoU of each run and class or label; NaN for a class without counts.
+        per_run: ``R``, mean over the classes with counts.
     """
 
     def __init__(self, per_class: Tensor, per_run: Tensor) -> None:
@@ -59,12 +59,12 @@ class IoU:
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation over runs, of the population (PANet metric.py uses numpy's std)."""
+        """Population standard deviation over runs (numpy's std in PANet's metric.py)."""
         return self.per_run.std(correction=0)
 
 
 class _RunIoU(Metric):
-    """Sums of intersections and unions, a row per run and a column per class."""
+    """Sums of intersections and unions, with one row per run and one column per class."""
 
     full_state_update = False
     higher_is_better = True
@@ -79,7 +79,7 @@ class _RunIoU(Metric):
         self.add_state("union", zeros.clone(), dist_reduce_fx="sum")
 
     def _add(self, counts: Counts, column: Tensor, run: Tensor, use: Tensor) -> None:
-        """Add the counts where ``use``; out of place, since processes may share a state's memory."""
+        """Add the counts where ``use`` is true; out of place, because processes may share the memory of a state."""
         if self.absent == "drop":
             use = use & (counts.truth > 0)
         row = run.view(-1, 1, 1).expand_as(column)
@@ -88,7 +88,7 @@ class _RunIoU(Metric):
             setattr(self, name, state + torch.zeros_like(state).index_put((row, column), value, accumulate=True))
 
     def running(self) -> Tensor:
-        """Mean so far on this process alone, for a progress bar; NaN before the first episode."""
+        """Mean so far on this process only, for a progress bar; NaN before the first episode."""
         per_run = self._divide(slice(1, None)).per_run
         return per_run.nanmean().float()
 
@@ -98,14 +98,14 @@ class _RunIoU(Metric):
 
 
 class ClassIoU(_RunIoU):
-    """Mean-IoU: IoU of each class over a run, averaged over the classes that the run drew.
+    """Mean-IoU: IoU of each class over a run, averaged over the classes drawn in the run.
 
     Args:
         classes: class ids to report.
         runs: number of runs.
-        absent: what happens to a class that an image's mask lacks. ``count``: its false positives count (PMMs' code).
-            ``drop``: nothing of that image counts for the class (PANet's code).
-        kwargs: of torchmetrics.Metric.
+        absent: rule for a class that a mask lacks. ``count``: false positives of the class count
+            (NoteEvaluation.py of PMMs). ``drop``: the image does not count for the class (metric.py of PANet).
+        kwargs: options of torchmetrics.Metric.
     """
 
     def __init__(self, classes: tuple[int, ...], runs: int = 1, absent: Absent = "count", **kwargs: Any) -> None:
@@ -116,9 +116,9 @@ class ClassIoU(_RunIoU):
         """Add episodes.
 
         Args:
-            counts: of their queries.
+            counts: counts of the queries.
             classes: class id of each way.
-            run: run of each episode; a negative one marks padding, which is left out.
+            run: run of each episode; negative for padding, which is not counted.
         """
         column = torch.cat([torch.zeros_like(classes[:, :1]), classes], dim=1).unsqueeze(1)
         column = column.expand_as(counts.union)
@@ -130,15 +130,15 @@ class ClassIoU(_RunIoU):
 
 
 class BinaryIoU(_RunIoU):
-    """Binary-IoU: mean of background IoU and foreground IoU, the counts of all classes added to one foreground.
+    """Binary-IoU: mean of background IoU and foreground IoU; foreground sums the counts of all classes.
 
-    As in PANet's code a pixel of one way predicted as another is an error of both; with more than one way this is not
-    the IoU of a true foreground-background segmentation.
+    As in PANet's code, a pixel of one way predicted as another way is an error of both. With several ways this is not
+    the IoU of a foreground-background segmentation.
 
     Args:
         runs: number of runs.
         absent: see `ClassIoU`.
-        kwargs: of torchmetrics.Metric.
+        kwargs: options of torchmetrics.Metric.
     """
 
     def __init__(self, runs: int = 1, absent: Absent = "count", **kwargs: Any) -> None:
@@ -150,5 +150,5 @@ class BinaryIoU(_RunIoU):
         self._add(counts, label.expand_as(counts.union), run.clamp(min=0), (run >= 0).view(-1, 1, 1))
 
     def compute(self) -> IoU:
-        """IoU per run of background and foreground."""
+        """IoU of background and foreground per run."""
         return self._divide(slice(None))

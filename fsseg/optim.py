@@ -1,4 +1,4 @@
-"""Learning rates as published: a factor for each parameter, and the polynomial schedule."""
+"""Learning rates of the papers: factors per parameter and the polynomial schedule."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,18 +10,19 @@ from fsseg.errors import FssegError
 
 
 class Poly(LRScheduler):
-    """``lr = base * (1 - count / total_steps) ** power``, counted from 1 at the first step (PMMs' my_optim.py).
+    """``lr = base * (1 - count / total_steps) ** power``; the first step has count 1 (PMMs' my_optim.py).
 
-    The code runs steps 1 to 200,001 of 200,001, the last of them with a rate of 0: 200,000 steps that change anything.
+    The code runs steps 1 to 200,001 with ``total_steps=200_001``. The last step has rate 0, so that 200,000 steps train
+    (section 4.1: 200,000 iterations).
 
     Args:
-        optimizer: whose groups keep their ratios.
+        optimizer: optimiser; the ratios of its groups' rates stay.
         total_steps: count at which the rate is 0.
-        power: of the decay (0.9).
-        last_epoch: torch's; -1 starts anew.
+        power: power of the decay (0.9 in the code).
+        last_epoch: see torch's `LRScheduler`; -1 starts at the first step.
 
     Raises:
-        FssegError: fewer than two steps, or a power that is not positive.
+        FssegError: total_steps are below 2, or power is not positive.
     """
 
     def __init__(
@@ -29,8 +30,7 @@ class Poly(LRScheduler):
     ) -> None:
         if total_steps < 2 or not power > 0:
             raise FssegError(
-                f"--model.lr_scheduler.total_steps {total_steps} and power {power:g}: at least 2 steps are needed, and "
-                "a power above 0."
+                f"Poly: total_steps {total_steps} and power {power:g}; give at least 2 steps and a power above 0."
             )
         self.total_steps, self.power = total_steps, power
         super().__init__(optimizer, last_epoch)
@@ -44,17 +44,17 @@ class Poly(LRScheduler):
 def grouped(
     parameters: Iterable[tuple[str, nn.Parameter]], learns_fast: Callable[[str], bool], head: float, bias: float
 ) -> tuple[list[list[nn.Parameter]], list[float]]:
-    """Trainable parameters by the factor of their learning rate.
+    """Trainable parameters, grouped by the factor of their learning rate.
 
     Args:
         parameters: names and parameters.
-        learns_fast: whether a name is of the layers that start at random.
-        head: factor of those.
-        bias: factor of biases, on top.
+        learns_fast: whether a name belongs to a layer that starts at random.
+        head: factor of such layers.
+        bias: additional factor of biases.
 
     Returns:
-        Groups, none empty, in the order encoder weights, encoder biases, head weights, head biases; groups of equal
-        factor are one. And the factor of each.
+        Groups without empty ones, in the order encoder weights, encoder biases, head weights, head biases, and the
+        factor of each group. Groups with equal factors are merged.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for factor in (1.0, bias, head, head * bias):

@@ -23,10 +23,10 @@ from fsseg.untrusted.card import Card, random_states
 
 
 class TestOutput(NamedTuple):
-    """What a validation or test step gives to callbacks.
+    """Result of a validation or test step, for callbacks.
 
     Attributes:
-        prediction: ``B Q H W`` episode labels.
+        prediction: ``B Q H W``, episode labels.
         counts: pixel counts per query and label.
     """
 
@@ -35,16 +35,19 @@ class TestOutput(NamedTuple):
 
 
 class Task(LightningModule):
-    """Optimiser, schedule, steps, metrics and logging around a method.
+    """Training and test of a method: optimiser, schedule, steps, metrics and logging.
 
     Args:
         method: the method, e.g. `PANet`.
-        optimizer: PANet section 4.1: SGD of 1e-3, momentum 0.9, weight decay 5e-4 on everything.
-        lr_scheduler: stepped per iteration; PANet's drops by 10 at 10,000 and 20,000 of 30,000 iterations.
-        head_lr: factor of the learning rate of layers that start at random, i.e. not the encoder's (PMMs: 10).
-        bias_lr: factor of the learning rate of biases, on top (PMMs: 2).
-        channels_last: lay tensors out with channels last, which most processors convolve faster; sums are taken in
-            another order, so that the last digits differ.
+        optimizer: optimiser; by default PANet's (section 4.1): SGD, rate 1e-3, momentum 0.9, weight decay 5e-4.
+        lr_scheduler: schedule per iteration; by default PANet's (section 4.1): rate x 0.1 every 10,000 iterations.
+        head_lr: factor of the learning rate of layers that start at random (10 in my_optim.py of PMMs).
+        bias_lr: additional factor of the learning rate of biases (2 in my_optim.py of PMMs).
+        channels_last: use the memory format channels_last, in which most processors convolve faster. The order of sums
+            changes, so that the last digits differ.
+
+    Raises:
+        FssegError: head_lr or bias_lr is not positive.
     """
 
     def __init__(
@@ -58,20 +61,20 @@ class Task(LightningModule):
     ) -> None:
         super().__init__()
         if not (head_lr > 0 and bias_lr > 0):
-            raise FssegError(f"--model.head_lr {head_lr:g} and bias_lr {bias_lr:g}: factors above 0 are needed.")
-        # Convolutions follow their weights, whatever the layout of what comes in.
+            raise FssegError(f"head_lr {head_lr:g} and bias_lr {bias_lr:g}: factors above 0 are needed.")
+        # Convolutions take the memory format of their weights.
         self.method = method.to(memory_format=torch.channels_last) if channels_last else method
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr = head_lr, bias_lr
-        self._factor = 1.0  # of the first group of parameters
-        self.card: Card | None = None  # what a checkpoint says of itself: configuration, classes it was trained on
-        self.say: Callable[[str], None] = lambda line: None  # where a line about what is done goes to
-        self.tracked: Tracked = lambda items, what: items  # shows how far a loop is
+        self._factor = 1.0  # factor of the learning rate of the first group of parameters
+        self.card: Card | None = None  # description in a checkpoint: configuration, training classes
+        self.say: Callable[[str], None] = lambda line: None  # shows a line to the user
+        self.tracked: Tracked = lambda items, what: items  # shows the progress of a loop
         self._cache: FeatureCache | None = None
-        self._random: dict[str, Tensor] = {}  # state of the generators that a resumed training goes on with
+        self._random: dict[str, Tensor] = {}  # random states of a resumed training
 
     def setup(self, stage: str) -> None:
-        """Make the metrics, whose size is the data set's and the protocol's."""
+        """Create metrics for the data set's classes and the protocol's runs, and plan the feature cache of a test."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         runs, absent = data.protocol.runs, data.protocol.absent
         if stage in ("fit", "validate"):
@@ -88,12 +91,12 @@ class Task(LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Let each process draw random numbers, e.g. of dropout, of its own; the first draws what a lone one would."""
+        """Give each process a different random state, e.g. for dropout; rank 0 has that of a single process."""
         if rank := self.global_rank:
             torch.manual_seed(int(np.random.SeedSequence([torch.initial_seed(), rank]).generate_state(1)[0]))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Go on with the random numbers, e.g. of dropout, that an uninterrupted training would have drawn."""
+        """Restore the random state of a resumed training, e.g. for dropout."""
         if state := self._random:
             torch.set_rng_state(state["cpu"].cpu())
             if "cuda" in state and self.device.type == "cuda":
@@ -101,17 +104,21 @@ class Task(LightningModule):
             self._random = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step on a batch of episodes."""
+        """Losses of a batch of episodes.
+
+        Raises:
+            DivergedError: the loss of some process is not finite.
+        """
         losses = self.method.loss(batch)
         loss = losses["loss"]
-        # The mean over processes: what is logged, and not finite where one process's is not, so that none waits.
+        # If the loss of one process is not finite, the mean is not, so that all processes stop.
         values = self.trainer.strategy.reduce(torch.stack([value.detach() for value in losses.values()]))
         if not values.isfinite().all():
             if loss.isfinite():
-                raise DivergedError("the loss of another process is not finite; its line says more.")
+                raise DivergedError("the loss of another process is not finite; see the message of that process.")
             raise DivergedError(
                 f"the loss is {loss.item()} at step {self.global_step} (images {self._images(batch)}). Lower "
-                "--model.optimizer.lr, or use --trainer.precision 32; checkpoints written before are kept."
+                "--model.optimizer.lr, or use --trainer.precision 32. Earlier checkpoints remain."
             )
         for name, value in zip(losses, values, strict=True):
             self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.run))
@@ -124,7 +131,7 @@ class Task(LightningModule):
         return ", ".join(name(number) for number in dict.fromkeys(numbers))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> TestOutput:
-        """Segment a batch of validation episodes and count."""
+        """Segment a batch of validation episodes and count pixels."""
         return self._measure(batch, self.val_iou, self.val_binary)
 
     def on_validation_epoch_end(self) -> None:
@@ -132,25 +139,25 @@ class Task(LightningModule):
         self._log_and_reset("val", self.val_iou, self.val_binary)
 
     def on_test_start(self) -> None:
-        """Encode the images of all episodes, each once, where their features are cached."""
+        """Fill the feature cache, if there is one."""
         if self._cache is not None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.say(self._cache.features.move(self.device))
             self._cache.encode(data, self.device, self.trainer.precision_plugin.test_step_context, self.tracked)
 
     def teardown(self, stage: str) -> None:
-        """Forget the features of a test; episodes come with their images again."""
+        """Delete the feature cache; episodes load images again."""
         if self._cache is not None:
             self.trainer.datamodule.pixels, self._cache = True, None  # type: ignore[attr-defined]
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
-        """Segment a batch of test episodes and count."""
+        """Segment a batch of test episodes and count pixels."""
         output = self._measure(batch, self.test_iou, self.test_binary)
         self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
         return output
 
     def _measure(self, batch: Batch, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
-        """Segment the queries and add their counts to the metrics; padding and queries without a class are left out."""
+        """Segment the queries and add counts to the metrics, except of padding and of queries without a class."""
         prediction = self._predict(batch)
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)
@@ -166,29 +173,29 @@ class Task(LightningModule):
         self.log(f"{stage}/binary_iou", binary.compute().mean.float())
         name = self.trainer.datamodule.dataset.class_name  # type: ignore[attr-defined]
         for class_id, iou in zip(mean.classes, found.per_class.nanmean(dim=0), strict=True):
-            if not iou.isnan():  # of a class that no episode drew
+            if not iou.isnan():  # NaN if no episode drew the class
                 self.log(f"{stage}/iou/{name(class_id)}", iou.float())
         mean.reset()
         binary.reset()
 
     def _predict(self, batch: Batch) -> Tensor:
         logits = self._cache.logits(batch) if self._cache else self(batch)
-        if not logits.isfinite().all():  # argmax would make background of NaN, and a number of that
+        if not logits.isfinite().all():  # argmax would turn NaN into background
             raise DivergedError(
-                "the logits are not finite: the checkpoint's training has diverged, or --trainer.precision "
-                "is too narrow."
+                "the logits are not finite: the training of the checkpoint diverged, or the precision is too low. Take "
+                "another checkpoint, or --trainer.precision 32."
             )
-        return logits.max(2).indices  # argmax is ten times slower on a CPU, for the same
+        return logits.max(2).indices  # the result of argmax, which is ten times slower on a CPU
 
     def on_test_epoch_end(self) -> None:
-        """Log the test metrics, and start anew for a second test."""
+        """Log the test metrics and reset them."""
         self._log_and_reset("test", self.test_iou, self.test_binary)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over all trainable parameters, and the schedule, per iteration.
+        """The optimiser of all trainable parameters and the schedule per iteration.
 
         Raises:
-            FssegError: nothing to train, an option that they don't take, or a schedule that drops the factors.
+            FssegError: no trainable parameters, an invalid option, or a schedule that overwrites the factors.
         """
         named = self.method.named_parameters()
         groups, factors = grouped(named, self.method.learns_fast, self.head_lr, self.bias_lr)
@@ -212,11 +219,11 @@ class Task(LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        """What ``--model.optimizer.lr`` has become at this step: the rate of parameters whose factor is 1."""
+        """Learning rate at this step of parameters with factor 1."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"]) / self._factor
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the card into the checkpoint, so that a test can refuse what does not fit, and the generators' state."""
+        """Store the card, so that a test can refuse options that do not fit, and the random states of all processes."""
         checkpoint["fsseg"] = asdict(self.card) if self.card else {}
         own = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -227,10 +234,10 @@ class Task(LightningModule):
         checkpoint["random"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep this process's state of the generators for the first step; one more than were saved begins anew."""
+        """Read the random state of this process; a process without a stored state restarts from the seed."""
         states = random_states(checkpoint)
         self._random = states[self.global_rank] if self.global_rank < len(states) else {}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step the schedule; ReduceLROnPlateau is not offered, since it would watch a metric per iteration."""
+        """Step the schedule. ReduceLROnPlateau is not supported, because it needs a metric per iteration."""
         scheduler.step()

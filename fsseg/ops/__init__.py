@@ -1,1 +1,1 @@
-"""What several methods share: functions on tensors."""
+"""Operations and layers that several methods share."""

@@ -1,4 +1,4 @@
-"""Convolutions of the heads of CANet, PMMs and RPMMs, and their decoder: residual blocks, ASPP, classifier."""
+"""Layers of the heads of CANet, PMMs and RPMMs: convolutions, residual blocks, ASPP, decoder."""
 
 from typing import Literal
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from fsseg.errors import FssegError
 
 Ending = Literal["batch_norm", "dropout"]
-DROPOUT = 0.5  # of whole channels, in every head of the three codes
-RATES = (6, 12, 18)  # dilations of ASPP's 3x3 convolutions
+DROPOUT = 0.5  # of channels, in the codes of CANet, PMMs and RPMMs
+RATES = (6, 12, 18)  # dilations of ASPP's 3x3 convolutions (models/ASPP.py of PMMs, CANet's one_shot_network.py)
 
 
 def ending(kind: Ending, channels: int, dropout: float = DROPOUT) -> nn.Sequential:
-    """What follows a convolution: BatchNorm and ReLU (PMMs), or ReLU and dropout of channels (CANet, RPMMs)."""
+    """Layers after a convolution: BatchNorm and ReLU (PMMs), or ReLU and dropout of channels (CANet, RPMMs)."""
     if kind == "batch_norm":
         return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
     return nn.Sequential(nn.ReLU(inplace=True), nn.Dropout2d(dropout))
@@ -23,37 +23,37 @@ def ending(kind: Ending, channels: int, dropout: float = DROPOUT) -> nn.Sequenti
 def block(
     width: int, channels: int, kind: Ending, kernel: int = 3, dilation: int = 1, dropout: float = DROPOUT
 ) -> nn.Sequential:
-    """A convolution that keeps the map's size, and its ending.
+    """A convolution that preserves the map's size, and its ending.
 
     Raises:
-        FssegError: no channels.
+        FssegError: channels are below 1.
     """
     if channels < 1:
-        raise FssegError(f"--model.method.channels {channels}: at least 1 is needed.")
+        raise FssegError(f"channels {channels}: at least 1 is needed.")
     padding = dilation * (kernel // 2)
     convolution = nn.Conv2d(width, channels, kernel, padding=padding, dilation=dilation)
     return nn.Sequential(convolution, *ending(kind, channels, dropout))
 
 
 class Residual(nn.Module):
-    """``x + f([x, extra])`` of ReLU, 3x3, ReLU, 3x3; no norm.
+    """Residual block ``x + f([x, extra])``; ``f`` is ReLU, 3x3, ReLU, 3x3 without normalisation.
 
     Args:
-        channels: of ``x``.
-        extra: channels that only enter.
+        channels: channels of ``x`` and of the output.
+        extra: channels of an additional input.
     """
 
     def __init__(self, channels: int, extra: int = 0) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.ReLU(),  # not in place: x is still to be added
+            nn.ReLU(),  # not in place, because x is added later
             nn.Conv2d(channels + extra, channels, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, x: Float[Tensor, "M C h w"], extra: Float[Tensor, "M E h w"] | None = None) -> Tensor:
-        """The map with its correction added."""
+        """``x`` plus the residual."""
         change: Tensor = self.layers(x if extra is None else torch.cat([x, extra], dim=1))
         return x + change
 
@@ -61,11 +61,11 @@ class Residual(nn.Module):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: image mean, 1x1 and three dilated 3x3 convolutions, concatenated.
 
-    Each branch ends with ReLU and dropout of channels; there is no norm (models/ASPP.py of PMMs, CANet's inline).
+    Each branch ends with ReLU and dropout of channels, without normalisation (models/ASPP.py of PMMs).
 
     Args:
-        channels: of the input and of each of the five branches.
-        dropout: probability that a channel is dropped.
+        channels: channels of the input and of each of the five branches.
+        dropout: probability of dropping a channel.
     """
 
     def __init__(self, channels: int, dropout: float = DROPOUT) -> None:
@@ -77,19 +77,19 @@ class ASPP(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "M C h w"]) -> Float[Tensor, "M D h w"]:
-        """``D = 5 C`` channels: mean, 1x1, and the dilations in ascending order."""
+        """Outputs of the branches, ``D = 5 C`` channels: mean, 1x1, then ascending dilations."""
         mean = self.mean(x.mean((-2, -1), keepdim=True)).expand_as(x)
         return torch.cat([mean, *(branch(x) for branch in self.branches)], dim=1)
 
 
 class Decoder(nn.Module):
-    """Three residual blocks, ASPP and the classifier of background and foreground.
+    """Three residual blocks, ASPP and a classifier of background and foreground.
 
     Args:
-        channels: of the input.
-        kind: ending of the layer behind ASPP.
-        history: channels of an earlier decision that enter the first residual block; 0 for none.
-        dropout: probability that a channel is dropped.
+        channels: channels of the input.
+        kind: ending of the layer after ASPP.
+        history: channels of an earlier prediction that enter the first residual block; 0 for none.
+        dropout: probability of dropping a channel.
     """
 
     def __init__(self, channels: int, kind: Ending, history: int = 0, dropout: float = DROPOUT) -> None:
@@ -105,8 +105,8 @@ class Decoder(nn.Module):
         """Logits of background and foreground.
 
         Args:
-            x: what comparing query and support gave.
-            history: probabilities of background and foreground, where the decoder was built for them.
+            x: comparison of query and support.
+            history: earlier probabilities of background and foreground, if the decoder has history channels.
         """
         x = self.residual[0](x, history)
         for residual in self.residual[1:]:

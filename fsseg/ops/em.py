@@ -1,10 +1,10 @@
 """Prototype mixture models by expectation maximisation (PMMs, section 3.2, eq. 3 to 5; models/PMMs.py).
 
-Foreground and background of all episodes, and all mixtures of a method, share one set of matrix products per round: it
-reads the samples twice, however many means there are. As in the official code, and unlike the
-paper: samples are weighted by the soft mask instead of selected by it, they are not normalised before the vMF kernel,
-means are normalised after each round, and no gradient passes. A component whose inner products are all far below the
-others' dies: its mean becomes the zero vector, and stays. Mixing weights are not estimated (paper and code).
+All episodes, both sides of the mask and all mixtures of a method share the matrix products of a round, so that a round
+reads the samples twice. As in the official code and unlike the paper, samples are weighted by the soft mask instead of
+selected, samples are not normalised before the vMF kernel, means are normalised after each round, and no gradient
+passes. A component whose inner products are all far below the others' dies: its mean becomes and stays the zero vector.
+Mixing weights are not estimated (section 3.2 and code).
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from fsseg.errors import FssegError
 from fsseg.ops.pooling import mask_at_cells
 from fsseg.ops.precision import full_precision
 
-EPS = 1e-6  # added to norms and to sums of responsibilities, PMMs.py
+EPS = 1e-6  # added to norms and to sums of responsibilities (PMMs.py)
 Kernel = Literal["vmf", "gaussian"]
 
 
 class Prototypes(NamedTuple):
-    """The means of two mixtures."""
+    """Means of the foreground mixture and of the background mixture."""
 
     foreground: Float[Tensor, "M P C"]
     background: Float[Tensor, "M P C"]
@@ -32,23 +32,24 @@ class Prototypes(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """How prototypes are estimated by expectation maximisation.
+    """Settings of expectation maximisation.
 
     Attributes:
-        rounds: of expectation and maximisation (section 4.1: 10).
+        rounds: rounds of expectation and maximisation (section 4.1: 10).
         kappa: concentration of the vMF kernel (section 3.2: 20).
-        kernel: ``vmf``, exp(kappa mu^T s), or ``gaussian``, exp(-||s - mu||^2) with plain means (table 3; not in the
-            code, where the paper leaves kappa out).
-        gradient: train through the rounds and through P-Conv. The paper trains end to end, the code does not.
-        normalise_samples: unit samples, so that the vMF kernel is a cosine, as in the paper's section 3.2.
-        hard_selection: samples are the cells whose mask is at least one half, as in the paper, instead of all cells,
-            weighted by the mask.
-        redraw: draw a new start in every training step, from torch's generator, as the code of RPMMs does. Testing
-            uses the stored start, so that a checkpoint always gives the same prediction.
-        seed: of the stored start. The official code neither seeds nor stores it.
+        kernel: ``vmf``, exp(kappa mu^T s) (eq. 3), or ``gaussian``, exp(-||s - mu||^2) without normalised means
+            (section 3.2, table 3; not in the code).
+        gradient: train through the rounds and through P-Conv. The paper trains end to end (section 3.3), the code does
+            not.
+        normalise_samples: normalise samples, so that the vMF kernel is a cosine (section 3.2).
+        hard_selection: select cells whose mask is at least one half (section 3.2: samples inside or outside the mask)
+            instead of weighting all cells by the mask.
+        redraw: draw a new start in every training step from torch's generator, like the code of RPMMs. A test uses the
+            stored start, so that a checkpoint always gives the same prediction.
+        seed: seed of the stored start. The official code neither seeds nor stores the start.
 
     Raises:
-        FssegError: no round, or kappa not positive.
+        FssegError: rounds are below 1, or kappa is not positive.
     """
 
     rounds: int = 10
@@ -63,8 +64,7 @@ class Mixture:
     def __post_init__(self) -> None:
         if self.rounds < 1 or not self.kappa > 0:
             raise FssegError(
-                f"mixture: rounds {self.rounds} and kappa {self.kappa:g}; at least 1 round and a kappa above 0 are "
-                "needed."
+                f"mixture: rounds {self.rounds} and kappa {self.kappa:g}; give at least 1 round and a kappa above 0."
             )
 
     @property
@@ -83,16 +83,16 @@ INFERENCE_OPTIONS = frozenset({"mixture.rounds", "mixture.kappa", "mixture.seed"
 
 
 class PrototypeMixture(nn.Module):
-    """Means of a mixture on the foreground and of one on the background, from the same start.
+    """A foreground mixture and a background mixture with the same start.
 
     Args:
         channels: ``C`` of the features.
-        components: prototypes per class; K in the paper.
-        settings: how the means are estimated.
-        stage: number of the mixture in its method; each stage has its own start.
+        components: prototypes of each mixture; K in the paper.
+        settings: settings of expectation maximisation.
+        stage: number of the mixture in its method; it is added to the seed.
 
     Raises:
-        FssegError: no component.
+        FssegError: components are below 1.
     """
 
     start: Tensor
@@ -103,7 +103,7 @@ class PrototypeMixture(nn.Module):
             raise FssegError(f"components {components}; at least 1 is needed.")
         self.settings = settings
         generator = torch.Generator().manual_seed(settings.seed + stage)
-        # Any direction alike; the standard deviation of sqrt(2 / K) in the code drops out.
+        # Uniform directions; the normalisation cancels the code's standard deviation sqrt(2 / K).
         self.register_buffer("start", _unit(torch.randn(components, channels, generator=generator)))
 
     def forward(
@@ -112,15 +112,15 @@ class PrototypeMixture(nn.Module):
         foreground: Float[Tensor, "M K H W"],
         background: Float[Tensor, "M K H W"],
     ) -> Prototypes:
-        """Prototypes of the supports, all cells of all shots in one mixture.
+        """Prototypes of the supports. One mixture takes all cells of all shots.
 
         Args:
-            feature: of the supports.
+            feature: feature maps of the supports.
             foreground: weight of each pixel for the class, 0..1.
             background: weight of each pixel for the background.
 
         Returns:
-            Means of both mixtures. An empty mask gives zero vectors under the vMF kernel and the Gaussian one alike.
+            Means of both mixtures. An empty mask gives zero vectors with either kernel.
         """
         return fit([self], feature, foreground, background)[0]
 
@@ -136,7 +136,7 @@ class PrototypeMixture(nn.Module):
     def weights(
         self, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"], cells: tuple[int, int]
     ) -> Float[Tensor, "M n 2"]:
-        """How much each cell counts for the foreground, and for the background."""
+        """Weight of each cell for the foreground and for the background."""
         weight = torch.stack([mask_at_cells(mask, cells).flatten(1) for mask in (foreground, background)], dim=-1)
         return (weight >= 0.5).float() if self.settings.hard_selection else weight
 
@@ -147,18 +147,18 @@ class PrototypeMixture(nn.Module):
         means: Float[Tensor, "M 2 P C"],
         sizes: list[int],
     ) -> Float[Tensor, "M 2 P C"]:
-        """Means after one more round of expectation and maximisation, on both sides of the mask at once.
+        """Means after one round of expectation and maximisation (eq. 4 and 5), for both sides of the mask.
 
         Args:
-            sample: see `samples`.
-            weight: see `weights`.
-            means: before the round; several mixtures side by side.
-            sizes: components of each of them, which sum up to ``P``.
+            sample: from `samples`.
+            weight: from `weights`.
+            means: means before the round, of several mixtures side by side.
+            sizes: components of each mixture; their sum is ``P``.
         """
         score = self._kernel(sample, means.flatten(1, 2)).unflatten(-1, means.shape[1:3])  # M n 2 P
         weight = weight.unsqueeze(-1)
         if self.settings.kernel == "vmf":
-            score = score * weight  # samples are weighted, as in the code, so that the weight enters the exponent too
+            score = score * weight  # the code weights samples, so that the weight enters the exponent
         share = torch.cat([part.softmax(-1) for part in score.split(sizes, dim=-1)], dim=-1)
         if self.settings.kernel == "vmf":
             share = share / (EPS + share.sum(1, keepdim=True)) * weight
@@ -175,17 +175,17 @@ class PrototypeMixture(nn.Module):
         background: Float[Tensor, "M K H W"],
         prototypes: Prototypes,
     ) -> Int[Tensor, "M K h w"]:
-        """The component that each support cell belongs to, of the mixture on its side of the mask, for pictures.
+        """The component that each support cell is assigned to, on its side of the mask, for figures.
 
         Args:
-            feature: of the supports.
+            feature: feature maps of the supports.
             foreground: weight of each pixel for the class, 0..1.
             background: weight of each pixel for the background.
-            prototypes: see `forward`.
+            prototypes: from `forward`.
 
         Returns:
-            Place among the components, those of the foreground first; -1 where less than half of a cell is on either
-            side. A foreground that half fills no cell keeps the cells that it fills most.
+            Index of the component, foreground first; -1 if neither side covers half of the cell. If the foreground
+            covers half of no cell, the cells that it covers most are its region.
         """
         with full_precision(feature), torch.no_grad():
             cells = (feature.shape[-2], feature.shape[-1])
@@ -203,7 +203,7 @@ class PrototypeMixture(nn.Module):
             return region
 
     def _kernel(self, sample: Float[Tensor, "*b n C"], means: Float[Tensor, "*#b P C"]) -> Float[Tensor, "*b n P"]:
-        """Logarithm of the kernel, up to what all components share."""
+        """Logarithm of the kernel, without terms that are equal for all components."""
         if self.settings.kernel == "vmf":
             return self.settings.kappa * sample @ means.mT
         return 2 * sample @ means.mT - means.square().sum(-1).unsqueeze(-2)  # -||s - mu||^2 + ||s||^2
@@ -211,9 +211,9 @@ class PrototypeMixture(nn.Module):
     def component_probability(
         self, feature: Float[Tensor, "M C h w"], prototypes: Prototypes
     ) -> Float[Tensor, "M D h w"]:
-        """Softmax over the ``D = 2 P`` inner products of a feature with the prototypes, those of the foreground first.
+        """Softmax over the ``D = 2 P`` inner products of features and prototypes, foreground first.
 
-        Features are raw and there is no kappa (P-Conv; discriminative_model in PMMs.py).
+        Features are not normalised and there is no kappa (P-Conv; discriminative_model in PMMs.py).
         """
         with full_precision(feature), torch.set_grad_enabled(self.settings.gradient and torch.is_grad_enabled()):
             means = torch.cat([prototypes.foreground, prototypes.background], dim=1)
@@ -221,7 +221,7 @@ class PrototypeMixture(nn.Module):
             return product.softmax(1)
 
     def probability(self, feature: Float[Tensor, "M C h w"], prototypes: Prototypes) -> Float[Tensor, "M 2 h w"]:
-        """Probability of background and foreground (P-Conv, eq. 7 and 8): the sum over either mixture's components."""
+        """Probability of background and foreground, summed over components (P-Conv, eq. 7 and 8)."""
         foreground, background = self.component_probability(feature, prototypes).chunk(2, dim=1)
         return torch.stack([background.sum(1), foreground.sum(1)], dim=1)
 
@@ -232,11 +232,11 @@ def fit(
     foreground: Float[Tensor, "M K H W"],
     background: Float[Tensor, "M K H W"],
 ) -> list[Prototypes]:
-    """Prototypes of several mixtures on the same supports, in one set of matrix products per round.
+    """Prototypes of several mixtures on the same supports, with shared matrix products.
 
     Args:
-        mixtures: that differ in their components and starts alone.
-        feature: of the supports.
+        mixtures: mixtures with the same settings.
+        feature: feature maps of the supports.
         foreground: weight of each pixel for the class, 0..1.
         background: weight of each pixel for the background.
     """
@@ -245,7 +245,7 @@ def fit(
     with full_precision(feature), torch.set_grad_enabled(first.settings.gradient and torch.is_grad_enabled()):
         sample = first.samples(feature)
         weight = first.weights(foreground, background, (feature.shape[-2], feature.shape[-1]))
-        # len() would fix the number of runs in a graph that is exported
+        # shape[0], because len() would fix the number of supports in an exported graph
         means = torch.cat([mixture.beginning().float() for mixture in mixtures]).expand(sample.shape[0], 2, -1, -1)
         for _ in range(first.settings.rounds):
             means = first.update(sample, weight, means, sizes)

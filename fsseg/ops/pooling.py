@@ -1,9 +1,9 @@
 """Masked average pooling, at mask resolution (PANet) and at feature resolution (CANet).
 
-PANet (section 3.3, eq. 1) upsamples the features bilinearly to the mask and averages them under it. Upsampling is a
-linear map ``U``, so ``sum_p m_p (U f)_p = sum_c (U^T m)_c f_c``: applying the adjoint of the upsampling to the *mask*
-gives cell weights that yield the same average without the upsampled features (512 x 417 x 417 floats per image).
-Downsampling the mask instead is another function (3 to 11 % off).
+PANet (section 3.3, eq. 1; fewshot.py) upsamples features bilinearly to the mask's size and averages them under the
+mask. Upsampling is a linear map ``U``, so ``sum_p m_p (U f)_p = sum_c (U^T m)_c f_c``: the adjoint of the upsampling,
+applied to the *mask*, gives cell weights with the same average, without upsampled features (512 x 417 x 417 floats per
+image). Downsampling the mask is a different function (prototypes differ by 3 to 11 %).
 """
 
 from functools import lru_cache
@@ -15,30 +15,30 @@ from torch.nn import functional as F
 
 
 def _upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
-    """Matrix of the linear interpolation from ``cells`` to ``pixels`` points (align_corners=False), pixels x cells."""
+    """Matrix ``pixels x cells`` of linear interpolation (align_corners=False)."""
     unit = torch.eye(cells, device=device, dtype=torch.float32).unsqueeze(0)
     return F.interpolate(unit, size=pixels, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 @lru_cache(maxsize=64)
-def _kept_upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
-    """`_upsampling`, made once."""
+def _cached_upsampling(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """`_upsampling`, computed once per size and device."""
     with torch.inference_mode(False), torch.no_grad():
         return _upsampling(cells, pixels, device)
 
 
 def adjoint_weights(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Float[Tensor, "*b h w"]:
-    """Weight of each feature cell so that weighting cells equals weighting bilinearly upsampled pixels.
+    """Cell weights whose weighted sum of features equals the masked sum of upsampled features.
 
     Args:
-        mask: pixel weights.
+        mask: weight of each pixel.
         size: ``(h, w)`` of the feature map.
 
     Returns:
-        The adjoint of bilinear upsampling (align_corners=False) applied to ``mask``; its sum is the mask's sum.
+        The adjoint of bilinear upsampling (align_corners=False), applied to ``mask``. It preserves the sum.
     """
-    # In a graph that is being exported sizes are no numbers yet, and nothing of it is to be kept for others.
-    matrix = _upsampling if torch.compiler.is_exporting() else _kept_upsampling
+    # In an export sizes are symbols, which must not enter the cache.
+    matrix = _upsampling if torch.compiler.is_exporting() else _cached_upsampling
     rows = matrix(size[0], mask.shape[-2], mask.device)
     columns = matrix(size[1], mask.shape[-1], mask.device)
     return rows.T @ mask @ columns
@@ -47,11 +47,11 @@ def adjoint_weights(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Flo
 def masked_average_pool(
     feature: Float[Tensor, "*b C h w"], mask: Float[Tensor, "*b H W"], eps: float = 1e-5
 ) -> Float[Tensor, "*b C"]:
-    """Mean feature under a mask, at the mask's resolution (PANet eq. 1).
+    """Mean feature under a mask, at mask resolution (PANet, eq. 1).
 
     Args:
         feature: feature maps.
-        mask: weights of the pixels, in any resolution.
+        mask: weight of each pixel.
         eps: added to the mask's sum (1e-5 in PANet's code); an empty mask gives the zero vector.
 
     Returns:
@@ -63,10 +63,10 @@ def masked_average_pool(
 
 
 def mask_at_cells(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Float[Tensor, "*b h w"]:
-    """A mask at feature resolution: bilinear with align_corners=True, so with soft borders (PMMs and CANet).
+    """A mask at feature resolution with soft borders: bilinear, align_corners=True (codes of PMMs and CANet).
 
     Args:
-        mask: weights of the pixels.
+        mask: weight of each pixel.
         size: ``(h, w)`` of the feature map.
     """
     flat = mask.reshape(-1, 1, *mask.shape[-2:])
@@ -77,11 +77,11 @@ def mask_at_cells(mask: Float[Tensor, "*b H W"], size: tuple[int, int]) -> Float
 def cell_average_pool(
     feature: Float[Tensor, "*b C h w"], mask: Float[Tensor, "*b H W"], eps: float = 5e-4
 ) -> Float[Tensor, "*b C"]:
-    """Mean feature under a mask, at the feature's resolution (CANet, one_shot_network.py).
+    """Mean feature under a mask, at feature resolution (CANet, one_shot_network.py).
 
     Args:
         feature: feature maps.
-        mask: weights of the pixels.
+        mask: weight of each pixel.
         eps: added to the area (5e-4 in CANet's code); an empty mask gives the zero vector.
     """
     weight = mask_at_cells(mask, (feature.shape[-2], feature.shape[-1]))

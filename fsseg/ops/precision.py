@@ -1,4 +1,4 @@
-"""Precision: the parts of a head that 16 bits cannot carry."""
+"""Full precision for the parts of a method that need more than 16 bits."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    """Context in which prototypes are made: float32 whatever the precision around them.
+    """Context without autocast on the tensor's device, for prototypes.
 
-    Epsilons of 1e-5, exponents of kappa |x| and sums over 417 x 417 pixels don't survive 16 bits. Inputs must be cast
-    with ``.float()`` too: leaving autocast does not change what is already narrow.
+    16 bits are too few for epsilons of 1e-5, exponents kappa |x| and sums over 417 x 417 pixels. Callers also cast
+    their inputs with ``.float()``, because disabling autocast does not widen tensors.
     """
-    if torch.compiler.is_exporting():  # float32 anyway; a graph with this in it could not be read again
+    if torch.compiler.is_exporting():  # exports are float32, and a graph with an autocast context cannot be loaded
         return nullcontext()
     return torch.autocast(device_type=tensor.device.type, enabled=False)

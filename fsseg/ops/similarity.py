@@ -1,4 +1,4 @@
-"""Similarity of features and prototypes."""
+"""Cosine similarity of features and prototypes."""
 
 from jaxtyping import Float
 from torch import Tensor, einsum
@@ -8,17 +8,17 @@ from torch.nn import functional as F
 def cosine_similarity(
     feature: Float[Tensor, "*#b C h w"], prototype: Float[Tensor, "*#b L C"], eps: float = 1e-8
 ) -> Float[Tensor, "*#b L h w"]:
-    """Cosine of every feature cell with every prototype.
+    """Cosine similarity of every feature cell and every prototype.
 
     Args:
         feature: feature maps.
-        prototype: ``L`` vectors for each map; the zero vector has similarity 0 everywhere.
-        eps: smallest norm (torch's default, used by PANet).
+        prototype: ``L`` vectors per map; a zero vector has similarity 0 everywhere.
+        eps: smallest norm (torch's default, which PANet's code uses).
 
     Returns:
-        One map per prototype, -1..1.
+        One map per prototype, in -1..1.
     """
-    # The product is divided by the features' norms, since features of norm 1 would be a copy of them all.
+    # Dividing the product by the features' norms avoids a normalised copy of the features.
     product = einsum("...chw,...lc->...lhw", feature, F.normalize(prototype, dim=-1, eps=eps))
     similarity: Tensor = product / feature.norm(dim=-3, keepdim=True).clamp(min=eps)
     return similarity

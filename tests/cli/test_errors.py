@@ -82,7 +82,10 @@ VOC = (
         (["fit", *QUICKSTART, "--model.optimizer.lr", "-1"], "--model.optimizer or --model.lr_scheduler"),
         (["fit", *QUICKSTART, "--trainer.val_check_interval", "5000"], "val_check_interval"),
         (["fit", *QUICKSTART, "--seed_everything", "-3"], "--seed_everything: "),
-        (["fit", *QUICKSTART, "--model.method.encoder.groups", "7"], "groups 7, widths (16, 32, 64); give groups that divide"),
+        (
+            ["fit", *QUICKSTART, "--model.method.encoder.groups", "7"],
+            "groups 7, widths (16, 32, 64); give groups that divide",
+        ),
         (["fit", *QUICKSTART, "--model.method.encoder.widths", "[8]"], "give one positive number per stage"),
         (
             [
