@@ -1,4 +1,4 @@
-"""Segmentation of one's own pictures, see `Segmenter`."""
+"""Segmentation of a user's own images, see `Segmenter`."""
 
 from fsseg.segmenter.segmenter import Prediction, Segmenter
 

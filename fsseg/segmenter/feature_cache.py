@@ -1,4 +1,4 @@
-"""Images as feature maps, each encoded once."""
+"""Cache of the feature maps of images."""
 
 import threading
 from collections import OrderedDict
@@ -15,16 +15,16 @@ from fsseg.segmenter.inputs import to_tensor
 from fsseg.segmenter.support_state import Support
 from fsseg.segmenter.tiling import Canvas, fill, fill_mask, show
 
-_CACHED = 64  # images, whose maps take some MB each
+_CACHED = 64  # images, whose maps have a few MB each
 
 
 class ImageFeatures:
-    """Feature maps of the latest images; for several threads.
+    """Feature maps of images; the most recently used ones are cached. Thread-safe.
 
     Args:
-        method: encodes.
-        canvas: how images are shown to it.
-        device: the method's.
+        method: method in eval mode.
+        canvas: how images are resized.
+        device: device of the method.
     """
 
     def __init__(self, method: Method, canvas: Canvas, device: torch.device) -> None:
@@ -34,11 +34,11 @@ class ImageFeatures:
         self._lock = threading.Lock()
 
     def query(self, image: Image) -> tuple[Float[Tensor, "_ _ _"], ...]:
-        """Feature maps of a query, or of a part of one."""
+        """Feature maps of a query or of a part of one."""
         return tuple(one[0] for one in self._maps(show(image, self.canvas)))
 
     def support(self, image: Image) -> Support:
-        """A support without labels: feature maps of its parts, and the parts where the method asks for them."""
+        """A support with an empty mask: feature maps of its parts, and the parts if masks enter the encoder."""
         windows = self.canvas.windows(image.shape[0], image.shape[1])
         parts = [fill(image[window.rows, window.columns], self.canvas, self._colour) for window in windows]
         maps = tuple(map(torch.cat, zip(*map(self._maps, parts), strict=True)))
@@ -47,13 +47,13 @@ class ImageFeatures:
         return Support(maps, mask, (image.shape[0], image.shape[1]), None if images is None else images.to(self.device))
 
     def mask(self, labels: Mask) -> UInt8[Tensor, "m S S"]:
-        """A support's labels, part by part."""
+        """Labels of the parts of a support."""
         windows = self.canvas.windows(labels.shape[0], labels.shape[1])
         parts = [fill_mask(labels[window.rows, window.columns], self.canvas) for window in windows]
         return torch.from_numpy(np.stack(parts)).to(self.device)
 
     def _maps(self, image: Image) -> Maps:
-        """Feature maps ``1 C h w`` of an image at the canvas's size."""
+        """Feature maps ``1 C h w`` of a resized image, from the cache if possible."""
         key = sha256(np.ascontiguousarray(image).tobytes()).digest() + str(image.shape).encode()
         with self._lock:
             if key in self._features:

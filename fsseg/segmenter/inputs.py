@@ -1,4 +1,4 @@
-"""Images and masks as a person has them in Python: arrays, tensors, PIL pictures or files."""
+"""Conversion of images and masks from arrays, tensors, PIL images or files."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -20,36 +20,36 @@ from fsseg.episode import BACKGROUND, IGNORE, label_table, void_of
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import is_line
 
-# An image or a mask: a file, a PIL picture, an array or a tensor.
+# An image or a mask: a file, a PIL image, an array or a tensor.
 Given = str | PathLike[str] | PIL.Image.Image | npt.NDArray[Any] | Tensor
 
 _RGB, _RGBA = 3, 4
-_LEAST = 8  # pixels of a side
+_LEAST = 8  # pixels of a side, as in `fsseg.limits`
 
 
 def as_image(given: Given) -> Image:
-    """An image as ``H W 3`` of 0..255.
+    """An RGB image ``H W 3``, 0..255.
 
     Args:
-        given: a file (turned upright by its EXIF tag), a PIL picture (likewise), an array ``H W``, ``H W 3`` or
-            ``H W 4``, or a tensor ``3 H W``, of uint8, or of floats from 0 to 1. What is transparent becomes white.
+        given: a file or a PIL image, which are rotated by their EXIF tag; an array ``H W``, ``H W 3`` or ``H W 4``, or
+            a tensor ``3 H W``, of uint8 or of floats in 0..1. Transparent pixels become white.
 
     Raises:
-        FssegError: it is none of these.
+        FssegError: the input is no image, or has a side below 8 pixels.
     """
     if isinstance(given, str | PathLike):
         image = read_image(Path(given), upright=True, on_white=True)
     elif isinstance(given, PIL.Image.Image):
         if given.mode.startswith("I") or given.mode == "F":
-            raise FssegError(f"an image has {given.mode} pixels; 8 bits a channel are needed. Convert it.")
+            raise FssegError(f"an image has {given.mode} pixels; 8 bits a channel are needed. Convert the image.")
         image = np.asarray(opaque(PIL.ImageOps.exif_transpose(given)).convert("RGB"))
     elif isinstance(given, np.ndarray | Tensor):
         image = _pixels(given)
     else:
-        raise FssegError(f"{type(given).__name__} is no image: a file, a PIL picture, an array or a tensor is needed.")
+        raise FssegError(f"{type(given).__name__} is no image: give a file, a PIL image, an array or a tensor.")
     if min(image.shape[:2]) < _LEAST:
         what = f"image {given}" if isinstance(given, str | PathLike) else "an image"
-        raise FssegError(f"{what} has {image.shape[1]}x{image.shape[0]} pixels; {_LEAST} a side are needed at least.")
+        raise FssegError(f"{what} has {image.shape[1]}x{image.shape[0]} pixels; give at least {_LEAST}x{_LEAST}.")
     return image
 
 
@@ -62,39 +62,41 @@ def _pixels(given: Any) -> Image:
         raise FssegError(f"an image of shape {tuple(getattr(given, 'shape', ()))}: {wanted}.")
     if np.issubdtype(array.dtype, np.floating):
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise FssegError("an image of floats holds values outside 0..1. Give uint8, or floats from 0 to 1.")
+            raise FssegError("an image of floats has values outside 0..1. Give uint8, or floats in 0..1.")
         array = np.rint(255 * array).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise FssegError(f"an image of {array.dtype}: uint8 is needed, or floats from 0 to 1.")
+        raise FssegError(f"an image of {array.dtype}: give uint8, or floats in 0..1.")
     return np.asarray(opaque(PIL.Image.fromarray(np.ascontiguousarray(array))).convert("RGB"))
 
 
 def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
-    """A mask as labels ``H W``: 0 background, 1 and on the classes, 255 where nothing is said.
+    """A mask as labels ``H W``: 0 background, 1..N classes, 255 unlabelled.
 
-    Of one class, a mask is read as `fsseg.datasets.mask_regions` says: what is not 0, what is white, what is not
-    transparent; 255 beside another label is what nobody labelled. Of several classes, it holds their places, from 1 on.
+    For one class, `fsseg.datasets.mask_regions` describes which pixels belong to it: nonzero, white or opaque ones; 255
+    beside another label is unlabelled. For several classes, the values are the positions of the classes, from 1.
 
     Args:
-        given: a file, a PIL picture, an array or tensor ``H W`` (or ``1 H W``).
-        classes: how many.
+        given: a file, a PIL image, an array or a tensor ``H W`` (or ``1 H W``).
+        classes: number of classes.
         size: ``(H, W)`` of the image.
 
     Raises:
-        FssegError: another size, other values, a mask that can be read in two ways, or nothing marked.
+        FssegError: the mask has another size, invalid values, an ambiguous format, or no pixel of a class.
     """
     labels = _region(given) if classes == 1 else _labels(given)
     if labels.shape != size:
-        turned = " Was one of them turned (EXIF)?" if labels.shape == size[::-1] else ""
+        turned = " Is one of them rotated (EXIF)?" if labels.shape == size[::-1] else ""
         raise FssegError(
-            f"{_name(given)} is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}.{turned} Mend one."
+            f"{_name(given)} is {labels.shape[1]}x{labels.shape[0]}, its image {size[1]}x{size[0]}.{turned} Resize one."
         )
     void = void_of(labels)
     found = [int(value) for value in np.unique(labels) if value not in (BACKGROUND, void)]
     if found and found[-1] > classes:
-        raise FssegError(f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Mend one.")
+        raise FssegError(
+            f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Fix one of them."
+        )
     if not found:
-        raise FssegError(f"{_name(given)} is empty: no pixel of it is marked. Paint the object.")
+        raise FssegError(f"{_name(given)} is empty: no pixel is marked. Mark the object.")
     return np.where(labels == void, IGNORE, labels).astype(np.uint8)
 
 
@@ -122,9 +124,11 @@ def _values(given: Given) -> ClassMap:
     if array.dtype == np.uint16:
         return array
     numbers = array.dtype.kind in "iuf" and array.size > 0
-    whole = numbers and (array.dtype.kind != "f" or bool((array == np.rint(array)).all()))
-    if not whole or array.size == 0 or array.min() < 0 or array.max() > IGNORE:
-        raise FssegError(f"a mask of {array.dtype} with other values than whole numbers of 0..255.")
+    integers = numbers and (array.dtype.kind != "f" or bool((array == np.rint(array)).all()))
+    if not integers or array.size == 0 or array.min() < 0 or array.max() > IGNORE:
+        raise FssegError(
+            f"a mask of {array.dtype} has other values than integers in 0..255. Give bool, uint8 or uint16."
+        )
     return array.astype(np.uint8)
 
 
@@ -140,11 +144,11 @@ def _name(given: Given) -> str:
 
 
 def as_list(given: Given | Sequence[Given], several: int) -> list[Given]:
-    """One or several images or masks, as a list.
+    """One or several images or masks as a list.
 
     Args:
-        given: one or a sequence.
-        several: dimensions of an array or a tensor that holds several.
+        given: one, a sequence, or a stacked array or tensor.
+        several: number of dimensions of a stacked array or tensor.
     """
     if isinstance(given, list | tuple) or (isinstance(given, np.ndarray | Tensor) and given.ndim == several):
         return list(given)
@@ -152,29 +156,33 @@ def as_list(given: Given | Sequence[Given], several: int) -> list[Given]:
 
 
 def to_tensor(image: Image) -> Tensor:
-    """``3 H W`` of an image."""
+    """An image as a tensor ``3 H W``."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def as_names(classes: str | Sequence[str]) -> list[str]:
-    """Names of classes, as a list.
+    """Names of classes as a list.
 
     Raises:
-        FssegError: none, one twice, or one that is no line of text.
+        FssegError: there is no name, a name is repeated, or a name is not one line of text.
     """
     names = [classes] if isinstance(classes, str) else list(classes) if isinstance(classes, list | tuple) else []
     if not names or not all(is_line(name) and name for name in names) or len(set(names)) < len(names):
-        raise FssegError(f"classes {classes!r}: names are needed, each once, and each a line of text.")
+        raise FssegError(f"classes {classes!r}: give names, each once, and each one line of text.")
     return names
 
 
-def as_masks(pictures: Sequence[Image], masks: Sequence[Given], classes: int) -> list[Mask]:
-    """A mask for each picture, see `as_labels`."""
-    if len(pictures) != len(masks) or not pictures:
-        raise FssegError(f"{len(pictures)} images and {len(masks)} masks: one mask for each image is needed.")
-    return [as_labels(mask, classes, picture.shape[:2]) for mask, picture in zip(masks, pictures, strict=True)]
+def as_masks(images: Sequence[Image], masks: Sequence[Given], classes: int) -> list[Mask]:
+    """Labels of each image, see `as_labels`.
+
+    Raises:
+        FssegError: there is not one mask per image, or see `as_labels`.
+    """
+    if len(images) != len(masks) or not images:
+        raise FssegError(f"{len(images)} images and {len(masks)} masks: give one mask per image.")
+    return [as_labels(mask, classes, image.shape[:2]) for mask, image in zip(masks, images, strict=True)]
 
 
 def relabelled(labels: Mask, table: dict[int, int]) -> Mask:
-    """Labels by a table; 0 and 255 stay as they are, others become background."""
+    """Labels replaced by a table. 0 and 255 stay; labels outside the table become background."""
     return label_table(table)[labels]

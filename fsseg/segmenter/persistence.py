@@ -1,4 +1,7 @@
-"""A segmenter in a file, and one from a checkpoint. Both may be a stranger's: they are data, and name known classes."""
+"""Files of segmenters, and segmenters from checkpoints.
+
+Both files may be untrusted: they are read as data and build known classes only.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -24,24 +27,24 @@ from fsseg.untrusted import configuration
 from fsseg.untrusted.card import checked, refuse_bomb
 from fsseg.untrusted.text import is_count, is_line, load_yaml, shown
 
-ENDING = ".fsseg"  # of a file that may be written over
+ENDING = ".fsseg"  # of files that `save` may overwrite
 _VERSION = 1
 _PLAIN = (bool, int, float, str, type(None))
-_DEFAULT = 417  # pixels, of a method that was trained on photos at their own sizes
-_PREFIX = "method."  # of the method's tensors in a checkpoint's
+_DEFAULT = 417  # pixels of a side, for a method that was trained at original sizes (PANet, section 4.1: 417)
+_PREFIX = "method."  # of the method's tensors in a checkpoint
 
 
 def save(segmenter: Segmenter, path: Path) -> None:
-    """Write a segmenter; the file is there whole or not at all.
+    """Write a segmenter to a file, atomically.
 
     Raises:
-        FssegError: nothing was learnt, the method's arguments cannot be told, or the file cannot be written.
+        FssegError: there are no classes, an argument of the method cannot be stored, or the file cannot be written.
     """
     if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
-        raise FssegError(f"{path} is no place to save to: a new file is needed, or one that ends with {ENDING}.")
+        raise FssegError(f"{path} is no place to save to: give a new file, or one that ends with {ENDING}.")
     state, number = segmenter.known
     if not state.names:
-        raise FssegError("nothing was learnt: there is nothing to save.")
+        raise FssegError("there are no classes to save: call learn(images, masks) first.")
     content = {
         "fsseg_segmenter": _VERSION,
         "config": yaml.safe_dump({"model": {"method": description(segmenter.method)}}, sort_keys=False),
@@ -56,17 +59,17 @@ def save(segmenter: Segmenter, path: Path) -> None:
 
 
 def load(path: Path, device: str | torch.device | None) -> Segmenter:
-    """A segmenter of `save`, or one that has learnt nothing from a checkpoint of `fsseg fit`.
+    """A segmenter from a file of `save`, or one without classes from a checkpoint of `fsseg fit`.
 
     Raises:
-        FssegError: it is neither, or broken.
+        FssegError: the file is neither, or is broken.
     """
     content = _read(path)
     if not (isinstance(content, dict) and "fsseg_segmenter" in content):
         return of_checkpoint(path, content, device)
-    if not _is_whole(content):
+    if not _is_complete(content):
         raise FssegError(
-            f"{path} is a broken file of a segmenter, or of a newer fsseg: what it holds is not what save writes."
+            f"{path} is a broken file of a segmenter, or comes from a newer fsseg. Save it again, or upgrade."
         )
     method = _made(path, content["config"], content["state_dict"])
     try:
@@ -89,7 +92,7 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
 
 
 def _check_sizes(path: Path, segmenter: Segmenter, supports: Iterable[Support]) -> None:
-    """Refuse supports that are not of this method and size; methods would, only when they compare them."""
+    """Refuse supports whose shapes do not fit the method and the canvas, before a method fails on them."""
     size = segmenter.canvas.size
     image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=segmenter.device)
     like = [one.shape[1:] for one in segmenter.method.encode(image)]
@@ -98,19 +101,19 @@ def _check_sizes(path: Path, segmenter: Segmenter, supports: Iterable[Support]) 
         shown = None if support.image is None else tuple(support.image.shape[1:])
         maps = [one.shape[1:] for one in support.feature]
         if (maps, shown) != (like, parts) or support.mask.shape[1:] != (size, size):
-            raise FssegError(f"{path} is a broken file of a segmenter: its supports are not of its method and size.")
+            raise FssegError(f"{path} is a broken file of a segmenter: its supports do not fit its method and size.")
 
 
 def of_checkpoint(path: Path, content: Any, device: str | torch.device | None) -> Segmenter:
-    """A segmenter that has learnt nothing yet, at the size of the checkpoint's tests.
+    """A segmenter without classes, at the size of the checkpoint's tests.
 
     Args:
-        path: of the checkpoint.
-        content: of it.
+        path: path of the checkpoint.
+        content: content of the checkpoint.
         device: see `Segmenter`.
 
     Raises:
-        FssegError: it is no checkpoint of `fsseg fit`.
+        FssegError: the content is not a checkpoint of `fsseg fit`.
     """
     card, state = checked(str(path), content), content["state_dict"]
     own = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
@@ -120,7 +123,7 @@ def of_checkpoint(path: Path, content: Any, device: str | torch.device | None) -
 
 
 def description(made: nn.Module) -> dict[str, Any]:
-    """A method or an encoder as an experiment file names it, with the arguments that it was made with.
+    """Class path and arguments of a method or an encoder, as in an experiment's YAML.
 
     Raises:
         FssegError: an argument is neither an encoder nor a plain value.
@@ -141,7 +144,7 @@ def _plain(what: str, value: Any) -> Any:
         return [_plain(what, part) for part in value]
     if isinstance(value, _PLAIN):
         return value
-    raise FssegError(f"{what} is a {type(value).__name__}, which cannot be written into a file: plain values can.")
+    raise FssegError(f"{what} is a {type(value).__name__}, which cannot be stored. Give a plain value.")
 
 
 def _read(path: Path) -> Any:
@@ -150,17 +153,17 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise FssegError(f"{path}: no such file.") from error
-    except Exception as error:  # torch raises nearly anything on a broken file
+    except Exception as error:  # torch.load raises many types on a broken file
         raise FssegError(
             f"{path} cannot be read: it is truncated, or neither a checkpoint nor a segmenter's file."
         ) from error
 
 
 def _made(path: Path, config: str, state: Mapping[str, Tensor]) -> Method:
-    """The method that a stored configuration describes, with its weights.
+    """The method of a stored configuration, with its weights.
 
     Raises:
-        FssegError: the configuration is broken or names what it may not, or the weights are another method's.
+        FssegError: the configuration is broken or names an unknown class, or the weights do not fit the method.
     """
     stored = load_yaml(configuration.stored(config, f"the configuration in {path}", path.parent))
     parser = ArgumentParser(exit_on_error=False)
@@ -175,8 +178,8 @@ def _made(path: Path, config: str, state: Mapping[str, Tensor]) -> Method:
     return method
 
 
-def _is_whole(content: Mapping[str, Any]) -> bool:
-    """Whether a segmenter's file has what `save` writes."""
+def _is_complete(content: Mapping[str, Any]) -> bool:
+    """Whether a file has all entries that `save` writes, with their types."""
     state, supports, classes, canvas = (content.get(n) for n in ("state_dict", "supports", "classes", "canvas"))
     if not (
         is_count(content["fsseg_segmenter"])

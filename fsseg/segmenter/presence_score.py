@@ -1,11 +1,10 @@
-"""Whether a picture shows a class at all: a score, calibrated on the supports.
+"""A score of whether an image shows a class, calibrated on the supports.
 
-A method answers for each pixel, and finds the class that it is to look for in nearly any picture. What was found is
-compared with what was shown: the cosine of the mean feature under the prediction and the mean feature under the
-supports' masks, near 1 where both are the same thing (PANet's section 4.3 compares the two by their distance). What is
-near depends on encoder and class, so it is measured on the supports: each is segmented by the others, which gives
-similarities of pictures that show the class; the background of each that looks most like the class, and pictures that
-were said not to show it, give similarities of what is not it.
+A method predicts a class in nearly every image. The score uses the cosine similarity of the mean feature under the
+prediction and the mean feature under the supports' masks (PANet, section 4.3, measures their distance). The scale of
+this similarity depends on encoder and class, so it is calibrated on the supports. Each support is segmented by the
+other ones, which gives similarities of images with the class. The part of each background that looks most like the
+class, and rejected images, give similarities without the class.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,21 +19,21 @@ from torch.nn import functional as F
 from fsseg.episode import BACKGROUND
 from fsseg.segmenter.support_state import Support, shows
 
-_TOP = 20  # the likeliest of the background is a twentieth of the picture
-_STEEP = 4.0  # logits between the means of both, so that they score 0.88 and 0.12
-_NEAR = 0.02  # in cosines: nearer means are taken for so far apart
+_TOP = 20  # the likeliest part of the background is at most a twentieth of the image; our choice
+_STEEP = 4.0  # logits between the two means, so that they score 0.88 and 0.12; our choice
+_NEAR = 0.02  # smallest difference of the two means, in cosines; our choice
 
-ImageMaps = tuple[Float[Tensor, "_ _ _"], ...]  # of one image, or of one of its parts
-# Logits ``L H W`` of a query, from its feature maps: background and one class that some supports show.
+ImageMaps = tuple[Float[Tensor, "_ _ _"], ...]  # of an image or of one of its parts
+# Logits ``L H W`` of background and one class, given supports of the class, a query's feature maps and a size.
 Segmenting = Callable[[Sequence[Support], ImageMaps, tuple[int, int]], Tensor]
 
 
 class Calibration(NamedTuple):
-    """What a class's score is measured on.
+    """Scale of a class's score.
 
     Attributes:
-        middle: similarity at which it is as likely there as not.
-        apart: how fast that changes.
+        middle: similarity with the score 0.5.
+        apart: difference between the mean similarities with and without the class.
         shown: mean feature of the class.
     """
 
@@ -43,12 +42,12 @@ class Calibration(NamedTuple):
     shown: Float[Tensor, " C"]
 
     def score(self, similarity: float) -> float:
-        """Of a similarity: 0..1, 0.5 in the middle."""
+        """Score of a similarity, 0..1."""
         return 1 / (1 + exp(-_STEEP * (similarity - self.middle) / self.apart))
 
 
 def mean_feature(maps: ImageMaps, region: Bool[Tensor, "H W"]) -> Float[Tensor, " C"]:
-    """Mean features under a region, each cell weighted by the share of it that the region fills; maps concatenated."""
+    """Mean feature under a region, concatenated over maps. A cell's weight is the share that the region covers."""
     means = []
     for one in maps:
         weight = F.interpolate(region[None, None].float(), size=one.shape[-2:], mode="area")[0, 0]
@@ -62,7 +61,7 @@ def parts_of(support: Support) -> list[ImageMaps]:
 
 
 def prototype(supports: Sequence[Support], label: int) -> Float[Tensor, " C"]:
-    """Mean feature of a class, each support that shows it counted alike."""
+    """Mean feature of a class over all parts of supports that show it."""
     each = [
         mean_feature(feature, mask == label)
         for support in supports
@@ -73,7 +72,7 @@ def prototype(supports: Sequence[Support], label: int) -> Float[Tensor, " C"]:
 
 
 def similarity(feature: ImageMaps, region: Bool[Tensor, "H W"], shown: Float[Tensor, " C"]) -> float:
-    """Cosine of what was found and what was shown; -1 where nothing was found."""
+    """Cosine similarity of the mean feature under a predicted region and that of the class; -1 for no region."""
     if not region.any():
         return -1.0
     return float(torch.cosine_similarity(mean_feature(feature, region), shown, 0))
@@ -82,13 +81,13 @@ def similarity(feature: ImageMaps, region: Bool[Tensor, "H W"], shown: Float[Ten
 def calibrated(
     supports: Sequence[Support], label: int, segmenting: Segmenting, without: Sequence[ImageMaps] = ()
 ) -> Calibration | None:
-    """Of a class; None where it has one support only, which no other one can be held against.
+    """The calibration of a class; None if there are fewer than two supports, or no similarities on one side.
 
     Args:
-        supports: that show the class.
-        label: of the class.
-        segmenting: the method.
-        without: features of pictures that do not show it.
+        supports: supports that show the class.
+        label: label of the class.
+        segmenting: gives logits.
+        without: feature maps of images without the class.
     """
     if len(supports) < 2:
         return None
@@ -115,7 +114,7 @@ def calibrated(
 
 
 def _likeliest(margin: Float[Tensor, "H W"], background: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
-    """The part of the background that the class was found in most nearly."""
+    """The part of the background with the largest margin of the class."""
     count = min(int(background.sum()), background.numel() // _TOP)
     region = torch.zeros(background.numel(), dtype=torch.bool, device=background.device)
     region[margin.masked_fill(~background, -torch.inf).flatten().topk(count).indices] = True

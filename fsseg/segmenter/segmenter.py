@@ -1,4 +1,4 @@
-"""A method that learns from a person's pictures and segments others: supports are encoded once and can be repainted."""
+"""Few-shot segmentation of a user's images. Each image is encoded once, and masks of supports can be replaced."""
 
 import threading
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ Device = str | torch.device | None
 
 
 class Prediction(NamedTuple):
-    """What was found in a picture.
+    """Prediction for an image.
 
     Attributes:
         mask: ``H W`` uint8, 0 background, then the classes in their order.
-        probability: ``1+N H W`` float32, of background, with all that was rejected, and classes; None where it was not
-            asked for. The mask is the largest of them all, each rejected picture by itself.
-        score: of each class, 0..1: above 0.5 what was found is more like the supports than like what they are not.
-            None where nothing can be said: the class has one support, or was not found.
+        probability: ``1+N H W`` float32, background including rejected images, then the classes; None if not requested.
+            The mask is the argmax before rejected images are added to background.
+        score: presence score of each class, 0..1. Above 0.5, the predicted region is closer to the class than to the
+            supports' backgrounds and rejected images. None if the class has one support or no predicted pixel.
     """
 
     mask: npt.NDArray[np.uint8]
@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What was found in a part of a picture, see `Prediction`."""
+    """Prediction for a part of an image, see `Prediction`."""
 
     label: UInt8[Tensor, "h w"]
     probability: Float[Tensor, "L h w"]
@@ -50,23 +50,23 @@ class _Part(NamedTuple):
 
 
 class Segmenter:
-    """Learns classes from pictures with masks and finds them in others, with any method of fsseg; for several threads.
+    """Adapts a method to classes from images with masks, and segments other images. Thread-safe.
 
-    A picture passes the encoder once: another mask for a support, or a query that was seen before, costs no pass.
+    An image passes the encoder once. Another mask for a support, or a cached query, needs no pass.
 
     Args:
-        method: is put into eval mode.
-        size: pixels of a side at which pictures are shown to the method (PANet's are trained at 417).
-        fit: ``square``: all are resized to that, as in training and tests; ``long_side``: proportions are kept;
-            ``tile``: pictures keep their size and are cut into overlapping squares.
-        device: e.g. ``cuda:0``; a GPU where there is one.
+        method: method, which is put into eval mode.
+        size: pixels of a side of the method's input (PANet, section 4.1: 417).
+        fit: ``square``: resize both sides, as in training and tests; ``long_side``: resize the longer side and preserve
+            proportions; ``tile``: cut images into overlapping squares without resizing.
+        device: device, e.g. ``cuda:0``; by default a GPU, if there is one.
 
     Attributes:
-        method: in eval mode, on its device.
+        method: method in eval mode on its device.
         canvas: size and fit.
 
     Raises:
-        FssegError: a size below 32, another fit, or no such device.
+        FssegError: the size is below 32, the fit is unknown, or torch lacks the device.
     """
 
     def __init__(self, method: Method, size: int = 417, fit: Fit = "square", device: Device = None) -> None:
@@ -74,29 +74,29 @@ class Segmenter:
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.method = method.to(self.device).eval()
-        # Torch's, of a name that is none, or of what is not there.
+        # torch raises these for an unknown or missing device.
         except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise FssegError(f"device {device}: torch has no such device here. Give cpu, or leave it out.") from error
+            raise FssegError(f"device {device}: torch has no such device here. Give cpu, or omit device.") from error
         self._features = ImageFeatures(self.method, self.canvas, self.device)
         self._state, self._next = SegmenterState(), 1
         self._changing = threading.Lock()
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: Device = None) -> "Segmenter":
-        """A segmenter from a checkpoint of `fsseg fit`, which has learnt no class yet, or from what `save` wrote.
+        """A segmenter without classes from a checkpoint of `fsseg fit`, or one from a file of `save`.
 
         Raises:
-            FssegError: it is neither, or broken.
+            FssegError: the file is neither, or is broken.
         """
         from fsseg.segmenter.persistence import load
 
         return load(Path(path), device)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Keep the method and all that was learnt, prototypes and supports' features, in a file for `load`.
+        """Write the method, the classes and the features of the supports to a file for `load`.
 
         Raises:
-            FssegError: nothing was learnt, or the file cannot be written.
+            FssegError: there are no classes, or the file cannot be written.
         """
         from fsseg.segmenter.persistence import save
 
@@ -104,7 +104,7 @@ class Segmenter:
 
     @property
     def known(self) -> tuple[SegmenterState, int]:
-        """All that was learnt, and the number of the next support; for files."""
+        """The state and the number of the next support, for files."""
         return self._state, self._next
 
     @known.setter
@@ -114,7 +114,7 @@ class Segmenter:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of their labels in a mask, from 1 on."""
+        """Names of the classes in the order of their labels, from 1."""
         return self._state.names
 
     def learn(
@@ -123,58 +123,62 @@ class Segmenter:
         masks: Given | Sequence[Given],
         classes: str | Sequence[str] = "object",
     ) -> list[int]:
-        """Learn from pictures and their masks; more of a known class add to what is known.
+        """Adapt to images and their masks. Supports of a known class are added to those it has.
 
         Args:
-            images: one or a list: files, PIL pictures, arrays ``H W 3`` or tensors ``3 H W``.
-            masks: one for each image, ``H W``. With one class all that is not 0 is it; with several, 1 is the first.
-                255 is where nothing is said, e.g. between scribbles, unless the mask is black and white.
-            classes: one name, or several.
+            images: one or a list: files, PIL images, arrays ``H W 3`` or tensors ``3 H W``.
+            masks: one per image, ``H W``. With one class, pixels that are not 0 belong to it; with several, 1 is the
+                first class. 255 is unlabelled, e.g. between scribbles, unless the mask is black and white.
+            classes: one or several names.
 
         Returns:
-            A number for each picture, for `repaint` and `forget`.
+            Number of each support, for `repaint` and `forget`.
 
         Raises:
-            FssegError: an image or a mask that is none, of another size, or that marks nothing.
+            FssegError: an image or a mask is invalid, their sizes differ, or a mask marks no pixel.
         """
         names = as_names(classes)
-        pictures = [as_image(picture) for picture in as_list(images, 4)]
-        labels = as_masks(pictures, as_list(masks, 3), len(names))
-        encoded = [self._features.support(picture) for picture in pictures]
+        inputs = [as_image(image) for image in as_list(images, 4)]
+        labels = as_masks(inputs, as_list(masks, 3), len(names))
+        encoded = [self._features.support(image) for image in inputs]
         with self._changing:
             known = [*self._state.classes, *(name for name in names if name not in self._state.classes)]
             table = {label: 1 + known.index(name) for label, name in enumerate(names, 1)}
             return self._add(known, encoded, [relabelled(mask, table) for mask in labels])
 
     def reject(self, images: Given | Sequence[Given], masks: Given | Sequence[Given] | None = None) -> list[int]:
-        """Learn what is none of the classes: whole pictures, or what masks mark in them.
+        """Adapt to images, or to masked regions of images, that show none of the classes.
 
-        Each is looked for like a class of its own, and shown as background where it is found.
+        Each image is segmented like a separate class, whose pixels become background in a prediction.
+
+        Args:
+            images: see `learn`.
+            masks: one per image, of the region that is none of the classes; None for full images.
 
         Returns:
-            A number for each picture.
+            Number of each support.
 
         Raises:
             FssegError: see `learn`.
         """
-        pictures = [as_image(picture) for picture in as_list(images, 4)]
-        whole: list[Given] = [np.ones(picture.shape[:2], dtype=np.bool_) for picture in pictures]
-        labels = as_masks(pictures, whole if masks is None else as_list(masks, 3), 1)
-        encoded = [self._features.support(picture) for picture in pictures]
+        inputs = [as_image(image) for image in as_list(images, 4)]
+        full: list[Given] = [np.ones(image.shape[:2], dtype=np.bool_) for image in inputs]
+        labels = as_masks(inputs, full if masks is None else as_list(masks, 3), 1)
+        encoded = [self._features.support(image) for image in inputs]
         with self._changing:
             first = len(self._state.classes) + 1
             marked = [np.where(mask == 1, np.uint8(first + i), mask) for i, mask in enumerate(labels)]
-            return self._add([*self._state.classes, *[None] * len(pictures)], encoded, marked)
+            return self._add([*self._state.classes, *[None] * len(inputs)], encoded, marked)
 
     def repaint(self, number: int, mask: Given) -> None:
-        """Give a support another mask, without encoding it again.
+        """Replace the mask of a support, without encoding it again.
 
         Args:
-            number: that `learn` gave.
-            mask: of the class that the support shows; of several, labels in the order of `classes`.
+            number: number from `learn`.
+            mask: mask of the support's class, or labels in the order of `classes` if the support shows several.
 
         Raises:
-            FssegError: no such support, no mask of its size, or a class would be without support.
+            FssegError: no support has this number, the mask is invalid, or a class would have no support.
         """
         with self._changing, torch.inference_mode():
             state = self._state
@@ -186,50 +190,50 @@ class Segmenter:
             self._state = changed(self.method, state, state.classes, {**state.supports, number: new})
 
     def forget(self, number: int) -> None:
-        """Forget a support, and its class where it was the last of it.
+        """Remove a support, and its class if the class has no other support.
 
         Raises:
-            FssegError: no such support.
+            FssegError: no support has this number.
         """
         with self._changing, torch.inference_mode():
             self._state = without(self.method, self._state, number)
 
     def segment(self, image: Given, threshold: float = 0.0) -> npt.NDArray[np.uint8]:
-        """The mask of a picture: ``H W`` uint8, 0 background, then the classes in the order of `classes`.
+        """The mask of an image: ``H W`` uint8, 0 background, then the classes in the order of `classes`.
 
         Args:
-            image: a file, a PIL picture, an array ``H W 3`` or a tensor ``3 H W``.
-            threshold: classes whose score is below are left out, see `Prediction`; 0 leaves none out.
+            image: a file, a PIL image, an array ``H W 3`` or a tensor ``3 H W``.
+            threshold: smallest score of a class, see `Prediction`; classes below become background. 0 admits all.
 
         Raises:
-            FssegError: no image, or nothing was learnt.
+            FssegError: the image is invalid, or there are no classes.
         """
         return self.predict(image, threshold, probability=False, score=threshold > 0).mask
 
     @torch.inference_mode()
     def predict(self, image: Given, threshold: float = 0.0, probability: bool = True, score: bool = True) -> Prediction:
-        """Mask, probabilities and scores of a picture.
+        """Mask, probabilities and scores of an image.
 
         Args:
             image: see `segment`.
             threshold: see `segment`.
-            probability: give probabilities, which are large.
-            score: give scores; for the first, supports are segmented by each other.
+            probability: compute probabilities, which need memory.
+            score: compute scores. The first call calibrates them on the supports.
 
         Raises:
             FssegError: see `segment`.
         """
-        state, picture = self._state, as_image(image)
+        state, pixels = self._state, as_image(image)
         if not state.names:
-            raise FssegError("nothing was learnt yet: learn(images, masks) comes before segment(image).")
+            raise FssegError("there are no classes: call learn(images, masks) before segment(image).")
         if not (isinstance(threshold, int | float) and 0 <= threshold <= 1) or (threshold > 0 and not score):
             raise FssegError(f"threshold {threshold}: a score of 0..1 is needed, and score=True.")
-        height, width = picture.shape[:2]
+        height, width = pixels.shape[:2]
         mask = np.zeros((height, width), dtype=np.uint8)
         maps = np.zeros((1 + len(state.names), height, width), dtype=np.float32) if probability else None
         scores: dict[str, float | None] = dict.fromkeys(state.names)
         for window in self.canvas.windows(height, width):
-            part = self._part(state, picture, window, threshold, score)
+            part = self._part(state, pixels, window, threshold, score)
             place = (window.own_rows, window.own_columns)
             mask[place] = part.label.cpu().numpy()
             if maps is not None:
@@ -241,16 +245,16 @@ class Segmenter:
 
     @torch.inference_mode()
     def feature(self, image: Given) -> tuple[Float[Tensor, "_ _ _"], ...]:
-        """Feature maps of a whole image, shown as a query; cached ones, if it was segmented."""
+        """Feature maps of an image as a query without tiles, from the cache if possible."""
         return self._features.query(as_image(image))
 
-    def _part(self, state: SegmenterState, picture: Image, window: Window, threshold: float, score: bool) -> _Part:
-        """What is found in a part of a picture; what was rejected is background."""
-        part = picture[window.rows, window.columns]
+    def _part(self, state: SegmenterState, image: Image, window: Window, threshold: float, score: bool) -> _Part:
+        """Prediction for a part of an image; rejected images are background."""
+        part = image[window.rows, window.columns]
         feature = self._features.query(part)
         found = logits(self.method, state.states, feature, (part.shape[0], part.shape[1]))
         if not found.isfinite().all():
-            raise FssegError("the logits are not finite: the checkpoint's training has diverged. Take another one.")
+            raise FssegError("the logits are not finite: the training of the checkpoint diverged. Take another one.")
         scores = self._scores(state, feature, found.max(0).indices) if score else {}
         for label, name in state.found.items():
             value = scores.get(name)
@@ -266,7 +270,7 @@ class Segmenter:
     def _scores(
         self, state: SegmenterState, feature: tuple[Tensor, ...], best: Int[Tensor, "H W"]
     ) -> dict[str, float | None]:
-        """Of each class that can be found."""
+        """Score of each class."""
         scores: dict[str, float | None] = {}
         for label, name in state.found.items():
             calibration, region = state.calibration(self.method, label), best == label
@@ -282,7 +286,7 @@ class Segmenter:
         encoded: Sequence[Support],
         labels: Sequence[Mask],
     ) -> list[int]:
-        """Take supports up, with labels as `SegmenterState.classes` will have them; the lock is held."""
+        """Add supports with labels of the new `SegmenterState.classes`. The caller holds the lock."""
         numbers = list(range(self._next, self._next + len(encoded)))
         added = {
             number: support._replace(mask=self._features.mask(mask))

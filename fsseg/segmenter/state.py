@@ -1,4 +1,4 @@
-"""The state of a segmenter. It is replaced, never changed, so that each thread sees one state or the next."""
+"""The state of a segmenter. Updates replace the state, so that each thread sees a consistent one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ from fsseg.methods.base import Method
 from fsseg.segmenter.presence_score import Calibration, calibrated, parts_of
 from fsseg.segmenter.support_state import ClassState, Support, class_state, logits, shows
 
-MOST = IGNORE - 1  # classes, with pictures that were rejected
+MOST = IGNORE - 1  # classes and rejected images, since labels have 8 bits
 
 
 @dataclass(frozen=True)
 class SegmenterState:
-    """Supports and the method's states of the classes that they show.
+    """Supports and the method's state of each class.
 
     Attributes:
-        classes: names, in the order of their labels; None for each rejected image.
-        supports: by number.
-        states: of each class.
-        calibrations: of the classes that were asked for, by label.
+        classes: names in the order of labels; None for each rejected image.
+        supports: supports by number.
+        states: state of each class.
+        calibrations: calibrations by label, computed on demand.
     """
 
     classes: tuple[str | None, ...] = ()
@@ -33,12 +33,12 @@ class SegmenterState:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes that can be found."""
+        """Names of the classes, without rejected images."""
         return tuple(name for name in self.classes if name is not None)
 
     @property
     def found(self) -> dict[int, str]:
-        """Classes that can be found, by label."""
+        """Names of the classes by label, without rejected images."""
         return {label: name for label, name in enumerate(self.classes, 1) if name is not None}
 
     def showing(self, label: int) -> list[Support]:
@@ -46,10 +46,10 @@ class SegmenterState:
         return [support for support in self.supports.values() if bool(shows(support, label).any())]
 
     def support(self, number: int) -> Support:
-        """A support.
+        """The support of a number.
 
         Raises:
-            FssegError: there is none of this number.
+            FssegError: no support has this number.
         """
         if not isinstance(number, int) or number not in self.supports:
             known = ", ".join(map(str, self.supports)) or "none yet"
@@ -57,7 +57,7 @@ class SegmenterState:
         return self.supports[number]
 
     def calibration(self, method: Method, label: int) -> Calibration | None:
-        """Of a class, made when it is first asked for."""
+        """The calibration of a class, computed on the first call."""
         if label not in self.calibrations:
             rejected = [place for place, name in enumerate(self.classes, 1) if name is None]
             without = [part for place in rejected for s in self.showing(place) for part in parts_of(s)]
@@ -72,19 +72,19 @@ class SegmenterState:
 def changed(
     method: Method, before: SegmenterState, classes: Sequence[str | None], supports: Mapping[int, Support]
 ) -> SegmenterState:
-    """The state with other supports; classes whose supports or masks differ are adapted to anew.
+    """The state with other supports. Only classes whose supports or masks differ are adapted again.
 
     Args:
-        method: in eval mode.
-        before: with the same labels, maybe of fewer classes.
-        classes: names.
-        supports: by number.
+        method: method in eval mode.
+        before: previous state with the same labels and maybe fewer classes.
+        classes: names in the order of labels; None for each rejected image.
+        supports: supports by number.
 
     Raises:
-        FssegError: a class is left without a support, or there are too many.
+        FssegError: a class has no support, or there are too many classes.
     """
     if len(classes) > MOST:
-        raise FssegError(f"{len(classes)} classes and rejected pictures: {MOST} are the most.")
+        raise FssegError(f"{len(classes)} classes and rejected images; give at most {MOST}.")
     numbers = before.supports.keys() | supports.keys()
     moved = [n for n in numbers if before.supports.get(n) is not supports.get(n)]
     touched = labels_of(s for n in moved for s in (before.supports.get(n), supports.get(n)) if s is not None)
@@ -95,8 +95,8 @@ def changed(
             shown = state.showing(label)
             if not shown:
                 raise FssegError(
-                    f"no support shows {name or 'what is rejected'}: no pixel of a mask is it, or too few to be left "
-                    "at the size at which pictures are shown."
+                    f"no support shows {name or 'the rejected image'}: its masks have no pixel of it, or too few at "
+                    "the segmenter's size. Mark more, or give a larger size."
                 )
             states.append(class_state(method, shown, label))
         else:
@@ -105,10 +105,10 @@ def changed(
 
 
 def without(method: Method, before: SegmenterState, number: int) -> SegmenterState:
-    """The state without a support, and without its class where that has no other.
+    """The state without a support, and without classes that have no other support.
 
     Raises:
-        FssegError: there is no such support.
+        FssegError: no support has this number.
     """
     before.support(number)
     supports = {n: support for n, support in before.supports.items() if n != number}
@@ -123,8 +123,8 @@ def without(method: Method, before: SegmenterState, number: int) -> SegmenterSta
     same = left == list(range(1, len(before.classes) + 1))
     every = before.supports if same else {n: moved(support) for n, support in before.supports.items()}
     classes = [before.classes[old - 1] for old in left]
-    kept = SegmenterState(tuple(classes), every, tuple(before.states[old - 1] for old in left))
-    return changed(method, kept, classes, {n: every[n] for n in supports})
+    remaining = SegmenterState(tuple(classes), every, tuple(before.states[old - 1] for old in left))
+    return changed(method, remaining, classes, {n: every[n] for n in supports})
 
 
 def labels_of(supports: Iterable[Support]) -> set[int]:

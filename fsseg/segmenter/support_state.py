@@ -1,4 +1,4 @@
-"""The state of each class, from its supports, and a query's logits from the states of all classes."""
+"""The state of a class from its supports, and the logits of a query from the states of all classes."""
 
 from collections.abc import Sequence
 from itertools import cycle, islice
@@ -14,23 +14,23 @@ from fsseg.methods.base import Method, State, SupportMaps, own_way
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.ways import merge_ways
 
-# The state of one class: one for each support, or one of all, see `Method.state_per`. For methods whose state belongs
-# to an episode: feature maps and mask of each support.
+# The state of one class: one per support or one for all, see `Method.state_per`. For ``episode``, feature maps and mask
+# of each support instead.
 ClassState = list[State]
 
 _OTHER = 2  # label of another class of a support in an episode of one way
-_NOBODY = IGNORE - 1  # label of no way
-_MOST = 1000  # supports of a class, where classes with different numbers are repeated to a common one
+_NO_LABEL = IGNORE - 1  # label of no way
+_MOST = 1000  # supports of a class after repetition to a common number, a limit of memory
 
 
 class Support(NamedTuple):
-    """An image with a mask, or one that was rejected.
+    """An image with a mask, or a rejected image, in ``m`` parts of ``S`` pixels a side.
 
     Attributes:
-        feature: maps of its parts; one part, unless the image was cut into tiles.
-        mask: labels of its parts, 1 and on the classes.
+        feature: feature maps of the parts; one part, unless the image is cut into tiles.
+        mask: labels of the parts, 1 and above for classes.
         size: ``(H, W)`` of the image.
-        image: its parts, for a method that encodes supports with their masks; else None.
+        image: the parts, for a method that encodes supports with their masks; else None.
     """
 
     feature: tuple[Float[Tensor, "m _ _ _"], ...]
@@ -40,17 +40,17 @@ class Support(NamedTuple):
 
 
 def shows(support: Support, label: int) -> Tensor:
-    """Which parts of a support show a class."""
+    """Whether each part of a support shows a class."""
     return (support.mask == label).flatten(1).any(1)
 
 
 def one_way(method: Method, supports: Sequence[Support], label: int) -> tuple[SupportMaps, UInt8[Tensor, "1 1 K S S"]]:
-    """Feature maps and labels of an episode whose one way is a class: all parts of supports that show it."""
+    """Feature maps and mask of a one-way episode of a class, from all parts of supports that show the class."""
     shown = [(support, where) for support in supports if (where := shows(support, label)).any()]
     mask = torch.cat([support.mask[where] for support, where in shown])
     labels = torch.full_like(mask, _OTHER)
-    for value, meant in ((label, 1), (BACKGROUND, BACKGROUND), (IGNORE, IGNORE)):
-        labels[mask == value] = meant
+    for value, way in ((label, 1), (BACKGROUND, BACKGROUND), (IGNORE, IGNORE)):
+        labels[mask == value] = way
     labels = labels[None, None]
     images = [support.image[where] for support, where in shown if support.image is not None]
     if images:
@@ -61,7 +61,7 @@ def one_way(method: Method, supports: Sequence[Support], label: int) -> tuple[Su
 
 
 def class_state(method: Method, supports: Sequence[Support], label: int) -> ClassState:
-    """The state of a class: `Method.adapt` in an episode of one way."""
+    """The state of a class, from `Method.adapt` in a one-way episode."""
     maps, labels = one_way(method, supports, label)
     state = (*maps, labels) if method.state_per == "episode" else method.state(maps, labels)
     if method.state_per == "class":
@@ -77,12 +77,12 @@ def logits(
 ) -> Float[Tensor, "L H W"]:
     """Logits of a query: background, then the classes.
 
-    Binary methods look for each class on its own, so that each may have its own number of supports. For others, the
-    supports of classes with fewer are repeated: to a method, equal supports count as one.
+    A binary method segments each class separately, so that numbers of supports may differ. For other methods, supports
+    are repeated to a common number, because repeated supports do not change a mean over shots.
 
     Args:
-        method: in eval mode.
-        states: of each class.
+        method: method in eval mode.
+        states: state of each class.
         query: feature maps of the query.
         size: ``(H, W)`` of the logits.
     """
@@ -99,7 +99,7 @@ def logits(
 
 
 def joined(states: Sequence[ClassState]) -> State:
-    """The states of several classes as that of one episode, as `Method.predict` takes it."""
+    """The states of several classes as the state of one episode, for `Method.predict`."""
     counts = [len(own) for own in states]
     count = min(lcm(*counts), max(_MOST, *counts))
     ways = [_over_shots(list(islice(cycle(own), count))) for own in states]
@@ -111,7 +111,7 @@ def _over_shots(own: ClassState) -> State:
 
 
 def _as_way(own: ClassState, way: int) -> ClassState:
-    """Feature maps and masks of one class's episode as those of a way of a larger one."""
+    """Feature maps and masks of a one-way episode as those of a way of a larger episode."""
     table = torch.arange(IGNORE + 1, dtype=torch.uint8)
-    table[1], table[_OTHER] = way, _NOBODY
+    table[1], table[_OTHER] = way, _NO_LABEL
     return [(*maps, table.to(mask.device)[mask.long()]) for *maps, mask in own]

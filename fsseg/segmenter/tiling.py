@@ -1,4 +1,4 @@
-"""How an image of any size comes before a method, and how its answer gets back to that size."""
+"""Resizing or tiling of images of any size for a method."""
 
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
@@ -12,41 +12,40 @@ from fsseg.episode import IGNORE
 from fsseg.episodes.transforms import resize_image, resize_mask
 from fsseg.errors import FssegError
 
-_LEAST = 32  # pixels that a network is shown
-_OVERLAP = 8  # the margin of a tile that its neighbours answer is an eighth of it
+_LEAST = 32  # pixels of a side, at least one feature cell of a network with stride 32
+_OVERLAP = 8  # the margin of a tile that its neighbours predict is an eighth of its side; our choice
 
 
 Fit = Literal["square", "long_side", "tile"]
 
 
 class Canvas(NamedTuple):
-    """The form in which images are shown to a method.
+    """Size and shape of images for a method.
 
     Attributes:
         size: pixels of a side.
-        fit: ``square``: resized to that, whatever its proportions, as methods are trained and tested.
-            ``long_side``: its longer side is resized to that, and proportions are kept.
-            ``tile``: not resized, but cut into overlapping squares of that side.
+        fit: ``square``: resize both sides to ``size``, as in training and tests. ``long_side``: resize the longer side
+            to ``size`` and preserve proportions. ``tile``: do not resize, but cut into overlapping squares.
     """
 
     size: int
     fit: Fit = "square"
 
     def checked(self) -> "Canvas":
-        """Itself.
+        """The canvas itself.
 
         Raises:
-            FssegError: a size that is too small, or an unknown form.
+            FssegError: the size is too small or no integer, or the fit is unknown.
         """
         if not isinstance(self.size, int):
-            raise FssegError(f"size {self.size}: a whole number of pixels is needed.")
+            raise FssegError(f"size {self.size}: an integer number of pixels is needed.")
         limits.check({"size": self.size}, {"size": limits.SIDE._replace(least=_LEAST)}, "")
         if self.fit not in get_args(Fit):
             raise FssegError(f"fit {self.fit!s:.20}: one of {', '.join(get_args(Fit))} is needed.")
         return self
 
     def shown(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width at which an image of a size is shown; of a tile, that of the whole image."""
+        """Height and width of a resized image; for ``tile`` the image's own size."""
         if self.fit == "square":
             return self.size, self.size
         if self.fit == "tile":
@@ -55,7 +54,7 @@ class Canvas(NamedTuple):
         return max(_LEAST, round(scale * height)), max(_LEAST, round(scale * width))
 
     def windows(self, height: int, width: int) -> list["Window"]:
-        """The parts that an image is shown in; one, the whole, where it is not cut into tiles."""
+        """The parts of an image; one part, unless the image is cut into tiles."""
         if self.fit != "tile":
             return [Window(slice(0, height), slice(0, width), slice(0, height), slice(0, width))]
         rows, columns = _cuts(height, self.size), _cuts(width, self.size)
@@ -63,13 +62,13 @@ class Canvas(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A part of an image, and what of it is the part's own to answer.
+    """A part of an image, and the region whose prediction is taken from this part.
 
     Attributes:
-        rows: of the part.
-        columns: likewise.
-        own_rows: those whose answer is taken from this part; the other ones are nearer to the middle of another.
-        own_columns: likewise.
+        rows: rows of the part.
+        columns: columns of the part.
+        own_rows: rows whose prediction is taken from this part; the others are nearer to the centre of another part.
+        own_columns: columns whose prediction is taken from this part.
     """
 
     rows: slice
@@ -77,24 +76,23 @@ class Window(NamedTuple):
     own_rows: slice
     own_columns: slice
 
-    def own(self, answer: Tensor) -> Tensor:
-        """The own part ``... h w`` of an answer ``... H W`` on the whole part."""
+    def own(self, prediction: Tensor) -> Tensor:
+        """The own region ``... h w`` of a prediction ``... H W`` of the part."""
         top, left = self.own_rows.start - self.rows.start, self.own_columns.start - self.columns.start
         height, width = self.own_rows.stop - self.own_rows.start, self.own_columns.stop - self.own_columns.start
-        return answer[..., top : top + height, left : left + width]
+        return prediction[..., top : top + height, left : left + width]
 
 
 def show(image: Image, canvas: Canvas) -> Image:
-    """An image, or a part of one, as a query is shown: resized, not filled up."""
+    """An image or a part of one, resized for a query, without padding."""
     size = canvas.shown(*image.shape[:2])
     return image if size == image.shape[:2] else resize_image(image, size)
 
 
 def fill(image: Image, canvas: Canvas, colour: Image) -> Image:
-    """An image, or a part of one, as a support is shown: resized, and filled up to the square with a colour.
+    """An image or a part of one, resized for a support and padded to a square.
 
-    Supports of a class must be of one size, as those of an episode are. The encoder's mean colour becomes the zeros
-    that convolutions pad with.
+    All supports need one size. The encoder's mean as ``colour`` becomes zeros, the padding value of convolutions.
     """
     shown = show(image, canvas)
     if shown.shape[:2] == (canvas.size, canvas.size):
@@ -106,7 +104,7 @@ def fill(image: Image, canvas: Canvas, colour: Image) -> Image:
 
 
 def fill_mask(mask: Mask, canvas: Canvas) -> Mask:
-    """A support's mask where `fill` puts its image; what is filled up is 255."""
+    """Resize and pad a mask like its image in `fill`; padding is 255."""
     size = canvas.shown(*mask.shape)
     shown = mask if size == mask.shape else resize_mask(mask, size)
     filled = np.full((canvas.size, canvas.size), IGNORE, dtype=np.uint8)
@@ -115,7 +113,7 @@ def fill_mask(mask: Mask, canvas: Canvas) -> Mask:
 
 
 def _cuts(length: int, side: int) -> list[tuple[slice, slice]]:
-    """Overlapping parts of a length, and which of it each answers."""
+    """Overlapping parts of a length, and the own range of each part."""
     if length <= side:
         return [(slice(0, length), slice(0, length))]
     margin = side // _OVERLAP

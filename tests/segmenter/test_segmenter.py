@@ -247,7 +247,7 @@ def test_a_method_that_cannot_be_written_down_is_said(random, tmp_path):
             super().__init__(encoder)
 
     segmenter = fsseg.Segmenter(Odd(encoder(), object()), SIZE, device="cpu")
-    with pytest.raises(FssegError, match="nothing was learnt"):
+    with pytest.raises(FssegError, match="there are no classes to save"):
         segmenter.save(tmp_path / "x.fsseg")
     segmenter.learn(picture(random), square())
     with pytest.raises(FssegError, match="Odd's thing is a object, which cannot be written"):
@@ -437,7 +437,7 @@ def test_what_is_no_mask_is_refused(mask, classes, line):
 
 def test_mistakes_leave_a_segmenter_as_it_was(random):
     segmenter = fsseg.Segmenter(PANet(encoder()), SIZE, device="cpu")
-    with pytest.raises(FssegError, match="nothing was learnt yet"):
+    with pytest.raises(FssegError, match="there are no classes: call learn"):
         segmenter.segment(picture(random))
     (number,) = segmenter.learn(picture(random), square())
     query = picture(random)
@@ -446,7 +446,7 @@ def test_mistakes_leave_a_segmenter_as_it_was(random):
         (lambda: segmenter.learn(query, square(10, 10)), "is 10x10"),
         (lambda: segmenter.learn([query, query], [square()]), "2 images and 1 masks"),
         (lambda: segmenter.learn(query, square(), ["a", "a"]), "each once"),
-        (lambda: segmenter.learn(query, square(), "a\nb"), "a line of text"),
+        (lambda: segmenter.learn(query, square(), "a\nb"), "one line of text"),
         (lambda: segmenter.learn(query, square(), ["a", "b"]), "no support shows b"),
         (lambda: segmenter.save(Path(".")), "no place to save to"),
         (lambda: Canvas(96.5).checked(), "size 96.5"),
