@@ -237,7 +237,7 @@ def test_sizes_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(FssegError, match="size 8: at least 32 is needed"):
         export(segmenter, tmp_path, "torch", size=8)
     segmenter.learn(np.full((SIZE, SIZE, 3), 9, dtype=np.uint8), np.eye(SIZE, dtype=np.uint8))
-    with pytest.raises(FssegError, match="--size 96: what was learnt was learnt at 64"):
+    with pytest.raises(FssegError, match="size 96: the classes of the segmenter have size 64"):
         export(segmenter, tmp_path, "torch", size=96)
 
 

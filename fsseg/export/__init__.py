@@ -1,4 +1,4 @@
-"""A method as three graphs, ONNX or torch's, that segment without fsseg: encoder, learner and matcher."""
+"""Export of a method as three graphs, encoder, learner and matcher, for ONNX or torch without fsseg."""
 
 from fsseg.export.export import Exported, dynamic, export
 from fsseg.export.files import Format, check_packages

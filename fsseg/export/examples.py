@@ -1,4 +1,4 @@
-"""Random input for a method, and what the method itself makes of it: to trace graphs with, and to check them by."""
+"""Random inputs and the method's outputs for them, to trace graphs and to check them."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from fsseg.episode import IGNORE
-from fsseg.export.modules import GivenSupport, Learn
+from fsseg.export.modules import Adapt, SupportInput
 from fsseg.methods.base import Method
 
-_CELL = 8  # pixels of a side of a random mask's patches: smaller ones would vanish at the features' resolution
+_CELL = 8  # pixels of a side of a patch in random masks; smaller patches would vanish at feature resolution
 
 
-# What a graph is given, in order.
+# Inputs of a graph, in order.
 Given = tuple[Tensor | tuple[Tensor, ...], ...]
 
 
 class Sizes(NamedTuple):
-    """Of an example's images and of its episode."""
+    """Sizes of an example's images and of its episode."""
 
     height: int
     width: int
@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
 
 
 class Example(NamedTuple):
-    """What each graph is given, and what it is to give, by its name."""
+    """Inputs and expected outputs by the name of the graph."""
 
     given: dict[str, Given]
     wanted: dict[str, tuple[Tensor, ...]]
@@ -35,26 +35,26 @@ class Example(NamedTuple):
 
 @torch.no_grad()
 def example(method: Method, sizes: Sizes, seed: int = 0) -> Example:
-    """Random images and masks, and what the method gives for them.
+    """Random images and masks, and the method's outputs for them.
 
     Args:
-        method: in eval mode, on the CPU.
-        sizes: of the example; logits are wanted at another size than the images', as for photos that were resized.
-        seed: of the example.
+        method: method in eval mode on the CPU.
+        sizes: sizes of the example. Logits have another size than images, as for resized images.
+        seed: seed of the random inputs.
     """
     random = torch.Generator().manual_seed(seed)
     count = sizes.way * sizes.shot
     images = torch.randint(
         256, (count + sizes.queries, 3, sizes.height, sizes.width), generator=random, dtype=torch.uint8
     )
-    each = [method.encode(image[None]) for image in images]  # one by one, for large ones fill memory
+    each = [method.encode(image[None]) for image in images]  # one by one to save memory
     maps = tuple(map(torch.cat, zip(*each, strict=True)))
     query = tuple(one[count:].contiguous() for one in maps)
     mask = _masks(sizes, random)
-    support: GivenSupport = tuple(one[:count].unflatten(0, (sizes.way, sizes.shot)).contiguous() for one in maps)
+    support: SupportInput = tuple(one[:count].unflatten(0, (sizes.way, sizes.shot)).contiguous() for one in maps)
     if method.masks_enter_encoder:
         support = images[:count].unflatten(0, (sizes.way, sizes.shot)).contiguous()
-    state = Learn(method)(support, mask)
+    state = Adapt(method)(support, mask)
     size = (sizes.height + 7, sizes.width + 3)
     given: dict[str, Given] = {
         "encoder": (images[count:],),
@@ -67,7 +67,7 @@ def example(method: Method, sizes: Sizes, seed: int = 0) -> Example:
 
 
 def _masks(sizes: Sizes, random: torch.Generator) -> Tensor:
-    """Episode labels in patches; each support shows its way, background and pixels that are ignored."""
+    """Episode labels in patches. Each support shows its way, background and ignored pixels."""
     shape = (sizes.way, sizes.shot, -(-sizes.height // _CELL), -(-sizes.width // _CELL))
     labels = torch.randint(sizes.way + 2, shape, generator=random, dtype=torch.uint8)
     labels[labels == sizes.way + 1] = IGNORE
@@ -78,5 +78,5 @@ def _masks(sizes: Sizes, random: torch.Generator) -> Tensor:
 
 
 def leaves(given: Given) -> list[Tensor]:
-    """What a graph is given, as a flat list, which is how ONNX takes it."""
+    """Inputs of a graph as a flat list, for ONNX."""
     return [one for part in given for one in (part if isinstance(part, tuple) else (part,))]

@@ -1,4 +1,4 @@
-"""All files of an export: graphs that were checked against the method, what was learnt, and a description."""
+"""Files of an export: graphs that are checked against the method, the state of a segmenter, and a description."""
 
 import json
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ from fsseg.segmenter.segmenter import Segmenter
 from fsseg.segmenter.support_state import joined, logits
 from fsseg.segmenter.tiling import Canvas
 
-MOST = 1e-3  # by which a graph may differ from the method, of the largest value
-_LEAST = 32  # pixels of a side, as of `Canvas`
+MOST = 1e-3  # largest relative difference between graph and method; ten rounds of EM give 1.5e-4 (docs/export.md)
+_LEAST = 32  # pixels of a side, as in `Canvas`
 
 
 class Difference(NamedTuple):
-    """By how much a graph differs from the method.
+    """Largest difference between outputs of a graph and of the method.
 
     Attributes:
-        absolute: largest.
-        relative: to the largest value of the output.
+        absolute: absolute difference.
+        relative: absolute difference divided by the largest value of the output.
     """
 
     absolute: float = 0.0
     relative: float = 0.0
 
     def and_of(self, found: torch.Tensor, wanted: torch.Tensor) -> "Difference":
-        """The larger of this and that of another output."""
+        """The larger one of this difference and that of another output."""
         if found.shape != wanted.shape or not found.isfinite().all():
             return Difference(torch.inf, torch.inf)
         absolute = float((found - wanted).abs().max())
@@ -44,12 +44,12 @@ class Difference(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """A graph in its file.
+    """A graph in a file.
 
     Attributes:
-        graph: what was traced.
-        path: of the file.
-        difference: between the file and the method, at several sizes.
+        graph: the traced graph.
+        path: path of the file.
+        difference: largest difference between file and method at several sizes.
     """
 
     graph: Graph
@@ -60,19 +60,19 @@ class Exported(NamedTuple):
 def export(
     segmenter: Segmenter, folder: Path, kind: Format, size: int | None = None, way: int = 1, shot: int = 1
 ) -> list[Exported]:
-    """Write encoder, learner, matcher, ``export.json`` and, where classes were learnt, ``state.npz``.
+    """Write encoder, learner, matcher, ``export.json`` and, if the segmenter has classes, ``state.npz``.
 
     Args:
-        segmenter: on the CPU.
-        folder: is there, and empty.
-        kind: of the graphs.
-        size: pixels of a side that images are shown at; the segmenter's where it is None.
-        way: number of classes, for methods whose graphs fix it; what was learnt says its own.
-        shot: number of supports of a class, likewise.
+        segmenter: segmenter on the CPU.
+        folder: existing empty folder.
+        kind: format of the graphs.
+        size: pixels of a side of the encoder's images; None for the segmenter's size.
+        way: number of classes for graphs that fix it. The classes of a segmenter have precedence.
+        shot: number of supports per class for graphs that fix it. The classes of a segmenter have precedence.
 
     Raises:
-        FssegError: packages are missing, sizes that make no sense, a method that cannot be traced, or a graph that
-            differs from the method.
+        FssegError: packages are missing, sizes are invalid, the method cannot be traced, or a graph differs from the
+            method.
     """
     check_packages(kind)
     limits.check({"way": way, "shot": shot}, {"way": limits.Range(1, 254), "shot": limits.SHOTS})
@@ -83,10 +83,10 @@ def export(
         shot = len(state["state_0"][0]) if segmenter.method.state_per == "shot" else shot
     examples = Examples(segmenter.method, Sizes(canvas.size, canvas.size, way, shot, 1))
     written: list[Exported] = []
-    told: dict[str, int] = {}
+    extra: dict[str, int] = {}
     for graph in traced(examples):
         path = folder / f"{graph.name}{ENDINGS[kind]}"
-        told |= write(graph, path, kind)
+        extra |= write(graph, path, kind)
         run = opened(path, kind)
         found = checked(examples, graph, path.name, run)
         if state and graph.name == "matcher":
@@ -94,16 +94,16 @@ def export(
         written.append(Exported(graph, path, found))
     if state:
         atomic.save(folder / "state.npz", lambda file: np.savez(file, allow_pickle=False, **state))
-    content = _described(segmenter, canvas, written, kind, bool(state)) | told
+    content = _described(segmenter, canvas, written, kind, bool(state)) | extra
     atomic.write_text(folder / "export.json", json.dumps(content, indent=2) + "\n")
     return written
 
 
 def checked(examples: Examples, graph: Graph, file: str, run: Run) -> Difference:
-    """By how much a file differs from the method, on random input: as it is used first, and of other sizes.
+    """Largest difference between a file and the method on random inputs, at the requested and at other sizes.
 
     Raises:
-        FssegError: by too much, or it does not run.
+        FssegError: the difference is too large, or the file does not run.
     """
     asked = examples.asked
     other = Sizes(asked.height + 37, max(_LEAST, asked.width - 11), way=3, shot=2, queries=3)
@@ -117,24 +117,24 @@ def checked(examples: Examples, graph: Graph, file: str, run: Run) -> Difference
 def _compared(file: str, run: Run, given: Given, wanted: Sequence[torch.Tensor], known: Difference) -> Difference:
     try:
         found = run(given)
-    except Exception as error:  # a runtime raises nearly anything
-        said = " ".join(str(error).split())[:150]
+    except Exception as error:  # runtimes raise many types
+        reason = " ".join(str(error).split())[:150]
         raise FssegError(
-            f"{file} does not run on {[tuple(one.shape) for one in leaves(given)]} ({said}): the method's code decides "
-            "by sizes. Change it, or use fsseg.Segmenter."
+            f"{file} does not run on {[tuple(one.shape) for one in leaves(given)]} ({reason}): the method's code "
+            "branches on sizes. Change the method, or use fsseg.Segmenter."
         ) from error
     for one, other in zip(found, wanted, strict=True):
         known = known.and_of(one, other)
     if not known.relative <= MOST:
         raise FssegError(
             f"{file} differs from the method by {known.absolute:.1e}, {known.relative:.1e} of its largest value; "
-            f"{MOST:g} is allowed. It is not written. Use fsseg.Segmenter, or the other --to."
+            f"{MOST:g} is allowed. Nothing is exported. Use fsseg.Segmenter, or the other --to."
         )
     return known
 
 
 def _state(segmenter: Segmenter) -> dict[str, npt.NDArray[Any]]:
-    """The state of a segmenter's classes, as the matcher takes it; empty without classes."""
+    """The state of a segmenter's classes as inputs of the matcher; empty without classes."""
     known = segmenter.known[0]
     if not known.classes or segmenter.method.state_per == "episode":
         return {}
@@ -144,7 +144,7 @@ def _state(segmenter: Segmenter) -> dict[str, npt.NDArray[Any]]:
 def _checked_state(
     segmenter: Segmenter, file: str, run: Run, state: dict[str, npt.NDArray[Any]], known: Difference
 ) -> Difference:
-    """By how much the matcher's logits of the segmenter's classes differ from the segmenter's."""
+    """Largest difference, including that between logits of the matcher and of the segmenter for its classes."""
     size = segmenter.canvas.size
     image = torch.randint(256, (1, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -155,23 +155,23 @@ def _checked_state(
 
 
 def _canvas(segmenter: Segmenter, size: int | None) -> Canvas:
-    """The form in which images are shown to the graphs.
+    """Size and fit of the encoder's images.
 
     Raises:
-        FssegError: a size that is too small, or another one than that of what was learnt.
+        FssegError: the size is too small, or differs from that of the segmenter's classes.
     """
     canvas = segmenter.canvas
     if size is None or size == canvas.size:
         return canvas
     if segmenter.known[0].classes:
-        raise FssegError(f"--size {size}: what was learnt was learnt at {canvas.size}. Leave --size out.")
+        raise FssegError(f"size {size}: the classes of the segmenter have size {canvas.size}. Omit size.")
     return canvas._replace(size=size).checked()
 
 
 def _described(
     segmenter: Segmenter, canvas: Canvas, written: Sequence[Exported], kind: Format, has_state: bool
 ) -> dict[str, Any]:
-    """Content of ``export.json``: what a person needs who has the files alone."""
+    """Content of ``export.json``: all that is needed to use the files."""
     method, state = segmenter.method, segmenter.known[0]
     return {
         "fsseg": __version__,
@@ -182,7 +182,7 @@ def _described(
         "size": canvas.size,
         "fit": canvas.fit,
         "images": "RGB, 0..255, uint8; the encoder normalises them",
-        "masks": "0 background, 1 and on the ways, 255 where nothing is said",
+        "masks": "0 background, 1..N ways, 255 unlabelled",
         "upsampling": {"mode": "bilinear", "align_corners": method.align_corners, "where": "in the matcher, to size"},
         "classes": list(state.classes) or None,
         "state": "state.npz" if has_state else None,
@@ -205,5 +205,5 @@ def _plain(port: Port) -> dict[str, Any]:
 
 
 def dynamic(graph: Graph) -> list[str]:
-    """Axes of a graph's inputs that may have any size, in order."""
+    """Names of the dynamic axes of a graph's inputs, in order."""
     return list(dict.fromkeys(axis for port in graph.inputs for axis in port.shape if isinstance(axis, str)))

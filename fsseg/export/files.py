@@ -1,4 +1,4 @@
-"""Graphs in files, without a word of the machine that made them, and what the files compute."""
+"""Writing and running files of graphs. The files have no paths or stack traces of the machine that wrote them."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -17,17 +17,23 @@ from fsseg.export.graphs import Graph, quiet
 
 Format = Literal["onnx", "torch"]
 ENDINGS: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
-# Of a graph in a file: from what it is given to what it gives.
+# The function of a graph in a file: from inputs to outputs.
 Run = Callable[[Given], Sequence[Tensor]]
 
-_TOLD = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")  # paths of our files among it
+_TRACES = (
+    "stack_trace",
+    "nn_module_stack",
+    "source_fn_stack",
+    "from_node",
+    "torch_fn",
+)  # contain paths of this machine
 
 
 def check_packages(kind: Format) -> None:
-    """Refuse what needs packages that are not there, before any work.
+    """Check that the packages for a format are installed.
 
     Raises:
-        FssegError: one is missing.
+        FssegError: a package is missing.
     """
     if kind == "torch":
         return
@@ -42,34 +48,36 @@ def write(graph: Graph, path: Path, kind: Format) -> dict[str, int]:
     """Write a graph.
 
     Returns:
-        What else a reader may want to know: ONNX's ``opset``.
+        Entries for ``export.json``: ONNX's ``opset``.
 
     Raises:
-        FssegError: the exporter refuses it, or the file cannot be written.
+        FssegError: the exporter fails, or the file cannot be written.
     """
     try:
         with quiet(), torch.no_grad():
-            content, told = _onnx(graph) if kind == "onnx" else (_torch(graph), {})
-    except Exception as error:  # the exporters raise nearly anything
-        said = " ".join(str(error).split())[:150]
-        raise FssegError(f"{path.name} cannot be made ({type(error).__name__}: {said}). Try the other --to.") from error
+            content, extra = _onnx(graph) if kind == "onnx" else (_torch(graph), {})
+    except Exception as error:  # exporters raise many types
+        reason = " ".join(str(error).split())[:150]
+        raise FssegError(
+            f"{path.name} cannot be exported ({type(error).__name__}: {reason}). Try the other --to."
+        ) from error
     atomic.write_bytes(path, content)
-    return told
+    return extra
 
 
 def _torch(graph: Graph) -> bytes:
-    """Content of a file; in memory, since torch's writer aborts the process where a disk is full."""
+    """Content of a file, built in memory, because torch's writer aborts the process on a full disk."""
     for node in graph.program.graph.nodes:
-        for told in _TOLD:
-            node.meta.pop(told, None)
-    graph.program._example_inputs = None  # they would be saved too
+        for trace in _TRACES:
+            node.meta.pop(trace, None)
+    graph.program._example_inputs = None  # torch.export.save would write them
     made = io.BytesIO()
     torch.export.save(graph.program, made)
     return made.getvalue()
 
 
 def _onnx(graph: Graph) -> tuple[bytes, dict[str, int]]:
-    """Content of a file, and its ``opset``."""
+    """Content of a file, and its ONNX ``opset``."""
     import onnx
 
     made = torch.onnx.export(
@@ -87,7 +95,7 @@ def _onnx(graph: Graph) -> tuple[bytes, dict[str, int]]:
             for size, dim in zip(port.shape, value.type.tensor_type.shape.dim, strict=True):
                 if isinstance(size, str):
                     dim.dim_param = size
-    del model.graph.value_info[:]  # sizes between, by the tracer's names; a reader infers them
+    del model.graph.value_info[:]  # shapes of intermediate values with the tracer's names; readers infer them
     for part in (
         model,
         model.graph,
@@ -106,7 +114,7 @@ def _onnx(graph: Graph) -> tuple[bytes, dict[str, int]]:
 
 
 def opened(path: Path, kind: Format) -> Run:
-    """What a file computes, by a reader that knows nothing of the method."""
+    """The function of a file, by torch or ONNX Runtime without the method."""
     if kind == "torch":
         with quiet():
             module = torch.export.load(path).module()
@@ -120,7 +128,7 @@ def opened(path: Path, kind: Format) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a failure is an exception all the same
+    options.log_severity_level = 4  # failures still raise
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
 

@@ -1,4 +1,4 @@
-"""What each graph computes, as modules of one episode; a graph has no Python left in it."""
+"""Modules for one episode that are traced into graphs."""
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from fsseg.methods.base import Maps, Method, State, own_way
 
-LEAST = 2  # pixels of a side that logits are brought to
+LEAST = 2  # pixels of a side of logits; torch.export specialises sizes 0 and 1
 
-# Feature maps of an episode's supports, or their images for a method that encodes supports with their masks.
-GivenSupport = tuple[Float[Tensor, "N K _ _ _"], ...] | UInt8[Tensor, "N K 3 H W"]
+# Feature maps of an episode's supports, or their images if masks enter the encoder.
+SupportInput = tuple[Float[Tensor, "N K _ _ _"], ...] | UInt8[Tensor, "N K 3 H W"]
 
 
 class Encode(nn.Module):
@@ -20,19 +20,19 @@ class Encode(nn.Module):
         self.method = method
 
     def forward(self, images: UInt8[Tensor, "M 3 H W"]) -> Maps:
-        """Feature maps of images, each on its own."""
+        """Feature maps of images."""
         return self.method.encode(images)
 
 
-class Learn(nn.Module):
+class Adapt(nn.Module):
     """Supports to the state of an episode: `Method.adapt`."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
 
-    def forward(self, support: GivenSupport, mask: UInt8[Tensor, "N K H W"]) -> State:
-        """The state. It is contiguous: a graph of torch's asks for the strides that it was traced with."""
+    def forward(self, support: SupportInput, mask: UInt8[Tensor, "N K H W"]) -> State:
+        """The state, in contiguous tensors, because a graph of torch checks the strides of its inputs."""
         if isinstance(support, Tensor):
             encoded = self.method.encode_support(support.flatten(0, 1), own_way(mask[None]).flatten(0, 2))
             support = tuple(one.unflatten(0, mask.shape[:2]) for one in encoded)
@@ -53,12 +53,12 @@ class Match(nn.Module):
         """Logits of background and ways.
 
         Args:
-            state: of `Learn`.
-            query: feature maps of `Encode`.
+            state: from `Adapt`.
+            query: feature maps from `Encode`.
             size: ``(H, W)`` of the logits.
         """
         height, width = size.tolist()
         for side in (height, width):
-            torch._check(side >= LEAST)  # for the tracer, to which the numbers are unknown
+            torch._check(side >= LEAST)  # tells the tracer the range of the unknown sizes
         logits = self.method.predict(tuple(part[None] for part in state), tuple(one[None] for one in query))
         return self.method.to_pixels(logits[0], (height, width))
