@@ -250,7 +250,7 @@ def test_a_method_that_cannot_be_written_down_is_said(random, tmp_path):
     with pytest.raises(FssegError, match="there are no classes to save"):
         segmenter.save(tmp_path / "x.fsseg")
     segmenter.learn(picture(random), square())
-    with pytest.raises(FssegError, match="Odd's thing is a object, which cannot be written"):
+    with pytest.raises(FssegError, match="Odd's thing is a object, which cannot be stored"):
         segmenter.save(tmp_path / "x.fsseg")
 
 
@@ -422,12 +422,12 @@ def test_masks_may_be_given_in_any_form(mask, classes, expected):
         (np.array([[1, 2], [3, 0]], np.uint8), 1, "values 1, 2, 3"),
         (np.array([[1, 3], [0, 0]], np.uint8), 2, "value 3, but 2 classes"),
         (np.zeros((3, 2), np.uint8), 1, "is 2x3, its image 2x2"),
-        (np.full((2, 2), 0.5), 1, "whole numbers"),
-        (np.full((2, 2), 300), 1, "whole numbers"),
-        (np.full((2, 2), np.nan), 1, "whole numbers"),
+        (np.full((2, 2), 0.5), 1, "integers in 0..255"),
+        (np.full((2, 2), 300), 1, "integers in 0..255"),
+        (np.full((2, 2), np.nan), 1, "integers in 0..255"),
         (np.zeros((2, 2, 3)), 1, r"shape \(2, 2, 3\)"),
-        (np.array([["a", "b"], ["c", "d"]]), 1, "whole numbers"),
-        (np.zeros((2, 2), complex), 1, "whole numbers"),
+        (np.array([["a", "b"], ["c", "d"]]), 1, "integers in 0..255"),
+        (np.zeros((2, 2), complex), 1, "integers in 0..255"),
     ],
 )
 def test_what_is_no_mask_is_refused(mask, classes, line):
