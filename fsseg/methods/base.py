@@ -213,13 +213,13 @@ def way_labels(way: int, like: Tensor) -> Int[Tensor, " N"]:
 
 
 def named(method: Method, kind: type[Method], paper: str, departures: Mapping[str, str]) -> str:
-    """A method's name, with its departures from the paper's setting, so that no other setting's number is compared.
+    """The name of a method with its departures from the paper, so that tables compare equal settings only.
 
     Args:
-        method: whose ``paper`` and ``departures`` are set.
-        kind: the paper's class. A subclass is another method: it has its class's name, or the one that it defines.
-        paper: the name in the paper's tables.
-        departures: words by option, e.g. ``{"components": "K=5"}``; empty where the option is as in the paper.
+        method: method whose ``paper`` and ``departures`` are set.
+        kind: class of the paper. A subclass has the name of its class, or the one that it defines.
+        paper: name in the paper's tables.
+        departures: words by option, e.g. ``{"components": "K=5"}``; empty if the option is as in the paper.
     """
     if type(method) is not kind:
         return method.name

@@ -69,7 +69,7 @@ class Mixture:
 
     @property
     def departures(self) -> dict[str, str]:
-        """What differs from the code's mixture: option to a table's words, empty where nothing does."""
+        """Departures from the code's mixture, as words by option; empty if the option is as in the code."""
         return {
             "kernel": "Gaussian" if self.kernel == "gaussian" else "",
             "gradient": "EM trained" if self.gradient else "",
