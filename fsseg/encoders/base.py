@@ -191,22 +191,16 @@ def _download(architecture: str) -> Mapping[str, Tensor]:
 
 def _read(path: str, architecture: str) -> Mapping[str, Tensor]:
     if not Path(path).is_file():
-        raise FssegError(
-            f"weights {path}: no such file. Give imagenet, none, or the path of a state dict of {architecture}."
-        )
+        raise FssegError(f"weights {path}: no such file. Give imagenet, none, or a state dict of {architecture}.")
     refuse_bomb(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types on a file that is no checkpoint
-        raise FssegError(
-            f"weights {path} cannot be read ({type(error).__name__}). Give a state dict of {architecture}."
-        ) from error
+        raise FssegError(f"weights {path} cannot be read ({type(error).__name__}). Give a state dict.") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise FssegError(
-            f"weights {path} hold no state dict ({type(state).__name__}). Give a state dict of {architecture}."
-        )
+        raise FssegError(f"weights {path} hold {type(state).__name__}; give a state dict of {architecture}.")
     return state

@@ -1,7 +1,4 @@
-"""Any torchvision classification network as encoder.
-
-PANet, section 1: "Any network with a fully convolutional structure can be used as the feature extractor".
-"""
+"""Any torchvision classification network as encoder (PANet, section 1: any fully convolutional network)."""
 
 import warnings
 
@@ -90,9 +87,7 @@ def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module
         for tap in taps:
             if not any(name == tap or name.startswith(tap + ".") for name in names):
                 top = dict.fromkeys(name.split(".")[0] for name in names)  # in order of execution
-                raise FssegError(
-                    f"{architecture} has no node {tap}; give taps that begin with one of: {', '.join(top)}."
-                )
+                raise FssegError(f"{architecture} has no node {tap}. Give taps that begin with: {', '.join(top)}.")
         return model, create_feature_extractor(model, return_nodes={tap: tap for tap in taps})
 
 
@@ -108,8 +103,6 @@ def _probe(network: nn.Module, stride: int, architecture: str) -> dict[str, Tens
             raise ValueError("channels are not the first axis")
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise FssegError(
-            f"{architecture} is not fully convolutional at these taps ({reason}). Give earlier taps."
-        ) from error
+        raise FssegError(f"{architecture} is not fully convolutional at these taps ({reason}); give others.") from error
     network.train()
     return features

@@ -20,13 +20,8 @@ ENDINGS: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 # The function of a graph in a file: from inputs to outputs.
 Run = Callable[[Given], Sequence[Tensor]]
 
-_TRACES = (
-    "stack_trace",
-    "nn_module_stack",
-    "source_fn_stack",
-    "from_node",
-    "torch_fn",
-)  # contain paths of this machine
+# Metadata of a graph that may contain paths of this machine.
+_TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
 
 
 def check_packages(kind: Format) -> None:
@@ -57,10 +52,8 @@ def write(graph: Graph, path: Path, kind: Format) -> dict[str, int]:
         with quiet(), torch.no_grad():
             content, extra = _onnx(graph) if kind == "onnx" else (_torch(graph), {})
     except Exception as error:  # exporters raise many types
-        reason = " ".join(str(error).split())[:150]
-        raise FssegError(
-            f"{path.name} cannot be exported ({type(error).__name__}: {reason}). Try the other --to."
-        ) from error
+        text = " ".join(str(error).split())[:150]
+        raise FssegError(f"{path.name} cannot be made ({type(error).__name__}: {text}). Try the other --to.") from error
     atomic.write_bytes(path, content)
     return extra
 

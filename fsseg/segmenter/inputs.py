@@ -92,9 +92,7 @@ def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
     void = void_of(labels)
     found = [int(value) for value in np.unique(labels) if value not in (BACKGROUND, void)]
     if found and found[-1] > classes:
-        raise FssegError(
-            f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Fix one of them."
-        )
+        raise FssegError(f"{_name(given)} holds the value {found[-1]}, but {classes} classes are named. Fix one.")
     if not found:
         raise FssegError(f"{_name(given)} is empty: no pixel is marked. Mark the object.")
     return np.where(labels == void, IGNORE, labels).astype(np.uint8)
@@ -126,9 +124,7 @@ def _values(given: Given) -> ClassMap:
     numbers = array.dtype.kind in "iuf" and array.size > 0
     integers = numbers and (array.dtype.kind != "f" or bool((array == np.rint(array)).all()))
     if not integers or array.size == 0 or array.min() < 0 or array.max() > IGNORE:
-        raise FssegError(
-            f"a mask of {array.dtype} has other values than integers in 0..255. Give bool, uint8 or uint16."
-        )
+        raise FssegError(f"a mask of {array.dtype} has other values than integers in 0..255. Give uint8 or uint16.")
     return array.astype(np.uint8)
 
 
