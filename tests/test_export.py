@@ -215,8 +215,8 @@ def test_a_graph_that_differs_is_refused():
 def test_a_method_that_decides_by_values_is_refused(tmp_path):
     class Deciding(PANet):
         def encode(self, images):
-            feature = super().encode(images)
-            return feature if feature.max() > 0 else -feature
+            (feature,) = super().encode(images)
+            return (feature if feature.max() > 0 else -feature,)
 
     with pytest.raises(FssegError, match="the encoder of Deciding cannot be traced"):
         export(Segmenter(Deciding(ConvNet((8,), (4,), 1)), SIZE, device="cpu"), tmp_path, "torch")
