@@ -67,7 +67,7 @@ class CANet(BinaryMethod):
             raise FssegError(f"CANet: iterations {iterations}; 0 or more are needed.")
         departures = {
             "iterations": "" if iterations in (0, 4) else f"iterations={iterations}",
-            "attention": "attention" if fusion == "attention" else "",
+            "fusion": "attention" if fusion == "attention" else "",
         }
         self.name = named(self, CANet, "CANet" if iterations else "CANet baseline", departures)
         self.align_corners = iterations > 0  # True in CANet's train.py, False in PMMs' code
