@@ -9,7 +9,7 @@ from fsseg.results.published import Setting, method_label
 FOLDS = (0, 1, 2, 3)
 _PASCAL, _COCO, _PANET_COCO = "PASCAL-5i", "COCO-20i", "COCO-20i (2014, contiguous)"
 # Departures that have lines of their own: PMMs' tables 2 (K), 3 (kernel) and 5 (CANet's attention).
-AXES = ("components", "kernel", "attention")
+AXES = ("components", "kernel", "fusion")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ _PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's 
 _VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
 _HEADS_5 = (
-    Line("CANet", _R50, ours=True, departures={"attention": "attention"}),
+    Line("CANet", _R50, ours=True, departures={"fusion": "attention"}),
     *_own("PMMs", "RPMMs", encoder=_R50),
 )
 _COCO_LINES = (
