@@ -188,9 +188,7 @@ def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
     if len(points) < _LEAST[kind] or not all(isfinite(value) for point in points for value in point):
         raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more of finite numbers.")
     if kind == "circle" and len(points) > _LEAST[kind]:
-        raise FssegError(
-            f"mask {path}: a {shape} of {name} has {len(points)} points; its centre and one edge point are needed."
-        )
+        raise FssegError(f"mask {path}: a {shape} of {name} has {len(points)} points; centre and edge are needed.")
     return Mark(kind, label, _corners(path, name, points) if kind == "box" else points)
 
 

@@ -163,9 +163,6 @@ class Dataset(ABC):
         """Find files, names and splits without reading masks; the index stays unknown. By default `open`.
 
         `fsseg data verify` starts with this method, so that it can report all broken masks, not only the first.
-
-        Raises:
-            FssegError: the folder is missing or has another layout.
         """
         self.open(root)
 
@@ -223,9 +220,6 @@ class Dataset(ABC):
             number: image number.
             classes: class id of each way.
             own: the way that the image was drawn for; its label wins where classes overlap. None: the later way wins.
-
-        Raises:
-            FssegError: the mask has neither 8 nor 16 bits.
         """
         try:
             return relabel(self.mask(number), classes)

@@ -70,8 +70,7 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
         class_names: required categories, in the order of their ids; None: any categories.
 
     Raises:
-        FssegError: the file is missing or truncated, has another format or other categories, or an annotation names an
-            image or a category that the file does not list.
+        FssegError: the file is missing, truncated or malformed, or has other categories.
     """
     content = _read(path)
     names = _categories(path, content["categories"])
@@ -90,9 +89,7 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
             ) from error
         if image not in images or category not in class_ids:
             what = f"category {category}" if image in images else f"image {image}"
-            raise FssegError(
-                f"{path}: annotation {number} names {what}, which the file does not list. Replace the file."
-            )
+            raise FssegError(f"{path}: annotation {number} names {what}, which is not listed. Replace the file.")
         if str(crowd) not in _CROWD:
             raise FssegError(f"{path}: annotation {number} has iscrowd {crowd!r:.20}; 0 or 1 is needed. Fix it.")
         images[image].annotations.append(Annotation(number, class_ids[category], _CROWD[str(crowd)], segmentation))
@@ -175,10 +172,7 @@ def _images(path: Path, listed: list[Any]) -> dict[Id, AnnotatedImage]:
             not 1 <= min(image.height, image.width) <= max(image.height, image.width) <= _LARGEST
             or image.height * image.width > _PIXELS
         ):
-            raise FssegError(
-                f"{path}: image {image.name} is {image.width}x{image.height} pixels; sides of 1 to {_LARGEST} and at "
-                f"most {_PIXELS} pixels are possible. Replace the file."
-            )
+            raise FssegError(f"{path}: image {image.name} is {image.width}x{image.height} pixels. Replace the file.")
         if number in images or image.name in names:
             raise FssegError(f"{path} lists image {number} ({image.name}) twice. List each image once.")
         images[number] = image
@@ -241,11 +235,7 @@ def _integers(counts: Sequence[Any]) -> list[int]:
 
 
 def _checked(encoded: Mapping[str, Any], height: int, width: int) -> Code:
-    """A checked run-length encoding. pycocotools would read beyond the end of an encoding that is too short.
-
-    Raises:
-        ValueError: the encoding is malformed, or does not cover the image exactly.
-    """
+    """Check a run-length encoding: pycocotools would read beyond the end of an encoding that is too short."""
     if not isinstance(encoded.get("size", ()), list | tuple):
         raise ValueError("a run-length encoding without size")
     if list(encoded.get("size", ())) != [height, width]:

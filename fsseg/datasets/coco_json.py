@@ -106,11 +106,7 @@ class CocoJson(RegionDataset, OwnDataset):
         self.note = ", ".join(note for note, applies in notes.items() if applies)
 
     def _note_empty(self) -> None:
-        """Add the number of objects without pixels to the note.
-
-        Raises:
-            FssegError: no object has a pixel.
-        """
+        """Note the number of objects without pixels; refuse if no object has one."""
         empty = np.asarray(self._regions.arrays["empty"])
         if not (count := int(empty.sum())):
             return

@@ -170,11 +170,7 @@ class Folder(OwnDataset):
         return self._files.root / "instances" / f"{self._names[number]}.png"
 
     def _note_shown(self, void: Sequence[int]) -> None:
-        """Set the note: weak masks, masks without labelled objects, and classes without a pixel.
-
-        Raises:
-            FssegError: no mask shows a class.
-        """
+        """Note weak masks, masks without labelled objects and classes without a pixel; refuse if no class has one."""
         absent = [self.class_name(c) for c in self.class_ids if not self.index.pixels[:, c].any()]
         if len(absent) == len(self.class_names):
             raise FssegError(
@@ -207,11 +203,7 @@ class Folder(OwnDataset):
         return found
 
     def _known(self, mask: ClassMap, path: Path) -> ClassMap:
-        """Convert the ids of classes.yaml to class ids.
-
-        Raises:
-            FssegError: the mask holds an id that classes.yaml does not list, or 255 has two meanings.
-        """
+        """Convert the ids of classes.yaml to class ids; refuse unknown ids."""
         void, source = void_of(mask), self._files.source.name
         if void == IGNORE and IGNORE in self._files.ids and (mask == IGNORE).any():
             raise FssegError(
@@ -235,11 +227,7 @@ class Folder(OwnDataset):
         }  # fmt: skip
 
     def _count(self, number: int) -> tuple[npt.NDArray[np.int32], bool]:
-        """Pixel count of each class, and whether a label map has unlabelled pixels but no class.
-
-        Raises:
-            FssegError: the mask is broken, differs from the image in size, or can be read in two ways.
-        """
+        """Pixel count of each class, and whether a label map has unlabelled pixels but no class."""
         size = image_size(self._image_path(number), upright=True)
         counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
         if self._files.per_class:

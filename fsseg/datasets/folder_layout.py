@@ -84,8 +84,7 @@ def find(root: Path) -> Files:
     if orphans := sorted(set(masks) - set(images)):
         raise FssegError(
             f"mask {masks[orphans[0]][0]} has no image {orphans[0]} in {root / 'images'}; of {len(masks):,} masks, "
-            f"{len(orphans):,} have none. Give a mask the name of its image, except for the ending."
-            f"{_undecodable(undecodable)}"
+            f"{len(orphans):,} have none. Name a mask like its image, up to the ending.{_undecodable(undecodable)}"
         )
     if not masks:
         others = sorted({path.suffix for path in _files(root / "masks")})
@@ -138,9 +137,7 @@ def _by_name(paths: list[Path]) -> dict[str, Path]:
 def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
     single = [path for path in _files(root / "masks") if path.suffix.lower() in _MASKS]
     if folders and single:
-        raise FssegError(
-            f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}. Use only one kind of masks."
-        )
+        raise FssegError(f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}. Use one kind.")
     found: dict[str, list[Path]] = {}
     of_image: dict[str, Path] = {}
     for path in single:
@@ -154,11 +151,7 @@ def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
 
 
 def _add(found: dict[str, list[Path]], path: Path, of_image: dict[str, Path]) -> None:
-    """Add a mask under its image's name.
-
-    Raises:
-        FssegError: the image has another mask of the same class, or another label map.
-    """
+    """Add a mask under its image's name; refuse a second mask of the same class, or a second label map."""
     name = path.name.removesuffix(SCRIBBLE) if path.name.endswith(SCRIBBLE) else path.stem
     if name in of_image:
         raise FssegError(f"{of_image[name]} and {path.name} are masks of one image. Keep one.")
@@ -171,9 +164,7 @@ def _classes(root: Path, folders: list[str], annotated: bool) -> tuple[list[int]
     content = _yaml(path) if path.is_file() else {}
     folds = content.get("folds")
     if folds is not None and not _are_folds(folds):
-        raise FssegError(
-            f"{path}: folds is {folds!r}; a number, or lists of class names such as [[cat, dog], [fish]] are needed."
-        )
+        raise FssegError(f"{path}: folds is {folds!r}; a number, or lists such as [[cat, dog], [fish]] are needed.")
     listed = content.get("classes")
     if folders:
         names = listed if isinstance(listed, list) else folders
@@ -236,11 +227,7 @@ def _splits(root: Path, known: set[str]) -> tuple[list[str], list[str]] | None:
 
 
 def _listed(path: Path, known: set[str]) -> list[str]:
-    """Image names of a list file, which may have endings. The train list may be empty, for testing only.
-
-    Raises:
-        FssegError: a name has no image with a mask or is listed twice, or the val list is empty.
-    """
+    """Image names of a list file, which may have endings. The train list may be empty, for testing only."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     names = [line if line in known else Path(line).stem for line in lines]

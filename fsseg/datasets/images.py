@@ -41,15 +41,10 @@ _QUOTE = 200  # characters of a library's error message
 
 @contextmanager
 def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
-    """Context with an opened image file, which Pillow decodes on first use.
-
-    Args:
-        path: of the file, or its bytes, see `read_image`.
-        what: names the kind of file in an error, e.g. ``mask``.
+    """Context with an opened image file, which Pillow decodes on first use; errors call the file ``what path``.
 
     Raises:
         UnreadableError: the file is missing or broken, or its format is not supported here.
-        MachineError: the machine failed, not the file.
     """
     try:
         with PIL.Image.open(path, formats=decoders()) as picture:
@@ -116,8 +111,6 @@ def cached(
     *options: object,
 ) -> Cached:
     """Arrays that a scan of files computes, read from the cache if no file has changed.
-
-    If the cache folder cannot be written, the scan is repeated at each start.
 
     Args:
         kind: prefix of the cache file's name.

@@ -26,10 +26,9 @@ Region = npt.NDArray[np.bool_]  # H W
 Arrays = dict[str, npt.NDArray[Any]]
 
 # One row per image: `names`, `sizes` (height, width), `pixels` (as in `Index`), `empty` (number of annotations without
-# a pixel). Regions are sorted by image: `first` is the index of an image's first region in `kinds`, `offsets` the index
-# of a region's first byte in `codes`. Objects are sorted by image: `first_object` is the index of an image's first
-# object in `object_kinds` and `object_boxes` (as `Box`). `class_names` starts with class id 1; `train` is the number of
-# train images.
+# a pixel). Regions and objects are sorted by image: `first` and `first_object` are indices of an image's first region
+# in `kinds` and first object in `object_kinds` and `object_boxes` (as `Box`); `offsets` is the index of a region's
+# first byte in `codes`. `class_names` starts with class id 1; `train` is the number of train images.
 _ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
            "object_boxes", "empty", "class_names", "train")  # fmt: skip
 
@@ -95,11 +94,7 @@ class Regions:
         return sorted(found, key=lambda class_id: (-pixels[class_id], class_id))
 
     def region(self, number: int, kind: int) -> Region | None:
-        """Region ``H W`` of a class id in an image; ``-class_id`` gives the ignored region. None without region.
-
-        Raises:
-            FssegError: the cache is damaged.
-        """
+        """Region ``H W`` of a class id in an image; ``-class_id`` gives the ignored region. None without region."""
         kinds = self._kinds(number)
         if kind not in kinds:
             return None
@@ -163,7 +158,7 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str])
     """Pack the regions of all images into arrays in memory.
 
     Args:
-        images: images of the train split, then of the val split.
+        images: train split first.
         train: number of train images.
         class_names: names of the classes, class id 1 first.
     """

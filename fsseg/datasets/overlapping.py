@@ -71,8 +71,7 @@ class RegionDataset(Dataset):
         """Read and check an image and its annotations, after `locate`.
 
         Raises:
-            FssegError: the image is missing or truncated, differs from its annotations in size, or an annotation is
-                malformed.
+            FssegError: the image is missing or truncated, its size is wrong, or an annotation is malformed.
         """
         annotated, shape = self._located[number], self.image(number).shape
         if shape[:2] != (annotated.height, annotated.width):
@@ -142,9 +141,7 @@ def pack_splits(
     known: set[str] = set()
     for image in images:
         if (stem := _stem(image.name)) in known:
-            raise FssegError(
-                f"two images are called {stem}, in train and val or with different endings. Rename or remove one."
-            )
+            raise FssegError(f"two images are called {stem}, in train and val or with other endings. Rename one.")
         known.add(stem)
     return pack(images, len(annotated["train"]), class_names)
 

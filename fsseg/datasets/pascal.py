@@ -52,8 +52,7 @@ class Pascal(Dataset):
         """Read the lists and build or load the index.
 
         Raises:
-            FssegError: the folder is no VOC tree, a list is missing, or a mask is missing, has another size than its
-                image or holds unknown class ids.
+            FssegError: the folder is no VOC tree, a list is missing, or a mask is missing or broken.
         """
         self.locate(root)
         masks = [self._mask_path(number) for number in range(len(self._names))]
@@ -186,11 +185,7 @@ def _devkit(root: Path | None) -> Path:
 
 
 def _names(folder: Path, split: str) -> list[str]:
-    """Image names of a split; a line is a name, or the paths of image and mask as in DeepLab's lists.
-
-    Raises:
-        FssegError: the list is missing or empty, or names an image twice.
-    """
+    """Image names of a split; a line is a name, or the paths of image and mask as in DeepLab's lists."""
     lists = folder / "ImageSets"
     for name in _LISTS[split]:
         path = lists / f"{name}.txt"

@@ -34,10 +34,7 @@ REACH = 1.6  # largest extent of a shape, in radii of the disc of equal area
 
 
 def _star(corners: int, inner: float, outer: float) -> Callable[[Plane, Plane], Plane]:
-    """Signed distance to a star with outer radius ``outer`` and inner radius ``inner * outer``.
-
-    The plane is folded to half a spike, whose border is a line.
-    """
+    """Signed distance to a star, ``inner * outer`` wide between corners: half a spike's border is a line."""
     half = np.float32(np.pi / corners)
     edge = np.array([inner * np.cos(half) - 1, inner * np.sin(half)], dtype=np.float32)
     normal = np.array([edge[1], -edge[0]]) / np.hypot(*edge)
@@ -105,9 +102,7 @@ class Shapes(Dataset):
         if size < MIN_SIZE:
             raise FssegError(f"Shapes: size is {size}; at least {MIN_SIZE} pixels are needed to show textures.")
         if min(train, val) < least:
-            raise FssegError(
-                f"Shapes: {train} train and {val} val images; at least {least} each are needed, 2 per class."
-            )
+            raise FssegError(f"Shapes: {train} train and {val} val images; {least} each are needed, 2 per class.")
         limits.check({"size": size, "train": train, "val": val, "seed": seed}, limits.CLASSES, "Shapes: ")
         limits.check_memory("Shapes: size", size, train + val, 1)
         self.size, self.train, self.val, self.seed = size, train, val, seed

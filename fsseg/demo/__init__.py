@@ -1,4 +1,1 @@
-"""`fsseg demo`: a local web page to paint masks on supports and to see queries segmented.
-
-Only `page`, `server` and `connections` need the optional libraries of the page.
-"""
+"""`fsseg demo`: a local web page; only `page`, `server` and `connections` need the optional libraries of the page."""

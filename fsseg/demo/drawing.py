@@ -88,12 +88,7 @@ def archive(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def heat(probability: npt.NDArray[np.float32], size: tuple[int, int]) -> str:
-    """A probability map ``h w`` as a JPEG data URL, from dark (0) to light (1), in the proportions of its query.
-
-    Args:
-        probability: ``h w``.
-        size: ``(H, W)`` of the query.
-    """
+    """A probability map ``h w`` of a query of size ``(H, W)`` as a JPEG data URL, from dark (0) to light (1)."""
     from matplotlib import colormaps  # imported late: half a second, needed only for maps
 
     scale = 2 * _MAP / max(size)

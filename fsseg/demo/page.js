@@ -52,7 +52,7 @@ async function take(zone, files) {
   for (const file of files) {
     const size = file.size / MEGABYTE;
     label.textContent = `Reading ${file.name}`;
-    if (size > most) { messages.push(`${file.name} has ${size.toFixed(1)} MB; at most ${most} MB are allowed. Send a smaller file.`); continue; }
+    if (size > most) { messages.push(`${file.name} has ${size.toFixed(1)} MB; at most ${most} MB are allowed. Resize it.`); continue; }
     try {
       const data = await file.arrayBuffer();
       messages.push(await send(`/pictures/${zone.id}?name=${encodeURIComponent(file.name.slice(-NAME))}`, data));

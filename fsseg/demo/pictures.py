@@ -82,8 +82,7 @@ def read_picture(data: bytes, limits: Limits, name: str) -> Picture:
     called = file_name(name)
     if len(data) > limits.bytes:
         raise FssegError(
-            f"{called} has {len(data) / MEGABYTE:.1f} MB; at most {limits.megabytes:g} MB are allowed. Send a smaller "
-            "file."
+            f"{called} has {len(data) / MEGABYTE:.1f} MB; at most {limits.megabytes:g} MB are allowed. Resize it."
         )
     height, width = image_size(_Upload(data, called))  # not upright: PIL decodes a PNG to find its EXIF tag
     if height * width > limits.pixels:

@@ -65,11 +65,7 @@ def stored(text: str, where: str, folder: Path) -> str:
 
 
 def stored_file(path: Path, folder: Path) -> str:
-    """The checked configuration of a file in the folder of a run, see `stored`.
-
-    Raises:
-        FssegError: the file cannot be read, or see `stored`.
-    """
+    """The checked configuration of a file in the folder of a run, see `stored`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -104,7 +100,7 @@ def trusted() -> list[str]:
     return names
 
 
-def mend(name: str) -> str:
+def fix(name: str) -> str:
     """How to fix that a stored configuration names an unknown class."""
     return f"If you trust the class, set {_VARIABLE}={name.split('.')[0]}; or give your own --config FILE, if you can"
 
@@ -123,9 +119,6 @@ class _Check:
         Args:
             value: of an option.
             key: the option's name, without its section.
-
-        Raises:
-            FssegError: a class or file is not allowed.
         """
         if isinstance(value, Mapping):
             if "class_path" in value:
@@ -145,18 +138,15 @@ class _Check:
         if key == "augment":
             self._transform(path)
         elif not _below(path, self.known):
-            raise FssegError(f"{self.where} names {path}, which is no class of fsseg or Lightning. {mend(path)}.")
+            raise FssegError(f"{self.where} names {path}, which is no class of fsseg or Lightning. {fix(path)}.")
         if path.rpartition(".")[2] == "WandbLogger":
             given = {name for name, option in (value.get("init_args") or {}).items() if option is not None}
             if forbidden := sorted(given - _WANDB):
-                raise FssegError(
-                    f"{self.where} gives {forbidden[0]} to W&B, which a stored configuration may not. Give --config "
-                    "FILE."
-                )
+                raise FssegError(f"{self.where} gives {forbidden[0]} to W&B, which is not allowed. Give --config FILE.")
 
     def _transform(self, path: str) -> None:
         if "." in path and not _below(path, (_AUGMENT, *self.known)):
-            raise FssegError(f"{self.where} names {path}, which is no class of albumentations. {mend(path)}.")
+            raise FssegError(f"{self.where} names {path}, which is no class of albumentations. {fix(path)}.")
 
     def _text(self, value: str, key: str) -> None:
         if key in _WRITTEN and not self._inside(value):

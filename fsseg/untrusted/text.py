@@ -196,11 +196,7 @@ def _flow_depth(text: str) -> int:
 
 
 def _count(value: Any, known: dict[int, int], depth: int) -> int:
-    """Number of values below a value, each counted once per reference (YAML aliases multiply values).
-
-    Raises:
-        BrokenTextError: too many values, too deep a nesting, or a zero byte.
-    """
+    """Number of values below a value, counted once per reference (YAML aliases multiply values); refuse too many."""
     if depth > _DEPTH:
         raise BrokenTextError("nested too deeply")
     if isinstance(value, str) and "\x00" in value:  # no file name can hold a zero byte

@@ -234,7 +234,7 @@ def test_no_folder(tmp_path: Path, own_maps: Path) -> None:
         ("classes: [cat, cat]", ["names a class twice"]),
         ("classes: [cat, dog, fish]", ["holds the ids [4", "which classes.yaml does not list"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: 6", ["6 folds of 5 classes; 1 to 5 are possible"]),
-        ("classes: [cat, dog, fish, newt, bird]\nfolds: two", ["folds is 'two'; a number, or lists of class names"]),
+        ("classes: [cat, dog, fish, newt, bird]\nfolds: two", ["folds is 'two'; a number, or lists such as"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: [[cat, cow]]", ["cow is no class"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: [[cat, dog]]", ["fish is in no fold"]),
         (
@@ -266,7 +266,7 @@ def test_masks_and_images_that_do_not_fit(own_maps: Path) -> None:
     refused(own_maps, "are masks of one image. Keep one")
     (masks / "photo02.scribble.png").unlink()
     (masks / "cat").mkdir()
-    refused(own_maps, "has both photo00.png and the folder cat. Use only one kind")
+    refused(own_maps, "has both photo00.png and the folder cat. Use one kind")
     (masks / "cat").rmdir()
     PIL.Image.new("RGB", (30, 28)).save(masks / "photo06.png")
     refused(own_maps, "photo06.png is a RGB image; class ids need an indexed or 8-bit grey PNG")

@@ -44,7 +44,7 @@ def image(number: int) -> np.ndarray:
 
 
 class Many(Dataset):
-    """One's own data set of 1,000 classes."""
+    """A custom data set of 1,000 classes."""
 
     name = "Many"
     class_names = NAMES

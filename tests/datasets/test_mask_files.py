@@ -159,7 +159,7 @@ def whole(value: int | str) -> np.ndarray:
 
 
 def folder_of(root: Path, mask: Callable[[Path], Path], classes: str = "") -> Folder:
-    """Opened, of one photo."""
+    """An opened data set of one image."""
     (root / "images").mkdir(parents=True)
     PIL.Image.new("RGB", SHAPE[::-1]).save(root / "images" / "photo.png")
     mask(root / "masks")
@@ -178,7 +178,7 @@ def test_a_mask_of_one_class_is_read_by_what_is_seen(tmp_path: Path, row: str) -
     (shown,) = supports([f"cat={tmp_path / 'photo.png'}:{path}"])
 
     def folder() -> np.ndarray:
-        """Of a class's folder, beside a whole mask of another class, so that something is shown."""
+        """The mask of a class's folder, beside a full mask of another class, so that some class has pixels."""
         other = tmp_path / "mine/masks/dog/photo.png"
         other.parent.mkdir(parents=True)
         PIL.Image.fromarray(np.full(SHAPE, 255, np.uint8)).save(other)
@@ -242,7 +242,7 @@ def test_a_mask_of_one_value(value: int, expected: int | None) -> None:
 
 
 def test_greys_with_the_noise_of_a_jpeg_in_colour_are_cut_in_the_middle(tmp_path: Path) -> None:
-    """As FSS-1000's masks: RGBA, all opaque, channels that differ a little; Pillow's own greys are the measure."""
+    """Masks like FSS-1000's: opaque RGBA whose channels differ a little, compared with Pillow's conversion to grey."""
     data = io.BytesIO()
     PIL.Image.fromarray(grey(255)).convert("RGB").save(data, "JPEG", quality=85)
     pixels = np.asarray(PIL.Image.open(data)).astype(int)
