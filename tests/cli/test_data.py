@@ -66,7 +66,7 @@ def break_voc(root: Path) -> dict[str, str]:
     return {
         "2007_000001": "is missing", "2007_000002": "cannot be decoded", "2007_000003": "is missing",
         "2008_000004": "cannot be decoded", "2008_000005": "its mask 7x5", "2008_000006": "holds class ids [77]",
-        "2008_000007": "is a RGB picture",
+        "2008_000007": "is a RGB image",
     }  # fmt: skip
 
 
