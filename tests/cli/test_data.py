@@ -313,7 +313,7 @@ SOME = (
         (("verify", "pascal", "--root", "x", "--workers", "-1"), "--workers -1: at least 0 is needed."),
         (("prepare", "pascal", "--root", ""), "--root is empty: the data set's folder is needed"),
         (("verify", "folder", "--root", "x"), "--root x has no folder images"),
-        (("info", "coco_json", "--root", "x"), "annotations.json is missing: give the annotation file by --annotations"),
+        (("info", "coco_json", "--root", "x"), "annotations.json is missing: give the annotation file"),
         (("info", *FEW, "--pairs", "some"), "--pairs some: one of any, official is needed"),
         (("info", *FEW, "--pairs", "official"), "official pairs exist for PASCAL-5i"),
         (("info", *FEW, "--min_pixels", "0"), "min_pixels 0: at least 1 is needed"),
