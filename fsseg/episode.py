@@ -1,4 +1,4 @@
-"""Episodes, batches and episode labels: the words that every other file speaks.
+"""Episodes, batches and episode labels: the types that every other file uses.
 
 Shape legend, used in every signature of the project:
 
@@ -14,9 +14,9 @@ Shape legend, used in every signature of the project:
 | ``H W`` | pixels |
 | ``h w`` | feature cells |
 
-A mask holds *class ids* as long as it belongs to a data set, and *episode labels* as soon as it belongs to an episode:
-0 background, ``n + 1`` for the class ``episode.classes[n]``, 255 ignore. Class ids have 8 bits, with 255 for pixels to
-ignore, or 16 bits, with 65535: the largest value of the mask's type. Episode labels always have 8 bits.
+The mask of a data set holds *class ids*; the mask of an episode holds *episode labels*: 0 background, ``n + 1`` for the
+class ``episode.classes[n]``, 255 ignore. Class ids have 8 or 16 bits; the largest value of the type (255 or 65535)
+means ignore. Episode labels always have 8 bits.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:  # commands that only read tables start without torch
 
 BACKGROUND = 0
 IGNORE = 255
-NO_WAY = -1  # of a query that was drawn to show none of the episode's classes
+NO_WAY = -1  # way of a query that shows none of the episode's classes
 
 
 class Episode(NamedTuple):
-    """One few-shot task in integers only: it can be printed, hashed, saved and compared.
+    """One few-shot task as integers only: an episode can be printed, hashed, saved and compared.
 
     Attributes:
         classes: class id of each way.
         support: image numbers of the supports, one tuple of ``K`` per way.
         query: image numbers of the ``Q`` queries.
-        query_way: the way that each query was drawn for; the query shows at least that class. -1: it shows none of
-            the episode's classes.
+        query_way: the way that each query was drawn for; the query shows at least this class. -1: the query shows none
+            of the episode's classes.
     """
 
     classes: tuple[int, ...]
@@ -59,21 +59,21 @@ class Episode(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Episodes as tensors. Images travel as uint8 and are normalised by the encoder, on its device.
+    """Episodes as tensors. Images are uint8; the encoder normalises them on its device.
 
     Attributes:
         support_image: RGB, 0..255.
-        support_mask: episode labels; pixels of another way of the episode keep that way's label, and pixels that
-            nobody labelled are 255, e.g. those between scribbles.
+        support_mask: episode labels; pixels of another way keep the label of this other way, unlabelled pixels (e.g.
+            between scribbles) are 255.
         query_image: RGB, 0..255.
-        query_mask: episode labels, filled with 255 right and bottom where queries differ in size.
+        query_mask: episode labels, padded with 255 right and bottom where queries differ in size.
         query_size: height and width of each query's mask.
-        query_way: the way that each query was drawn for; -1: it shows none of the episode's classes.
+        query_way: the way that each query was drawn for; -1: the query shows none of the episode's classes.
         classes: class id of each way.
         support_id: image number of each support.
         query_id: image number of each query.
         run: the test run that the episode belongs to (0 in training).
-        number: the episode's number within the run; -1 marks padding that must not be counted.
+        number: the episode's number within the run; -1: padding, not counted.
     """
 
     support_image: UInt8[Tensor, "B N K 3 H W"]
@@ -90,23 +90,23 @@ class Batch(NamedTuple):
 
 
 def void_of(mask: npt.NDArray[Any]) -> int:
-    """Class id of pixels to ignore in a mask of class ids: 255 where it has 8 bits, 65535 where it has 16.
+    """Value of ignored pixels in a mask of class ids: 255 for 8 bits, 65535 for 16 bits.
 
     Raises:
-        TypeError: the mask has another type.
+        TypeError: the mask has neither 8 nor 16 bits.
     """
     if mask.dtype not in (np.uint8, np.uint16):
         raise TypeError(
-            f"a mask of class ids is of {mask.dtype}: uint8 (255 is ignored) or uint16 (65535 is ignored) is needed."
+            f"a mask of class ids is {mask.dtype}: uint8 (255 is ignored) or uint16 (65535 is ignored) is needed."
         )
     return int(np.iinfo(mask.dtype).max)
 
 
 def label_table(changes: Mapping[int, int], void: int = IGNORE) -> npt.NDArray[np.uint8]:
-    """New labels by old ones, to index with a mask; what ``changes`` lacks becomes background, ``void`` becomes 255.
+    """Table of new labels, to index with a mask; labels missing in ``changes`` become background, ``void`` becomes 255.
 
     Args:
-        changes: new label of each old one. Old ones that no mask of this ``void`` has are passed over.
+        changes: new label of each old label. Old labels from ``void`` on are ignored: the mask cannot hold them.
         void: largest value of the mask's type.
     """
     table = np.zeros(void + 1, dtype=np.uint8)
@@ -118,13 +118,13 @@ def label_table(changes: Mapping[int, int], void: int = IGNORE) -> npt.NDArray[n
 
 
 def relabel(mask: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], classes: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Class ids to episode labels.
+    """Convert class ids to episode labels.
 
-    Classes outside the episode become background (PANet customized.py: novel objects on a training image are
-    background); pixels to ignore become 255.
+    Classes outside the episode become background, as in PANet's code (customized.py: novel objects on a training image
+    are background). Ignored pixels become 255.
 
     Args:
-        mask: ``H W`` class ids, 0 background, see `void_of` for pixels to ignore.
+        mask: ``H W`` class ids, 0 background; `void_of` gives the value of ignored pixels.
         classes: class id of each way.
 
     Returns:
@@ -137,5 +137,5 @@ def relabel(mask: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], classes: Seque
     table = label_table({class_id: label for label, class_id in enumerate(classes, 1)}, void)
     if mask.dtype == np.uint16:
         return table[mask]
-    # Bytes have a loop in C for this; an index of numpy's takes three times as long.
+    # bytes.translate is a loop in C; indexing with numpy takes three times as long.
     return np.frombuffer(bytearray(mask.tobytes().translate(table.tobytes())), dtype=np.uint8).reshape(mask.shape)

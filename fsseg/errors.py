@@ -1,29 +1,29 @@
-"""The exceptions that a person is meant to read."""
+"""The exceptions whose messages are written for users."""
 
 from typing import ClassVar
 
-# Exit codes of the command line: of a fault, of a mistake of the user's, of a signal (plus its number), of Ctrl-C.
+# Exit codes of the command line: a fault, a user's mistake, a signal (128 plus its number), Ctrl-C.
 FAILED, USAGE, SIGNALLED, INTERRUPTED = 1, 2, 128, 130
 
 
 class FssegError(Exception):
-    """A mistake a user can mend: the message says what was given, what is needed and how to mend it, in one line.
+    """A mistake that the user can fix: one line says what was given, what is needed and how to fix the mistake.
 
-    The command line prints the message alone and exits with the class's code.
+    The command line prints only the message and exits with the code of the class.
     """
 
     code: ClassVar[int] = USAGE
 
 
 class DivergedError(FssegError):
-    """Training has gone wrong, so that what it has made of the weights is not worth keeping."""
+    """Training diverged; its weights are not worth saving."""
 
 
 class MachineError(FssegError):
-    """A fault of the machine and nobody's mistake, e.g. a full disk; the same command may well do when it is mended."""
+    """A fault of the machine, e.g. a full disk; the same command can succeed once the fault is fixed."""
 
     code = FAILED
 
 
 class UnreadableError(FssegError):
-    """A file of an image or a mask is missing or broken."""
+    """An image file or a mask file is missing or broken."""

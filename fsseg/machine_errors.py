@@ -1,4 +1,4 @@
-"""Faults of the machine as one line each: open files, shared memory, memory, processes."""
+"""One-line messages for faults of the machine: open files, shared memory, memory, processes."""
 
 import errno
 import os
@@ -18,23 +18,23 @@ _MEMORY = (
     "not enough memory",
     "unable to allocate",
 )
-_SHARED = ("shared memory", "</torch_", "bus error")  # of torch: the tensors that workers hand over
-_SOCKET = 32  # of a socket's path: /pymp-xxxxxxxx/listener-xxxxxxxx, by which workers hand over tensors
-_LONGEST = 107 if sys.platform == "linux" else 103  # bytes of such a path
+_SHARED = ("shared memory", "</torch_", "bus error")  # torch, when workers pass tensors to the main process
+_SOCKET = 32  # bytes: /pymp-xxxxxxxx/listener-xxxxxxxx, the socket through which workers pass tensors
+_LONGEST = 107 if sys.platform == "linux" else 103  # bytes of a socket's path: sun_path in <sys/un.h>, without its 0
 _STARTING = ("multiprocessing", "subprocess", "threading")  # modules that start processes and threads
 _WORKERS = "fewer --data.loading.workers need less, 0 needs none"
 
 
 def machine_error(error: BaseException) -> MachineError | None:
-    """What an error says of the machine, as a line; None where it says nothing of it."""
+    """The fault of the machine that caused an error, as a one-line error; None if another cause is likely."""
     for each in _chain(error):
-        if said := _said(each):
-            return MachineError(said)
+        if message := _message(each):
+            return MachineError(message)
     return None
 
 
 def reader_has_gone(error: BaseException) -> bool:
-    """Whether an error says that nobody reads standard output any more, as behind ``fsseg test | head``."""
+    """Whether the reader of standard output has closed the pipe, as in ``fsseg test | head``."""
     if not isinstance(error, BrokenPipeError):
         return False
     with suppress(OSError, ValueError, AttributeError):  # no file, closed, a system without poll
@@ -45,52 +45,51 @@ def reader_has_gone(error: BaseException) -> bool:
 
 
 def check_temporary_folder() -> None:
-    """Refuse to start workers where the path of the temporary folder leaves no room for the names of their sockets.
+    """Refuse to start workers if the path of the temporary folder is too long for their sockets.
 
     Raises:
-        MachineError: it leaves none.
+        MachineError: the path is too long.
     """
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) + _SOCKET > _LONGEST:
         raise MachineError(
-            f"the temporary folder {folder} has too long a path for the sockets of processes that load data: set "
-            f"TMPDIR to one of at most {_LONGEST - _SOCKET} bytes, or give --data.loading.workers 0."
+            f"the path of the temporary folder {folder} is too long for the sockets of data loading workers: set "
+            f"TMPDIR to a path of at most {_LONGEST - _SOCKET} bytes, or give --data.loading.workers 0."
         )
 
 
-def _said(error: BaseException) -> str | None:
+def _message(error: BaseException) -> str | None:
     number, text = getattr(error, "errno", None), str(error).lower()
     if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in text:
-        return f"too many open files; this shell allows {_open_files()}. Raise it (ulimit -n 4096); {_WORKERS}."
+        return f"too many open files; this shell allows {_open_files()}. Raise the limit (ulimit -n 4096); {_WORKERS}."
     origin = _origin(error)
     if any(word in text for word in _SHARED) or (number and origin == "multiprocessing.synchronize"):
         return (
-            "shared memory (/dev/shm) is too small, full or cannot be written. Make room or give more "
+            "shared memory (/dev/shm) is too small, full or not writable. Free some, or give more "
             f"(docker run --shm-size 8g); {_WORKERS}."
         )
     if (number in (errno.EAGAIN, errno.ENOMEM) and origin.startswith(_STARTING)) or "start new thread" in text:
-        return f"the system starts no more processes or threads, or lacks memory for one (ulimit -u); {_WORKERS}."
+        return f"the system cannot start more processes or threads (ulimit -u, or too little memory); {_WORKERS}."
     if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
         return (
-            "memory is not enough. Smaller images (--data.images.size, --size), fewer episodes a batch "
-            "(--data.batch_size, --data.loading.test_batch_size), fewer shots or fewer "
-            "--data.loading.workers need less."
+            "out of memory. Use smaller images (--data.images.size, --size), fewer episodes per batch "
+            "(--data.batch_size, --data.loading.test_batch_size), fewer shots or fewer --data.loading.workers."
         )
     return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and the ones that it came from."""
+    """An error and its causes."""
     seen: set[int] = set()
     while isinstance(error, OSError | RuntimeError | MemoryError | ValueError) and id(error) not in seen:
         seen.add(id(error))
         yield error
-        # Lightning may fail itself while it ends, on account of the first error.
+        # Lightning's cleanup may fail because of the first error.
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _origin(error: BaseException) -> str:
-    """Name of the module that raised; a semaphore that the system refuses, which lies in /dev/shm, is one's."""
+    """Name of the module that raised the error, e.g. multiprocessing.synchronize for a semaphore in /dev/shm."""
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return (modules or [""])[-1]
 

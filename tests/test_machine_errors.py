@@ -1,4 +1,4 @@
-"""Faults of the machine are one line; other errors are none of them."""
+"""Faults of the machine become one-line errors; other errors do not."""
 
 import errno
 import multiprocessing
@@ -26,9 +26,9 @@ from tests.cli.conftest import small_files
         (RuntimeError("Too many open files. Communication with the workers is no longer possible."), ("ulimit -n",)),
         (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left"), ("/dev/shm", "0")),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), ("/dev/shm", "--shm-size")),
-        (MemoryError(), ("memory is not enough", "--data.images.size", "--data.batch_size")),
-        (RuntimeError("[enforce fail at CPUAllocator] DefaultCPUAllocator: can't allocate memory"), ("not enough",)),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), ("memory is not enough",)),
+        (MemoryError(), ("out of memory", "--data.images.size", "--data.batch_size")),
+        (RuntimeError("[enforce fail at CPUAllocator] DefaultCPUAllocator: can't allocate memory"), ("out of memory",)),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), ("out of memory",)),
         (RuntimeError("can't start new thread"), ("ulimit -u", "--data.loading.workers")),
     ],
 )
@@ -47,7 +47,7 @@ def test_other_errors_are_none(error):
 def test_an_array_that_is_too_large_is_one_line():
     with pytest.raises(MemoryError) as found:
         np.zeros(2**60, dtype=np.uint8)
-    assert "memory is not enough" in str(machine_error(found.value))
+    assert "out of memory" in str(machine_error(found.value))
 
 
 def test_open_files_are_counted():
@@ -103,7 +103,7 @@ def test_a_temporary_folder_leaves_room_for_the_sockets_of_workers(monkeypatch):
         if fits:
             check_temporary_folder()
         else:
-            with pytest.raises(MachineError, match="set TMPDIR to one of at most 75 bytes"):
+            with pytest.raises(MachineError, match="set TMPDIR to a path of at most 75 bytes"):
                 check_temporary_folder()
         assert fits == (length == 75)
 

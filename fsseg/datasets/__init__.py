@@ -1,4 +1,4 @@
-"""What is on disk: files, class names, folds, images and masks. Data sets know nothing of episodes."""
+"""Data sets on disk: files, class names, folds, images and masks. A data set does not know episodes."""
 
 from fsseg.datasets.base import Dataset
 from fsseg.datasets.coco import Coco

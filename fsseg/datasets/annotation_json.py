@@ -1,17 +1,18 @@
-"""Masks that a person marked instead of painting: a JSON of polygons, boxes, lines and points.
+"""Masks from a JSON file of polygons, boxes, lines and points.
 
-Two forms are read. What the labelling program labelme writes::
+Two formats are supported. The format of the labelling program labelme::
 
     {"shapes": [{"label": "cat", "shape_type": "rectangle", "points": [[10, 20], [90, 80]]}, ...]}
 
-and a short one::
+and a short format::
 
     {"boxes": [{"class": "cat", "box": [10, 20, 90, 80]}], "points": [{"class": "background", "point": [5, 5]}]}
 
-Coordinates are pixels from the upper left corner, ``x`` first; a box is ``left, top, right, bottom``; a rectangle has
-two opposite corners, or all four. Labels are names of classes, ``background`` (or labelme's ``_background_``), or
-``ignore`` (``__ignore__``). Polygons and circles are exact; boxes, lines and points are weak. Where there is a polygon,
-a circle or a box, all outside them is background; where there are lines and points only, all else is open (255).
+Coordinates are pixels from the upper left corner, ``x`` first. A box is ``left, top, right, bottom``. A rectangle has
+two opposite corners, or all four. A label is a class name, ``background`` (labelme: ``_background_``) or ``ignore``
+(``__ignore__``). Polygons and circles are exact; boxes, lines and points are weak annotations. If a file has a polygon,
+a circle or a box, all pixels outside are background. If it has only lines and points, all other pixels are unlabelled
+(255).
 """
 
 from collections.abc import Mapping
@@ -32,15 +33,15 @@ _KINDS = {
     "polygon": "polygon", "circle": "circle", "rectangle": "box", "line": "line", "linestrip": "line",
     "point": "point", "points": "point",
 }  # fmt: skip
-_LEAST = {"polygon": 3, "circle": 2, "box": 2, "line": 2, "point": 1}  # points
-_ORDER = ("box", "polygon", "circle", "line", "point")  # the later is painted over the earlier
+_LEAST = {"polygon": 3, "circle": 2, "box": 2, "line": 2, "point": 1}  # points that a shape needs
+_ORDER = ("box", "polygon", "circle", "line", "point")  # later kinds are painted over earlier ones
 _AREAS = ("box", "polygon", "circle")
 _WEAK = ("box", "line", "point")
 _BACKGROUNDS, _IGNORES = ("background", "_background_"), ("ignore", "__ignore__")
-_FAR = 1e5  # sides of the image; beyond, PIL's integers overflow
-_VOID = MOST_CLASSES + 1  # label of what is to be ignored, whatever the class ids
-_CORNER = 1.0  # pixels that a corner of a rectangle may be off
-_BRUSH = 0.012  # width of lines and points, in longer sides of the image
+_FAR = 1e5  # largest extent of a shape in sides of the image; PIL's integers overflow beyond
+_VOID = MOST_CLASSES + 1  # label of ignored pixels before painting
+_CORNER = 1.0  # tolerance for the corners of a rectangle, in pixels
+_BRUSH = 0.012  # width of lines and points, as a share of the longer side; chosen by eye
 
 
 Points = list[tuple[float, float]]  # x, y
@@ -55,13 +56,13 @@ class Mark(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """What a person marked on an image.
+    """The shapes of an annotation JSON.
 
     Attributes:
         path: of the file.
         marks: in the file's order.
-        weak: it is no whole mask.
-        size: ``(height, width)`` of the image that was marked, where the file says it.
+        weak: whether boxes, lines or points are among the shapes.
+        size: ``(height, width)`` of the annotated image, if the file holds it.
     """
 
     path: Path
@@ -70,22 +71,23 @@ class Marks(NamedTuple):
     size: tuple[int, int] | None = None
 
     def paint(self, height: int, width: int) -> ClassMap:
-        """The mask: class ids, 0 background, 255 where nothing is said (65535, if a class id is above 254).
+        """The mask: class ids, 0 background, 255 unlabelled (65535 if a class id is above 254).
 
         Raises:
-            FssegError: the marks are of an image of another size, or one lies outside of it or is in fractions.
+            FssegError: the file belongs to an image of another size, or a shape lies outside the image or has
+                fractions as coordinates.
         """
         if self.size is not None and self.size != (height, width):
             raise FssegError(
-                f"mask {self.path} was marked on a {self.size[1]}x{self.size[0]} image, its image is {width}x{height}. "
+                f"mask {self.path} is for a {self.size[1]}x{self.size[0]} image, its image is {width}x{height}. "
                 "Replace one."
             )
         for mark in self.marks:
             if not _reaches(mark, height, width):
-                raise FssegError(f"mask {self.path}: a {mark.kind} lies outside the {width}x{height} image. Mend it.")
+                raise FssegError(f"mask {self.path}: a {mark.kind} lies outside the {width}x{height} image. Fix it.")
             if _in_fractions(mark):
                 raise FssegError(
-                    f"mask {self.path}: a {mark.kind} is smaller than a pixel, as if its coordinates were fractions of "
+                    f"mask {self.path}: a {mark.kind} is smaller than a pixel; its coordinates seem to be fractions of "
                     f"the image. Pixels are needed: multiply x by {width} and y by {height}."
                 )
         areas = not self.marks or any(mark.kind in _AREAS for mark in self.marks)
@@ -100,22 +102,22 @@ class Marks(NamedTuple):
 
 
 def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
-    """The marks of a JSON file.
+    """Read an annotation JSON.
 
     Args:
         path: of the file.
         ids: class ids by name.
 
     Raises:
-        FssegError: no such file, none of the two forms, an unknown label or kind of shape, or a shape without its
+        FssegError: the file is missing or has neither format, a label or kind of shape is unknown, or a shape lacks
             points.
     """
     try:
         content = load_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise FssegError(f"mask {path} is missing. Put it there, or take its image away.") from error
+        raise FssegError(f"mask {path} is missing. Put it there, or remove its image.") from error
     except (OSError, ValueError) as error:
-        raise FssegError(f"mask {path} is no whole JSON file: {error}.") from error
+        raise FssegError(f"mask {path} is no complete JSON file: {error}.") from error
     marks = [_mark(path, item, ids) for item in _items(path, content)]
     if not marks and "shapes" not in content:  # labelme writes an empty list for an image that shows no class
         raise FssegError(f"mask {path} marks nothing: shapes, boxes or points are needed.")
@@ -123,13 +125,13 @@ def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
 
 
 def _size(content: Mapping[str, Any]) -> tuple[int, int] | None:
-    """What labelme writes of the image."""
+    """``(height, width)`` of the image, as labelme writes it; None if the file does not hold it."""
     size = content.get("imageHeight"), content.get("imageWidth")
     return (size[0], size[1]) if isinstance(size[0], int) and isinstance(size[1], int) else None
 
 
 def _reaches(mark: Mark, height: int, width: int) -> bool:
-    """Whether the box around a mark meets the image, and is not thousands of times as large."""
+    """Whether the bounding box of a shape meets the image, and is not larger than `_FAR` images."""
     reach = 0.0
     if mark.kind == "circle":
         reach = hypot(*(a - b for a, b in zip(*mark.points[:2], strict=True)))
@@ -142,7 +144,7 @@ def _reaches(mark: Mark, height: int, width: int) -> bool:
 
 
 def _in_fractions(mark: Mark) -> bool:
-    """Whether all coordinates are from 0 to 1, or an area is narrower and lower than a pixel."""
+    """Whether all coordinates lie in 0..1, or an area is narrower and lower than a pixel."""
     values = [value for point in mark.points for value in point]
     if min(values) >= 0 and max(values) <= 1 and (mark.kind != "point" or any(value % 1 for value in values)):
         return True
@@ -151,7 +153,7 @@ def _in_fractions(mark: Mark) -> bool:
 
 
 def _items(path: Path, content: Any) -> list[dict[str, Any]]:
-    """Shapes in labelme's form."""
+    """Shapes of both formats, in labelme's format."""
     if not isinstance(content, dict) or not {"shapes", "boxes", "points"} & content.keys():
         raise FssegError(f"mask {path} has neither shapes (labelme) nor boxes or points.")
     try:
@@ -178,15 +180,15 @@ def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
     elif isinstance(name, str) and name in ids:
         label = ids[name]
     else:
-        raise FssegError(f"mask {path}: {name!r} is no class. Classes: {', '.join(ids)}; or background, ignore.")
+        raise FssegError(f"mask {path}: {name!r} is no class. Use one of {', '.join(ids)}, or background, or ignore.")
     try:
         points = [(float(x), float(y)) for x, y in item["points"]]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FssegError(f"mask {path}: a {shape} of {name} has no list of points [x, y].") from error
     if len(points) < _LEAST[kind] or not all(isfinite(value) for point in points for value in point):
-        raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more, of finite numbers.")
+        raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more of finite numbers.")
     if kind == "circle" and len(points) > _LEAST[kind]:
-        raise FssegError(f"mask {path}: a {shape} of {name} has {len(points)} points; its centre and one on its edge.")
+        raise FssegError(f"mask {path}: a {shape} of {name} has {len(points)} points; centre and edge are needed.")
     return Mark(kind, label, _corners(path, name, points) if kind == "box" else points)
 
 
@@ -194,7 +196,7 @@ def _corners(path: Path, name: object, points: Points) -> Points:
     """Upper left and lower right corner of a rectangle.
 
     Raises:
-        FssegError: it has neither two corners nor the four of an upright rectangle.
+        FssegError: the points are neither two corners nor the four corners of an upright rectangle.
     """
     (left, right), (top, bottom) = ((min(along), max(along)) for along in zip(*points, strict=True))
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -203,13 +205,13 @@ def _corners(path: Path, name: object, points: Points) -> Points:
     if len(points) != _LEAST["box"] and not upright:
         raise FssegError(
             f"mask {path}: a rectangle of {name} has {len(points)} points that are not the corners of an upright "
-            "rectangle. Give two opposite corners, or make it a polygon."
+            "rectangle. Give two opposite corners, or use a polygon."
         )
     return [(left, top), (right, bottom)]
 
 
 def _depth(mark: Mark) -> tuple[int, float]:
-    """Boxes lie below all else, and small boxes over large ones."""
+    """Sort key for painting: boxes first, from large to small, then the other kinds in `_ORDER`."""
     (left, top), (right, bottom) = mark.points[0], mark.points[-1]
     area = abs((right - left) * (bottom - top)) if mark.kind == "box" else 0.0
     return _ORDER.index(mark.kind), -area
@@ -224,7 +226,7 @@ def _paint(draw: PIL.ImageDraw.ImageDraw, mark: Mark, brush: int) -> None:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=mark.label)
     elif mark.kind == "box":
         (a, b), (c, d) = mark.points[:2]
-        # The last row and column that a box covers are those before its right and lower edge.
+        # PIL paints the lower right corner too, but a box ends one pixel before its right and lower edge.
         right, bottom = max(min(a, c), max(a, c) - 1), max(min(b, d), max(b, d) - 1)
         draw.rectangle((min(a, c), min(b, d), right, bottom), fill=mark.label)
     elif mark.kind == "line":

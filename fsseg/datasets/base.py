@@ -1,7 +1,7 @@
 """The data set contract, and the index from class ids to images.
 
-A data set knows files, class names and folds; it knows nothing of episodes. An image number counts over all splits, so
-that an episode is a handful of integers.
+A data set knows files, class names and folds; it does not know episodes. Images are numbered over all splits, so that
+an episode needs only integers.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ Numbers = Sequence[int] | npt.NDArray[np.int64]
 Image = npt.NDArray[np.uint8]  # H W 3, RGB
 Mask = npt.NDArray[np.uint8]  # H W, episode labels: 0 background, 255 ignore
 ClassMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # H W, class ids: 0 background, 255 or 65535 ignore
-MOST_CLASSES = 65_534  # of a data set: 65535 is the class id of pixels to ignore
+MOST_CLASSES = 65_534  # of a data set: 65535 marks ignored pixels
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Index:
     """How many pixels of each class each image shows.
 
     Attributes:
-        pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are nowhere.
-            Where classes overlap, a pixel counts for each of them.
-        official: images x (classes + 1), which images the official lists have for each class; None without lists.
-        cache: where it is kept on disk; None if nowhere.
-        fresh: it was counted just now, not read from the cache.
-        order: (image number, class id) pairs in the order of list files, which the draws of codes walk; empty where
-            the order is that of the image numbers.
+        pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are not
+            counted. Where classes overlap, a pixel counts for each class.
+        official: images x (classes + 1), True where the official lists have an (image, class) pair; None without lists.
+        cache: path of the index on disk; None if it is not cached.
+        fresh: whether the index was counted now, not read from the cache.
+        order: (image number, class id) pairs in the order of list files, as the official codes draw them; empty if the
+            image numbers have this order.
     """
 
     pixels: npt.NDArray[np.int32]
@@ -49,35 +49,35 @@ class Index:
     def images(
         self, class_id: int, numbers: Numbers, min_pixels: int = 1, pairs: Pairs = "any"
     ) -> npt.NDArray[np.int64]:
-        """Those of the image numbers that count for a class, in ascending order.
+        """The image numbers that are eligible for a class, in ascending order.
 
         Args:
             class_id: class id.
-            numbers: image numbers, ascending.
-            min_pixels: that an image must show of the class.
+            numbers: image numbers to choose from, ascending.
+            min_pixels: pixels of the class that an image must show.
             pairs: ``official``: only pairs of the official lists.
 
         Raises:
-            FssegError: ``official`` on a data set that has no lists.
+            FssegError: ``official`` on a data set without official lists.
         """
         chosen = _array(numbers)
         enough = self.pixels[chosen, class_id] >= min_pixels
         if pairs == "official":
             if self.official is None:
                 raise FssegError(
-                    "pairs official is PASCAL-5i's rule, which this data set does not have: give "
-                    "--data.episodes.pairs any, or --protocol.pairs any in a test."
+                    "official pairs exist for PASCAL-5i, not for this data set: give --data.episodes.pairs any, or "
+                    "--protocol.pairs any in a test."
                 )
             enough &= self.official[chosen, class_id]
-        kept: npt.NDArray[np.int64] = chosen[enough]
-        return kept
+        eligible: npt.NDArray[np.int64] = chosen[enough]
+        return eligible
 
     def without(self, class_ids: Sequence[int], numbers: Numbers) -> npt.NDArray[np.int64]:
-        """Those of the image numbers that show no pixel of any of the classes."""
+        """The image numbers whose images show no pixel of any of the classes."""
         chosen = _array(numbers)
         shown = self.pixels[chosen][:, np.asarray(class_ids)] > 0
-        kept: npt.NDArray[np.int64] = chosen[~shown.any(axis=1)]
-        return kept
+        eligible: npt.NDArray[np.int64] = chosen[~shown.any(axis=1)]
+        return eligible
 
 
 def _array(numbers: Numbers) -> npt.NDArray[np.int64]:
@@ -87,31 +87,31 @@ def _array(numbers: Numbers) -> npt.NDArray[np.int64]:
 
 
 class Count(NamedTuple):
-    """How many there are, and how many the whole data set has; None where nobody knows."""
+    """Number of files or objects found, and the number in the official data set; None if unknown."""
 
     found: int
     official: int | None
 
 
 class Dataset(ABC):
-    """Images and masks with class ids, cut into splits and folds.
+    """Images and masks with class ids, divided into splits and folds.
 
-    Building one touches no file; `open` does.
+    The constructor reads no file; `open` does.
 
     Attributes:
-        name: how tables and `published.csv` call it; by default by the name of its class, also where that extends
-            another data set.
-        class_names: name of class id ``i + 1`` at position ``i``; empty until `open` where they are in the files.
+        name: name in tables and in `published.csv`; by default the name of the class, also for a subclass of another
+            data set.
+        class_names: name of class id ``i + 1`` at position ``i``; empty until `open` if the files hold the names.
         folds: number of folds.
         needs_root: whether `open` needs a folder.
-        family: ``pascal`` or ``coco`` where protocols have values of their own for it; empty elsewhere.
-        one_size: all images have one size, so that they fit into a batch as they are.
+        family: ``pascal`` or ``coco`` if protocols have special values for the data set; empty otherwise.
+        one_size: whether all images have one size, so that they fit into a batch without resizing.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
-        fold_words: how classes are cut into folds.
-        listed_pairs: val pairs of each fold in published lists, by their rule; of a whole data set only.
-        list_hashes: hash found and hash published of each official list; of an opened, whole data set only.
-        pairs_note: what a reader of a result on official pairs must know; empty if they are the published ones.
-        note: what a reader of a result must know, e.g. that the set is incomplete; empty if nothing.
+        fold_words: how classes are divided into folds, as text.
+        listed_pairs: number of val pairs of each fold in published lists, by rule; only for a complete data set.
+        list_hashes: found hash and published hash of each official list; only for an opened, complete data set.
+        pairs_note: caveat for results on official pairs; empty if the pairs are the published ones.
+        note: caveat for every result, e.g. that the data set is incomplete; empty without caveat.
     """
 
     name: str
@@ -138,12 +138,12 @@ class Dataset(ABC):
         return tuple(range(1, len(self.class_names) + 1))
 
     def novel(self, fold: int) -> tuple[int, ...]:
-        """Class ids that the fold tests on: a block of equal size (OSLSM; PANet, PMMs on PASCAL-5i)."""
+        """Novel class ids of a fold: a block of equal size (OSLSM; PANet, PMMs on PASCAL-5i)."""
         size = len(self.class_names) // self.folds
         return tuple(range(fold * size + 1, (fold + 1) * size + 1))
 
     def base(self, fold: int) -> tuple[int, ...]:
-        """Class ids that the fold trains on: all but the novel ones."""
+        """Base class ids of a fold: all but the novel ones."""
         novel = set(self.novel(fold))
         return tuple(c for c in self.class_ids if c not in novel)
 
@@ -156,31 +156,31 @@ class Dataset(ABC):
         """Find the files and build or load the index.
 
         Raises:
-            FssegError: the folder is missing or isn't of this data set's layout; a mask is missing or broken.
+            FssegError: the folder is missing or has another layout; a mask is missing or broken.
         """
 
     def locate(self, root: Path | None) -> None:
-        """What of `open` comes before reading masks: files are found, names and splits known, the index is not.
+        """Find files, names and splits without reading masks; the index stays unknown. By default `open`.
 
-        `fsseg data verify` starts from here, so as to find all that is wrong and not the first. By default `open`.
+        `fsseg data verify` starts with this method, so that it can report all broken masks, not only the first.
         """
         self.open(root)
 
     def check(self, number: int) -> None:
-        """Read all that belongs to an image.
+        """Read and check all files of an image.
 
         Raises:
-            FssegError: a file is missing, truncated, of another size than it should be, or holds ids that are none.
+            FssegError: a file is missing or truncated, sizes differ, or a mask holds an unknown class id.
         """
         image, mask = self.image(number), self.mask(number)
         self.refuse_other_size(number, image, mask)
         count_pixels(mask, len(self.class_names), lambda: f"the mask of {self.image_name(number)}")
 
     def refuse_other_size(self, number: int, image: Image, mask: ClassMap) -> None:
-        """Refuse an image and a mask that differ in size.
+        """Refuse an image and a mask of different sizes.
 
         Raises:
-            FssegError: they do.
+            FssegError: the sizes differ.
         """
         if image.shape[:2] != mask.shape:
             raise FssegError(
@@ -189,7 +189,7 @@ class Dataset(ABC):
             )
 
     def counts(self) -> dict[str, Count]:
-        """What there is, by what it is called, after `locate`."""
+        """Numbers of images, masks or objects by description, after `locate`."""
         return {f"{split} images": Count(len(self.numbers(split)), None) for split in SPLITS}
 
     @abstractmethod
@@ -198,7 +198,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def image_name(self, number: int) -> str:
-        """Name of an image, for tables and pictures."""
+        """Name of an image, for tables and figures."""
 
     @abstractmethod
     def image(self, number: int) -> Image:
@@ -206,15 +206,15 @@ class Dataset(ABC):
 
     @abstractmethod
     def mask(self, number: int) -> ClassMap:
-        """An image's mask: class ids, 0 background; 255 ignore where it has 8 bits, 65535 where it has 16.
+        """An image's mask: class ids, 0 background, 255 (of 8 bits) or 65535 (of 16 bits) ignore.
 
-        Episodes are made of `episode_mask`: where classes overlap, one class id per pixel is not the whole truth.
+        Episodes use `episode_mask` instead, since a pixel may belong to several classes.
         """
 
     def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
         """An image's mask in episode labels: 0 background, n + 1 for ``classes[n]``, 255 ignore.
 
-        A data set whose classes overlap overrides this.
+        A data set with overlapping classes overrides this method.
 
         Args:
             number: image number.
@@ -227,38 +227,38 @@ class Dataset(ABC):
             raise FssegError(f"{self.name}: {error}") from error
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
-        """Boxes of the instances of a class that an image shows; of its connected parts where instances are unknown.
+        """Boxes of the instances of a class in an image; without known instances, of the mask's connected parts.
 
-        A data set that knows its instances overrides this.
+        A data set with instance annotations overrides this method.
         """
         return parts(self.episode_mask(number, (class_id,)) == 1)
 
 
 def class_map(shape: tuple[int, ...], classes: int) -> ClassMap:
-    """A mask of background, of 8 bits where ids up to the number of classes fit beside 255, else of 16."""
+    """A mask of background only: uint8 for up to 254 classes, else uint16."""
     return np.zeros(shape, dtype=np.uint8) if classes < IGNORE else np.zeros(shape, dtype=np.uint16)
 
 
 def count_pixels(mask: ClassMap, classes: int, describe: Callable[[], str] = lambda: "a mask") -> npt.NDArray[np.int32]:
-    """Pixel count of each class id of a mask, ignored pixels left out.
+    """Pixel count of each class id of a mask, without ignored pixels.
 
     Args:
         mask: ``H W`` class ids.
         classes: number of classes.
-        describe: names the mask in an error.
+        describe: returns the mask's name for an error.
 
     Raises:
-        FssegError: the mask holds an id that is no class, or has neither 8 nor 16 bits.
+        FssegError: the mask holds an unknown class id, or has neither 8 nor 16 bits.
     """
     try:
         void = void_of(mask)
     except TypeError as error:
         raise FssegError(f"{describe()}: {error}") from error
     counts = np.bincount(mask.ravel(), minlength=classes + 1)
-    alien = [int(i) for i in np.flatnonzero(counts[classes + 1 :]) + classes + 1 if i != void]
-    if alien:
+    unknown = [int(i) for i in np.flatnonzero(counts[classes + 1 :]) + classes + 1 if i != void]
+    if unknown:
         raise FssegError(
-            f"{describe()} holds class ids {alien[:5]}; allowed are {BACKGROUND} to {classes} and {void} (ignore)."
+            f"{describe()} holds class ids {unknown[:5]}; allowed are {BACKGROUND} to {classes} and {void} (ignore)."
         )
     if void <= classes:
         counts[void] = 0

@@ -1,4 +1,4 @@
-"""Boxes of the instances of a class, and the weak mask that a person's box gives."""
+"""Boxes of the instances of a class, and the weak mask of one box."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,18 @@ from fsseg.episode import BACKGROUND, IGNORE, void_of
 
 Region = npt.NDArray[np.bool_]  # H W
 
-_EIGHT = np.ones((3, 3), dtype=int)  # neighbours of a pixel
+_EIGHT = np.ones((3, 3), dtype=int)  # a pixel and its 8 neighbours
 
 
 class Box(NamedTuple):
-    """The box of an instance; bottom and right are the first row and column beyond it.
+    """The box of an instance.
 
     Attributes:
         top: first row.
         left: first column.
-        bottom: row below.
-        right: column behind.
-        pixels: of the instance.
+        bottom: last row plus 1.
+        right: last column plus 1.
+        pixels: number of pixels of the instance.
     """
 
     top: int
@@ -31,13 +31,13 @@ class Box(NamedTuple):
 
 
 def boxes_of(instances: npt.NDArray[np.integer], region: Region) -> list[Box]:
-    """Boxes of the instances of a class, in ascending order of their numbers.
+    """Boxes of the instances of a class, in ascending order of instance numbers.
 
     Args:
-        instances: ``H W`` instance numbers, 0 for none and 255 (of 16 bits: 65535) for void.
-        region: pixels of the class; an instance counts where it overlaps with them, and with that part only.
+        instances: ``H W`` instance numbers; 0 is no instance, 255 (of 16 bits: 65535) is ignored.
+        region: ``H W``, pixels of the class; only the part of an instance inside the region counts.
     """
-    from scipy.ndimage import find_objects  # late: slower to import than all else here
+    from scipy.ndimage import find_objects  # imported late, because the import is slow
 
     void = void_of(instances) if instances.dtype == np.uint16 else IGNORE
     own = np.where(region & (instances != void), instances, 0)
@@ -51,7 +51,7 @@ def boxes_of(instances: npt.NDArray[np.integer], region: Region) -> list[Box]:
 
 
 def parts(region: Region) -> list[Box]:
-    """Boxes of a region's connected parts, taken for instances where a data set knows none."""
+    """Boxes of the connected parts of a region, for data sets without instance annotations."""
     from scipy.ndimage import find_objects, label
 
     numbered, _ = label(region, structure=_EIGHT)
@@ -64,13 +64,13 @@ def parts(region: Region) -> list[Box]:
 def box_mask(
     shape: tuple[int, ...], boxes: list[Box], own: int, random: np.random.Generator | None = None
 ) -> npt.NDArray[np.uint8]:
-    """One box as the class, what is outside all boxes as background; the rest of the boxes is 255.
+    """Weak mask ``H W``: one box is the class, the other boxes are 255, the pixels outside all boxes are background.
 
     Args:
         shape: ``(height, width)``.
         boxes: of all instances of the class.
         own: label of the class.
-        random: chooses the box; the one with the most pixels, the first of them, where it is not given.
+        random: chooses the box. None: the box whose instance has the most pixels, the first one of a tie.
     """
     annotated = np.full(shape, BACKGROUND, dtype=np.uint8)
     for box in boxes:

@@ -1,4 +1,4 @@
-"""How many images show each class, fold by fold and split by split."""
+"""Number of images that show each class, per fold and split."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from fsseg.protocols.protocol import SPLITS, Pairs, Split, pair_rule
 
 
 class ClassCount(NamedTuple):
-    """Images that count for a class."""
+    """Number of train and val images that are eligible for a class."""
 
     class_id: int
     name: str
@@ -18,11 +18,11 @@ class ClassCount(NamedTuple):
 
 
 class FoldCount(NamedTuple):
-    """A fold.
+    """Counts of one fold.
 
     Attributes:
-        classes: its novel classes.
-        kept: train images that show no pixel of a novel class: what dropping novel classes leaves.
+        classes: the novel classes.
+        kept: number of train images that show no pixel of a novel class, i.e. those that ``drop_novel`` keeps.
     """
 
     classes: tuple[ClassCount, ...]
@@ -30,29 +30,29 @@ class FoldCount(NamedTuple):
 
     @property
     def train(self) -> int:
-        """(Image, class) pairs of train images."""
+        """Number of (image, class) pairs of train images."""
         return sum(c.train for c in self.classes)
 
     @property
     def val(self) -> int:
-        """(Image, class) pairs of val images."""
+        """Number of (image, class) pairs of val images."""
         return sum(c.val for c in self.classes)
 
 
 class Census(NamedTuple):
-    """All folds of a data set.
+    """Counts of all folds of a data set.
 
     Attributes:
         name: of the data set.
-        train: images.
-        val: images.
-        folds: in order.
-        fold_words: how classes are cut into folds.
-        pairs: the rule by which images count, see `Protocol`.
-        min_pixels: the same.
-        listed: val pairs of each fold in the published lists, by the same rule; None where there are none for this set.
-        hashes: hash found and hash published of each official list, see `Dataset.list_hashes`.
-        note: what a reader must know of the official pairs; empty if they are the published ones, or not counted.
+        train: number of train images.
+        val: number of val images.
+        folds: counts of each fold.
+        fold_words: how classes are divided into folds, as text.
+        pairs: rule for eligible images, see `Protocol`.
+        min_pixels: rule for eligible images, see `Protocol`.
+        listed: number of val pairs of each fold in the published lists, by the same rule; None without published lists.
+        hashes: found hash and published hash of each official list, see `Dataset.list_hashes`.
+        note: caveat about the official pairs, see `Dataset.pairs_note`; empty if they are not counted.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Census(NamedTuple):
     note: str = ""
 
     def kept_percent(self, fold: FoldCount) -> float:
-        """Share of the train images that show no novel class of a fold, in percent; 0 of none."""
+        """Percentage of train images that show no novel class of a fold; 0 without train images."""
         return 100 * fold.kept / max(self.train, 1)
 
 
 def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Census:
-    """Count an opened data set's images.
+    """Count the images of an opened data set.
 
     Raises:
-        FssegError: official pairs of a data set that has none.
+        FssegError: ``official`` pairs on a data set without official lists.
     """
     train, val = dataset.numbers("train"), dataset.numbers("val")
 

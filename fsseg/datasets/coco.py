@@ -1,13 +1,13 @@
 """COCO-20i: COCO's 80 object classes in 4 folds of 20, from the official images and instance annotations.
 
-Objects overlap: in samples of COCO, 6 to 10 % of the labelled pixels belong to more than one class. So an episode's
-mask is made of one region per class, not of a label map, and the index counts a pixel for each class that it shows.
+Objects overlap: in samples of COCO, 6 to 10 % of the labelled pixels belong to more than one class. So the mask of an
+episode is built from one region per class, not from a label map, and the index counts a pixel for each of its classes.
 
-Codes disagree on nearly everything else; the defaults are the ones that most of them share and that are right:
+Official codes differ in three choices. The defaults are:
 
-* release: 2017 (PMMs; most others are on 2014, with other images in train and val).
-* folds: interleaved, fold f tests on f, f + 4, f + 8 ... in 0-based order (FWB, PMMs, HSNet); PANet has blocks of 20.
-* masks: exact; PMMs and the label maps of PFENet and its successors use the first polygon of each object only.
+* release: 2017 (PMMs; most others use 2014, whose train and val images differ).
+* folds: interleaved, fold f tests on classes f, f + 4, f + 8 ... from 0 (FWB, PMMs, HSNet); PANet uses blocks of 20.
+* masks: exact; PMMs and the label maps of PFENet and its successors use only the first polygon of each object.
 """
 
 from collections.abc import Mapping
@@ -30,28 +30,28 @@ _OBJECTS: dict[Year, dict[Split, int]] = {
     2017: {"train": 860_001, "val": 36_781},
     2014: {"train": 604_907, "val": 291_875},
 }
-_FORMAT = 3  # of the cache; raise it when what is stored, or how it is found, changes
+_FORMAT = 3  # version of the cache; increase it when the stored arrays or their computation change
 
 
 class Coco(RegionDataset):
-    """COCO 2017 or 2014: 80 classes, 4 folds. Class id: place of the category's id among all, from 1.
+    """COCO 2017 or 2014: 80 classes, 4 folds. Class ids number the categories from 1, in the order of COCO's ids.
 
     Args:
         year: release.
         fold_rule: ``interleaved``: fold f tests on class ids f + 1, f + 5, f + 9 ... ``contiguous``: on blocks of 20,
-            as PANet does; numbers of the two are not comparable, and the data set's name says which it is.
-        masks: ``exact``: pycocotools' annToMask. The others only reproduce published numbers: with both, just the first
-            polygon of each object counts, with truncated coordinates, and crowds count nowhere.
-            ``first_polygon_convex``: filled as if it were convex (PMMs' code, support and ground truth).
-            ``first_polygon_map``: painted on one label map, the later over the earlier (PFENet and its successors).
-            An object that COCO gives as run-length encoding has no polygon and keeps its exact mask.
-        crowds: with exact masks, ``include``: a crowd belongs to its class (PANet's code). ``ignore``: its pixels are
-            255 in episodes of that class, and the index does not count them.
-        other_ways: ``labelled``: an image of an episode shows all ways. ``background``: only the way that it was drawn
-            for, other ways are background (PANet's code, on COCO only).
+            as PANet does. Results of the two rules are not comparable; the data set's name shows the rule.
+        masks: ``exact``: pycocotools' annToMask. The other two values exist only to reproduce published numbers: they
+            use the first polygon of each object with truncated coordinates, and leave out crowds.
+            ``first_polygon_convex``: the polygon is filled as if it were convex (PMMs' code, supports and queries).
+            ``first_polygon_map``: polygons are painted on one label map, later over earlier ones (PFENet and its
+            successors). Objects in run-length encoding have no polygon and keep their exact mask.
+        crowds: with exact masks, ``include``: a crowd belongs to its class (PANet's code). ``ignore``: the pixels of a
+            crowd are 255 in episodes of its class, and the index does not count them.
+        other_ways: ``labelled``: the mask of an image shows all ways of the episode. ``background``: the mask shows
+            only the way that the image was drawn for (PANet's code, on COCO only).
 
     Raises:
-        FssegError: an argument has no such value.
+        FssegError: an argument has an unknown value, or crowds are ignored without exact masks.
     """
 
     name = "COCO-20i"
@@ -80,7 +80,7 @@ class Coco(RegionDataset):
         kinds = {"year": Year, "fold_rule": FoldRule, "masks": Masks, "crowds": Crowds, "other_ways": OtherWays}
         for option, value in given.items():
             if value not in get_args(kinds[option]):
-                raise FssegError(f"Coco: {option} is {value!r}, one of {get_args(kinds[option])} is needed.")
+                raise FssegError(f"Coco: {option} is {value!r}; one of {get_args(kinds[option])} is needed.")
         if masks != "exact" and crowds == "ignore":
             raise FssegError(f"Coco: crowds 'ignore' needs masks 'exact'; {masks!r} leaves crowds out anyway.")
         self.year, self.fold_rule, self.masks, self.crowds, self.other_ways = year, fold_rule, masks, crowds, other_ways
@@ -98,7 +98,7 @@ class Coco(RegionDataset):
         return f"{name} ({', '.join(other)})" if other else name
 
     def novel(self, fold: int) -> tuple[int, ...]:
-        """Class ids that the fold tests on, by the fold rule."""
+        """Novel class ids of a fold, by the fold rule."""
         if self.fold_rule == "contiguous":
             return super().novel(fold)
         return tuple(range(fold + 1, len(self.class_names) + 1, self.folds))
@@ -107,38 +107,38 @@ class Coco(RegionDataset):
         """Map the cached regions, or read the annotation files and cache their regions.
 
         Raises:
-            FssegError: no tree of COCO, an annotation file that is missing or broken, or an image that is missing.
+            FssegError: the folder is no COCO tree, an annotation file is missing or broken, or an image is missing.
         """
         files = self._find(root)
         cache = cache_folder() / f"coco-{fingerprint([*files.values()], _FORMAT, self.masks, self.crowds)}"
         try:
             self._regions = load(cache)
-        except (OSError, ValueError):  # no cache yet, or one that was cut off
+        except (OSError, ValueError):  # no cache yet, or a truncated one
             self._regions = store(self._scan(files), cache)
         self.index = self._regions.index
-        self._tell()
+        self._describe()
 
     def locate(self, root: Path | None) -> None:
-        """Read the annotation files, without their masks.
+        """Read the annotation files without decoding masks.
 
         Raises:
-            FssegError: no tree of COCO, or an annotation file that is missing or broken.
+            FssegError: the folder is no COCO tree, or an annotation file is missing or broken.
         """
         self._place(self._read(self._find(root)))
-        self._tell()
+        self._describe()
 
     def counts(self) -> dict[str, Count]:
-        """Images and objects, beside the release's."""
+        """Number of images and objects of each split, and in the official release."""
         images, objects = _COMPLETE[self.year], _OBJECTS[self.year]
         located = {split: [self._located[i] for i in self.numbers(split)] for split in SPLITS}
         found = {f"{split} images": Count(len(located[split]), images[split]) for split in SPLITS}
         for split in SPLITS:
-            marked = sum(len(image.annotations) for image in located[split])
-            found[f"{split} objects"] = Count(marked, objects[split])
+            annotated = sum(len(image.annotations) for image in located[split])
+            found[f"{split} objects"] = Count(annotated, objects[split])
         return found
 
     def _find(self, root: Path | None) -> dict[Split, Path]:
-        """The annotation files; the images' folders are kept."""
+        """Find the annotation files (returned) and the folders of the images (stored)."""
         root = _checked(root)
         self._folders = {split: _image_folder(root, split, self.year) for split in SPLITS}
         return {split: _annotation_file(root, split, self.year) for split in SPLITS}
@@ -154,12 +154,12 @@ class Coco(RegionDataset):
             check_images(annotated[split], self._folders[split], files[split])
         return pack_splits(annotated, self.masks, self.crowds, self.class_names)
 
-    def _tell(self) -> None:
+    def _describe(self) -> None:
         """Set name and note."""
         found = {split: len(self.numbers(split)) for split in SPLITS}
         complete = _COMPLETE[self.year]
         incomplete = [f"{found[s]:,} of {complete[s]:,} {s} images" for s in SPLITS if found[s] != complete[s]]
-        # Neither a subset nor other folds or images may be taken for, or compared with, COCO-20i of 2017.
+        # A subset, other folds or other images must not be compared with COCO-20i of 2017.
         self.name = self._named("COCO subset" if incomplete else "COCO-20i")
         notes = [f"a subset of COCO {self.year}: {', '.join(incomplete)}"] if incomplete else []
         if self.masks != "exact":
@@ -174,10 +174,10 @@ class Coco(RegionDataset):
 def _checked(root: Path | None) -> Path:
     if root is None:
         raise FssegError(
-            "COCO-20i needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds COCO's annotations."
+            "COCO-20i needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds COCO's annotations folder."
         )
     if not (root / "annotations").is_dir():
-        raise FssegError(f"--data.root {root} is no tree of COCO: no folder annotations in it.")
+        raise FssegError(f"--data.root {root} is no COCO tree: it has no folder annotations. Give the folder above it.")
     return root
 
 
@@ -186,8 +186,8 @@ def _image_folder(root: Path, split: Split, year: Year) -> Path:
         if folder.is_dir():
             return folder
     raise FssegError(
-        f"{root} has no images of COCO {year}: {split}{year} or images/{split}{year} is needed there. The release is "
-        f"chosen by --data.dataset.year {2017 if year == 2014 else 2014} (data prepare: --year)."
+        f"{root} has no images of COCO {year}: {split}{year} or images/{split}{year} is needed there. For the other "
+        f"release give --data.dataset.year {2017 if year == 2014 else 2014} (data prepare: --year)."
     )
 
 

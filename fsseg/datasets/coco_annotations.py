@@ -1,4 +1,4 @@
-"""COCO's annotation files: reading and checking them, and the region that an annotation marks."""
+"""Read and check COCO's annotation files, and the regions of their annotations."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,26 +18,26 @@ from fsseg.untrusted.text import is_line, leads_out, load_json
 Segmentation = list[list[float]] | dict[str, Any]  # polygons x y x y ..., or a run-length encoding
 Points = npt.NDArray[np.float64]  # x y x y ...
 
-_LARGEST = 2**15  # pixels of a side
-_PIXELS = 178_956_970  # of an image; PIL decodes no larger ones, and pycocotools counts them in 32 bits
-_MUCH = 2**24  # bytes; reading fewer takes less than a second, and is not announced
-_LONGEST = 255  # letters of a file's name, about
+_LARGEST = 2**15  # pixels of a side; far above any camera
+_PIXELS = 178_956_970  # of an image: twice PIL.Image.MAX_IMAGE_PIXELS, PIL's limit; pycocotools counts in 32 bits
+_MUCH = 2**24  # bytes; reading a smaller file takes less than a second and shows no status
+_LONGEST = 255  # characters of a file name: the limit of most file systems
 _CROWD = {"None": False, "0": False, "1": True, "False": False, "True": True, "0.0": False, "1.0": True}  # iscrowd
-_PAIR, _LEAST = 2, 6  # numbers of a point and of a polygon
-_FAR = 10  # sides of the image; a polygon that reaches further is broken, and would cost gigabytes to draw
+_PAIR, _LEAST = 2, 6  # coordinates of a point, and of the smallest polygon
+_FAR = 10  # largest coordinate of a polygon in sides of the image; a larger one is broken and would need gigabytes
 
 
-Id = int | str  # of an image, an annotation or a category: a number, or text that is none
+Id = int | str  # of an image, an annotation or a category: a number, or a text that is no number
 
 
 class Annotation(NamedTuple):
-    """An object, or a crowd of them.
+    """An object, or a crowd of objects.
 
     Attributes:
-        number: the file's id of it, for errors.
+        number: id in the file, for errors.
         class_id: 1 .. number of categories.
-        crowd: it marks a group of objects roughly.
-        segmentation: its region as in the file.
+        crowd: whether the annotation covers a group of objects roughly (iscrowd).
+        segmentation: region in the file's format.
     """
 
     number: Id
@@ -63,16 +63,14 @@ class AnnotationFile(NamedTuple):
 
 
 def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> AnnotationFile:
-    """What an annotation file says.
-
-    pycocotools' own reader is not used: it does not check, and it prints.
+    """Read and check an annotation file. pycocotools' reader does not check, and prints.
 
     Args:
         path: of the file.
-        class_names: of the categories that it must have, in the order of their ids; None: it may have any.
+        class_names: required categories, in the order of their ids; None: any categories.
 
     Raises:
-        FssegError: the file is missing, truncated, not COCO's, or names an image or a category that it does not list.
+        FssegError: the file is missing, truncated or malformed, or has other categories.
     """
     content = _read(path)
     names = _categories(path, content["categories"])
@@ -90,19 +88,19 @@ def read_annotations(path: Path, class_names: Sequence[str] | None = None) -> An
                 f"{path} has an annotation without id, image, category or segmentation: {item!s:.80}."
             ) from error
         if image not in images or category not in class_ids:
-            what = f"of category {category}" if image in images else f"of image {image}"
-            raise FssegError(f"{path}: annotation {number} is {what}, which the file does not list. Replace the file.")
+            what = f"category {category}" if image in images else f"image {image}"
+            raise FssegError(f"{path}: annotation {number} names {what}, which is not listed. Replace the file.")
         if str(crowd) not in _CROWD:
-            raise FssegError(f"{path}: annotation {number} has iscrowd {crowd!r:.20}; 0 or 1 is needed. Mend it.")
+            raise FssegError(f"{path}: annotation {number} has iscrowd {crowd!r:.20}; 0 or 1 is needed. Fix it.")
         images[image].annotations.append(Annotation(number, class_ids[category], _CROWD[str(crowd)], segmentation))
     return AnnotationFile([images[number] for number in sorted(images, key=_by_id)], found)
 
 
 def _id(value: Any) -> Id:
-    """An id: a number, also where it is written as text; other text, such as a file's name, as it is.
+    """An id: numbers, also written as text, become int; other text, such as a file name, stays text.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the value is no number and no printable text.
     """
     if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
         if not value.isprintable() or not 0 < len(value) <= _LONGEST:
@@ -112,7 +110,7 @@ def _id(value: Any) -> Id:
 
 
 def _by_id(number: Id) -> tuple[bool, int, str]:
-    """Order of ids: numbers, then texts."""
+    """Sort key of ids: numbers, then texts."""
     return (True, 0, number) if isinstance(number, str) else (False, number, "")
 
 
@@ -124,13 +122,13 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise FssegError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise FssegError(f"{path} is no text: unpack it, if it is compressed, or download it again.") from error
+        raise FssegError(f"{path} is no text file: unpack it if it is compressed, or download it again.") from error
     except ValueError as error:
-        raise FssegError(f"{path} is no whole JSON file ({error}). Download or unpack it again.") from error
+        raise FssegError(f"{path} is no complete JSON file ({error}). Download or unpack it again.") from error
     needed = ("images", "annotations", "categories")
     lacking = [key for key in needed if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if lacking:
-        raise FssegError(f"{path} is no annotation file of COCO: it has no list of {' and of '.join(lacking)}.")
+        raise FssegError(f"{path} is no COCO annotation file: it has no list of {' and of '.join(lacking)}.")
     return dict(content)
 
 
@@ -142,13 +140,13 @@ def _categories(path: Path, categories: list[Any]) -> dict[Id, str]:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FssegError(f"{path} has a category without id or name.") from error
     if len(set(names.values())) < len(categories):
-        raise FssegError(f"{path} has two categories of one id or name; each once.")
+        raise FssegError(f"{path} has two categories with the same id or name. Remove one.")
     return names
 
 
 def _other_categories(path: Path, found: Sequence[str], class_names: Sequence[str]) -> FssegError:
-    alien, lacking = set(found) - set(class_names), set(class_names) - set(found)
-    wrong = f"{min(alien)} is none of them" if alien else f"{min(lacking)} is missing" if lacking else "other order"
+    unknown, lacking = set(found) - set(class_names), set(class_names) - set(found)
+    wrong = f"{min(unknown)} is none of them" if unknown else f"{min(lacking)} is missing" if lacking else "other order"
     return FssegError(
         f"{path} has {len(found)} categories; COCO's {len(class_names)} are needed ({wrong}). "
         "Put COCO's own instances file there."
@@ -167,7 +165,7 @@ def _images(path: Path, listed: list[Any]) -> dict[Id, AnnotatedImage]:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FssegError(f"{path} has an image without id, file name or size: {str(item)!a:.80}.") from error
         if not is_line(image.name) or len(image.name) > _LONGEST:
-            raise FssegError(f"{path}: {image.name!a:.60} is no name of a file. Mend it.")
+            raise FssegError(f"{path}: {image.name!a:.60} is no file name. Fix it.")
         if leads_out(image.name):
             raise FssegError(f"{path} names the image {image.name}, which leads out of its folder. Replace the file.")
         if (
@@ -176,16 +174,16 @@ def _images(path: Path, listed: list[Any]) -> dict[Id, AnnotatedImage]:
         ):
             raise FssegError(f"{path}: image {image.name} is {image.width}x{image.height} pixels. Replace the file.")
         if number in images or image.name in names:
-            raise FssegError(f"{path} lists image {number} ({image.name}) twice; each image once.")
+            raise FssegError(f"{path} lists image {number} ({image.name}) twice. List each image once.")
         images[number] = image
         names.add(image.name)
     if not images:
-        raise FssegError(f"{path} lists no image.")
+        raise FssegError(f"{path} lists no image. Give an annotation file with images.")
     return images
 
 
 def exact(segmentation: Segmentation, height: int, width: int) -> Code:
-    """The region of an annotation, as pycocotools' annToMask has it.
+    """The region of an annotation, equal to pycocotools' annToMask.
 
     Raises:
         ValueError: the segmentation is malformed.
@@ -197,17 +195,17 @@ def exact(segmentation: Segmentation, height: int, width: int) -> Code:
 
 
 def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points]:
-    """The polygons of an annotation; none if it is run-length encoded.
+    """The polygons of an annotation; an empty list if the annotation is run-length encoded.
 
-    Points and lines beside a polygon, which labelling programs leave behind, have no area and are left out.
+    Labelling programs leave stray points and lines beside polygons; these have no area and are left out.
 
     Raises:
-        ValueError: one of them is malformed.
+        ValueError: a polygon is malformed.
     """
     if isinstance(segmentation, Mapping):
         return []
     if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("no polygon and no run-length encoding; a box alone is no mask")
+        raise ValueError("neither a polygon nor a run-length encoding; a box alone is no mask")
     try:
         found = [np.array(polygon, dtype=np.float64) for polygon in segmentation]
     except OverflowError as error:
@@ -224,26 +222,26 @@ def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points
 
 
 def in_fractions(segmentation: Segmentation, height: int, width: int) -> bool:
-    """Whether all coordinates of an annotation's polygons are from 0 to 1: shares of the image, and no pixels."""
+    """Whether all coordinates of an annotation's polygons lie in 0..1: fractions of the image instead of pixels."""
     found = polygons(segmentation, height, width)
     return bool(found) and all(points.min() >= 0 and points.max() <= 1 for points in found)
 
 
-def _whole(counts: Sequence[Any]) -> list[int]:
+def _integers(counts: Sequence[Any]) -> list[int]:
     try:
         return [int(run) for run in counts]
     except (TypeError, OverflowError) as error:
-        raise ValueError("a run-length encoding of other things than numbers") from error
+        raise ValueError("a run-length encoding whose counts are no numbers") from error
 
 
 def _checked(encoded: Mapping[str, Any], height: int, width: int) -> Code:
-    """A run-length encoding that covers the image exactly; pycocotools would read beyond the end of any other."""
+    """Check a run-length encoding: pycocotools would read beyond the end of an encoding that is too short."""
     if not isinstance(encoded.get("size", ()), list | tuple):
         raise ValueError("a run-length encoding without size")
     if list(encoded.get("size", ())) != [height, width]:
-        raise ValueError(f"a run-length encoding of another size than the image's {height}x{width}")
+        raise ValueError(f"a run-length encoding whose size is not the image's {height}x{width}")
     counts = encoded.get("counts") or ()
-    runs = read_runs(counts.encode()).tolist() if isinstance(counts, str) else _whole(counts)
+    runs = read_runs(counts.encode()).tolist() if isinstance(counts, str) else _integers(counts)
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise ValueError("a run-length encoding that does not cover the image")
     if isinstance(counts, str):

@@ -1,4 +1,4 @@
-"""Own images with annotations in COCO's format: any such file is a data set."""
+"""Custom data set: a folder of images with an annotation file in COCO's format."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ from fsseg.errors import FssegError
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 
-_FORMAT = 3  # of the cache; raise it when what is checked or stored changes
+_FORMAT = 3  # version of the cache; increase it when the checks or the stored arrays change
 
 
 class CocoJson(RegionDataset, OwnDataset):
-    """Images of a folder, and an annotation file in COCO's format with any categories.
+    """A folder of images and an annotation file in COCO's format with any categories.
 
-    Images are turned upright by their EXIF tags, as labelling programs show them.
+    Images are rotated upright by their EXIF tags, as labelling programs show them.
 
     Args:
-        annotations: file in the data's folder (--data.root).
-        val_annotations: file of the val split; without it, ``val_share`` of the images are val, chosen by their names.
-        images: folder of the images, in the data's folder; the data's folder itself if it has none of that name.
-        val_images: folder of the val split's images; ``images`` where it is not given.
-        folds: number of folds to make, or the names of each fold's novel classes; up to four where it is not given.
-        val_share: of the images, where one file has all; 1 for testing only.
+        annotations: annotation file in the root folder.
+        val_annotations: annotation file of the val split. None: ``val_share`` of the images are val, chosen by name.
+        images: folder of the images in the root folder; the root folder itself if this folder does not exist.
+        val_images: folder of the val split's images. None: ``images``.
+        folds: number of folds, or the names of each fold's novel classes. None: up to four folds.
+        val_share: share of the images in the val split if one file lists all images; 1 for testing only.
         masks: see `Coco`.
         crowds: see `Coco`.
         other_ways: see `Coco`.
@@ -39,7 +39,7 @@ class CocoJson(RegionDataset, OwnDataset):
     name = "COCO-JSON"
     option = "CocoJson"
     full = True
-    upright = True  # labelling programs show photos so
+    upright = True  # labelling programs show images upright
 
     def __init__(
         self,
@@ -65,24 +65,24 @@ class CocoJson(RegionDataset, OwnDataset):
         """Map the cached regions, or read the annotation files and cache their regions.
 
         Raises:
-            FssegError: no folder, an annotation file that is missing or broken, or an image that is missing.
+            FssegError: no root, an annotation file is missing or broken, or an image is missing.
         """
         self._find(root)
         options = (_FORMAT, self.masks, self.crowds, self.val_share, [str(f) for f in self._folders.values()])
         cache = cache_folder() / f"coco-json-{fingerprint(self._files, *options)}"
         try:
             self._regions = load(cache)
-        except (OSError, ValueError):  # no cache yet, or one that was cut off
+        except (OSError, ValueError):  # no cache yet, or a truncated one
             self._regions = store(self._scan(), cache)
         self.index = self._regions.index
         self._set_classes(self._regions.class_names, self.asked_folds, self._files[0].name)
         self._note_empty()
 
     def locate(self, root: Path | None) -> None:
-        """Read the annotation files, without their masks.
+        """Read the annotation files without decoding masks.
 
         Raises:
-            FssegError: no folder, or an annotation file that is missing or broken.
+            FssegError: no root, or an annotation file is missing or broken.
         """
         self._find(root)
         read = self._read()
@@ -93,32 +93,32 @@ class CocoJson(RegionDataset, OwnDataset):
         if root is None:
             raise FssegError("CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
         if not self.annotations:
-            raise FssegError("--data.dataset.annotations is empty: the file of annotations is needed.")
+            raise FssegError("--data.dataset.annotations is empty: the name of the annotation file is needed.")
         self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
         named: dict[Split, str] = {"train": self.images, "val": self.val_images}
         self._folders = {split: _folder(root, name) for split, name in named.items()}
         self.name = root.resolve().name
-        said = {
+        notes = {
             f"masks {self.masks}, not the exact ones": self.masks != "exact",
             "crowds ignored": self.crowds == "ignore",
             "other ways of an episode as background": self.other_ways == "background",
         }
-        self.note = ", ".join(note for note, is_so in said.items() if is_so)
+        self.note = ", ".join(note for note, applies in notes.items() if applies)
 
     def _note_empty(self) -> None:
-        """Say how many objects mark nothing; refuse annotations that all do."""
+        """Note the number of objects without pixels; refuse if no object has one."""
         empty = np.asarray(self._regions.arrays["empty"])
         if not (count := int(empty.sum())):
             return
         first = self.image_name(int(np.flatnonzero(empty)[0]))
-        why = "outside of their image, or in fractions of it"
+        why = "outside the image, or in fractions of the image"
         if not self.index.pixels[:, 1:].any():
             raise FssegError(
                 f"{self._files[0].name}: none of its {count:,} objects marks a pixel: they are {why}. Coordinates in "
-                "pixels are needed: multiply x by an image's width and y by its height."
+                "pixels are needed: multiply x by the image's width and y by its height."
             )
-        said = f"{count:,} objects mark no pixel ({why}), the first in {first}; fsseg data verify names them"
-        self.note = "; ".join(filter(None, [self.note, said]))
+        note = f"{count:,} objects mark no pixel ({why}), the first in {first}; fsseg data verify names them"
+        self.note = "; ".join(filter(None, [self.note, note]))
 
     @uncollected()
     def _read(self) -> list[AnnotationFile]:
@@ -140,7 +140,7 @@ class CocoJson(RegionDataset, OwnDataset):
         if len(read) == 2:
             if read[0].class_names != read[1].class_names:
                 raise FssegError(
-                    f"{self._files[0].name} and {self._files[1].name} list other categories; the same in both."
+                    f"{self._files[0].name} and {self._files[1].name} list different categories. Use the same in both."
                 )
             return {"train": read[0].images, "val": read[1].images}
         images = read[0].images
@@ -161,8 +161,8 @@ def _found(root: Path, name: str) -> Path:
     if not path.is_file():
         found = [*root.glob("*.json"), *root.glob("annotations/*.json")] if root.is_dir() else []
         others = sorted(str(p.relative_to(root)) for p in found)[:3]
-        hint = f" There are: {', '.join(others)}." if others else ""
-        raise FssegError(f"{path} is missing: --data.dataset.annotations names the file of annotations.{hint}")
+        hint = f" Found: {', '.join(others)}." if others else ""
+        raise FssegError(f"{path} is missing: give the annotation file by --data.dataset.annotations.{hint}")
     return path.resolve()
 
 

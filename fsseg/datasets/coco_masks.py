@@ -1,4 +1,4 @@
-"""What an image of COCO shows of each class: exact regions, and two older codes' wrong ones for reproduction."""
+"""Regions of each class in a COCO image: exact ones, and the inexact ones of two official codes for reproduction."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,22 +18,22 @@ Fill = Callable[[Canvas, npt.NDArray[np.int32], int], object]  # canvas, points 
 
 
 def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRegions:
-    """What an image shows: a region per class, and the boxes of its objects.
+    """One region per class, and the boxes of the objects of an image.
 
     Args:
-        image: with its annotations.
-        masks: ``exact``: pycocotools' annToMask, united over a class's annotations. ``first_polygon_convex`` and
+        image: image with its annotations.
+        masks: ``exact``: union of pycocotools' annToMask over a class's annotations. ``first_polygon_convex`` and
             ``first_polygon_map``: see `Coco`.
-        crowds: whether an exact region includes crowds, or has them apart.
+        crowds: ``include``: an exact region includes crowds. ``ignore``: crowds get a separate region.
 
     Raises:
         FssegError: a segmentation is malformed.
     """
     every = [(annotation, _region(image, annotation)) for annotation in image.annotations]
     exact_regions = [(annotation, code) for annotation, code in every if _marks(image, annotation, code)]
-    kept = [annotation for annotation, _ in exact_regions]
+    marking = [annotation for annotation, _ in exact_regions]
     empty = [annotation.number for annotation, code in every if not _marks(image, annotation, code)]
-    image = image._replace(annotations=kept)
+    image = image._replace(annotations=marking)
     if masks == "exact":
         codes = _exact(exact_regions, crowds)
     elif masks == "first_polygon_convex":
@@ -46,7 +46,7 @@ def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRe
 
 
 def _marks(image: AnnotatedImage, annotation: Annotation, code: Code) -> bool:
-    """Whether an annotation marks a pixel: it is not outside of the image, nor in fractions of it."""
+    """Whether an annotation covers a pixel: it lies inside the image, and its coordinates are pixels, not fractions."""
     return bool(rle.area(code)) and not in_fractions(annotation.segmentation, image.height, image.width)
 
 
@@ -68,8 +68,8 @@ def _exact(regions: Sequence[tuple[Annotation, Code]], crowds: Crowds) -> dict[i
 
 
 def _first_polygon_convex(image: AnnotatedImage) -> dict[int, Code]:
-    """PMMs' `get_mask` (coco_val.py): one canvas a class; fillConvexPoly is wrong for concave outlines."""
-    import cv2  # late: exact masks, the default, need none of it
+    """As PMMs' `get_mask` (coco_val.py): one canvas per class; fillConvexPoly is wrong for concave outlines."""
+    import cv2  # imported late, because exact masks, the default, do not need OpenCV
 
     canvases: dict[int, Canvas] = {}
     for annotation, points in _first_polygons(image):
@@ -79,7 +79,7 @@ def _first_polygon_convex(image: AnnotatedImage) -> dict[int, Code]:
 
 
 def _first_polygon_map(image: AnnotatedImage) -> dict[int, Code]:
-    """The label maps that PFENet and its successors read: one class a pixel, the later annotation over the earlier."""
+    """As in the label maps of PFENet and its successors: one class per pixel, later over earlier annotations."""
     import cv2
 
     canvas = _blank(image)
@@ -89,7 +89,7 @@ def _first_polygon_map(image: AnnotatedImage) -> dict[int, Code]:
 
 
 def _first_polygons(image: AnnotatedImage) -> Iterator[tuple[Annotation, Points | None]]:
-    """Annotations without the crowds, and the first polygon of each; None where it is run-length encoded."""
+    """Annotations without crowds, and the first polygon of each; None if the annotation is run-length encoded."""
     for annotation in image.annotations:
         if not annotation.crowd:
             try:
@@ -105,7 +105,7 @@ def _draw(
     if points is None:
         canvas[decode(_region(image, annotation))] = colour
     else:
-        fill(canvas, points.reshape(-1, 2).astype(np.int32), colour)  # truncated, as both codes do
+        fill(canvas, points.reshape(-1, 2).astype(np.int32), colour)  # truncated as in both codes
 
 
 def _region(image: AnnotatedImage, annotation: Annotation) -> Code:
@@ -118,7 +118,7 @@ def _region(image: AnnotatedImage, annotation: Annotation) -> Code:
 def _broken(image: AnnotatedImage, annotation: Annotation, error: Exception) -> FssegError:
     return FssegError(
         f"annotation {annotation.number} of image {image.name} has a malformed segmentation: {error}. "
-        "Mend it, or take it out of the annotation file."
+        "Fix it, or remove it from the annotation file."
     )
 
 

@@ -1,4 +1,4 @@
-"""What data sets of one's own share: folds given or made, and a val split made by name."""
+"""Common parts of custom data sets: given or generated folds, and a val split chosen by image names."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from fsseg.untrusted.text import is_line
 
 Folds = int | list[list[str]]
 
-_MADE = 4  # folds, where nobody says otherwise and there are as many classes
+_MADE = 4  # default number of folds, as in PASCAL-5i and COCO-20i
 
 
 class OwnDataset(Dataset):
-    """A data set whose classes and folds are known only once its files are read.
+    """A data set whose classes and folds are known only after its files are read.
 
     Attributes:
-        option: of the data set's class, for errors.
+        option: name of the data set's class, for errors.
     """
 
     option: ClassVar[str]
@@ -27,14 +27,14 @@ class OwnDataset(Dataset):
     _folds: tuple[tuple[int, ...], ...] = ()
 
     def novel(self, fold: int) -> tuple[int, ...]:
-        """Class ids that the fold tests on."""
+        """Novel class ids of a fold."""
         return self._folds[fold]
 
     def _set_classes(self, names: Sequence[str], folds: Folds | None, where: str) -> None:
-        """Take over names, and folds as they are given or made: blocks of nearly equal size, in the names' order.
+        """Set class names and folds, see `made_folds`.
 
         Raises:
-            FssegError: too many classes, or folds that are no partition of them.
+            FssegError: too many classes, or the folds are no partition of the classes.
         """
         if not 1 <= len(names) <= MOST_CLASSES:
             raise FssegError(f"{where} has {len(names)} classes; 1 to {MOST_CLASSES} are possible.")
@@ -46,15 +46,15 @@ class OwnDataset(Dataset):
 
 
 def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[tuple[int, ...], ...]:
-    """Novel class ids of each fold.
+    """Novel class ids of each fold: given lists, or blocks of nearly equal size in the order of the names.
 
     Args:
         names: of the classes.
         folds: number of folds to make, names of each fold's novel classes, or None for up to four folds.
-        where: names the place in an error.
+        where: names the file or folder in an error.
 
     Raises:
-        FssegError: more folds than classes, or lists that are no partition of the names.
+        FssegError: more folds than classes, or the lists are no partition of the names.
     """
     if folds is None:
         folds = min(_MADE, len(names))
@@ -63,44 +63,44 @@ def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[t
             raise FssegError(f"{where}: {folds} folds of {len(names)} classes; 1 to {len(names)} are possible.")
         return tuple(tuple(int(c) + 1 for c in part) for part in np.array_split(np.arange(len(names)), folds))
     listed = [str(name) for fold in folds for name in fold]
-    alien = [name for name in listed if name not in names]
+    unknown = [name for name in listed if name not in names]
     lacking = [name for name in names if name not in listed]
     twice = [name for name in names if listed.count(name) > 1]
-    for wrong, what in ((alien, "is no class"), (lacking, "is in no fold"), (twice, "is in two folds")):
+    for wrong, what in ((unknown, "is no class"), (lacking, "is in no fold"), (twice, "is in two folds")):
         if wrong:
             raise FssegError(
                 f"{where}: {wrong[0]} {what}. Each class belongs to one fold; classes: {', '.join(names)}."
             )
     if not all(folds):
-        raise FssegError(f"{where}: fold {[bool(fold) for fold in folds].index(False)} is empty.")
+        raise FssegError(f"{where}: fold {[bool(fold) for fold in folds].index(False)} is empty. Remove it.")
     return tuple(tuple(sorted(names.index(str(name)) + 1 for name in fold)) for fold in folds)
 
 
 def is_val(name: str, share: float) -> bool:
-    """Whether an image is of the val split; by its name alone, so that others may come and go."""
+    """Whether an image belongs to the val split; only its name decides, so that added images change no other image."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
 
 
 def check_share(share: float) -> None:
-    """Refuse what is no share of the images for the val split; all of them may be, for testing only.
+    """Refuse an invalid share of val images; 1 is valid, for testing only.
 
     Raises:
-        FssegError: it is not above 0, or above 1.
+        FssegError: the share is not above 0, or above 1.
     """
     if not 0 < share <= 1:
         raise FssegError(f"val_share {share}: a share above 0 and up to 1 is needed.")
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuse names of classes that cannot be printed, or mean something else.
+    """Refuse class names that cannot be printed, and the reserved name ``background``.
 
     Raises:
-        FssegError: there is one.
+        FssegError: a name is refused.
     """
     for name in names:
         if not is_line(name) or not name.strip():
             raise FssegError(
-                f"{where}: {name!r} is no name of a class: text on one line is needed, in quotes if need be."
+                f"{where}: {name!r} is no name of a class: text on one line is needed, in quotes if YAML needs them."
             )
         if name == "background":
-            raise FssegError(f"{where}: background is no class, it is what shows none. Leave it out.")
+            raise FssegError(f"{where}: background is no class, but the pixels without a class. Leave it out.")

@@ -1,18 +1,18 @@
-"""Own images in a folder: photos beside masks, painted, scribbled or marked.
+"""Custom data set: a folder of images beside a folder of masks, scribbles or annotation JSONs.
 
 ::
 
-    images/NAME.jpg             photos; also png, webp, bmp, tif, gif, avif, heic
-    masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignored (65535 of 16 bits)
-    masks/NAME.scribble.png     scribbles: the same, 255 where nothing is said
+    images/NAME.jpg             images; also png, webp, bmp, tif, gif, avif, heic
+    masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignore (65535 in 16 bits)
+    masks/NAME.scribble.png     scribbles: a label map, 255 where unlabelled
     masks/NAME.json             polygons, boxes, lines or points, see `fsseg.datasets.annotation_json`
-    classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}; maybe folds: 2 or [[cat], [dog, ...]]
-    train.txt, val.txt          maybe: names of the images of a split, or of both; of one, the rest is the other
-    instances/NAME.png          maybe: instance numbers, for boxes
+    classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}
+                                optional folds: 2 or [[cat], [dog, ...]]
+    train.txt, val.txt          optional: image names of the splits; with one list, the rest is the other split
+    instances/NAME.png          optional: instance numbers, for boxes
 
-or, without classes.yaml, a folder per class, whose masks may overlap: ``masks/cat/NAME.png``, see
-`fsseg.datasets.mask_regions`;
-``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json`` too.
+Without classes.yaml, each class has a folder, and masks may overlap: ``masks/cat/NAME.png`` (see
+`fsseg.datasets.mask_regions`), ``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json``.
 """
 
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ from fsseg.errors import FssegError
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Split
 
-_FORMAT = 2  # of the cache; raise it when masks are read in another way
+_FORMAT = 2  # version of the cache; increase it when masks are read in another way
 _NAMED = 3  # images that a note names
 
 
 class Folder(OwnDataset):
-    """Photos and masks in folders, see the module.
+    """A folder of images and masks, see the module for the layout.
 
     Args:
-        folds: number of folds to make, or the names of each fold's novel classes; classes.yaml may say it too. Up to
-            four where nobody does. One fold makes all classes novel: for testing, not for training.
-        val_share: of the images, chosen by their names, where there is no list; 1 for testing only.
+        folds: number of folds, or the names of each fold's novel classes. None: as in classes.yaml, or up to four
+            folds. With one fold all classes are novel: for testing, not for training.
+        val_share: share of the images in the val split, chosen by name, if there is no list; 1 for testing only.
 
     Raises:
         FssegError: an argument is out of range.
@@ -60,7 +60,7 @@ class Folder(OwnDataset):
         """Find images and masks, and build or load the index.
 
         Raises:
-            FssegError: no such folder, a mask without image, or one that is broken.
+            FssegError: a folder is missing, a mask has no image, or a mask is broken.
         """
         self.locate(root)
         masks = [path for name in self._names for path in self._files.masks[name]]
@@ -75,7 +75,7 @@ class Folder(OwnDataset):
         """Find images and masks.
 
         Raises:
-            FssegError: no such folder, a mask without image, or a broken classes.yaml.
+            FssegError: a folder is missing, a mask has no image, or classes.yaml is broken.
         """
         if root is None:
             raise FssegError("Folder needs --data.root DIR (or FSSEG_DATA_ROOT), which holds images/ and masks/.")
@@ -103,7 +103,11 @@ class Folder(OwnDataset):
         return train, val
 
     def check(self, number: int) -> None:
-        """Read an image, its masks, and its instance map, if it has one."""
+        """Read and check an image, its masks, and its instance map, if it has one.
+
+        Raises:
+            FssegError: a file is missing or broken, or sizes differ.
+        """
         self.image(number)
         self._count(number)
         if self._instances(number).is_file():
@@ -114,15 +118,15 @@ class Folder(OwnDataset):
         return range(self._train) if split == "train" else range(self._train, len(self._names))
 
     def image_name(self, number: int) -> str:
-        """Name of an image's file, without ending."""
+        """Name of an image file without its ending."""
         return self._names[number]
 
     def image(self, number: int) -> Image:
-        """An image, RGB, upright if its file says how it was held."""
+        """An image, RGB, rotated upright by its EXIF tag."""
         return read_image(self._image_path(number), upright=True)
 
     def mask(self, number: int) -> ClassMap:
-        """An image's label map; where classes overlap, the smaller over the larger."""
+        """An image's label map; where classes overlap, the smaller region covers the larger one."""
         paths = self._files.masks[self._names[number]]
         if self._files.per_class:
             maps = self._maps(number)
@@ -136,7 +140,7 @@ class Folder(OwnDataset):
         return self._known(read_labels(paths[0]), paths[0])
 
     def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
-        """An image's mask in episode labels; the own way's region is whole where classes overlap."""
+        """An image's mask in episode labels; where classes overlap, the own way covers the others."""
         if not self._files.per_class:
             return super().episode_mask(number, classes, own)
         maps = self._maps(number, classes)
@@ -149,7 +153,11 @@ class Folder(OwnDataset):
         return mask
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
-        """Boxes of instances, from instances/ where the image has a map there."""
+        """Boxes of instances from the instance map, if the image has one; otherwise of the mask's connected parts.
+
+        Raises:
+            FssegError: the instance map cannot be read, or differs from the mask in size.
+        """
         path = self._instances(number)
         if not path.is_file():
             return super().boxes(number, class_id)
@@ -162,17 +170,17 @@ class Folder(OwnDataset):
         return self._files.root / "instances" / f"{self._names[number]}.png"
 
     def _note_shown(self, void: Sequence[int]) -> None:
-        """Say of weak masks, of masks that are not labelled, and of classes that no mask shows; refuse if none does."""
+        """Note weak masks, masks without labelled objects and classes without a pixel; refuse if no class has one."""
         absent = [self.class_name(c) for c in self.class_ids if not self.index.pixels[:, c].any()]
         if len(absent) == len(self.class_names):
             raise FssegError(
-                f"no mask of {self._files.root} shows a class: in label maps 0 is background, 255 not labelled. White "
-                f"masks of one class go into its folder: masks/{absent[0]}/NAME.png, without classes.yaml."
+                f"no mask of {self._files.root} shows a class: in label maps 0 is background, 255 not labelled. Put "
+                f"white masks of one class into its folder: masks/{absent[0]}/NAME.png, without classes.yaml."
             )
         more = [f"{len(self.weak):,} images have weak masks; they are supports only"] if self.weak else []
         if void:
             names = ", ".join(self._names[number] for number in void[:_NAMED]) + ", ..." * (len(void) > _NAMED)
-            more += [f"{len(void):,} masks hold 0 and 255 alone, background and not labelled: {names}"]
+            more += [f"{len(void):,} masks hold only 0 and 255, background and not labelled: {names}"]
         more += [f"no mask shows {', '.join(absent)}"] if absent else []
         self.note = "; ".join(filter(None, [self._files.note, *more]))
 
@@ -180,7 +188,7 @@ class Folder(OwnDataset):
         return self._files.images[self._names[number]]
 
     def _maps(self, number: int, classes: Sequence[int] | None = None) -> dict[int, Mask]:
-        """Of each class that an image has a mask of: 1 where it is, 0 where it is not, 255 where nothing is said."""
+        """One mask per annotated class of an image: 1 the class, 0 background, 255 unlabelled."""
         found: dict[int, Mask] = {}
         for path in self._files.masks[self._names[number]]:
             class_id = self._ids[path.parent.name]
@@ -195,11 +203,11 @@ class Folder(OwnDataset):
         return found
 
     def _known(self, mask: ClassMap, path: Path) -> ClassMap:
-        """Ids of classes.yaml to class ids."""
+        """Convert the ids of classes.yaml to class ids; refuse unknown ids."""
         void, source = void_of(mask), self._files.source.name
         if void == IGNORE and IGNORE in self._files.ids and (mask == IGNORE).any():
             raise FssegError(
-                f"mask {path} holds 255: is it the class of that id in {source}, or not labelled? Save the mask with "
+                f"mask {path} holds 255: is 255 the class of this id in {source}, or not labelled? Save the mask with "
                 "16 bits, where 65535 is not labelled."
             )
         known = self._tables[void][mask]
@@ -207,7 +215,7 @@ class Folder(OwnDataset):
         if wrong.any():
             ids = np.unique(mask[wrong])[:5].tolist()
             deep = " In a mask of 16 bits, not labelled is 65535." if void > IGNORE in ids else ""
-            raise FssegError(f"mask {path} holds the ids {ids}, which {source} does not list. Mend one.{deep}")
+            raise FssegError(f"mask {path} holds the ids {ids}, which {source} does not list. Fix one.{deep}")
         return known
 
     def _scan(self) -> dict[str, npt.NDArray[np.int32]]:
@@ -219,7 +227,7 @@ class Folder(OwnDataset):
         }  # fmt: skip
 
     def _count(self, number: int) -> tuple[npt.NDArray[np.int32], bool]:
-        """Pixels of each class, and whether a label map shows none, but pixels that are not labelled."""
+        """Pixel count of each class, and whether a label map has unlabelled pixels but no class."""
         size = image_size(self._image_path(number), upright=True)
         counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
         if self._files.per_class:
@@ -236,7 +244,7 @@ class Folder(OwnDataset):
         if void and len(self.class_names) == 1 and counts[0]:
             path, name = self._files.masks[self._names[number]][0], self.class_names[0]
             raise FssegError(
-                f"mask {path} holds 0 and 255 alone: is 255 {name}, or not labelled? Save {name} as 1, or put black "
+                f"mask {path} holds only 0 and 255: is 255 {name}, or not labelled? Save {name} as 1, or put black "
                 f"and white masks into its folder: masks/{name}/NAME.png, without classes.yaml."
             )
         return counts, void
@@ -244,7 +252,7 @@ class Folder(OwnDataset):
     def _check_size(self, number: int, mask: tuple[int, ...], image: tuple[int, int]) -> None:
         if mask != image:
             path = self._files.masks[self._names[number]][0]
-            turned = ". The photo is turned by its EXIF tag: paint on it upright" if mask == image[::-1] else ""
+            turned = ". The image is rotated by its EXIF tag: paint on the upright image" if mask == image[::-1] else ""
             raise FssegError(
                 f"mask {path} is {mask[1]}x{mask[0]}, its image {image[1]}x{image[0]}{turned}. Replace one."
             )

@@ -1,4 +1,4 @@
-"""Which files a `Folder` has: images, their masks, classes and splits."""
+"""Find the files of a `Folder`: images, masks, classes and splits."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,24 +19,24 @@ from fsseg.errors import FssegError
 from fsseg.untrusted.text import BrokenTextError, is_line, load_yaml
 
 _MASKS = {".png", ".json"}
-SCRIBBLE = ".scribble.png"  # ending of a mask that is scribbles
+SCRIBBLE = ".scribble.png"  # ending of a scribble mask
 _NAMED = 3  # files that a note or an error lists
 
 
 class Files(NamedTuple):
-    """What `find` finds.
+    """The files of a `Folder`.
 
     Attributes:
         root: the folder.
-        images: path of each image that has a mask, by name.
-        masks: paths of an image's masks; several where each class has a folder.
-        per_class: masks lie in a folder per class.
-        ids: what label maps call each class, in the order of the names.
-        class_names: of the classes.
-        folds: that classes.yaml asks for.
-        splits: names of train and val images, where there are lists.
-        source: of the class names, for errors.
-        note: what a reader of a result must know.
+        images: path of each image that has a mask, by image name.
+        masks: paths of an image's masks, by image name; several if each class has a folder.
+        per_class: whether each class has a folder of masks.
+        ids: value of each class in label maps, in the order of the names.
+        class_names: names of the classes.
+        folds: entry of classes.yaml; None without entry.
+        splits: names of train and val images; None without lists.
+        source: file or folder of the class names, for errors.
+        note: caveat for results, see `Dataset.note`.
     """
 
     root: Path
@@ -51,10 +51,10 @@ class Files(NamedTuple):
     note: str
 
     def table(self, void: int) -> ClassMap:
-        """Class id for each value of a label map; for values that are none, the void of the table's own type.
+        """Class id for each value of a label map; unknown values map to the void of the table's type.
 
         Args:
-            void: value of pixels that are not labelled in the file, its largest: 255 or 65535.
+            void: value of unlabelled pixels in the file: 255 (8 bits) or 65535 (16 bits).
         """
         table = class_map((void + 1,), len(self.ids))
         table[1:] = void_of(table)
@@ -65,10 +65,10 @@ class Files(NamedTuple):
 
 
 def find(root: Path) -> Files:
-    """Look through the folder.
+    """Find and check the files of a folder.
 
     Raises:
-        FssegError: no images or masks, a mask without image, two files of one name, or a broken classes.yaml.
+        FssegError: no images or masks, a mask has no image, two files have one name, or classes.yaml is broken.
     """
     for name in ("images", "masks"):
         if not (root / name).is_dir():
@@ -81,25 +81,25 @@ def find(root: Path) -> Files:
     images, undecodable = _by_name(list(filter(is_image, every))), list(filter(is_undecodable, every))
     folders = list_folders(root / "masks")
     masks = _masks(root, folders)
-    if alien := sorted(set(masks) - set(images)):
+    if orphans := sorted(set(masks) - set(images)):
         raise FssegError(
-            f"mask {masks[alien[0]][0]} has no image {alien[0]} in {root / 'images'}; of {len(masks):,} masks, "
-            f"{len(alien):,} have none. A mask is called like its image, but for the ending.{_undecodable(undecodable)}"
+            f"mask {masks[orphans[0]][0]} has no image {orphans[0]} in {root / 'images'}; of {len(masks):,} masks, "
+            f"{len(orphans):,} have none. Name a mask like its image, up to the ending.{_undecodable(undecodable)}"
         )
     if not masks:
         others = sorted({path.suffix for path in _files(root / "masks")})
-        there = f" There are files of {', '.join(others)}; a lossy format changes ids." if others else ""
-        raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.{there}")
-    marked = all(path.suffix == ".json" for paths in masks.values() for path in paths)
-    ids, names, folds, source = _classes(root, [folder.name for folder in folders], marked)
-    kept = {name: images[name] for name in masks}
+        found = f" Found files of {', '.join(others)}; a lossy format changes ids." if others else ""
+        raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.{found}")
+    annotated = all(path.suffix == ".json" for paths in masks.values() for path in paths)
+    ids, names, folds, source = _classes(root, [folder.name for folder in folders], annotated)
+    used = {name: images[name] for name in masks}
     splits = _splits(root, set(masks))
     note = _left_out(every, sorted(set(images) - set(masks)), folders or [root / "masks"])
-    return Files(root, kept, masks, bool(folders), ids, names, folds, splits, source, note)
+    return Files(root, used, masks, bool(folders), ids, names, folds, splits, source, note)
 
 
 def _left_out(every: list[Path], bare: list[str], folders: list[Path]) -> str:
-    """What of the folder is no part of the data set: images without a mask by name, other files by ending."""
+    """Note on files that the data set leaves out: images without a mask by name, other files by ending."""
     several = f"{len(bare):,} images without a mask are" if len(bare) > 1 else "1 image without a mask is"
     names = f"{', '.join(bare[:_NAMED])}{', ...' * (len(bare) > _NAMED)}"
     others = [path for path in every if not is_image(path)]
@@ -129,7 +129,7 @@ def _by_name(paths: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
         if path.stem in found:
-            raise FssegError(f"{found[path.stem]} and {path.name} have one name; each image once.")
+            raise FssegError(f"{found[path.stem]} and {path.name} have the same name. Rename one.")
         found[path.stem] = path
     return found
 
@@ -137,7 +137,7 @@ def _by_name(paths: list[Path]) -> dict[str, Path]:
 def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
     single = [path for path in _files(root / "masks") if path.suffix.lower() in _MASKS]
     if folders and single:
-        raise FssegError(f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}; only one kind.")
+        raise FssegError(f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}. Use one kind.")
     found: dict[str, list[Path]] = {}
     of_image: dict[str, Path] = {}
     for path in single:
@@ -151,20 +151,20 @@ def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
 
 
 def _add(found: dict[str, list[Path]], path: Path, of_image: dict[str, Path]) -> None:
-    """Note a mask by its image's name; of one kind or class each image has one."""
+    """Add a mask under its image's name; refuse a second mask of the same class, or a second label map."""
     name = path.name.removesuffix(SCRIBBLE) if path.name.endswith(SCRIBBLE) else path.stem
     if name in of_image:
-        raise FssegError(f"{of_image[name]} and {path.name} are masks of one image; keep one.")
+        raise FssegError(f"{of_image[name]} and {path.name} are masks of one image. Keep one.")
     of_image[name] = path
     found.setdefault(name, []).append(path)
 
 
-def _classes(root: Path, folders: list[str], marked: bool) -> tuple[list[int], list[str], Folds | None, Path]:
+def _classes(root: Path, folders: list[str], annotated: bool) -> tuple[list[int], list[str], Folds | None, Path]:
     path = root / "classes.yaml"
     content = _yaml(path) if path.is_file() else {}
     folds = content.get("folds")
     if folds is not None and not _are_folds(folds):
-        raise FssegError(f"{path}: folds {folds!r}: a number, or lists of class names such as [[cat, dog], [fish]].")
+        raise FssegError(f"{path}: folds is {folds!r}; a number, or lists such as [[cat, dog], [fish]] are needed.")
     listed = content.get("classes")
     if folders:
         names = listed if isinstance(listed, list) else folders
@@ -176,16 +176,16 @@ def _classes(root: Path, folders: list[str], marked: bool) -> tuple[list[int], l
         listed = dict(enumerate(listed, 1))
     if not isinstance(listed, dict) or not listed:
         raise FssegError(
-            f"{path} is needed, {'the names that may be marked' if marked else 'for masks of class ids'}, such as: "
-            "classes: [cat, dog] or {1: cat, 2: dog}."
+            f"{path} is needed {'with the labels of the JSON files' if annotated else 'for masks of class ids'}, such "
+            "as: classes: [cat, dog] or {1: cat, 2: dog}."
         )
     if wrong := [value for value in listed if type(value) is not int or not 0 < value <= MOST_CLASSES]:
         raise FssegError(
-            f"{path}: ids of classes are whole numbers from 1 to 254, not {wrong[0]!r}; in masks of 16 bits, to "
+            f"{path}: class ids are integers from 1 to 254, not {wrong[0]!r}; in masks of 16 bits, up to "
             f"{MOST_CLASSES}."
         )
     if max(listed) == IGNORE:
-        raise FssegError(f"{path}: ids of classes are whole numbers from 1 to 254, not 255, which is not labelled.")
+        raise FssegError(f"{path}: class ids are integers from 1 to 254, not 255, which means not labelled.")
     ids = sorted(listed)
     names = [listed[value] for value in ids]
     check_names(names, str(path))
@@ -208,7 +208,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     except BrokenTextError as error:
         raise FssegError(f"{path} is no YAML: {error}.") from error
     if not isinstance(content, dict) or not content.keys() <= {"classes", "folds"}:
-        raise FssegError(f"{path} holds `classes` and maybe `folds`, nothing else.")
+        raise FssegError(f"{path} must hold `classes` and optionally `folds`, nothing else.")
     return content
 
 
@@ -218,21 +218,21 @@ def _splits(root: Path, known: set[str]) -> tuple[list[str], list[str]] | None:
     if not there:
         return None
     listed = {path.stem: _listed(path, known) for path in there}
-    # One list alone: all others are of the other split.
+    # With one list, all other images belong to the other split.
     rest = sorted(known - {name for names in listed.values() for name in names})
     lists = [listed.get(name, rest) for name in ("train", "val")]
     if both := sorted(set(lists[0]) & set(lists[1])):
-        raise FssegError(f"{both[0]} stands in train.txt and in val.txt; keep them apart.")
+        raise FssegError(f"{both[0]} is listed in train.txt and in val.txt. Remove it from one.")
     return lists[0], lists[1]
 
 
 def _listed(path: Path, known: set[str]) -> list[str]:
-    """Names of a list, with or without ending; the train list may be empty, for testing only."""
+    """Image names of a list file, which may have endings. The train list may be empty, for testing only."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     names = [line if line in known else Path(line).stem for line in lines]
-    if alien := [name for name in names if name not in known]:
-        raise FssegError(f"{path} lists {alien[0]}, which has no image with a mask. Take it out, or add its mask.")
+    if unknown := [name for name in names if name not in known]:
+        raise FssegError(f"{path} lists {unknown[0]}, which has no image with a mask. Remove it, or add its mask.")
     if (not names and path.name == "val.txt") or len(set(names)) < len(names):
-        raise FssegError(f"{path} is empty, or lists an image twice.")
+        raise FssegError(f"{path} is empty, or lists an image twice. List each image once.")
     return names

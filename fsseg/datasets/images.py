@@ -1,4 +1,4 @@
-"""Reading images and masks from files, and caching an index: every error names the file."""
+"""Read images from files, and cache the index of a data set; every error names the file."""
 
 import hashlib
 import io
@@ -28,20 +28,24 @@ T = TypeVar("T")
 
 
 class Cached(NamedTuple):
-    """Arrays, where they are kept on disk (None: nowhere), and whether they were made just now."""
+    """Arrays, their cache file (None: not cached), and whether they were computed now, not read from the cache."""
 
     arrays: dict[str, npt.NDArray[Any]]
     cache: Path | None
     fresh: bool
 
 
-_ORIENTATION, _LYING = 0x0112, 5  # EXIF tag, and the first of its values that swap height and width
-_SAID = 200  # letters of a library's error
+_ORIENTATION, _SWAPPED = 0x0112, 5  # EXIF orientation tag (EXIF 2.3, 4.6.4); values from 5 on swap height and width
+_QUOTE = 200  # characters of a library's error message
 
 
 @contextmanager
 def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
-    """A picture, decoded when it is asked for; whatever is wrong with the file, the error names it."""
+    """Context with an opened image file, which Pillow decodes on first use; errors call the file ``what path``.
+
+    Raises:
+        UnreadableError: the file is missing or broken, or its format is not supported here.
+    """
     try:
         with PIL.Image.open(path, formats=decoders()) as picture:
             yield picture
@@ -50,23 +54,23 @@ def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
     except FileNotFoundError as error:
         raise UnreadableError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
     except Exception as error:  # PIL raises nearly anything on a broken file
-        if isinstance(error, OSError) and (fault := machine_error(error)):  # the file is not to blame
+        if isinstance(error, OSError) and (fault := machine_error(error)):
             raise fault from error
-        said = shown(str(error))[:_SAID] or type(error).__name__
-        repair = installation(Path(str(path))) or "Replace the file."
-        raise UnreadableError(f"{what} {path} cannot be decoded ({said}). {repair}") from error
+        reason = shown(str(error))[:_QUOTE] or type(error).__name__
+        fix = installation(Path(str(path))) or "Replace the file."
+        raise UnreadableError(f"{what} {path} cannot be decoded ({reason}). {fix}") from error
 
 
 def read_image(path: Path | io.BytesIO, upright: bool = False, on_white: bool = False) -> Image:
-    """An image file as RGB.
+    """Read an image file as RGB.
 
     Args:
-        path: of the file; or its bytes, in an object that errors print as its name.
-        upright: turn it as its EXIF tag says; data sets' own codes don't.
-        on_white: what is transparent becomes white, where it is otherwise what the file has below.
+        path: of the file; or its bytes, as an object whose ``str`` is a name for errors.
+        upright: rotate the image by its EXIF tag; the official codes do not.
+        on_white: transparent pixels become white; otherwise they keep the colour stored in the file.
 
     Raises:
-        FssegError: the file is missing, truncated or no image, or has 16 bits a channel.
+        FssegError: the file is missing, truncated or no image, or has more than 8 bits per channel.
     """
     with opened(path, "image") as picture:
         if picture.mode.startswith("I") or picture.mode == "F":
@@ -78,24 +82,24 @@ def read_image(path: Path | io.BytesIO, upright: bool = False, on_white: bool = 
 
 
 def opaque(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """A picture on white, if any of it may be transparent."""
+    """An image on white ground, if it has transparency; otherwise the image itself."""
     if not picture.has_transparency_data:
         return picture
     return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
 
 
 def image_size(path: Path | io.BytesIO, upright: bool = False) -> tuple[int, int]:
-    """``(height, width)`` of an image file, from its header alone.
+    """``(height, width)`` of an image file, read from its header.
 
     Args:
         path: of the file, or its bytes, see `read_image`.
-        upright: as `read_image` turns it.
+        upright: the size after rotation by the EXIF tag, see `read_image`.
 
     Raises:
         FssegError: the file is missing or no image.
     """
     with opened(path, "image") as picture:
-        turned = upright and picture.getexif().get(_ORIENTATION, 1) >= _LYING
+        turned = upright and picture.getexif().get(_ORIENTATION, 1) >= _SWAPPED
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
@@ -106,45 +110,45 @@ def cached(
     shapes: Mapping[str, tuple[int, ...]],
     *options: object,
 ) -> Cached:
-    """What a scan of files gives, read from the cache where no file changed since.
+    """Arrays that a scan of files computes, read from the cache if no file has changed.
 
     Args:
-        kind: begins the cache file's name.
-        files: that the scan reads.
-        scan: reads them.
-        shapes: of the arrays, all of 32-bit integers; what a cache holds otherwise is not taken.
-        options: what else decides the result.
+        kind: prefix of the cache file's name.
+        files: the files that the scan reads.
+        scan: computes the arrays.
+        shapes: of the arrays, all of 32-bit integers; a cache with other shapes or types is not used.
+        options: further values that the result depends on.
 
-    Returns:
-        The arrays. A cache folder that cannot be written costs a new scan at each start, nothing else.
+    Raises:
+        FssegError: a file is missing.
     """
     place = cache_folder() / f"{kind}-{fingerprint(files, *options)}.npz"
     try:
-        # Opened here, since numpy leaves a file open that it fails to read.
+        # Opened here, because numpy does not close a file that it cannot read.
         with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         if {n: (*a.shape, a.dtype) for n, a in arrays.items()} == {n: (*s, np.int32) for n, s in shapes.items()}:
             return Cached(arrays, place, fresh=False)
-    except Exception:  # numpy raises nearly anything on a broken file; there may be none yet
+    except Exception:  # no cache yet; or a broken file, on which numpy raises nearly anything
         pass
     arrays = scan()
     return Cached(arrays, place if _store(place, arrays) else None, fresh=True)
 
 
 def cache_folder() -> Path:
-    """Where caches lie: ``fsseg`` in the user's cache folder (XDG_CACHE_HOME)."""
+    """Folder of the caches: ``fsseg`` in the user's cache folder (XDG_CACHE_HOME)."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if base.startswith("~"):  # a user of a container without a home
+    if base.startswith("~"):  # the user of a container may have no home
         place = Path(tempfile.gettempdir()) / f"fsseg-cache-{os.getuid()}"
         place.mkdir(mode=0o700, exist_ok=True)
-        if place.stat().st_uid == os.getuid():  # not another one's, who could put files there
+        if place.stat().st_uid == os.getuid():  # another owner could put files into the folder
             return place
         base = tempfile.mkdtemp()
     return Path(base) / "fsseg"
 
 
 def fingerprint(files: Sequence[Path], *options: object) -> str:
-    """A short name for the state of mask files and options: path, size and time of change of each file.
+    """Hash of options and of the path, size and modification time of each mask file.
 
     Raises:
         FssegError: a file is missing.
@@ -153,7 +157,7 @@ def fingerprint(files: Sequence[Path], *options: object) -> str:
     for path in files:
         try:
             state = path.stat()
-        except (FileNotFoundError, ValueError) as error:  # ValueError: of a name that no file can have
+        except (FileNotFoundError, ValueError) as error:  # ValueError: an impossible file name
             raise FssegError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
         digest.update(f"{os.path.abspath(path)} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

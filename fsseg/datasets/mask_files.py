@@ -1,6 +1,6 @@
-"""Mask files, read in one way for every use: label maps, masks of one class, scribbles.
+"""Read mask files: label maps, masks of one class, scribbles.
 
-What a picture means is decided by what is seen, see `fsseg.datasets.mask_regions` and the table in docs/3-data.md.
+The visible colours decide what a mask means, see `fsseg.datasets.mask_regions` and the table in docs/3-data.md.
 """
 
 from pathlib import Path
@@ -15,34 +15,34 @@ from fsseg.episode import BACKGROUND, IGNORE, void_of
 from fsseg.errors import FssegError
 
 _LOSSY = ("JPEG", "MPO")
-_SPREAD = {"L;2": 85, "L;4": 17}  # Pillow multiplies greys of 2 and 4 bits by these
+_SPREAD = {"L;2": 85, "L;4": 17}  # Pillow scales greys of 2 and 4 bits to 0..255 by these factors
 
 
 def read_region(path: Path) -> Mask:
-    """A mask of one class: 1 the object, 0 background, 255 not labelled.
+    """Read a mask of one class ``H W``: 1 the object, 0 background, 255 not labelled.
 
     Raises:
-        FssegError: the file is missing, truncated or no image, or can be read in two ways.
+        FssegError: the file is missing, truncated, no image, or can be read in two ways.
     """
     with opened(path, "mask") as picture:
         return region_of(picture, f"mask {path}")
 
 
 def read_labels(path: Path) -> ClassMap:
-    """A label map: the numbers in the file, whatever colours a palette gives them.
+    """Read a label map: the numbers in the file, independent of the colours of a palette.
 
     Returns:
-        ``H W``, of 8 bits with 255 for not labelled, or of 16 bits with 65535.
+        ``H W``, 8 bits with 255 for not labelled, or 16 bits with 65535 for not labelled.
 
     Raises:
-        FssegError: the file is missing, truncated, holds colours in place of numbers, or can be read in two ways.
+        FssegError: the file is missing, truncated, holds colours instead of numbers, or can be read in two ways.
     """
     with opened(path, "mask") as picture:
         return labels_of(picture, f"mask {path}")
 
 
 def read_scribble(path: Path) -> Mask:
-    """Scribbles of one class: 1 the class (any other number in the file), 0 background, 255 where nothing is said.
+    """Read scribbles of one class ``H W``: 1 the class (any other number in the file), 0 background, 255 unlabelled.
 
     Raises:
         FssegError: see `read_labels`.
@@ -52,36 +52,39 @@ def read_scribble(path: Path) -> Mask:
 
 
 def labels_of(picture: PIL.Image.Image, name: str) -> ClassMap:
-    """The numbers of a label map, see `read_labels`.
+    """The numbers of an opened label map, see `read_labels`.
 
     Args:
         picture: indexed, or grey of 1 to 16 bits.
         name: for errors.
+
+    Raises:
+        FssegError: see `read_labels`.
     """
     if picture.format in _LOSSY:
         raise FssegError(
-            f"{name} is a JPEG, whatever its ending, which changes class ids at every edge. Save it as PNG."
+            f"{name} is a JPEG, whatever its ending; JPEG changes class ids at every edge. Save the mask as PNG."
         )
     if picture.mode == "P":
         return _indices(picture, name)
     if picture.mode == "1":
         return np.asarray(picture).astype(np.uint8)
     if picture.mode == "L" and not picture.has_transparency_data:
-        tiles = getattr(picture, "tile", None)  # of a file; empty once it is decoded
+        tiles = getattr(picture, "tile", None)  # only images from files have it; empty after decoding
         factor = _SPREAD.get(str(tiles[0][3]), 1) if tiles else 1
         return np.asarray(picture) if factor == 1 else np.asarray(picture) // np.uint8(factor)
     if picture.mode.startswith("I"):
         return deep(picture, name)
     if picture.mode == "F":
-        raise FssegError(f"{name} has pixels of fractions (mode F); class ids are whole numbers. Convert it.")
+        raise FssegError(f"{name} has floating-point pixels (mode F); class ids are integers. Convert it.")
     return _greys(picture, name)
 
 
 def _indices(picture: PIL.Image.Image, name: str) -> Mask:
     if inverted(picture):
         raise FssegError(
-            f"{name} is black and white with white first in its palette: is the class the white pixels (as it looks) "
-            "or the black ones (as their index says)? Save it as a grey PNG: 0 background, 1 the first class."
+            f"{name} is black and white with white first in its palette: are the white pixels (by colour) or the black "
+            "pixels (by index) the class? Save it as a grey PNG: 0 background, 1 the first class."
         )
     indices = np.asarray(picture)
     if picture.has_transparency_data:
@@ -94,7 +97,7 @@ def _indices(picture: PIL.Image.Image, name: str) -> Mask:
 def _greys(picture: PIL.Image.Image, name: str) -> Mask:
     if picture.mode not in ("L", "LA"):
         raise FssegError(
-            f"{name} is a {picture.mode} picture; class ids need an indexed or 8-bit grey PNG. Convert it, or give "
+            f"{name} is a {picture.mode} image; class ids need an indexed or 8-bit grey PNG. Convert it, or give "
             "each class a folder of masks: masks/CLASS/NAME.png."
         )
     if int(np.asarray(picture.convert("LA"))[..., 1].min(initial=255)) < IGNORE:

@@ -1,6 +1,6 @@
-"""Where a mask picture of one class marks the object, decided by what is seen: black and white, greys, colours, alpha.
+"""The object in a mask of one class, decided by the visible colours: black and white, greys, colours, alpha.
 
-The table of all cases stands in docs/3-data.md. A picture that can be read in two ways is refused, both readings named.
+docs/3-data.md has a table of all cases. A mask that can be read in two ways is refused; the error names both readings.
 """
 
 import numpy as np
@@ -13,27 +13,27 @@ from fsseg.errors import FssegError
 
 Region = npt.NDArray[np.bool_]  # H W
 
-_DARK, _MIDDLE, _LIGHT = 64, 128, 192  # greys below are black, from here on the object, from here on white
+_DARK, _MIDDLE, _LIGHT = 64, 128, 192  # a grey below 64 is black, from 128 on the object, from 192 on white
 _BLURRED = range(183, 255)  # greys that are no ids: COCO-Stuff, the largest common label map, has ids up to 182
-_IDS = range(1, 32)  # values that are an id where 255 stands beside them; larger ones may be a soft edge as well
-_SOFT = 0.1  # of the image: the most that the middle greys of a soft edge cover
-_TINT = 48  # between channels of one grey in JPEG-compressed masks; 39 in samples of FSS-1000
+_IDS = range(1, 32)  # values that are an id beside 0 and 255; larger ones may be a soft edge
+_SOFT = 0.1  # largest share of the image that the middle greys of a soft edge may cover
+_TINT = 48  # largest channel difference of a grey in JPEG-compressed masks; 39 was found in samples of FSS-1000
 _NAMED = 5  # values that an error lists
 _FIX = "Make it black and white, or say which value is the class (predict: IMAGE:MASK:VALUE)."
 
 
 def region_of(picture: PIL.Image.Image, name: str) -> Mask:
-    """The mask of one class: 1 the object, 0 background, 255 not labelled.
+    """The mask of one class ``H W``: 1 the object, 0 background, 255 not labelled.
 
     Args:
-        picture: in any mode.
+        picture: opened mask file in any mode.
         name: for errors.
 
     Raises:
-        FssegError: the picture can be read in two ways, or marks no single region.
+        FssegError: the mask can be read in two ways, or shows several classes.
     """
     if picture.mode == "F":
-        raise FssegError(f"{name} has pixels of fractions (mode F); whole numbers are needed. Convert it.")
+        raise FssegError(f"{name} has floating-point pixels (mode F); integers are needed. Convert it.")
     if picture.mode.startswith("I"):
         return region_of_greys(deep(picture, name), name)
     if picture.mode == "P":
@@ -44,7 +44,7 @@ def region_of(picture: PIL.Image.Image, name: str) -> Mask:
 
 
 def deep(picture: PIL.Image.Image, name: str) -> npt.NDArray[np.uint16]:
-    """Values of a picture of 16 or 32 bits.
+    """Values of an image of 16 or 32 bits.
 
     Raises:
         FssegError: a value does not fit into 16 bits.
@@ -58,16 +58,17 @@ def deep(picture: PIL.Image.Image, name: str) -> npt.NDArray[np.uint16]:
 def region_of_greys(levels: ClassMap, name: str, mostly_open: bool = False) -> Mask:
     """The object of a grey mask, see `region_of`.
 
-    Two values, one of them 0: the other one. A small value between 0 and 255: an id, and 255 is not labelled. Black and
-    white with a soft edge: what is 128 or lighter.
+    With two values, one of them 0, the object is the other value. With 0, a small value and 255, the object is the
+    small value, and 255 is not labelled. In black and white with a soft edge, the object is 128 and lighter.
 
     Args:
         levels: ``H W``.
         name: for errors.
-        mostly_open: 255 may cover more than the id, as between scribbles; in a file that might be a white object.
+        mostly_open: whether 255 may cover more pixels than the small value, as between scribbles; in a file, 255 could
+            then be a white object.
 
     Raises:
-        FssegError: several values that are no soft edge, or one value alone that is neither black nor white.
+        FssegError: several values without a soft edge, or a single value that is neither black nor white.
     """
     if levels.dtype == np.uint16 and levels.size:
         found = np.flatnonzero(np.bincount(levels.ravel()))
@@ -91,17 +92,17 @@ def region_of_greys(levels: ClassMap, name: str, mostly_open: bool = False) -> M
 
 
 def _histogram(levels: ClassMap) -> npt.NDArray[np.int64]:
-    """Pixels of each value; Pillow counts 8 bits five times as fast as numpy."""
+    """Pixel count of each value; for 8 bits, Pillow is five times as fast as numpy."""
     if levels.dtype == np.uint8:
         return np.array(PIL.Image.fromarray(levels).histogram())
     return np.bincount(levels.ravel(), minlength=256)
 
 
 def _uniform(levels: ClassMap, value: int, name: str) -> Mask:
-    """A mask of one value: nothing is marked, or all."""
+    """A mask of one value: all background, or all object."""
     white = _LIGHT if levels.dtype == np.uint8 else 257 * _LIGHT
     if 1 < value < white:
-        raise FssegError(f"{name} holds the value {value} and no other: all of it, or nothing? Paint 0 and 255.")
+        raise FssegError(f"{name} holds only the value {value}: is all the object, or nothing? Paint 0 and 255.")
     return np.full(levels.shape, min(value, 1), dtype=np.uint8)
 
 
@@ -110,12 +111,12 @@ def _ones(region: Region) -> Mask:
 
 
 def _is_id(found: list[int]) -> bool:
-    """Whether values are an id and 255, or 0, an id and 255."""
+    """Whether the values are an id and 255, with or without 0."""
     return found[-1] == IGNORE and (found == [1, IGNORE] or (found[0] == 0 and len(found) == 3 and found[1] in _IDS))
 
 
 def _is_soft(counts: npt.NDArray[np.int64]) -> bool:
-    """Whether greys are black and white with a soft edge or compressed, and not ids."""
+    """Whether greys are black and white with a soft edge or compression noise, not ids."""
     middle, white = int(counts[_DARK:_LIGHT].sum()), int(counts[_LIGHT:].sum())
     blurred = counts[_BLURRED.start : _BLURRED.stop].any() and counts[:_DARK].any()
     return bool(blurred) and middle <= min(white, _SOFT * counts.sum())
@@ -125,36 +126,36 @@ def _several(found: npt.NDArray[np.int64], name: str) -> FssegError:
     values = [int(value) for value in found if value]
     listed = ", ".join(map(str, values[:_NAMED])) + ", ..." * (len(values) > _NAMED)
     return FssegError(
-        f"{name} holds the values {listed}: labels of several classes (or 255 for not labelled), or one object in "
-        f"greys? {_FIX}"
+        f"{name} holds the values {listed}: are they labels of several classes (or 255 for not labelled), or one "
+        f"object in greys? {_FIX}"
     )
 
 
 def _of_colours(picture: PIL.Image.Image, name: str) -> Mask:
-    """The object of a picture of colours, or of greys with alpha."""
+    """The object of a mask of colours, or of greys with alpha."""
     rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
     if not picture.has_transparency_data:
         return _coloured(rgb, name)
     alpha = np.asarray(picture.convert("RGBA"))[..., 3]
-    if int(alpha.min(initial=255)) >= _MIDDLE:  # all is seen
+    if int(alpha.min(initial=255)) >= _MIDDLE:  # all pixels are visible
         return _coloured(rgb, name)
     opaque = alpha >= _MIDDLE if (alpha >= _MIDDLE).any() else alpha > 0
     try:
         colours = _coloured(rgb, name)
-    except FssegError:  # a photo that was cut out
+    except FssegError:  # a cut-out photo
         return _ones(opaque)
     if (colours == colours[0, 0]).all():
         return _ones(opaque)
     if ((colours == 1) & (alpha < _DARK)).any() or ((colours == 0) & (alpha >= _LIGHT)).any():
         raise FssegError(
-            f"{name}: its transparency marks another region than its colours do: is the object what is not "
-            "transparent, or what is not black? Save it without transparency (alpha)."
+            f"{name}: its transparency shows another region than its colours: is the object the opaque region, or the "
+            "region that is not black? Save it without transparency (alpha)."
         )
     return np.where(opaque, colours, np.uint8(BACKGROUND))
 
 
 def _coloured(rgb: PIL.Image.Image, name: str) -> Mask:
-    """The object of colours, their transparency left aside."""
+    """The object of a mask of colours, without transparency."""
     pixels = np.asarray(rgb)
     spread = pixels.max(axis=2) - pixels.min(axis=2)
     if not spread.any():
@@ -166,18 +167,18 @@ def _coloured(rgb: PIL.Image.Image, name: str) -> Mask:
         return _ones(packed != 0)
     greys = np.asarray(rgb.convert("L"))
     counts = _histogram(greys)
-    # Greys with a tint are no ids; where nearly all is black or white, the rest is the noise of a compression.
+    # Tinted greys are no ids; if nearly all pixels are black or white, the others are compression noise.
     noisy = counts[0] and int(counts[1:_LIGHT].sum()) <= min(int(counts[_LIGHT:].sum()), _SOFT * counts.sum())
     if spread.max() <= _TINT and (noisy or _is_soft(counts)):
         return _ones(greys >= _MIDDLE)
     raise FssegError(
-        f"{name} has {len(found[found != 0])} colours besides black, which name no class: black and one other are "
-        "needed, or an indexed or grey PNG of labels. Convert it."
+        f"{name} has {len(found[found != 0])} colours besides black, which is ambiguous: black and one other colour "
+        "are needed, or an indexed or grey PNG of labels. Convert it."
     )
 
 
 def _of_palette(picture: PIL.Image.Image, name: str) -> Mask:
-    """The object of an indexed picture: by its colours if they are black and white, else by its indices."""
+    """The object of an indexed mask: by colour if the colours are black and white, else by index."""
     used = np.flatnonzero(picture.histogram()[:256])
     colours = palette_of(picture)
     seen = colours[used]
@@ -186,18 +187,18 @@ def _of_palette(picture: PIL.Image.Image, name: str) -> Mask:
         return _of_colours(picture.convert("RGBA" if picture.has_transparency_data else "RGB"), name)
     indices = np.asarray(picture)
     if len(used) == 2 and used[0] == 0 and not hidden.size:
-        if seen[1, :3].max() == 0:  # a colour on black, in the other order
+        if seen[1, :3].max() == 0:  # index 1 is black: the colour of index 0 is the object
             return _ones(indices == 0)
         if seen[0, :3].min() >= _LIGHT and used[1] != IGNORE:
             raise FssegError(
-                f"{name} has white (index 0) and one other colour (index {used[1]}): is the object the white, or the "
-                f"other? {_FIX}"
+                f"{name} has white (index 0) and one other colour (index {used[1]}): which is the object, white or "
+                f"the other? {_FIX}"
             )
     return region_of_greys(indices, name)
 
 
 def palette_of(picture: PIL.Image.Image) -> Mask:
-    """Colour and alpha of each index of an indexed picture, ``256 4``."""
+    """Colour and alpha of each index of an indexed image, ``256 4``."""
     strip = PIL.Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     strip = strip.convert("P")
     strip.putpalette(picture.getpalette() or [])
@@ -212,7 +213,7 @@ def _is_grey(colours: Mask) -> bool:
 
 
 def _black_and_white(seen: Mask) -> tuple[int, int] | None:
-    """Places of black and of white among colours that are a black and a white, and no other."""
+    """Positions of black and of white, if the visible colours are one black and one white; else None."""
     if len(seen) != 2 or not _is_grey(seen):
         return None
     dark, light = (int(place) for place in np.argsort(seen[:, 0], kind="stable"))
@@ -220,10 +221,10 @@ def _black_and_white(seen: Mask) -> tuple[int, int] | None:
 
 
 def inverted(picture: PIL.Image.Image) -> bool:
-    """Whether an indexed picture is black on white by its indices, and white on black by its colours.
+    """Whether an indexed black and white mask has white at index 0, so that index and colour disagree.
 
-    A map of labels has black, or any colour of a colour map, at index 0; a black and white picture that a program
-    made indexed (Pillow's quantize, pngquant) often has white there.
+    A label map has black, or a colour of a colour map, at index 0. Programs that convert a black and white mask to
+    indices (Pillow's quantize, pngquant) often put white there.
     """
     palette = picture.getpalette() or [0]
     if min(palette[:3]) < _LIGHT:

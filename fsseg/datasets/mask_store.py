@@ -1,7 +1,7 @@
-"""Masks that overlap: one region per image and class, run-length encoded, in a cache folder that processes share.
+"""Store of overlapping masks: one run-length encoded region per image and class, in a shared cache folder.
 
-The folder holds all that a data set needs to know about its images, so that a second start reads no annotation file.
-Its arrays are memory-mapped: opening it takes milliseconds, and data loading workers share the pages.
+The folder holds all facts about the images, so that a second start reads no annotation file. Its arrays are
+memory-mapped: opening takes milliseconds, and data loading workers share the memory.
 """
 
 import os
@@ -25,24 +25,24 @@ Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, wid
 Region = npt.NDArray[np.bool_]  # H W
 Arrays = dict[str, npt.NDArray[Any]]
 
-# names, sizes (height, width), pixels (as in `Index`): one row per image. Regions lie image by image: `first` says
-# where an image's begin in `kinds`, `offsets` where a region's bytes begin in `codes`. Objects lie image by image too:
-# `first_object`, `object_kinds`, `object_boxes` (as `Box`). `empty`: annotations of an image that mark no pixel.
-# `class_names`, of class id 1 first; `train`: images of that split.
+# One row per image: `names`, `sizes` (height, width), `pixels` (as in `Index`), `empty` (number of annotations without
+# a pixel). Regions and objects are sorted by image: `first` and `first_object` are indices of an image's first region
+# in `kinds` and first object in `object_kinds` and `object_boxes` (as `Box`); `offsets` is the index of a region's
+# first byte in `codes`. `class_names` starts with class id 1; `train` is the number of train images.
 _ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
            "object_boxes", "empty", "class_names", "train")  # fmt: skip
 
 
 class ImageRegions(NamedTuple):
-    """What one image shows.
+    """Regions and objects of one image.
 
     Attributes:
         name: file name.
         height: of the image.
         width: of the image.
-        codes: region of each class id; of minus a class id: pixels to ignore in episodes of that class.
+        codes: encoded region by class id; the key ``-class_id`` holds the pixels to ignore in episodes of the class.
         objects: class id and box of each object.
-        empty: ids of annotations that mark no pixel.
+        empty: ids of annotations without a pixel.
     """
 
     name: str
@@ -58,22 +58,22 @@ class Regions:
 
     Args:
         arrays: see `pack`.
-        folder: the cache folder that they are mapped from; None if they are in memory only.
-        fresh: they were packed just now, not read from the cache.
+        folder: the cache folder of memory-mapped arrays; None if the arrays are in memory only.
+        fresh: whether the arrays were packed now, not read from the cache.
     """
 
     def __init__(self, arrays: Arrays, folder: Path | None = None, fresh: bool = False) -> None:
         self.arrays, self.folder = arrays, folder
         self.train = int(arrays["train"])
         self.class_names = tuple(bytes(name).decode() for name in arrays["class_names"])
-        # A plain array over the mapped memory; the sampler needs no np.memmap.
+        # A plain array over the mapped memory, because indexing np.memmap is slower.
         self.index = Index(np.asarray(arrays["pixels"]), None, folder, fresh)
 
     def __len__(self) -> int:
         return len(self.arrays["names"])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Workers map the folder themselves instead of receiving a copy of it."""
+        """Pickle only the folder: workers map it themselves instead of receiving a copy."""
         if self.folder is None:
             return Regions, (self.arrays, None, self.index.fresh)
         return _reopen, (self.folder,)
@@ -88,13 +88,13 @@ class Regions:
         return height, width
 
     def class_ids(self, number: int) -> list[int]:
-        """Classes of which an image has a region, also one that is to be ignored; the largest first."""
+        """Class ids with a region in an image, ignored regions included; the class with the most pixels first."""
         found = {abs(kind) for kind in self._kinds(number)}
         pixels = self.arrays["pixels"][number]
         return sorted(found, key=lambda class_id: (-pixels[class_id], class_id))
 
     def region(self, number: int, kind: int) -> Region | None:
-        """Where an image shows a class id (minus a class id: where it is to be ignored); None if nowhere."""
+        """Region ``H W`` of a class id in an image; ``-class_id`` gives the ignored region. None without region."""
         kinds = self._kinds(number)
         if kind not in kinds:
             return None
@@ -103,7 +103,7 @@ class Regions:
         try:
             return decode({"size": [*self.size(number)], "counts": self.arrays["codes"][begin:end]})
         except (ValueError, IndexError) as error:
-            raise FssegError(f"the cache {self.folder} is damaged. Delete it; it is made anew.") from error
+            raise FssegError(f"the cache {self.folder} is damaged. Delete it and start again.") from error
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
         """Boxes of the objects of a class on an image."""
@@ -118,9 +118,12 @@ class Regions:
 
 
 def decode(code: Code) -> Region:
-    """The region of a run-length encoding.
+    """Decode a run-length encoding to a region ``H W``.
 
-    pycocotools' own `decode` warns on numpy 2, and reads beyond the end of an encoding that is too short.
+    pycocotools' `decode` warns on numpy 2, and reads beyond the end of an encoding that is too short.
+
+    Raises:
+        ValueError: the encoding does not cover the image exactly.
     """
     runs = read_runs(code["counts"])
     if runs.min() < 0 or runs.max() > (1 << 32) or runs.sum() != code["size"][0] * code["size"][1]:
@@ -129,18 +132,18 @@ def decode(code: Code) -> Region:
 
 
 def read_runs(counts: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Lengths of runs, of background first, from COCO's compressed text.
+    """Lengths of runs, background first, from COCO's compressed text (rleFrString of pycocotools' maskApi.c).
 
-    A character has 5 bits of a number, lowest first, and a bit that says whether more follow; from the fourth number on
-    it is the difference to the one before the last.
+    A character is 48 plus 5 bits of a number, lowest bits first, plus a continuation bit. From the fourth number on,
+    the text stores the difference to the number two places before.
 
     Raises:
-        ValueError: the text is cut off.
+        ValueError: the text is truncated.
     """
     bits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
     last = (bits & 0x20) == 0
     if not len(bits) or not last[-1]:
-        raise ValueError("a run-length encoding that is cut off")
+        raise ValueError("a run-length encoding that is truncated")
     begins = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     lengths = np.diff(begins, append=len(bits))
     shifts = 5 * (np.arange(len(bits)) - np.repeat(begins, lengths))
@@ -152,12 +155,12 @@ def read_runs(counts: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str]) -> Regions:
-    """Regions in memory.
+    """Pack the regions of all images into arrays in memory.
 
     Args:
         images: train split first.
-        train: images of the train split.
-        class_names: of class id 1 first.
+        train: number of train images.
+        class_names: names of the classes, class id 1 first.
     """
     names, sizes, pixels, first, first_object = [], [], [], [0], [0]
     kinds: list[int] = []
@@ -177,7 +180,7 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str])
     arrays = {
         "names": np.array(names),
         "sizes": np.array(sizes, dtype=np.int32),
-        "pixels": np.asfortranarray(np.stack(pixels)),  # a sampler reads columns
+        "pixels": np.asfortranarray(np.stack(pixels)),  # the sampler reads columns
         "first": np.array(first, dtype=np.int64),
         "kinds": np.array(kinds, dtype=np.int32),
         "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
@@ -198,17 +201,17 @@ def _count(image: ImageRegions, classes: int) -> npt.NDArray[np.int32]:
     if image.codes:
         counts[0] -= rle.area(rle.merge(list(image.codes.values())))
         shown = [class_id for class_id in image.codes if class_id > 0]
-        # One by one: of more than 255 at once, pycocotools' area overflows.
+        # One by one: pycocotools' area overflows for more than 255 regions at once.
         counts[shown] = [int(rle.area(image.codes[class_id])) for class_id in shown]
     return counts
 
 
 def load(folder: Path, fresh: bool = False) -> Regions:
-    """Regions of a cache folder, memory-mapped.
+    """Memory-map the regions of a cache folder.
 
     Raises:
-        OSError: there is no such folder, or not all of it.
-        ValueError: one of its files is cut off or of another state than the others.
+        OSError: the folder or one of its files is missing.
+        ValueError: a file is broken, or the files do not match.
     """
     try:
         arrays: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
@@ -217,16 +220,16 @@ def load(folder: Path, fresh: bool = False) -> Regions:
     except Exception as error:  # numpy raises nearly anything on a broken file
         raise ValueError(f"{folder} has a broken file") from error
     try:
-        whole = _is_whole(arrays)
-    except (IndexError, TypeError) as error:  # of arrays without axes, or of other things than numbers
-        raise ValueError(f"{folder} is not whole") from error
-    if not whole:
-        raise ValueError(f"{folder} is not whole")
+        consistent = _is_consistent(arrays)
+    except (IndexError, TypeError) as error:  # arrays without axes, or of another type than numbers
+        raise ValueError(f"{folder} is damaged") from error
+    if not consistent:
+        raise ValueError(f"{folder} is damaged")
     return Regions(arrays, folder, fresh)
 
 
-def _is_whole(arrays: Arrays) -> bool:
-    """Whether arrays are as `pack` makes them; what `codes` holds is looked at when a region is asked for."""
+def _is_consistent(arrays: Arrays) -> bool:
+    """Whether arrays match the description of `_ARRAYS`; the content of `codes` is checked when a region is read."""
     images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
     classes = len(arrays["class_names"])
     shapes: dict[str, tuple[int, ...]] = {
@@ -248,8 +251,8 @@ def _is_whole(arrays: Arrays) -> bool:
 
 
 def store(regions: Regions, folder: Path) -> Regions:
-    """The same regions, mapped from the cache folder that they are written to; unchanged if it cannot be written."""
-    # Written aside and renamed, so that a second process never reads half of it.
+    """Write regions to a cache folder and memory-map them from there; on failure, the given regions are returned."""
+    # Written to a temporary folder and renamed, so that another process never reads an incomplete folder.
     part = folder.with_name(f".{os.getpid()}-{folder.name}")
     try:
         part.mkdir(parents=True, exist_ok=True)
@@ -257,7 +260,7 @@ def store(regions: Regions, folder: Path) -> Regions:
             np.save(part / f"{name}.npy", array)
         with suppress(OSError, ValueError):
             return load(folder, fresh=True)  # another process was faster
-        shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, since load failed
         part.replace(folder)
         return load(folder, fresh=True)
     except (OSError, ValueError):
@@ -274,21 +277,21 @@ def _reopen(folder: Path) -> Regions:
 
 
 def paint(regions: Regions, number: int, labels: Sequence[tuple[int, int]], kind: type[Label]) -> npt.NDArray[Label]:
-    """An image's mask with a label for each of some class ids, 0 elsewhere.
+    """Paint an image's mask ``H W``: a label for each given class id, 0 elsewhere.
 
-    What is to be ignored in episodes of these classes, and shows none of them, is 255 or 65535, see `void_of`.
+    Ignored regions of these classes become `void_of` the mask (255 or 65535) where no given class covers them.
 
     Args:
         regions: of the data set.
         number: image number.
-        labels: class id and label, the later over the earlier.
+        labels: class id and label; later pairs are painted over earlier ones.
         kind: type of the mask.
     """
-    mask: npt.NDArray[Label] = np.zeros(regions.size(number), dtype=kind, order="F")  # as pycocotools decodes
+    mask: npt.NDArray[Label] = np.zeros(regions.size(number), dtype=kind, order="F")  # the order of decoded regions
     kinds = [(-class_id, void_of(mask)) for class_id, _ in labels] + list(labels)
     for class_id, label in kinds:
         region = regions.region(number, class_id)
         if region is not None:
             mask[region] = label
-    whole: npt.NDArray[Label] = np.ascontiguousarray(mask)
-    return whole
+    contiguous: npt.NDArray[Label] = np.ascontiguousarray(mask)
+    return contiguous

@@ -1,4 +1,4 @@
-"""Data sets whose masks are regions in a cache, one per image and class: COCO, and other files of its format."""
+"""Data sets with overlapping masks, cached as one region per image and class: COCO and files in COCO's format."""
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,18 +23,24 @@ _NAMED = 5  # annotations that an error names
 
 
 class RegionDataset(Dataset):
-    """Answers from regions; `open` sets ``_regions`` and ``_folders``, where the images of each split lie."""
+    """Base of data sets with regions; `open` of a subclass sets ``_regions`` and ``_folders`` (images of each split).
+
+    Attributes:
+        other_ways: see `Coco`.
+        full: whether an object without pixels is an error; COCO's official files have a few.
+        upright: whether images are rotated by their EXIF tags; the official COCO codes do not rotate.
+    """
 
     other_ways: OtherWays = "labelled"
-    full: ClassVar[bool] = False  # an object that marks no pixel is a mistake; COCO's own files have a few
-    upright: ClassVar[bool] = False  # images are turned by their EXIF tags; COCO's own are not
+    full: ClassVar[bool] = False
+    upright: ClassVar[bool] = False
     _regions: Regions
     _folders: dict[Split, Path]
-    _located: tuple[AnnotatedImage, ...] = ()  # of `locate`, train split first
+    _located: tuple[AnnotatedImage, ...] = ()  # set by `locate`, train split first
     _located_train: int = 0
 
     def numbers(self, split: Split) -> range:
-        """Image numbers of a split; within it they follow COCO's image ids."""
+        """Image numbers of a split, in the order of COCO's image ids."""
         if self._located:
             train, every = self._located_train, len(self._located)
         else:
@@ -46,7 +52,7 @@ class RegionDataset(Dataset):
         return _stem(self._file_name(number))
 
     def image(self, number: int) -> Image:
-        """An image, RGB, also if the file is grey."""
+        """An image, RGB, even if the file is grey."""
         return read_image(self._path(number), self.upright)
 
     def _path(self, number: int) -> Path:
@@ -57,15 +63,15 @@ class RegionDataset(Dataset):
         return self._located[number].name if self._located else self._regions.name(number)
 
     def _place(self, annotated: Mapping[Split, Sequence[AnnotatedImage]]) -> None:
-        """Know images by their annotations alone, without regions."""
+        """Store the annotations of all images, without regions."""
         self._located = (*annotated["train"], *annotated["val"])
         self._located_train = len(annotated["train"])
 
     def check(self, number: int) -> None:
-        """Read an image and its annotations, after `locate`.
+        """Read and check an image and its annotations, after `locate`.
 
         Raises:
-            FssegError: it is missing, truncated or of another size than its annotations say, or one is malformed.
+            FssegError: the image is missing or truncated, its size is wrong, or an annotation is malformed.
         """
         annotated, shape = self._located[number], self.image(number).shape
         if shape[:2] != (annotated.height, annotated.width):
@@ -73,21 +79,21 @@ class RegionDataset(Dataset):
         empty = find_regions(annotated, "exact", "include").empty
         if empty and self.full:
             raise FssegError(
-                f"{_listed(empty)} of image {annotated.name} mark no pixel of it: outside of its {annotated.width}x"
-                f"{annotated.height} pixels, or in fractions. Mend them, or take them out of the annotation file."
+                f"{_listed(empty)} of image {annotated.name} mark no pixel: they lie outside its {annotated.width}x"
+                f"{annotated.height} pixels, or are in fractions. Fix them, or remove them from the annotation file."
             )
 
     def mask(self, number: int) -> ClassMap:
-        """An image's label map, for pictures: class ids, the smaller class over the larger; ignored crowds are void."""
+        """An image's label map, for figures: class ids, smaller classes over larger ones; ignored crowds are void."""
         labels = [(class_id, class_id) for class_id in self._regions.class_ids(number)]
         if len(self.class_names) < IGNORE:
             return paint(self._regions, number, labels, np.uint8)
         return paint(self._regions, number, labels, np.uint16)
 
     def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
-        """An image's mask in episode labels, a region per class; with ``other_ways="background"``, the own way's only.
+        """An image's mask in episode labels, see `Dataset.episode_mask`.
 
-        See `Dataset.episode_mask`.
+        With ``other_ways="background"``, the mask shows only the way ``own``.
         """
         ways = sorted(range(len(classes)), key=lambda way: way == own)  # the last is on top
         if own is not None and self.other_ways == "background":
@@ -95,11 +101,11 @@ class RegionDataset(Dataset):
         return paint(self._regions, number, [(classes[way], way + 1) for way in ways], np.uint8)
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
-        """Boxes of a class's objects, crowds left out; of its region's parts where a crowd is all there is."""
+        """Boxes of a class's objects without crowds; if there are only crowds, of the connected parts of the region."""
         return self._regions.boxes(number, class_id) or super().boxes(number, class_id)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the index, which lies in the mapped regions: workers map it too."""
+        """State without the index: workers map it together with the regions."""
         return {name: value for name, value in self.__dict__.items() if name != "index"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -110,7 +116,7 @@ class RegionDataset(Dataset):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for garbage among millions of objects that stay, which takes longer than all the rest."""
+    """Context without garbage collection: searching millions of live objects would take most of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -123,19 +129,19 @@ def uncollected() -> Iterator[None]:
 def pack_splits(
     annotated: Mapping[Split, Sequence[AnnotatedImage]], masks: Masks, crowds: Crowds, class_names: Sequence[str]
 ) -> Regions:
-    """Regions of annotated images, train split first.
+    """Find and pack the regions of annotated images, train split first.
 
     Raises:
-        FssegError: a segmentation is malformed, or two images have one name.
+        FssegError: a segmentation is malformed, or two images have the same name.
     """
     images: list[ImageRegions] = []
     for split, listed in annotated.items():
-        told = tracked(listed, f"masks of {len(listed):,} {split} images")
-        images += [find_regions(image, masks, crowds) for image in told]
+        shown = tracked(listed, f"masks of {len(listed):,} {split} images")
+        images += [find_regions(image, masks, crowds) for image in shown]
     known: set[str] = set()
     for image in images:
         if (stem := _stem(image.name)) in known:
-            raise FssegError(f"two images are called {stem}, of train and val or with two endings; each image once.")
+            raise FssegError(f"two images are called {stem}, in train and val or with other endings. Rename one.")
         known.add(stem)
     return pack(images, len(annotated["train"]), class_names)
 
@@ -144,7 +150,7 @@ def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) 
     """Refuse images that are not in their folder.
 
     Raises:
-        FssegError: one is missing, or its name leads out of the folder.
+        FssegError: an image is missing, or its name leads out of the folder.
     """
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     inside = folder.resolve()
@@ -157,24 +163,24 @@ def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) 
         if not (folder / image.name).is_file():
             missing.append(image.name)
     if missing:
-        mend = "Put them there."
+        fix = "Put them there."
         if (folder.parent / missing[0]).is_file():
-            mend = "The names begin with a folder: give --data.dataset.images . (a dot)."
+            fix = "The names begin with a folder: give --data.dataset.images . (a dot)."
         raise FssegError(
-            f"image {folder / missing[0]} is missing, one of {len(missing):,} that are, of {len(annotated):,} in "
-            f"{file.name}. {mend}"
+            f"image {folder / missing[0]} is missing, one of {len(missing):,} missing images of {len(annotated):,} in "
+            f"{file.name}. {fix}"
         )
 
 
 def other_size(annotated: AnnotatedImage, shape: tuple[int, int], path: Path, upright: bool) -> FssegError:
-    """An image is not as large as its annotations say."""
+    """Error for an image whose size differs from its annotations."""
     why = "Replace one"
     if shape == (annotated.width, annotated.height) != shape[::-1]:
         why = "Width and height are swapped in the annotation file; swap them there"
         if upright and image_size(path) != shape:
-            why = "The image is turned upright by its EXIF tag; annotate it so, or take the tag off"
+            why = "The image is rotated upright by its EXIF tag; annotate the upright image, or remove the tag"
     return FssegError(
-        f"image {annotated.name} is {shape[1]}x{shape[0]}, its annotations are of {annotated.width}x"
+        f"image {annotated.name} is {shape[1]}x{shape[0]}, its annotations are for {annotated.width}x"
         f"{annotated.height}. {why}."
     )
 

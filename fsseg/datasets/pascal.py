@@ -1,6 +1,6 @@
 """PASCAL-5i: VOC 2012 with SBD's annotations, from a `VOCdevkit` tree with `SegmentationClassAug`.
 
-Folds are blocks of five classes in VOC's order (OSLSM; every later code agrees): fold f tests on ids 5f+1 .. 5f+5.
+Folds are blocks of five classes in VOC's order (OSLSM and all later codes): fold f tests on class ids 5f+1 .. 5f+5.
 """
 
 from collections import Counter
@@ -31,12 +31,12 @@ _LISTS = {
 _OBJECTS = ("SegmentationObjectAug", "SegmentationObject")  # instance maps
 _COMPLETE: dict[Split, int] = {"train": 10_582, "val": 1_449}
 _FILES = {"photos": 17_125, "masks": 12_031}
-# Val pairs of the folds: HSNet's and PMMs' lists, and all that show the class.
+# Number of val pairs per fold: in HSNet's and PMMs' lists, and over all images that show the class.
 _LISTED: dict[Pairs, tuple[int, ...]] = {"official": (346, 451, 725, 346), "any": (440, 514, 804, 390)}
 
 
 class Pascal(Dataset):
-    """VOC 2012 + SBD: 20 classes, 4 folds, void pixels 255."""
+    """VOC 2012 + SBD: 20 classes in 4 folds; ignored pixels are 255."""
 
     name = "PASCAL-5i"
     family = "pascal"
@@ -52,7 +52,7 @@ class Pascal(Dataset):
         """Read the lists and build or load the index.
 
         Raises:
-            FssegError: no VOC tree, no list, or a mask that is missing, of another size or with alien ids.
+            FssegError: the folder is no VOC tree, a list is missing, or a mask is missing or broken.
         """
         self.locate(root)
         masks = [self._mask_path(number) for number in range(len(self._names))]
@@ -68,29 +68,29 @@ class Pascal(Dataset):
         """Read the lists.
 
         Raises:
-            FssegError: no VOC tree, or no list.
+            FssegError: the folder is no VOC tree, a list is missing, or the lists share an image.
         """
         self._folder = _devkit(root)
         names = {split: _names(self._folder, split) for split in ("train", "val")}
         if both := sorted(set(names["train"]) & set(names["val"])):
             raise FssegError(
-                f"{both[0]} and {len(both) - 1} more stand in the train and in the val list; keep them apart."
+                f"{both[0]} and {len(both) - 1} more are in the train and in the val list. Remove them from one."
             )
         self._names = [*names["train"], *names["val"]]
         self._train = len(names["train"])
         incomplete = [f"{len(names[s]):,} of {n:,} {s} images" for s, n in _COMPLETE.items() if len(names[s]) != n]
         if incomplete:
             if type(self) is Pascal:
-                self.name = "VOC subset"  # not to be taken for, nor compared with, PASCAL-5i
+                self.name = "VOC subset"  # results must not be compared with PASCAL-5i
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
         else:
             self.listed_pairs = _LISTED
 
     def _describe_pairs(self) -> str:
-        """What the official pairs are, where they are not known to be the published lists."""
+        """Note on the official pairs; empty if they equal the published lists."""
         rule = "pairs are by rule (OSLSM's, with its known exceptions)"
         if not self.list_hashes:
-            return f"{rule}: the published lists are of the whole PASCAL-5i"
+            return f"{rule}: the published lists are for the complete PASCAL-5i"
         other = [f"{split} {fold}" for (split, fold), (found, known) in self.list_hashes.items() if found != known]
         return (
             f"{rule}: these masks are not the usual ones, so that {len(other)} of {len(self.list_hashes)} lists are "
@@ -100,7 +100,7 @@ class Pascal(Dataset):
         )
 
     def counts(self) -> dict[str, Count]:
-        """Photos, masks and lists, beside VOC's and SBD's."""
+        """Number of photos, masks and listed images, and in the official VOC and SBD."""
         folders = {"photos": ("JPEGImages", "*.jpg"), "masks": ("SegmentationClassAug", "*.png")}
         found = {
             what: Count(sum(1 for _ in (self._folder / folder).glob(pattern)), _FILES[what])
@@ -109,7 +109,11 @@ class Pascal(Dataset):
         return found | {f"{s} images": Count(len(self.numbers(s)), n) for s, n in _COMPLETE.items()}
 
     def check(self, number: int) -> None:
-        """Read an image's photo, mask and instance map, if it has one."""
+        """Read and check an image, its mask, and its instance map, if it has one.
+
+        Raises:
+            FssegError: a file is missing or broken, sizes differ, or the mask holds an unknown class id.
+        """
         super().check(number)
         for class_id in np.flatnonzero(np.bincount(self.mask(number).ravel(), minlength=256)[1:IGNORE])[:1] + 1:
             self.boxes(number, int(class_id))
@@ -119,7 +123,7 @@ class Pascal(Dataset):
         return range(self._train) if split == "train" else range(self._train, len(self._names))
 
     def image_name(self, number: int) -> str:
-        """VOC's name of an image, e.g. ``2007_000033``."""
+        """Name of an image in VOC, e.g. ``2007_000033``."""
         return self._names[number]
 
     def image(self, number: int) -> Image:
@@ -127,14 +131,14 @@ class Pascal(Dataset):
         return read_image(self._image_path(number))
 
     def mask(self, number: int) -> ClassMap:
-        """An image's mask: class ids, 0 background, 255 void."""
+        """An image's mask: class ids, 0 background, 255 ignore."""
         return read_labels(self._mask_path(number))
 
     def boxes(self, number: int, class_id: int) -> list[Box]:
-        """Boxes of instances, from SegmentationObjectAug (or SegmentationObject) where the image has a map there.
+        """Boxes of instances from SegmentationObjectAug or SegmentationObject; else of the mask's connected parts.
 
         Raises:
-            FssegError: the map cannot be read, or is of another size than the mask.
+            FssegError: the instance map cannot be read, or differs from the mask in size.
         """
         for folder in _OBJECTS:
             path = self._folder / folder / f"{self._names[number]}.png"
@@ -174,27 +178,25 @@ def _devkit(root: Path | None) -> Path:
         if (folder / "JPEGImages").is_dir():
             break
     else:
-        raise FssegError(f"--data.root {root} is no VOCdevkit: no VOC2012/JPEGImages below it.")
+        raise FssegError(f"--data.root {root} is no VOCdevkit: it has no VOC2012/JPEGImages. Give the folder above.")
     if not (folder / "SegmentationClassAug").is_dir():
-        raise FssegError(
-            f"{folder} has no SegmentationClassAug: masks of VOC and SBD as indexed PNGs are needed there."
-        )
+        raise FssegError(f"{folder} has no SegmentationClassAug: put the masks of VOC and SBD there, as indexed PNGs.")
     return folder
 
 
 def _names(folder: Path, split: str) -> list[str]:
-    """Image names of a split; a line may be a name, or the image's and the mask's path as in DeepLab's lists."""
+    """Image names of a split; a line is a name, or the paths of image and mask as in DeepLab's lists."""
     lists = folder / "ImageSets"
     for name in _LISTS[split]:
         path = lists / f"{name}.txt"
         if path.is_file():
-            # A broken name is reported as a missing mask.
+            # A name that is no UTF-8 is reported later, as a missing mask.
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             names = [Path(line.split()[0]).stem for line in lines if line.strip()]
             if not names:
-                raise FssegError(f"list {path} is empty.")
-            if len(set(names)) < len(names):  # an image could be support and query of one episode
+                raise FssegError(f"list {path} is empty. Write one image name per line.")
+            if len(set(names)) < len(names):  # an image could be support and query of the same episode
                 twice = next(name for name, times in Counter(names).items() if times > 1)
-                raise FssegError(f"list {path} names {twice} twice; each image once.")
+                raise FssegError(f"list {path} names {twice} twice. Name each image once.")
             return names
     raise FssegError(f"{lists} has no list of the {split} images; one of {', '.join(_LISTS[split])} (.txt) is needed.")

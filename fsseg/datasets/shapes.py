@@ -1,12 +1,12 @@
-"""Shapes: a built-in data set of drawn objects, for the quickstart and for tests. It needs no files.
+"""Shapes: a built-in data set of drawn objects, for the quickstart and for tests. The data set needs no files.
 
-A class is a texture on a shape, e.g. "striped star". All else is random and says nothing about the class: colours,
-place, size, tilt, and the texture's wavelength and phase. An image shows two to four objects of different classes, so
-that finding the foreground isn't enough.
+A class is a texture on a shape, e.g. "striped star". All other properties are random and independent of the class:
+colours, place, size, tilt, and the texture's wavelength and phase. An image shows two to four objects of different
+classes, so that separating foreground from background is not enough.
 
-Why 5 textures x 4 shapes: each fold holds every texture once and every shape at least once, in combinations that no
-other fold holds. So a novel class is a new combination of what base classes show, and a small network that trains for
-minutes generalises to it. Objects tilt by 20 degrees at most, as bands and stripes differ in direction only.
+Why 5 textures x 4 shapes: each fold has every texture once and every shape at least once, in combinations that no other
+fold has. So a novel class is a new combination of known textures and shapes, and a small network generalises after
+minutes of training. Objects tilt by at most 20 degrees, because bands and stripes differ only in direction.
 """
 
 from collections.abc import Callable
@@ -23,17 +23,18 @@ from fsseg.protocols.protocol import Split
 Plane = npt.NDArray[np.float32]  # H W, or H W 3 for colours
 Point = npt.NDArray[np.float64]  # x y
 
-MIN_SIZE = 32  # below, a texture's wavelength is under three pixels
-SHARE = (0.09, 0.135)  # an object's share of the image's area, before border and other objects cut it
+# Numbers without a source are chosen by eye.
+MIN_SIZE = 32  # pixels; in smaller images, a texture's wavelength is under three pixels
+SHARE = (0.09, 0.135)  # an object's share of the image's area, before border and other objects cut the object
 WAVELENGTH = (0.075, 0.095)  # of a texture, in sides of the image
 TILT = np.deg2rad(20)
-APART = 0.46  # wanted distance of two objects' centres, in sides of the image: they touch, but none vanishes
-CONTRAST = 0.45  # least distance of colours that touch; RGB in 0..1
-REACH = 1.6  # no shape is wider, in radii of the disc of equal area
+APART = 0.46  # target distance of two objects' centres, in sides of the image: objects touch, but none disappears
+CONTRAST = 0.45  # smallest distance of touching colours; RGB in 0..1
+REACH = 1.6  # largest extent of a shape, in radii of the disc of equal area
 
 
 def _star(corners: int, inner: float, outer: float) -> Callable[[Plane, Plane], Plane]:
-    """A star, ``inner * outer`` wide between corners: the plane folded to half a spike, whose border is a line."""
+    """Signed distance to a star, ``inner * outer`` wide between corners: half a spike's border is a line."""
     half = np.float32(np.pi / corners)
     edge = np.array([inner * np.cos(half) - 1, inner * np.sin(half)], dtype=np.float32)
     normal = np.array([edge[1], -edge[0]]) / np.hypot(*edge)
@@ -48,12 +49,12 @@ def _star(corners: int, inner: float, outer: float) -> Callable[[Plane, Plane], 
 
 
 def _cross(x: Plane, y: Plane) -> Plane:
-    """Two bars."""
+    """Signed distance to a cross of two bars."""
     result: Plane = np.maximum(np.maximum(abs(x), abs(y)) - 1.32, np.minimum(abs(x), abs(y)) - 0.36)
     return result
 
 
-# Signed distance to the border, negative inside; every shape has about the area of the disc of radius 1.
+# Signed distance to the border, negative inside; every shape has about the area of a disc of radius 1.
 SHAPES: dict[str, Callable[[Plane, Plane], Plane]] = {
     "disc": lambda x, y: np.hypot(x, y) - 1,
     "triangle": _star(3, 0.5, 1.55),
@@ -61,7 +62,7 @@ SHAPES: dict[str, Callable[[Plane, Plane], Plane]] = {
     "cross": _cross,
 }
 
-# Positive where the second colour is, with a slope of about 1 at the border; x and y are in radians.
+# Positive at pixels of the second colour, with a slope of about 1 at the border; x and y are in radians.
 TEXTURES: dict[str, Callable[[Plane, Plane], Plane]] = {
     "plain": lambda x, y: np.full_like(x, -np.inf),
     "banded": lambda x, y: np.sin(y),
@@ -72,16 +73,16 @@ TEXTURES: dict[str, Callable[[Plane, Plane], Plane]] = {
 
 
 class Shapes(Dataset):
-    """20 classes in 4 folds of 5; `open` draws all images and keeps them in memory, 28 kB each at the default size.
+    """20 classes in 4 folds of 5; `open` draws all images into memory, 28 kB per image at the default size.
 
-    Image ``i`` depends on ``(size, seed, i)`` only. It surely shows class ``i % 20 + 1``, so that 40 images show each
+    Image ``i`` depends only on ``(size, seed, i)`` and always shows class ``i % 20 + 1``, so that 40 images show each
     class at least twice.
 
     Args:
         size: height and width of the images.
-        train: images of the train split.
-        val: images of the val split; their numbers follow the train split's.
-        seed: another seed draws other images.
+        train: number of images of the train split.
+        val: number of images of the val split; their image numbers follow those of the train split.
+        seed: random seed of the images.
 
     Raises:
         FssegError: an argument is too small.
@@ -99,9 +100,9 @@ class Shapes(Dataset):
     def __init__(self, size: int = 96, train: int = 1200, val: int = 400, seed: int = 0) -> None:
         least = 2 * len(self.class_names)
         if size < MIN_SIZE:
-            raise FssegError(f"Shapes: size is {size}, needs at least {MIN_SIZE} pixels to show textures.")
+            raise FssegError(f"Shapes: size is {size}; at least {MIN_SIZE} pixels are needed to show textures.")
         if min(train, val) < least:
-            raise FssegError(f"Shapes: {train} train and {val} val images, needs at least {least} each: 2 per class.")
+            raise FssegError(f"Shapes: {train} train and {val} val images; {least} each are needed, 2 per class.")
         limits.check({"size": size, "train": train, "val": val, "seed": seed}, limits.CLASSES, "Shapes: ")
         limits.check_memory("Shapes: size", size, train + val, 1)
         self.size, self.train, self.val, self.seed = size, train, val, seed
@@ -116,20 +117,20 @@ class Shapes(Dataset):
         return range(self.train) if split == "train" else range(self.train, self.train + self.val)
 
     def image_name(self, number: int) -> str:
-        """Such as ``shapes-00017``."""
+        """Name of an image, e.g. ``shapes-00017``."""
         return f"shapes-{number:05d}"
 
     def image(self, number: int) -> Image:
-        """An image, RGB; a copy, so that nobody changes ours."""
+        """A copy of an image, RGB."""
         return self._drawn[number][0].copy()
 
     def mask(self, number: int) -> Mask:
-        """An image's mask, class ids and 0; a copy."""
+        """A copy of an image's mask: class ids, 0 background."""
         return self._drawn[number][1].copy()
 
 
 def draw(size: int, seed: int, number: int) -> tuple[Image, Mask]:
-    """An image and its mask, from a random generator of their own."""
+    """Draw an image and its mask with a random generator seeded by ``(seed, number)``."""
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
     class_ids = _choose_classes(random, number % len(Shapes.class_names) + 1)
     background = _choose_colour(random)
@@ -141,13 +142,13 @@ def draw(size: int, seed: int, number: int) -> tuple[Image, Mask]:
 
 
 def _choose_classes(random: np.random.Generator, sure: int) -> list[int]:
-    """Two to four different class ids, one of them sure, in random order: the later covers the earlier."""
+    """Two to four different class ids, ``sure`` included, in random order: later objects cover earlier ones."""
     others = random.permutation([c for c in range(1, len(Shapes.class_names) + 1) if c != sure])
     return [int(c) for c in random.permutation([sure, *others[: random.integers(1, 4)]])]
 
 
 def _choose_centres(random: np.random.Generator, count: int) -> Point:
-    """Centres ``x, y`` in sides of the image: the first of many draws that keeps objects apart, else the best."""
+    """Centres ``x, y`` in sides of the image: the first of 100 draws whose objects are `APART`, else the best draw."""
     draws = random.uniform(0.18, 0.82, (100, count, 2))
     distances = np.linalg.norm(draws[:, :, None] - draws[:, None], axis=-1) + 9 * np.eye(count)
     chosen: Point = draws[np.argmax(distances.min((1, 2)).clip(max=APART))]
@@ -155,7 +156,7 @@ def _choose_centres(random: np.random.Generator, count: int) -> Point:
 
 
 def _choose_colour(random: np.random.Generator, *touched: Plane) -> Plane:
-    """A colour, a little paler than any, that differs from the colours it will touch."""
+    """A slightly desaturated random colour that differs from the colours which it touches."""
     colours = random.uniform(0.05, 0.95, (40, 3)).astype(np.float32)
     colours += np.float32(0.2) * (colours.mean(1, keepdims=True) - colours)
     distances = [np.linalg.norm(colours - other, axis=1) for other in touched]
@@ -164,7 +165,7 @@ def _choose_colour(random: np.random.Generator, *touched: Plane) -> Plane:
 
 
 def _paint_background(random: np.random.Generator, size: int, colour: Plane) -> Plane:
-    """A colour with soft waves of light and the grain of paper."""
+    """A colour with soft waves of light and random noise."""
     y, x = np.mgrid[:size, :size].astype(np.float32) / np.float32(size)
     light = random.standard_normal((size, size), dtype=np.float32)
     for u, v, phase in random.uniform((-9, -9, 0), (9, 9, 2 * np.pi), (3, 3)).astype(np.float32):
@@ -176,7 +177,7 @@ def _paint_background(random: np.random.Generator, size: int, colour: Plane) -> 
 def _paint_object(
     random: np.random.Generator, image: Plane, mask: Mask, centre: Point, class_id: int, background: Plane
 ) -> None:
-    """Paint an object over image and mask, within the window that can hold it."""
+    """Paint an object on image and mask, within the window that can contain the object."""
     size = len(mask)
     texture, shape = Shapes.class_names[class_id - 1].split()
     first = _choose_colour(random, background)

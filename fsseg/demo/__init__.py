@@ -1,1 +1,1 @@
-"""`fsseg demo`: a local page to paint supports on and see queries segmented; all but `page` and `server` without it."""
+"""`fsseg demo`: a local web page; only `page`, `server` and `connections` need the optional libraries of the page."""

@@ -1,4 +1,4 @@
-"""Pictures as the page shows them and as they are downloaded: data URLs, so that no file has to be served."""
+"""Images, masks and archives for the page as data URLs, so that the server serves no files."""
 
 import base64
 import io
@@ -18,30 +18,30 @@ from fsseg.plots import colours
 from fsseg.plots.episodes import edges
 from fsseg.untrusted.text import file_name
 
-_THUMB, _MAP = 72, 144  # pixels
-_FILL, _FULL = 120, 255  # opacity of a class inside, and of its outline
-_EDGE, _RIM = CLASSES, 2 * CLASSES + 1  # in an overlay: what is added on a class's outline; the light rim around it
+_THUMB, _MAP = 72, 144  # longer side on the page, in CSS pixels
+_FILL, _FULL = 120, 255  # opacity of a class's inside and of its outline
+_EDGE, _RIM = CLASSES, 2 * CLASSES + 1  # palette of an overlay: offset of a class's outline; index of the light rim
 
 
 def photo(image: Image) -> str:
-    """An image as a JPEG."""
+    """An image as a JPEG data URL."""
     return _url(PIL.Image.fromarray(image), "JPEG", quality=88)
 
 
 def thumbnail(image: Image) -> str:
-    """A small JPEG of an image."""
+    """A small copy of an image as a JPEG data URL."""
     small = PIL.Image.fromarray(image)
     small.thumbnail((2 * _THUMB, 2 * _THUMB))
     return _url(small, "JPEG", quality=80)
 
 
 def layer(labels: Mask) -> str:
-    """What was painted, as `fsseg.demo.painting.read_layer` takes it."""
+    """A painted layer as a PNG data URL, see `fsseg.demo.painting.read_layer`."""
     return _url(PIL.Image.fromarray(labels), "PNG", compress_level=1)
 
 
 def overlay(mask: Mask) -> str:
-    """A prediction to lay over its query: classes filled, their outlines full, transparent elsewhere."""
+    """A prediction as a transparent PNG to lay over its query: classes half transparent, outlines opaque."""
     drawn = mask.copy()
     for label in np.unique(mask[mask != BACKGROUND]).tolist():
         edge, around = edges(mask == label)
@@ -54,7 +54,7 @@ def overlay(mask: Mask) -> str:
 
 
 def mask_file(mask: Mask, size: tuple[int, int]) -> bytes:
-    """A mask as an indexed PNG, its labels the colours' numbers, at a size."""
+    """Bytes of an indexed PNG of a mask, resized to ``(H, W)``; labels are the numbers of the colours."""
     full = mask if mask.shape == size else resize_mask(mask, size)
     picture = PIL.Image.fromarray(full).convert("P")
     picture.putpalette(colours.flat(CLASSES))
@@ -64,7 +64,7 @@ def mask_file(mask: Mask, size: tuple[int, int]) -> bytes:
 
 
 def mask_name(name: str) -> str:
-    """What the mask of a picture is called."""
+    """File name of the mask of an image."""
     return f"{file_name(PurePath(name).stem)}_mask.png"
 
 
@@ -74,7 +74,7 @@ def png_url(data: bytes) -> str:
 
 
 def archive(files: Iterable[tuple[str, bytes]]) -> str:
-    """A zip file as a data URL; of files of the same name, later ones get a number."""
+    """A zip file as a data URL; a number is added to the name of a file that occurred before."""
     made, names = io.BytesIO(), set[str]()
     with zipfile.ZipFile(made, "w") as packed:
         for name, data in files:
@@ -88,8 +88,8 @@ def archive(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def heat(probability: npt.NDArray[np.float32], size: tuple[int, int]) -> str:
-    """A map from dark (0) to light (1), in the proportions of its query."""
-    from matplotlib import colormaps  # late: half a second, and only where maps are asked for
+    """A probability map ``h w`` of a query of size ``(H, W)`` as a JPEG data URL, from dark (0) to light (1)."""
+    from matplotlib import colormaps  # imported late: half a second, needed only for maps
 
     scale = 2 * _MAP / max(size)
     shape = (max(1, round(scale * size[1])), max(1, round(scale * size[0])))
@@ -99,7 +99,7 @@ def heat(probability: npt.NDArray[np.float32], size: tuple[int, int]) -> str:
 
 
 def hexadecimal(label: int) -> str:
-    """A class's colour as CSS has it."""
+    """The colour of a class in CSS."""
     return colours.hexadecimal(colours.colour(label))
 
 

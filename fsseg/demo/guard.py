@@ -1,16 +1,16 @@
-"""What reaches the page: from where, how large, how slowly; and the headers that browsers act on."""
+"""Protection of the page: origin, size and speed of requests, and security headers of answers."""
 
 import asyncio
 from time import monotonic
 from typing import Any
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-_SMALL = 5_000_000  # bytes of any request but a picture's: what was painted, see `fsseg.demo.painting`
-_BODIES = 100_000_000  # bytes of all requests that are under way
-_PATIENCE = 10.0  # seconds that a body may take,
-_RATE = 50_000  # and one more for each so many bytes
+_SMALL = 5_000_000  # bytes of a request other than an image upload, e.g. a painted layer, see `fsseg.demo.painting`
+_BODIES = 100_000_000  # bytes of the bodies of all open requests
+_PATIENCE = 10.0  # seconds that every body may take
+_RATE = 50_000  # received bytes that earn a body one more second
 _HEADERS = {
-    # Markup that came through all the same could load and run nothing.
+    # A second defence: injected markup could load and run nothing.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -22,14 +22,14 @@ _RAW = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
 class Guard:
-    """ASGI middleware: refuses large and slow requests, and those that other pages make.
+    """ASGI middleware that refuses large and slow requests, and requests from other web pages.
 
     Args:
-        app: the application behind.
-        picture: bytes of an image file at most.
-        hosts: names by which it may be called; None for any. Another name is a page in the visitor's browser whose
-            owner lets the name point here (DNS rebinding).
-        patience: seconds that a body may take, beside those that its bytes earn.
+        app: the protected application.
+        picture: largest size of an image file in bytes.
+        hosts: allowed names in the Host header; None for any. This prevents DNS rebinding, in which another page lets
+            its own name point to this server.
+        patience: seconds that every body may take, in addition to those that its bytes earn.
     """
 
     def __init__(self, app: Any, picture: int, hosts: tuple[str, ...] | None, patience: float = _PATIENCE) -> None:
@@ -49,7 +49,7 @@ class Guard:
 
         async def sending(event: dict[str, Any]) -> None:
             nonlocal began
-            if body.refusal and not began:  # what the application says of a body that broke off
+            if body.refusal and not began:  # the application's answer to an incomplete body is dropped
                 return
             began = True
             if event["type"] == "http.response.start":
@@ -67,13 +67,13 @@ class Guard:
             await _refuse(send, *body.refusal)
 
     def busy(self, count: int) -> bool:
-        """Count bytes of a body that were read; whether all bodies together are too large now."""
+        """Count received bytes of a body; return whether all open bodies together are too large."""
         self._held += count
         return self._held > max(_BODIES, 2 * self._picture)
 
     @property
     def patience(self) -> float:
-        """Seconds that a body may take, beside those that its bytes earn."""
+        """Seconds that every body may take, in addition to those that its bytes earn."""
         return self._patience
 
     def _refusal(self, headers: dict[bytes, bytes], most: int) -> tuple[int, str] | None:
@@ -91,11 +91,11 @@ class Guard:
 
 
 class _Body:
-    """A request's body, as it arrives.
+    """The body of a request while it arrives.
 
     Attributes:
-        read: bytes so far.
-        refusal: status and reason, once the request is refused.
+        read: bytes received so far.
+        refusal: status and reason of a refused request; None otherwise.
     """
 
     def __init__(self, guard: Guard, receive: Any, most: int) -> None:
@@ -104,10 +104,10 @@ class _Body:
         self.refusal: tuple[int, str] | None = None
 
     async def receive(self) -> dict[str, Any]:
-        """The next part; after the last one, that the visitor has gone.
+        """The next ASGI event: a part of the body, or the disconnect after the last part.
 
         Raises:
-            _RefusedError: it is larger or slower than it may be, see `refusal`.
+            _RefusedError: the body is too large or too slow, see `refusal`.
         """
         if self._complete:
             event: dict[str, Any] = await self._receive()
@@ -121,7 +121,7 @@ class _Body:
         self.read += part
         if self._guard.busy(part):
             self.refusal = 503, "the page is busy. Try again in a moment."
-        if self.read > self._most:  # told a lie about its length, or nothing
+        if self.read > self._most:  # the content-length header was wrong or missing
             self.refusal = 413, "too large"
         if self.refusal:
             raise _RefusedError
@@ -130,7 +130,7 @@ class _Body:
 
 
 class _RefusedError(Exception):
-    """A body broke off."""
+    """The body of a request was refused before its end."""
 
 
 async def _refuse(send: Any, status: int, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Responses of prototypes to a query, from cached features: `Method.explain` without an encoder pass."""
+"""Probability maps of prototypes on a query, from cached features: `Method.explain` without an encoder pass."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from fsseg.segmenter.support_state import one_way
 
 
 class Map(NamedTuple):
-    """Probability of one prototype on a query.
+    """Probability map of one prototype on a query.
 
     Attributes:
-        label: of the class whose prototype it is, or that is held against background.
+        label: label of the class; a background prototype has the label of the class that it belongs to.
         name: such as ``object 2``.
         probability: ``h w``.
     """
@@ -28,12 +28,12 @@ class Map(NamedTuple):
 
 @torch.inference_mode()
 def prototype_maps(segmenter: Segmenter, image: Image, labels: list[int]) -> list[Map]:
-    """Maps of all prototypes, class by class; none where the method has no prototypes to show.
+    """Maps of all prototypes, class by class; an empty list if the method explains no prototypes.
 
     Args:
-        segmenter: with classes.
-        image: the query; one that was segmented costs no encoder pass.
-        labels: the label of each class of the segmenter, in their order.
+        segmenter: a segmenter that knows classes.
+        image: the query; a query that was segmented before needs no encoder pass.
+        labels: label of each class, in the order of the segmenter.
     """
     query = tuple(one[None, None] for one in segmenter.feature(image))
     state, maps = segmenter.known[0], []

@@ -2,7 +2,7 @@
 const parts = {}, $ = (id) => document.getElementById(id), MEGABYTE = 2 ** 20, NAME = 100;
 let key = "", queue = Promise.resolve();
 
-export function part(id) {  // what a part's script works with
+export function part(id) {  // element, properties and events of a part, for its script
   const watchers = {}, props = {};
   const watch = (name, act) => { (watchers[name] ??= []).push(act); };
   parts[id] = (changes) => {
@@ -48,20 +48,20 @@ function send(path, body) {
 
 async function take(zone, files) {
   const label = zone.querySelector("span"), before = label.textContent, most = Number(document.body.dataset.megabytes);
-  const said = [];
+  const messages = [];
   for (const file of files) {
     const size = file.size / MEGABYTE;
     label.textContent = `Reading ${file.name}`;
-    if (size > most) { said.push(`${file.name} has ${size.toFixed(1)} MB, ${most} are the most. Send a smaller one.`); continue; }
+    if (size > most) { messages.push(`${file.name} has ${size.toFixed(1)} MB; at most ${most} MB are allowed. Resize it.`); continue; }
     try {
       const data = await file.arrayBuffer();
-      said.push(await send(`/pictures/${zone.id}?name=${encodeURIComponent(file.name.slice(-NAME))}`, data));
+      messages.push(await send(`/pictures/${zone.id}?name=${encodeURIComponent(file.name.slice(-NAME))}`, data));
     } catch {
-      said.push(`${file.name} cannot be read.`);
+      messages.push(`${file.name} cannot be read.`);
     }
   }
   label.textContent = before;
-  say(said.filter(Boolean).join(" "));
+  say(messages.filter(Boolean).join(" "));
 }
 
 for (const zone of document.querySelectorAll(".drop")) {
@@ -79,4 +79,4 @@ addEventListener("load", async () => {
   show(answer);
 });
 addEventListener("pagehide", () => { if (key) navigator.sendBeacon("/leave", key); });
-addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });  // its session has ended
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });  // the session has ended

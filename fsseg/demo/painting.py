@@ -1,4 +1,4 @@
-"""What was painted on a support, and the mask that it means."""
+"""Painted layers of supports, and the masks that they mean."""
 
 import base64
 import io
@@ -11,63 +11,63 @@ from fsseg.datasets.base import Mask
 from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.errors import FssegError
 
-CLASSES = 6  # that can be painted, each in a colour
-BACK = CLASSES + 1  # in a layer: painted as background; 0 is what was not painted
+CLASSES = 6  # that can be painted, each in one colour
+BACK = CLASSES + 1  # label of painted background in a layer; 0 is not painted
 _HEAD = "data:image/png;base64,"
-_LETTERS = 4_000_000  # of a layer as text; one of many scribbles has some 10,000
+_LETTERS = 4_000_000  # characters of a layer as a data URL; a layer of many scribbles has about 10,000
 
-# How painting is meant. mask: it is the class, all else background. scribble: it is the class or background, all else
-# open. box: all within its bounding box is the class. nothing: the whole picture shows none of the classes.
+# Meaning of painted pixels. mask: the class; all other pixels are background. scribble: the class or background; all
+# other pixels are unlabelled. box: the bounding box is the class. nothing: the image shows none of the classes.
 Way = Literal["mask", "scribble", "box", "nothing"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 
 def read_layer(sent: Any, size: tuple[int, int]) -> Mask:
-    """A layer that the browser sent: ``H W`` of 0 (not painted), classes from 1 on, or `BACK`.
+    """Read a layer from the browser: ``H W`` of 0 (not painted), classes from 1 on, or `BACK`.
 
     Args:
-        sent: PNG as a data URL; labels are its red channel.
+        sent: PNG as a data URL; its red channel holds the labels.
         size: ``(H, W)`` of the support.
 
     Raises:
-        FssegError: it is none, or of another size.
+        FssegError: the value is no PNG, or the layer has another size or an unknown label.
     """
     if not isinstance(sent, str) or not sent.startswith(_HEAD) or len(sent) > _LETTERS:
-        raise FssegError("what was painted did not arrive as a PNG. Paint again.")
+        raise FssegError("the painted layer did not arrive as a PNG. Paint again.")
     try:
         data = base64.b64decode(sent.removeprefix(_HEAD), validate=True)
         with PIL.Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             if picture.size != size[::-1]:
                 came = f"{picture.width}x{picture.height}"
-                raise FssegError(f"what was painted is {came}, its picture {size[1]}x{size[0]}. Paint again.")
+                raise FssegError(f"the painted layer is {came}, its picture {size[1]}x{size[0]}. Paint again.")
             layer = np.asarray(picture.convert("RGB"))[..., 0].copy()
     except FssegError:
         raise
     except Exception as error:  # PIL raises nearly anything on a broken file
-        raise FssegError("what was painted is no whole PNG. Paint again.") from error
+        raise FssegError("the painted layer is no complete PNG. Paint again.") from error
     if layer.max() > BACK:
-        raise FssegError(f"what was painted holds the value {layer.max()}; {BACK} is the largest. Paint again.")
+        raise FssegError(f"the painted layer holds the value {layer.max()}; {BACK} is the largest. Paint again.")
     return layer
 
 
 def way_of(sent: Any) -> Way:
-    """One of `WAYS`.
+    """Check the meaning of painted pixels that the browser sent.
 
     Raises:
-        FssegError: it is none.
+        FssegError: the value is none of `WAYS`.
     """
     if sent not in WAYS:
-        raise FssegError(f"no way {str(sent)[:20]!r} of painting. Ways: {', '.join(WAYS)}.")
+        raise FssegError(f"no way {str(sent)[:20]!r} of painting; one of {', '.join(WAYS)} is needed.")
     return sent  # type: ignore[no-any-return]
 
 
 def painted(layer: Mask) -> list[int]:
-    """Labels of the classes that a layer has."""
+    """Labels of the classes in a layer, in ascending order."""
     return [int(value) for value in np.unique(layer) if BACKGROUND < value < BACK]
 
 
 def lacks(layer: Mask, way: Way) -> str:
-    """What is still to be painted before a support can teach; empty where nothing is."""
+    """Hint on what to paint before the support can be used; empty if nothing is missing."""
     if way == "nothing":
         return ""
     if not painted(layer):
@@ -78,7 +78,7 @@ def lacks(layer: Mask, way: Way) -> str:
 
 
 def to_labels(layer: Mask, way: Way) -> Mask:
-    """The mask ``H W`` that painting means: 0 background, classes from 1 on, 255 open."""
+    """The mask ``H W`` that a layer means: 0 background, classes from 1 on, 255 unlabelled."""
     labels = np.where(layer == BACK, np.uint8(BACKGROUND), layer)
     if way == "scribble":
         labels[layer == 0] = IGNORE
@@ -88,7 +88,7 @@ def to_labels(layer: Mask, way: Way) -> Mask:
 
 
 def _boxes(layer: Mask) -> Mask:
-    """Bounding boxes; of two that overlap the smaller one is seen."""
+    """Mask of the bounding boxes of all classes; smaller boxes are painted over larger ones."""
     labels = np.zeros_like(layer)
     boxes = []
     for label in painted(layer):

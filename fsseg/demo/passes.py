@@ -1,4 +1,4 @@
-"""How many pictures an encoder was shown."""
+"""Count the images that pass through an encoder."""
 
 import threading
 from typing import Any
@@ -7,10 +7,10 @@ from torch import nn
 
 
 class Passes:
-    """Counts pictures that pass an encoder, for each thread on its own.
+    """Counts images that pass through an encoder, separately for each thread.
 
     Args:
-        encoder: whose.
+        encoder: gets a forward hook.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -22,6 +22,6 @@ class Passes:
 
     @property
     def so_far(self) -> int:
-        """Of this thread."""
+        """Number of images that the current thread has encoded."""
         count: int = getattr(self._mine, "count", 0)
         return count

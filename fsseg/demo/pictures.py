@@ -1,4 +1,4 @@
-"""Pictures that somebody sent: read within limits, kept at a size that a browser paints on quickly."""
+"""Uploaded images: read within limits, and resized so that painting on them in the browser is fast."""
 
 import io
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from fsseg.episodes.transforms import resize_image
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import shown
 
-SIDE = 1024  # pixels of the longer side at most; methods are shown fewer
+SIDE = 1024  # largest longer side in pixels; methods use smaller images
 MEGABYTE = 2**20
-_LEAST = 8  # pixels of a side, see `fsseg.segmenter.inputs`
-_NAME = 60  # letters
+_LEAST = 8  # smallest side in pixels, see `fsseg.segmenter.inputs`
+_NAME = 60  # characters of a shown file name
 
 
 class Limits(NamedTuple):
-    """What a picture that is sent may be.
+    """Limits of an uploaded image.
 
     Attributes:
-        megabytes: of the file.
-        pixels: of the picture, by its header, before it is decoded.
+        megabytes: largest size of the file.
+        pixels: largest number of pixels, checked in the header before decoding.
     """
 
     megabytes: float = 20
@@ -31,18 +31,18 @@ class Limits(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Of the file."""
+        """Largest size of the file in bytes."""
         return int(self.megabytes * MEGABYTE)
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture to work on.
+    """An uploaded image.
 
     Attributes:
-        name: of its file, for a person; never a path.
-        image: ``H W 3``, its longer side no more than `SIDE`.
-        size: ``(H, W)`` that it came with, upright.
+        name: file name to show; never a path.
+        image: ``H W 3``, longer side at most `SIDE`.
+        size: ``(H, W)`` of the upright image before resizing.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Picture:
 
     @cached_property
     def thumbnail(self) -> str:
-        """A small copy as a data URL: each answer of the page shows all of them."""
+        """A small copy as a data URL; cached, because every answer of the page holds all thumbnails."""
         return thumbnail(self.image)
 
 
 class _Upload(io.BytesIO):
-    """Bytes of an image file; errors print the sender's name for the file."""
+    """Bytes of an image file that print as the visitor's file name, for errors."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -69,34 +69,34 @@ class _Upload(io.BytesIO):
 
 
 def read_picture(data: bytes, limits: Limits, name: str) -> Picture:
-    """Decode an image that was sent. No file is opened: the name is text for messages only.
+    """Decode an uploaded image. No file is opened: the name is used only in messages.
 
     Args:
         data: bytes of the image file.
-        limits: what it may be.
-        name: the sender's name for the file.
+        limits: largest file and image.
+        name: file name sent by the browser.
 
     Raises:
-        FssegError: it is too large, broken, or no picture; the line names it as its sender does.
+        FssegError: the image is too large, too small, broken, or no image.
     """
     called = file_name(name)
     if len(data) > limits.bytes:
         raise FssegError(
-            f"{called} has {len(data) / MEGABYTE:.1f} MB, {limits.megabytes:g} are the most. Send a smaller one."
+            f"{called} has {len(data) / MEGABYTE:.1f} MB; at most {limits.megabytes:g} MB are allowed. Resize it."
         )
     height, width = image_size(_Upload(data, called))  # not upright: PIL decodes a PNG to find its EXIF tag
     if height * width > limits.pixels:
         raise FssegError(
-            f"{called} has {width}x{height} pixels, {limits.pixels / 1e6:g} million are the most. Resize it."
+            f"{called} has {width}x{height} pixels; at most {limits.pixels / 1e6:g} million are allowed. Resize it."
         )
     if min(height, width) < _LEAST:
-        raise FssegError(f"{called} has {width}x{height} pixels; {_LEAST} a side are needed at least.")
+        raise FssegError(f"{called} has {width}x{height} pixels; each side needs at least {_LEAST}. Resize it.")
     image = read_image(_Upload(data, called), upright=True, on_white=True)
     return Picture(called, fitted(image), (image.shape[0], image.shape[1]))
 
 
 def fitted(image: Image) -> Image:
-    """An image, resized where its longer side is more than `SIDE`."""
+    """An image, resized if its longer side is larger than `SIDE`."""
     height, width = image.shape[:2]
     if max(height, width) <= SIDE:
         return image
@@ -105,6 +105,6 @@ def fitted(image: Image) -> Image:
 
 
 def file_name(name: str) -> str:
-    """A name without folders or control characters, of a length that a line has room for."""
+    """The last part of a file name, without control characters and at most `_NAME` characters long."""
     last = shown(name.replace("\\", "/").rsplit("/", 1)[-1]).strip(". ")
     return last[-_NAME:] or "picture"

@@ -1,4 +1,4 @@
-"""The server: where the page is reached, and how it ends."""
+"""The web server of the page: address, start and end."""
 
 import asyncio
 import os
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from fsseg.demo.page import Page
 
 _MISSING = 'fsseg demo needs Starlette and uvicorn, which are not installed. Install them: pip install "fsseg[demo]"'
-_GRACE = 2.0  # seconds that work under way has when the command is stopped
+_GRACE = 2.0  # seconds for open requests when the command is stopped
 _MINUTE = 60.0
 
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that is bound, so that what is wrong with the address is known before a method is built.
+    """Context with a bound socket, so that a wrong address is reported before a method is built.
 
     Raises:
-        FssegError: it is no address of this machine, or taken.
+        FssegError: the address does not belong to this machine, or the port is invalid or in use.
     """
     if not 0 <= port <= 65535:
         raise FssegError(f"--port {port}: 0 (any free one) to 65535 is needed.")
@@ -38,7 +38,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         bound = socket.socket(found[0], socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise FssegError(
-            f"--host {shown(host)}: no address of that name. Leave it out for this machine alone."
+            f"--host {shown(host)}: no address of that name. Leave --host out to serve this machine only."
         ) from error
     with bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,10 +53,10 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def require_server() -> None:
-    """Refuse to go on without the libraries of the page.
+    """Check that the libraries of the page are installed.
 
     Raises:
-        FssegError: they are not installed.
+        FssegError: a library is missing.
     """
     try:
         import starlette  # noqa: F401
@@ -66,13 +66,13 @@ def require_server() -> None:
 
 
 def serve(bound: socket.socket, sessions: Sessions, limits: Limits, about: str, note: str = "") -> None:
-    """Serve the page until it is stopped.
+    """Serve the page until the command is stopped.
 
     Args:
-        bound: of `listening`.
-        sessions: of all visitors.
-        limits: of images that are sent.
-        about: the method, in a line.
+        bound: socket of `listening`.
+        sessions: sessions of all visitors.
+        limits: limits of uploaded images.
+        about: one line about the method.
         note: see `fsseg.demo.page.Page`.
     """
     import uvicorn
@@ -85,9 +85,9 @@ def serve(bound: socket.socket, sessions: Sessions, limits: Limits, about: str, 
         application(page, limits, bound.getsockname()[0]), http=Connection, ws="none", loop="asyncio", lifespan="on",
         proxy_headers=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=5,
         timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
-        log_level="critical",  # a page that is open when the command is stopped would be a traceback
+        log_level="critical",  # otherwise an open page is logged as a traceback when the command is stopped
     )  # fmt: skip
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # the command line has a handler, which says a line
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # the command line installs its own handler
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(SIGNALLED + signal.SIGTERM))
     try:
         print(f"  page     http://{_address(bound)}    (Ctrl-C stops it)", file=sys.stdout, flush=True)
@@ -98,12 +98,12 @@ def serve(bound: socket.socket, sessions: Sessions, limits: Limits, about: str, 
 
 
 def application(page: "Page", limits: Limits, host: str) -> Guard:
-    """The page behind its guard.
+    """The page's application, protected by `Guard`.
 
     Args:
-        page: answers.
-        limits: of images that are sent.
-        host: address that it is served at.
+        page: answers the requests.
+        limits: limits of uploaded images.
+        host: address of the server.
     """
     from starlette.applications import Starlette
 
@@ -119,14 +119,14 @@ def application(page: "Page", limits: Limits, host: str) -> Guard:
 
 
 async def _end_idle(sessions: Sessions) -> None:
-    """Free the memory of idle sessions, also while nobody asks for anything."""
+    """End idle sessions once a minute, even without requests."""
     while True:
         await asyncio.sleep(_MINUTE)
         sessions.end_idle()
 
 
 def _exit_code(error: BaseException | None) -> int:
-    """Of a command that ends by this exception: 128 and the signal, as shells have it."""
+    """Exit code of a command that ends by an exception: 128 plus the signal's number, as in shells."""
     if isinstance(error, KeyboardInterrupt):
         return SIGNALLED + int(error.args[0] if error.args else signal.SIGINT)
     if isinstance(error, SystemExit) and isinstance(error.code, int):
@@ -135,7 +135,7 @@ def _exit_code(error: BaseException | None) -> int:
 
 
 def _end_soon(code: int) -> None:
-    """End the process although a thread still works: Python would wait for the thread."""
+    """End the process after `_GRACE` seconds even if a thread is busy; Python would wait for the thread."""
 
     def end() -> None:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What one person has on the page: supports that are painted on, queries, and what a segmenter makes of them."""
+"""The session of one visitor: painted supports, queries, class names, and the results of a segmenter."""
 
 import copy
 import threading
@@ -21,39 +21,39 @@ from fsseg.segmenter.inputs import relabelled
 from fsseg.segmenter.tiling import fill_mask
 from fsseg.untrusted.text import shown
 
-SUPPORTS, QUERIES = 12, 24  # that a session keeps, of some 3 MB each
-_LETTERS = 30  # of a class's name
+SUPPORTS, QUERIES = 12, 24  # of a session, about 3 MB each
+_LETTERS = 30  # characters of a class name
 
 
 @dataclass
 class Support:
-    """A picture to paint on.
+    """A support of the page.
 
     Attributes:
-        picture: itself.
-        layer: what was painted, see `fsseg.demo.painting.read_layer`.
-        way: how that is meant.
-        learnt: number that the segmenter knows it by; None while too little is painted.
-        taught: labels that it taught.
+        picture: the image.
+        layer: the painted layer, see `fsseg.demo.painting.read_layer`.
+        way: meaning of the painted pixels.
+        number: number of the support in the segmenter; None while too little is painted.
+        labels: labels of the classes that the segmenter adapted to from this support.
     """
 
     picture: Picture
     layer: Mask
     way: Way = "mask"
-    learnt: int | None = None
-    taught: list[int] = field(default_factory=list)
+    number: int | None = None
+    labels: list[int] = field(default_factory=list)
 
 
 class Result(NamedTuple):
-    """What was found in a query.
+    """The prediction for a query.
 
     Attributes:
-        query: itself.
-        mask: ``H W`` at the size that is worked on: 0, or classes by their colours' numbers.
-        scores: of each class that was taught, by label; None where nothing can be said.
-        maps: what prototypes see, where that was asked for.
-        milliseconds: from the change to the result.
-        passes: pictures that the encoder was shown for it.
+        query: the image.
+        mask: ``H W`` of ``query.image``: 0 background, or the label of a class.
+        scores: presence score of each known class by label; None where the segmenter has no score.
+        maps: maps of prototypes, if the session shows them.
+        milliseconds: time from the change to the result.
+        passes: number of images that were encoded for the result.
     """
 
     query: Picture
@@ -65,20 +65,21 @@ class Result(NamedTuple):
 
 
 class Session:
-    """Supports, queries and class names of one person.
+    """Supports, queries and class names of one visitor.
 
     Args:
-        segmenter: of the method; what it has learnt is where the session begins.
-        passes: of its encoder.
+        segmenter: the session starts with the classes of this segmenter and does not change them.
+        passes: counter of the segmenter's encoder.
 
     Attributes:
         supports: by number.
         queries: by number.
-        names: of the classes, in the order of their colours.
-        support: number of the one that is painted on.
-        query: number of the one that is shown.
-        maps: whether to look at prototypes.
-        lock: to hold while it is used.
+        names: class names, in the order of the colours.
+        support: number of the shown support, 0 for none.
+        query: number of the shown query, 0 for none.
+        maps: whether to show maps of prototypes.
+        way: meaning of painted pixels for the next support.
+        lock: must be held while the session is used.
 
     Raises:
         FssegError: the segmenter knows more classes than there are colours.
@@ -88,7 +89,7 @@ class Session:
         known = segmenter.classes
         if len(known) > CLASSES:
             raise FssegError(f"the segmenter knows {len(known)} classes; the page has colours for {CLASSES}.")
-        # Method and encoded pictures are common to all sessions; what was learnt is replaced, never changed.
+        # All sessions share the method and the cached features; the segmenter's state is replaced, never changed.
         self.segmenter, self._passes = copy.copy(segmenter), passes
         self._start = segmenter.known
         self._keys = [*known, *(f"class {place}" for place in range(len(known) + 1, CLASSES + 1))]
@@ -103,14 +104,14 @@ class Session:
 
     @property
     def taught(self) -> list[int]:
-        """Labels of the classes that can be found."""
+        """Labels of the classes that the segmenter knows."""
         return sorted(1 + self._keys.index(name) for name in self.segmenter.classes)
 
     def add_support(self, picture: Picture) -> None:
-        """Take a support up and show it.
+        """Add a support and show it.
 
         Raises:
-            FssegError: there are too many.
+            FssegError: there are too many supports.
         """
         self._refuse_more(self.supports, SUPPORTS, "supports")
         self._encode(picture)
@@ -120,10 +121,10 @@ class Session:
         self._next += 1
 
     def add_query(self, picture: Picture) -> None:
-        """Take a query up and show it.
+        """Add a query and show it.
 
         Raises:
-            FssegError: there are too many.
+            FssegError: there are too many queries.
         """
         self._refuse_more(self.queries, QUERIES, "queries")
         self._encode(picture)
@@ -135,7 +136,7 @@ class Session:
         """Show another support.
 
         Raises:
-            FssegError: there is none of this number.
+            FssegError: no support has this number.
         """
         self._support(number)
         self.support = number
@@ -144,14 +145,14 @@ class Session:
         """Show another query.
 
         Raises:
-            FssegError: see `choose_support`.
+            FssegError: no query has this number.
         """
         if not isinstance(number, int) or number not in self.queries:
-            raise FssegError("that query is not here any more. Drop it again.")
+            raise FssegError("this query is not here any more. Drop it again.")
         self.query = number
 
     def remove_support(self, number: Any) -> None:
-        """Forget a support.
+        """Remove a support.
 
         Raises:
             FssegError: see `choose_support`.
@@ -159,66 +160,66 @@ class Session:
         self._support(number)
         del self.supports[number]
         self.support = next(reversed(self.supports), 0) if number == self.support else self.support
-        self._learn_all()
+        self._adapt()
 
     def remove_query(self, number: Any) -> None:
-        """Forget a query.
+        """Remove a query.
 
         Raises:
-            FssegError: see `choose_support`.
+            FssegError: see `choose_query`.
         """
         self.choose_query(number)
         del self.queries[number]
         self.query = next(reversed(self.queries), 0)
 
     def paint(self, number: Any, layer: Callable[[tuple[int, int]], Mask], way: Way) -> None:
-        """Learn from what is painted on a support now.
+        """Adapt the segmenter to a new layer of a support.
 
         Args:
             number: of the support.
-            layer: what is painted, for a size.
-            way: how it is meant.
+            layer: returns the new layer for a size ``(H, W)``.
+            way: meaning of the painted pixels.
 
         Raises:
-            FssegError: no such support, or a layer that is none.
+            FssegError: no support has this number, or ``layer`` refuses the layer.
         """
         support = self._support(number)
         height, width = support.layer.shape
         support.layer, support.way = layer((height, width)), way
         self.way = way
-        now = self._teaches(support)
-        if now and support.learnt is not None and now == support.taught:
-            self.segmenter.repaint(support.learnt, self._for_segmenter(support))
-        else:  # classes come or go, or the support itself does: all is learnt anew, from features that were kept
-            self._learn_all()
+        labels = self._usable_labels(support)
+        if labels and support.number is not None and labels == support.labels:
+            self.segmenter.repaint(support.number, self._for_segmenter(support))
+        else:  # a class or a support was added or removed: adapt to all supports again, from cached features
+            self._adapt()
 
     def rename(self, names: Any) -> None:
-        """Give the classes other names, which are only shown.
+        """Change the shown names of the classes.
 
         Raises:
-            FssegError: names are missing, or no text.
+            FssegError: names are missing, or a name is no text.
         """
         if not (isinstance(names, list) and len(names) == CLASSES and all(isinstance(name, str) for name in names)):
             raise FssegError(f"{CLASSES} names of classes are needed.")
         self.names = [shown(name)[:_LETTERS].strip() or key for name, key in zip(names, self._keys, strict=True)]
 
     def hint(self) -> str:
-        """What to do next, while nothing can be shown."""
+        """What the visitor should do next; empty if a result can be shown."""
         if not self.supports and not self.taught:
             return "Drop a support picture, and paint an object on it."
         support = self.supports.get(self.support)
-        if support is not None and support.learnt is None and (painted(support.layer) or not self.taught):
-            return lacks(support.layer, support.way) or "Paint more: the method is shown fewer pixels than you see."
+        if support is not None and support.number is None and (painted(support.layer) or not self.taught):
+            return lacks(support.layer, support.way) or "Paint more: the method sees fewer pixels than you."
         if not self.taught:
             return "Paint an object."
         return "" if self.queries else "Drop a query picture."
 
     def result(self, since: tuple[float, int] | None = None, number: int | None = None) -> Result | None:
-        """What is found in a query; None while there is none, or nothing was taught.
+        """The prediction for a query; None without a query or without known classes.
 
         Args:
-            since: what `now` gave when the change began.
-            number: of the query; the one that is shown.
+            since: value of `now` when the change began.
+            number: of the query; None: the shown query.
         """
         began, passes = since or self.now()
         query = self.queries.get(self.query if number is None else number)
@@ -234,53 +235,53 @@ class Session:
         return Result(query, mask, ordered, maps, milliseconds, self._passes.so_far - passes)
 
     def now(self) -> tuple[float, int]:
-        """Time, and encoder passes so far."""
+        """Current time and number of encoded images."""
         return perf_counter(), self._passes.so_far
 
-    def _learn_all(self) -> None:
-        """Learn from all supports that are painted on."""
+    def _adapt(self) -> None:
+        """Adapt the segmenter to all painted supports, from the state at the start of the session."""
         self.segmenter.known = self._start
         for support in self.supports.values():
-            support.learnt, support.taught = None, []
+            support.number, support.labels = None, []
         for support in self.supports.values():
-            if taught := self._teaches(support):
-                names = [self._keys[label - 1] for label in taught]
-                labels = _compact(to_labels(support.layer, support.way), taught)
-                [support.learnt] = self.segmenter.learn(support.picture.image, labels, names)
-                support.taught = taught
+            if labels := self._usable_labels(support):
+                names = [self._keys[label - 1] for label in labels]
+                mask = _compact(to_labels(support.layer, support.way), labels)
+                [support.number] = self.segmenter.learn(support.picture.image, mask, names)
+                support.labels = labels
         for support in self.supports.values():
             if support.way == "nothing":
-                [support.learnt] = self.segmenter.reject(support.picture.image)
+                [support.number] = self.segmenter.reject(support.picture.image)
 
-    def _teaches(self, support: Support) -> list[int]:
-        """Labels that a support teaches now; at the size that the method is shown, small marks are gone."""
+    def _usable_labels(self, support: Support) -> list[int]:
+        """Labels that the segmenter can use; small strokes vanish when the mask is resized for the method."""
         if support.way == "nothing" or lacks(support.layer, support.way):
             return []
         seen = fill_mask(to_labels(support.layer, support.way), self.segmenter.canvas._replace(fit="square"))
         return painted(seen) if (seen == BACKGROUND).any() else []
 
     def _for_segmenter(self, support: Support) -> Mask:
-        """A support's mask as `Segmenter.repaint` takes it: labels by the order in which classes were learnt."""
+        """A support's mask for `Segmenter.repaint`: labels follow the order of the segmenter's classes."""
         labels = to_labels(support.layer, support.way)
-        if len(support.taught) == 1:
-            return _compact(labels, support.taught)
+        if len(support.labels) == 1:
+            return _compact(labels, support.labels)
         return _compact(labels, [1 + self._keys.index(name) for name in self.segmenter.classes])
 
     def _support(self, number: Any) -> Support:
         if not isinstance(number, int) or number not in self.supports:
-            raise FssegError("that support is not here any more. Drop it again.")
+            raise FssegError("this support is not here any more. Drop it again.")
         return self.supports[number]
 
     def _encode(self, picture: Picture) -> None:
-        """Now, so that painting need not wait for it; squares have one form as support and as query."""
+        """Encode a square image at once, so that painting need not wait; other fits differ for support and query."""
         if self.segmenter.canvas.fit == "square":
             self.segmenter.feature(picture.image)
 
-    def _refuse_more(self, kept: Mapping[int, Any], most: int, what: str) -> None:
-        if len(kept) >= most:
-            raise FssegError(f"{most} {what} are the most. Take one away first.")
+    def _refuse_more(self, present: Mapping[int, Any], most: int, what: str) -> None:
+        if len(present) >= most:
+            raise FssegError(f"at most {most} {what} are allowed. Remove one first.")
 
 
 def _compact(labels: Mask, order: list[int]) -> Mask:
-    """Labels renumbered from 1 on; what is open stays."""
+    """Labels renumbered from 1 on in the given order; ignored pixels stay 255."""
     return relabelled(labels, {label: place for place, label in enumerate(order, 1)})

@@ -1,4 +1,4 @@
-"""Sessions of all visitors. Keys cannot be guessed; the number of sessions, their memory and their age are bounded."""
+"""Sessions of all visitors: keys cannot be guessed; number, memory and idle time of the sessions are limited."""
 
 import asyncio
 import secrets
@@ -17,28 +17,28 @@ from fsseg.segmenter import Segmenter
 
 SESSIONS = 32  # at a time
 BYTES = 1_000_000_000  # of all sessions together, see `memory`
-IDLE = 1800  # seconds without a request, after which a session ends
-SPARE = 300  # the same, where another visitor needs the session's place or memory
+IDLE = 1800  # seconds without a request after which a session ends
+SPARE = 300  # seconds without a request after which a session ends if another visitor needs its place or memory
 _FULL = "the page is in use by too many visitors. Try again in some minutes."
 
 
 class SessionEndedError(FssegError):
-    """A key that no session has, or no longer."""
+    """No session has this key, or the session has ended."""
 
 
 class PageFullError(FssegError):
-    """No place or no memory is left, and nobody has been idle for long."""
+    """No place or memory is left, and no session is idle."""
 
 
 @dataclass
 class Visit:
-    """A session and its use.
+    """A session and its open requests.
 
     Attributes:
-        session: what the visitor works on.
+        session: the visitor's session.
         used: time of the latest request.
-        requests: under way now.
-        turn: held by the request that is worked on; the visitor's other requests wait without a thread.
+        requests: number of open requests.
+        turn: held by the request that is processed; other requests of the visitor wait without a thread.
     """
 
     session: Session
@@ -48,11 +48,11 @@ class Visit:
 
 
 class Sessions:
-    """Sessions by their keys. Common to all are the method and the latest 64 feature maps.
+    """Sessions by key. All sessions share the method and the latest 64 feature maps.
 
     Args:
-        segmenter: where each session begins.
-        clock: seconds, for tests.
+        segmenter: initial state of each session.
+        clock: returns seconds; replaced in tests.
     """
 
     def __init__(self, segmenter: Segmenter, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,10 +64,10 @@ class Sessions:
         return len(self._visits)
 
     def open(self) -> str:
-        """Begin a session and return its key.
+        """Start a session and return its key.
 
         Raises:
-            PageFullError: there are `SESSIONS` already, none of them idle.
+            PageFullError: there are `SESSIONS` sessions, and none is idle.
         """
         with self._lock:
             self._end_idle(IDLE)
@@ -81,7 +81,7 @@ class Sessions:
         """The session of a key.
 
         Raises:
-            SessionEndedError: there is none.
+            SessionEndedError: no session has this key.
         """
         with self._lock:
             self._end_idle(IDLE)
@@ -92,10 +92,10 @@ class Sessions:
             return visit
 
     def make_room(self, more: int) -> None:
-        """Make sure that all sessions together may take up more bytes; idle ones end for this.
+        """End idle sessions until ``more`` bytes fit into the memory limit.
 
         Raises:
-            PageFullError: nobody is idle.
+            PageFullError: the memory does not suffice, and no session is idle.
         """
         with self._lock:
             while sum(memory(visit.session) for visit in self._visits.values()) + more > BYTES:
@@ -107,12 +107,12 @@ class Sessions:
             self._visits.pop(key, None)
 
     def end_idle(self) -> None:
-        """End sessions that were not used for `IDLE` seconds."""
+        """End sessions without a request for `IDLE` seconds."""
         with self._lock:
             self._end_idle(IDLE)
 
     def _idle(self) -> dict[str, float]:
-        """Seconds since the latest request, of sessions without a request under way."""
+        """Seconds since the latest request, for each session without an open request."""
         now = self._clock()
         return {key: now - visit.used for key, visit in self._visits.items() if not visit.requests}
 
@@ -130,7 +130,7 @@ class Sessions:
 
 
 def memory(session: Session) -> int:
-    """Bytes of the images and layers of a session, and of the features that its segmenter holds."""
+    """Bytes of a session: its images, its layers, and the features and states of its segmenter."""
     supports, state = [*session.supports.values()], session.segmenter.known[0]
     pictures = [*session.queries.values(), *(support.picture for support in supports)]
     arrays = [picture.image for picture in pictures] + [support.layer for support in supports]
@@ -138,7 +138,7 @@ def memory(session: Session) -> int:
 
 
 def _nbytes(value: Any) -> int:
-    """Memory of the tensors in nested tuples and lists."""
+    """Bytes of the tensors in nested tuples and lists."""
     if isinstance(value, Tensor):
         return value.nbytes
     return sum(map(_nbytes, value)) if isinstance(value, tuple | list) else 0

@@ -17,7 +17,7 @@ from fsseg.errors import FssegError
 from fsseg.experiment import option_names
 from fsseg.experiment.class_change import own_arguments
 from fsseg.experiment.files import did_you_mean
-from fsseg.untrusted.configuration import OWN, mend
+from fsseg.untrusted.configuration import OWN, fix
 from fsseg.untrusted.text import BrokenTextError, load_yaml
 
 _CLASSES = {
@@ -62,9 +62,7 @@ def explain(message: str, options: Iterable[str]) -> str:
     if found := re.search(r"^(--\S+): Expected a (\S*Literal\[.*?\])\. Got value: (.*)$", text):
         return f"{found[1]} {found[3]}: {_kinds(found[2])} is needed."
     if found := re.search(r"Importing '([\w.]+)' is not allowed", text):
-        return (
-            f"the stored configuration names {found[1]}, which is no class of fsseg's or Lightning's. {mend(found[1])}."
-        )
+        return f"the stored configuration names {found[1]}, which is no class of fsseg or Lightning. {fix(found[1])}."
     if found := re.search(r"unrecognized arguments: (\S+)", text):
         return str(option_names.unknown(found[1].partition("=")[0], options))
     if found := re.search(r"Expected a dot import path string: (\S+)", text):

@@ -1,4 +1,4 @@
-"""The card of a checkpoint, the record of its training; checked, since the file may be another person's."""
+"""The card of a checkpoint: the checked record of its training. The file may be untrusted."""
 
 import zipfile
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from fsseg.protocols.protocol import Chosen
 from fsseg.untrusted.records import Natural, convert
 from fsseg.untrusted.text import BrokenTextError, is_count, is_line, load_yaml
 
-_GENERATOR = len(torch.get_rng_state())  # bytes
-_SLACK = 1 << 20  # bytes
+_GENERATOR = len(torch.get_rng_state())  # bytes of a CPU generator's state
+_SLACK = 1 << 20  # bytes by which unpacked members may exceed packed ones
 
 
 def refuse_bomb(path: str) -> None:
-    """Refuse a checkpoint that unpacks to more than it is: torch stores tensors as they are.
+    """Refuse a compressed checkpoint, which could unpack to any size: torch stores tensors uncompressed.
 
     Raises:
-        FssegError: something in it is compressed.
+        FssegError: the checkpoint is compressed.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -30,22 +30,22 @@ def refuse_bomb(path: str) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return  # torch says what is wrong with it
+        return  # torch.load reports what is wrong with the file
     if sum(member.file_size for member in members) > sum(member.compress_size for member in members) + _SLACK:
-        raise FssegError(f"{path} is compressed, which no checkpoint of torch is: it is not read.")
+        raise FssegError(f"{path} is compressed; torch's checkpoints are not. Use an uncompressed checkpoint.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a checkpoint says of itself, stored in it as ``fsseg``.
+    """Record of a training, stored in its checkpoints as ``fsseg``.
 
     Attributes:
-        version: of fsseg.
-        config: the training's configuration, as YAML.
+        version: version of fsseg.
+        config: configuration of the training, as YAML.
         dataset: name of the data set.
-        fold: of the training.
+        fold: fold of the training.
         trained_on: names of the base classes.
-        selection: how the checkpoint was chosen.
+        selection: how the checkpoint was selected.
     """
 
     version: str
@@ -57,19 +57,19 @@ class Card:
 
     @cached_property
     def trained(self) -> dict[str, Any]:
-        """The training's configuration."""
+        """Configuration of the training."""
         config: dict[str, Any] = load_yaml(self.config)
         return config
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointCard(Card):
-    """A card with facts about the rest of the checkpoint.
+    """A card with properties of the checkpoint.
 
     Attributes:
-        step: of the training.
-        shapes: of the weights, by name.
-        processes: of the training.
+        step: training step of the checkpoint.
+        shapes: shape of each weight, by name.
+        processes: number of processes of the training.
     """
 
     step: Natural
@@ -78,10 +78,10 @@ class CheckpointCard(Card):
 
 
 def read_card(path: str) -> CheckpointCard:
-    """The card of a checkpoint's file.
+    """The checked card of a checkpoint file.
 
     Raises:
-        FssegError: no file, a truncated one, or one that fsseg did not write.
+        FssegError: the file is missing or truncated, or fsseg did not write it.
     """
     refuse_bomb(path)
     try:
@@ -90,20 +90,20 @@ def read_card(path: str) -> CheckpointCard:
         raise FssegError(f"--ckpt_path {path}: no such file.") from error
     except Exception as error:  # torch raises nearly anything on a broken file
         raise FssegError(
-            f"--ckpt_path {path} cannot be read: it is truncated or no checkpoint. Use an earlier one."
+            f"--ckpt_path {path} cannot be read: the file is truncated or no checkpoint. Use an earlier one."
         ) from error
     return checked(path, checkpoint)
 
 
 def checked(path: str, checkpoint: Any) -> CheckpointCard:
-    """The card of a checkpoint's content.
+    """The checked card of a loaded checkpoint.
 
     Args:
         path: of the checkpoint, for errors.
-        checkpoint: its content.
+        checkpoint: the loaded content.
 
     Raises:
-        FssegError: `fsseg fit` did not write it, or a part of it is broken.
+        FssegError: `fsseg fit` did not write the checkpoint, or a part of it is broken.
     """
     card = checkpoint.get("fsseg") if isinstance(checkpoint, dict) else None
     if not isinstance(card, dict) or not {"config", "dataset", "fold", "trained_on"} <= card.keys():
@@ -121,22 +121,22 @@ def checked(path: str, checkpoint: Any) -> CheckpointCard:
             free=("config", "shapes"),
         )
         tensors = all(isinstance(tensor, Tensor) for tensor in checkpoint["state_dict"].values())
-        whole = tensors and is_line(checkpoint["pytorch-lightning_version"]) and _is_random(states)
+        valid = tensors and is_line(checkpoint["pytorch-lightning_version"]) and _is_random(states)
     except (BrokenTextError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole or not _is_experiment(found):
-        raise FssegError(f"--ckpt_path {path} is a broken checkpoint: what it says of itself is not what fsseg writes.")
+        valid = False
+    if not valid or not _is_experiment(found):
+        raise FssegError(f"--ckpt_path {path} is a broken checkpoint: fsseg does not write such a card. Use another.")
     return found
 
 
 def random_states(checkpoint: Mapping[str, Any]) -> list[Any]:
-    """Random states, one per process; none in a checkpoint that Lightning wrote on its own."""
+    """Random states, one per process; a checkpoint written by Lightning alone has none."""
     states = checkpoint.get("random", {})
     return states if isinstance(states, list) else [states]
 
 
 def _is_random(states: list[Any]) -> bool:
-    """Whether states of random generators are some; the GPU's depends on the GPU."""
+    """Whether random states have the right type and length; the length of a GPU's state depends on the GPU."""
     return all(isinstance(state, Mapping) for state in states) and all(
         isinstance(part, Tensor) and part.dtype == torch.uint8 and (name == "cuda" or len(part) == _GENERATOR)
         for state in states
@@ -145,7 +145,7 @@ def _is_random(states: list[Any]) -> bool:
 
 
 def _is_experiment(card: Card) -> bool:
-    """Whether a configuration has what a test asks it for."""
+    """Whether a stored configuration has the entries that a test needs."""
     try:
         config = card.trained
         method = config["model"]["method"]

@@ -1,7 +1,7 @@
-"""Configurations of strangers: what one in a checkpoint, or in the folder of a run, may name.
+"""Untrusted configurations: which classes and files a configuration in a checkpoint or a run's folder may name.
 
-A configuration names classes, and whoever builds them runs their code. So a stored one may name those of fsseg and of
-the libraries that experiments are made of, and no others; places to write to lie in the working folder or the run's.
+Building a class runs its code. So a stored configuration may name only classes of fsseg and of the libraries that
+experiments use, and may write only into the working folder and the run's folder.
 """
 
 import os
@@ -17,9 +17,9 @@ from jsonargparse._common import parsing_settings
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import BrokenTextError, leads_out, load_yaml
 
-OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # what a configuration file holds
+OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint")  # keys of a configuration file
 _SECTIONS = OWN[1:]
-# Modules whose classes may be named; none of them has a function or class that runs or loads what it is given.
+# Modules whose classes may be named; none of their functions or classes runs or loads a given argument.
 _KNOWN = (
     "fsseg.methods", "fsseg.encoders", "fsseg.datasets", "fsseg.episodes", "fsseg.optim", "torch.optim",
     "lightning.pytorch.accelerators",
@@ -32,7 +32,7 @@ _AUGMENT = "albumentations"
 _READ = {"root", "weights", "test_file", "pairs_files", "annotations", "val_annotations", "images", "val_images"}
 _WRITTEN = {"dirpath", "default_root_dir", "save_dir", "dir", "log_dir", "root_dir", "filename", "name", "version",
             "sub_dir", "prefix", "id", "filename_suffix", "checkpoint_name", "CHECKPOINT_NAME_LAST"}  # fmt: skip
-# W&B's others could send results, and the key that logs in, to a server of the stranger's.
+# Other options of W&B could send results and the login key to the server of an attacker.
 _WANDB = {"name", "save_dir", "version", "offline", "dir", "id", "anonymous", "project", "log_model", "prefix",
           "checkpoint_name", "add_file_policy", "entity", "group", "job_type", "tags", "notes", "mode",
           "resume"}  # fmt: skip
@@ -40,23 +40,23 @@ _VARIABLE = "FSSEG_TRUST"
 
 
 def stored(text: str, where: str, folder: Path) -> str:
-    """A stored configuration, checked, as the text that the parser takes.
+    """A checked stored configuration, as text for the parser.
 
     Args:
-        text: as it is stored.
-        where: it is, for errors.
+        text: the stored YAML.
+        where: names the place of the configuration in an error.
         folder: of the run.
 
     Raises:
-        FssegError: it is none, or names what it may not.
+        FssegError: the text is no configuration, or names a class or file that is not allowed.
     """
     try:
         content = load_yaml(text)
     except BrokenTextError as error:
         raise FssegError(f"{where} holds a broken configuration: {error}. Give --config FILE.") from error
     if not isinstance(content, dict) or not content.keys() <= {*OWN}:
-        alien = [key for key in content if key not in OWN] if isinstance(content, dict) else ["no options"]
-        raise FssegError(f"{where} holds {alien[0]}, which is no part of an experiment. Give --config FILE.")
+        unknown = [key for key in content if key not in OWN] if isinstance(content, dict) else ["no options"]
+        raise FssegError(f"{where} holds {unknown[0]}, which is no part of an experiment. Give --config FILE.")
     for key in _SECTIONS:
         if not isinstance(content.get(key, {}), dict):
             raise FssegError(f"{where}: {key} is no section of options. Give --config FILE.")
@@ -65,7 +65,7 @@ def stored(text: str, where: str, folder: Path) -> str:
 
 
 def stored_file(path: Path, folder: Path) -> str:
-    """The configuration of a file in the folder of a run, see `stored`."""
+    """The checked configuration of a file in the folder of a run, see `stored`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -75,7 +75,7 @@ def stored_file(path: Path, folder: Path) -> str:
 
 @contextmanager
 def known_classes_only() -> Iterator[None]:
-    """Let the parser import what a stored configuration may name, and nothing else, whatever form the name has."""
+    """Context in which the parser imports only what a stored configuration may name, whatever form the name has."""
     names = ("import_path_verdicts", "import_paths_enforced")
     before = {name: parsing_settings[name] for name in names}
     try:
@@ -86,29 +86,27 @@ def known_classes_only() -> Iterator[None]:
 
 
 def trusted() -> list[str]:
-    """Modules of the user's own that stored configurations may name: FSSEG_TRUST, separated by commas.
+    """The user's own modules that stored configurations may name: FSSEG_TRUST, separated by commas.
 
     Raises:
-        FssegError: one of them is no module's name.
+        FssegError: a name in FSSEG_TRUST is no module name.
     """
     names = [name.strip() for name in os.environ.get(_VARIABLE, "").split(",") if name.strip()]
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")) or name.split(".")[0] == "jsonargparse":
             raise FssegError(
-                f"{_VARIABLE} {name}: names of modules, separated by commas, are needed: my_package,other."
+                f"{_VARIABLE} {name}: module names, separated by commas, are needed, e.g. my_package,other."
             )
     return names
 
 
-def mend(name: str) -> str:
-    """What to do where a stored configuration names a class that is not known."""
-    return (
-        f"If you trust it, set {_VARIABLE}={name.split('.')[0]}, or give --config FILE of your own where there is one"
-    )
+def fix(name: str) -> str:
+    """How to fix that a stored configuration names an unknown class."""
+    return f"If you trust the class, set {_VARIABLE}={name.split('.')[0]}; or give your own --config FILE, if you can"
 
 
 class _Check:
-    """Walks through a configuration and refuses what a stored one may not hold."""
+    """Walks through a stored configuration and refuses classes and files that are not allowed."""
 
     def __init__(self, where: str, folder: Path) -> None:
         self.where = where
@@ -116,11 +114,11 @@ class _Check:
         self.known = (*_KNOWN, *trusted())
 
     def __call__(self, value: Any, key: str = "") -> None:
-        """Walk.
+        """Check a value and all values below.
 
         Args:
-            value: what is there.
-            key: the option's own name.
+            value: of an option.
+            key: the option's name, without its section.
         """
         if isinstance(value, Mapping):
             if "class_path" in value:
@@ -140,25 +138,25 @@ class _Check:
         if key == "augment":
             self._transform(path)
         elif not _below(path, self.known):
-            raise FssegError(f"{self.where} names {path}, which is no class of fsseg's or Lightning's. {mend(path)}.")
+            raise FssegError(f"{self.where} names {path}, which is no class of fsseg or Lightning. {fix(path)}.")
         if path.rpartition(".")[2] == "WandbLogger":
             given = {name for name, option in (value.get("init_args") or {}).items() if option is not None}
-            if alien := sorted(given - _WANDB):
-                raise FssegError(f"{self.where} gives {alien[0]} to W&B, which a stored configuration may not.")
+            if forbidden := sorted(given - _WANDB):
+                raise FssegError(f"{self.where} gives {forbidden[0]} to W&B, which is not allowed. Give --config FILE.")
 
     def _transform(self, path: str) -> None:
         if "." in path and not _below(path, (_AUGMENT, *self.known)):
-            raise FssegError(f"{self.where} names {path}, which is no class of albumentations. {mend(path)}.")
+            raise FssegError(f"{self.where} names {path}, which is no class of albumentations. {fix(path)}.")
 
     def _text(self, value: str, key: str) -> None:
         if key in _WRITTEN and not self._inside(value):
             raise FssegError(
-                f"{self.where} would write to {value} ({key}), outside its folder and the working folder. If you trust "
-                "it, give --config FILE of your own."
+                f"{self.where} would write to {value} ({key}), outside the run's folder and the working folder. If you "
+                "want this, give your own --config FILE."
             )
-        # The parser reads files in place of classes, and one may be endless.
+        # The parser would read a file in place of a class; the file may be endless (/dev/zero).
         if key not in _READ | _WRITTEN and os.sep in value and os.path.exists(value):
-            raise FssegError(f"{self.where} names the file {value} ({key}), where none belongs.")
+            raise FssegError(f"{self.where} names the file {value} ({key}); this option takes no file.")
 
     def _inside(self, value: str) -> bool:
         if "://" in value or "::" in value or value.startswith("~"):
@@ -169,5 +167,5 @@ class _Check:
 
 
 def _below(path: str, modules: tuple[str, ...]) -> bool:
-    """Whether a dotted path is a module's, or one of them."""
+    """Whether a dotted path is one of the modules, or lies below one."""
     return any(path == module or path.startswith(f"{module}.") for module in modules)

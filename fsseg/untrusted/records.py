@@ -1,6 +1,6 @@
-"""Records: one type for each file that fsseg writes and reads again; a broken file or another program's is refused.
+"""Records: one type for each file that fsseg writes and reads again; broken files and foreign files are refused.
 
-A record is a dataclass. Its annotations are the schema: msgspec holds plain values against them, without conversions.
+A record is a dataclass. Its annotations are the schema: msgspec checks plain values against them, without conversions.
 """
 
 import json
@@ -21,7 +21,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
 
 def convert(content: Any, kind: type[T], free: Collection[str] = ()) -> T:
-    """A record from plain values; keys that it does not know are left out.
+    """A record from plain values; unknown keys are left out.
 
     Args:
         content: plain values, as JSON or YAML hold them.
@@ -42,11 +42,11 @@ def convert(content: Any, kind: type[T], free: Collection[str] = ()) -> T:
 
 
 def read_json(path: Path, kind: type[T], free: Collection[str] = ()) -> T:
-    """The record that a JSON file holds; see `convert`.
+    """Read a record from a JSON file, see `convert`.
 
     Raises:
         OSError: the file cannot be read.
-        BrokenTextError: it holds no such record; a ValueError.
+        BrokenTextError: the file holds no such record; a ValueError.
     """
     try:
         return convert(load_json(path.read_text(encoding="utf-8")), kind, free)
@@ -55,12 +55,12 @@ def read_json(path: Path, kind: type[T], free: Collection[str] = ()) -> T:
 
 
 def as_json(content: Any) -> str:
-    """A record, or plain values, as indented JSON; NaN becomes null, which JSON has in its place."""
+    """A record, or plain values, as indented JSON; NaN, which JSON lacks, becomes null."""
     return json.dumps(plain(content), indent=2) + "\n"
 
 
 def plain(value: Any) -> Any:
-    """The value with dicts in place of dataclasses and NamedTuples, and None in place of NaN."""
+    """The value with dicts instead of dataclasses and NamedTuples, and None instead of NaN."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict) or hasattr(value, "_asdict"):  # a NamedTuple
@@ -72,7 +72,7 @@ def plain(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All text below a value, keys too."""
+    """All texts below a value, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

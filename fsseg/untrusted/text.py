@@ -1,6 +1,6 @@
-"""Text of strangers as data: YAML and JSON in bounded time and memory, and what is wrong with it in one line.
+"""Untrusted text as data: YAML and JSON in bounded time and memory, file names, CSV cells; errors are one line.
 
-A file that a user names on the command line is trusted as code is; all others are read by what stands here.
+A file that a user names on the command line is trusted like code. All other files are read by these functions.
 """
 
 import hashlib
@@ -13,43 +13,44 @@ from typing import Any
 
 import yaml
 
-_NODES = 200_000  # values of a YAML text, each counted as often as it is referred to
+# Limits far above the YAML files of fsseg and of its users.
+_NODES = 200_000  # values of a YAML text, each counted once per reference
 _DEPTH = 60  # of nesting
-_MUCH = 1 << 18  # letters of a YAML text; PyYAML is slow, and no such text is longer
-_SAID = 100  # letters of PyYAML's error, which may quote the text
-_MERGED = 10_000  # keys of a dict
-_LONG = 160  # bytes of a file's name, with room for an ending and what stands around it
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)  # of Windows
-_ENCODED = re.compile(r"%(?=[0-9A-Fa-f]{2})")  # what a reader would decode
-# Where a cell begins, also for a program that splits at semicolons, tabs or line ends; wide signs are Excel's too.
+_MUCH = 1 << 18  # characters of a YAML text: PyYAML is slow
+_QUOTE = 100  # characters of PyYAML's error message, which may quote the text
+_MERGED = 10_000  # keys of a dict after a merge
+_LONG = 160  # bytes of a file name; file systems allow 255, the rest is for an ending and a prefix
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)  # devices of Windows
+_ENCODED = re.compile(r"%(?=[0-9A-Fa-f]{2})")  # looks like a percent-encoded byte
+# A cell may also begin after a semicolon, a tab or a line end; Excel reads full-width signs as well.
 _BEGIN, _SIGNS = r"(?:^|(?<=[;\t\r\n]))", r"'*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
 _FORMULA, _QUOTED = re.compile(f"{_BEGIN}(?={_SIGNS})"), re.compile(f"{_BEGIN}'(?={_SIGNS})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE | re.ASCII)
 
 
 class BrokenTextError(ValueError):
-    """Text that is no YAML or JSON, or none that a person wrote; the message says why."""
+    """Text that is no YAML or JSON, or exceeds a limit; the message says why."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, of plain values, with a limit to what merge keys make: a few lines of them could take all memory."""
+    """PyYAML's SafeLoader with a limit for merge keys (<<): a few lines of nested merges could fill the memory."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put in what is merged."""
+        """Expand merge keys, up to the limit."""
         super().flatten_mapping(node)
         if len(node.value) > _MERGED:
             raise yaml.constructor.ConstructorError(None, None, "too much is merged (<<)", node.start_mark)
 
 
 def load_yaml(text: str) -> Any:
-    """What a YAML text holds: nothing but dicts, lists and plain values.
+    """Load a YAML text as dicts, lists and plain values.
 
     Raises:
-        BrokenTextError: it is no YAML, has tags that would build objects, or is nested or repeated beyond all measure.
+        BrokenTextError: the text is no YAML, has tags that would build objects, or exceeds a limit.
     """
     if len(text) > _MUCH:
-        raise BrokenTextError(f"{len(text):,} letters, of which {_MUCH:,} are the most")
-    if _flow_depth(text) > _DEPTH:  # over which PyYAML takes a time that grows with its square
+        raise BrokenTextError(f"{len(text):,} characters; at most {_MUCH:,} are allowed")
+    if _flow_depth(text) > _DEPTH:  # PyYAML's time grows with the square of this depth
         raise BrokenTextError("nested too deeply")
     try:
         content = yaml.load(text, Loader=_Loader)  # a SafeLoader
@@ -57,20 +58,20 @@ def load_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not readable"
-        raise BrokenTextError(where + " ".join(str(problem).split())[:_SAID]) from error
+        raise BrokenTextError(where + " ".join(str(problem).split())[:_QUOTE]) from error
     except RecursionError as error:
         raise BrokenTextError("nested too deeply") from error
-    except (ValueError, OverflowError, TypeError, AttributeError, KeyError) as error:  # e.g. of a 13th month
-        raise BrokenTextError(f"a value that is none ({' '.join(str(error).split()):.80})") from error
+    except (ValueError, OverflowError, TypeError, AttributeError, KeyError) as error:  # e.g. a date in month 13
+        raise BrokenTextError(f"an invalid value ({' '.join(str(error).split()):.80})") from error
     _count(content, {}, 0)
     return content
 
 
 def load_json(text: str) -> Any:
-    """What a JSON text holds.
+    """Load a JSON text.
 
     Raises:
-        BrokenTextError: it is none, or nested too deeply.
+        BrokenTextError: the text is no JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -81,7 +82,7 @@ def load_json(text: str) -> Any:
 
 
 def leads_out(name: str) -> bool:
-    """Whether a relative file name in a stranger's list leads out of the folder that it is to be in."""
+    """Whether a file name in an untrusted list leads out of the folder that it belongs to."""
     path = PurePosixPath(name.replace("\\", "/"))
     depth = 0
     for part in path.parts:
@@ -92,29 +93,29 @@ def leads_out(name: str) -> bool:
 
 
 def file_name(name: str) -> str:
-    """A name from a file as one part of a path, on any system: what none may have in it is percent-encoded.
+    """An untrusted name as one part of a path that is valid on any system; the rest is percent-encoded.
 
-    Names of letters, digits, spaces and most signs stay as they are, and two names never become one. Encoded are
-    separators, signs that a system forbids or does not print, a leading dot, dash, tilde or space, a trailing dot or
-    space, and names of devices. Of a name that is too long, a hash takes the place of the end.
+    Letters, digits, spaces and most other characters stay. The function encodes separators, characters that a system
+    forbids or does not print, a leading dot, dash, tilde or space, a trailing dot or space, and names of devices. A
+    hash replaces the end of a name that is too long. Two different names never become one.
     """
     return _without_meaning(_ENCODED.sub("%25", name))
 
 
 def relative_path(name: str) -> str:
-    """A name with slashes as a path that stays in its folder, see `file_name`."""
+    """An untrusted name with slashes as a path that stays in its folder, see `file_name`."""
     return "/".join(file_name(part) for part in name.split("/"))
 
 
 def is_relative_path(text: str) -> bool:
-    """Whether a text is a path as `relative_path` makes them."""
+    """Whether a text can be a result of `relative_path`."""
     return all(part == _without_meaning(part) for part in text.split("/"))
 
 
 def csv_cell(value: object) -> object:
-    """A value for a cell of a CSV file: a text that a spreadsheet would take for a formula gets a quote in front.
+    """A value for a cell of a CSV file: a text that a spreadsheet would run as a formula gets a leading quote.
 
-    Numbers stay as they are, also as text. `csv_text` gives the text back.
+    Numbers, also numbers as text, stay as they are. `csv_text` restores the text.
     """
     return _FORMULA.sub("'", value) if isinstance(value, str) and not _NUMBER.fullmatch(value) else value
 
@@ -125,22 +126,22 @@ def csv_text(cell: str) -> str:
 
 
 def is_line(value: object) -> bool:
-    """Whether a value is text that can be printed on one line of a terminal or a table."""
+    """Whether a value is a text that fits on one line of a terminal or a table."""
     return isinstance(value, str) and (value.isprintable() or all(map(_is_printed, value)))
 
 
 def has_controls(text: str) -> bool:
-    """Whether a text has line ends, other control characters, or bytes that are no UTF-8: no table holds these."""
+    """Whether a text has line ends, other control characters or bytes that are no UTF-8; tables cannot hold these."""
     return any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is text that can be printed once its lines are put behind each other."""
+    """Whether a value is a text that can be printed once its lines are joined."""
     return isinstance(value, str) and is_line(" ".join(value.split()))
 
 
 def is_count(value: object, least: int = 0) -> bool:
-    """Whether a value is a whole number from ``least`` on that fits into 63 bits."""
+    """Whether a value is an integer of at least ``least`` that fits into 63 bits."""
     return type(value) is int and least <= value < 1 << 63
 
 
@@ -153,13 +154,13 @@ def is_number(value: object) -> bool:
 
 
 def shown(text: str) -> str:
-    """A text on one line, with what a terminal would act on written out."""
+    """A text on one line; control characters of the terminal are escaped."""
     line = " ".join(text.split())
     return "".join(sign if _is_printed(sign) else ascii(sign)[1:-1] for sign in line)
 
 
 def _without_meaning(text: str) -> str:
-    """A file's name with all encoded that has a meaning to a system, or is forbidden there."""
+    """A file name whose characters with a meaning for a system, or forbidden by one, are percent-encoded."""
     text = "".join(sign if _is_plain(sign) else _encoded(sign) for sign in text) or "%empty"
     if text[0] in ".-~ " or _DEVICE.match(text):
         text = _encoded(text[0]) + text[1:]
@@ -172,12 +173,12 @@ def _without_meaning(text: str) -> str:
 
 
 def _is_plain(sign: str) -> bool:
-    """Whether a sign may stand in the name of a file on any system."""
+    """Whether a character is allowed in a file name on any system."""
     return _is_printed(sign) and sign not in '/\\:*?"<>|'
 
 
 def _is_printed(sign: str) -> bool:
-    """Whether a terminal shows a sign: also a space of any width, such as macOS has in names of screenshots."""
+    """Whether a terminal shows a character; spaces of any width count (macOS puts one into names of screenshots)."""
     return sign.isprintable() or unicodedata.category(sign) == "Zs"
 
 
@@ -186,7 +187,7 @@ def _encoded(sign: str) -> str:
 
 
 def _flow_depth(text: str) -> int:
-    """The most brackets that are open at a time."""
+    """The largest number of brackets that are open at one place."""
     depth = most = 0
     for sign in re.findall(r"[\[\]{}]", text):
         depth += 1 if sign in "[{" else -1
@@ -195,17 +196,17 @@ def _flow_depth(text: str) -> int:
 
 
 def _count(value: Any, known: dict[int, int], depth: int) -> int:
-    """Values below a value; aliases make many out of few."""
+    """Number of values below a value, counted once per reference (YAML aliases multiply values); refuse too many."""
     if depth > _DEPTH:
         raise BrokenTextError("nested too deeply")
-    if isinstance(value, str) and "\x00" in value:  # no name of a file, nor anything that a person writes
+    if isinstance(value, str) and "\x00" in value:  # no file name can hold a zero byte
         raise BrokenTextError("a text with a zero byte in it")
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
-        known[id(value)] = _NODES  # of one that holds itself
+        known[id(value)] = _NODES  # for a value that contains itself
         parts = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_count(part, known, depth + 1) for part in parts)
     if known[id(value)] > _NODES:
-        raise BrokenTextError("aliases that make too much of it")
+        raise BrokenTextError("aliases that repeat too many values")
     return known[id(value)]

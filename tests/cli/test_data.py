@@ -66,7 +66,7 @@ def break_voc(root: Path) -> dict[str, str]:
     return {
         "2007_000001": "is missing", "2007_000002": "cannot be decoded", "2007_000003": "is missing",
         "2008_000004": "cannot be decoded", "2008_000005": "its mask 7x5", "2008_000006": "holds class ids [77]",
-        "2008_000007": "is a RGB picture",
+        "2008_000007": "is a RGB image",
     }  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_verify_reads_coco_and_its_annotations(fsseg, fake_coco):
     assert "5 of 202" not in ran.out
     assert "4 of 202 images have problems" in ran.out
     assert f"{Path(broken).stem}: annotation 1 of image {broken} has a malformed segmentation" in ran.out
-    assert "its annotations are of" in ran.out
+    assert "its annotations are for" in ran.out
     assert "cannot be decoded" in ran.out
     assert "is missing" in ran.out
 
@@ -191,7 +191,7 @@ def test_info_gives_the_pairs_of_the_published_lists_beside_a_whole_set(fsseg, f
     subset = fsseg(*info).out
     assert "in the published lists" not in subset
     rule = "note: pairs are by rule (OSLSM's, with its known exceptions): "
-    assert f"{rule}the published lists are of the whole PASCAL-5i" in subset
+    assert f"{rule}the published lists are for the complete PASCAL-5i" in subset
     monkeypatch.setattr(pascal, "_COMPLETE", {"train": 60, "val": 60})
     whole = fsseg(*info).out
     assert re.findall(r"val pairs \((\d+) in the published lists\)", whole) == ["346", "451", "725", "346"]
@@ -307,15 +307,15 @@ SOME = (
         (("prepare", *COCO, "--masks", "round"), "--masks round: one of exact, first_polygon_convex"),
         (("prepare", *COCO, "--crowds", "drop"), "--crowds drop: one of include, ignore is needed"),
         (("prepare", *COCO, "--archives", "nowhere"), "--archives nowhere: no such folder."),
-        (("info", *COCO), "--root x is no tree of COCO"),
-        (("verify", *COCO), "--root x is no tree of COCO"),
+        (("info", *COCO), "--root x is no COCO tree"),
+        (("verify", *COCO), "--root x is no COCO tree"),
         (("verify", "pascal", "--root", "x"), "--root x is no VOCdevkit"),
         (("verify", "pascal", "--root", "x", "--workers", "-1"), "--workers -1: at least 0 is needed."),
         (("prepare", "pascal", "--root", ""), "--root is empty: the data set's folder is needed"),
         (("verify", "folder", "--root", "x"), "--root x has no folder images"),
-        (("info", "coco_json", "--root", "x"), "annotations.json is missing: --annotations names the file"),
+        (("info", "coco_json", "--root", "x"), "annotations.json is missing: give the annotation file"),
         (("info", *FEW, "--pairs", "some"), "--pairs some: one of any, official is needed"),
-        (("info", *FEW, "--pairs", "official"), "pairs official is PASCAL-5i's rule"),
+        (("info", *FEW, "--pairs", "official"), "official pairs exist for PASCAL-5i"),
         (("info", *FEW, "--min_pixels", "0"), "min_pixels 0: at least 1 is needed"),
         (("info", *FEW, "--out", "no/where.png"), "--out no/where.png cannot be written"),
         (("info", *FEW, "--out", "info.doc"), "--out info.doc cannot be written: Format 'doc' is not supported"),

@@ -58,7 +58,7 @@ VOC = (
         (["fit", *PMMS, "--protocol.draw", "pmms", "--data.way", "2"], "--data.way 1"),
         (["fit", *COCO], "COCO-20i needs --data.root DIR"),
         (["fit", *COCO, "--data.root", "nowhere"], "--data.root nowhere: no such folder."),
-        (["fit", *COCO, "--data.root", "."], "--data.root . is no tree of COCO"),
+        (["fit", *COCO, "--data.root", "."], "--data.root . is no COCO tree"),
         (["fit", *QUICKSTART, "--data.foldd", "1"], "no option --data.foldd. Did you mean --data.fold?"),
         (["fit", *QUICKSTART, "--trainer.max_step", "1"], "Did you mean --trainer.max_steps?"),
         (["fit", *QUICKSTART, "--data.fold", "one"], "--data.fold: Expected an int. Got value: one"),
@@ -256,9 +256,9 @@ def test_lists_that_would_make_support_equal_query(fsseg, fake_voc):
     small = ("fit", *VOC, "--data.root", str(fake_voc))
     names = (lists / "val.txt").read_text()
     (lists / "val.txt").write_text(names + names.splitlines()[0])
-    assert "twice; each image once" in fsseg(*small).line
+    assert "twice. Name each image once" in fsseg(*small).line
     (lists / "val.txt").write_text(names + (lists / "train_aug.txt").read_text().splitlines()[0])
-    assert "stand in the train and in the val list" in fsseg(*small).line
+    assert "are in the train and in the val list" in fsseg(*small).line
 
 
 def test_checkpoint_in_a_configuration_file_is_checked_too(fsseg, tmp_path, trained):

@@ -516,7 +516,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a mask of one grey": (("--support", "a.png:deep.png", *GOOD), "deep.png holds the value 40000 and no other"),
     "marks of another class": (("--support", "a.png:marks.json", *GOOD), "'dog' is no class"),
-    "marks that are no JSON": (("--support", "a.png:no.json", *GOOD), "no.json is no whole JSON file"),
+    "marks that are no JSON": (("--support", "a.png:no.json", *GOOD), "no.json is no complete JSON file"),
     "a box outside": (("--support", "a.png:10,8,90,32", *GOOD), "within its 80x60 pixels is needed"),
     "a box without area": (("--support", "a.png:10,8,10,32", *GOOD), "LEFT,TOP,RIGHT,BOTTOM"),
     "text as an image": (("--support", "text.jpg:a.mask.png", *GOOD), "image text.jpg cannot be decoded"),

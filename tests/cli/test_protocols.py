@@ -127,7 +127,7 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
         (["test", "--protocol.size", "big"], "--protocol.size big: a whole number or one of trained, own is needed."),
         (["test", "--protocol.episode", "3"], "no option --protocol.episode. Did you mean --protocol.episodes?"),
         (["test", "--protocol.runs", "0"], "--protocol.runs 0: at least 1 is needed."),
-        (["test", "--protocol.pairs", "official"], "pairs official is PASCAL-5i's rule"),
+        (["test", "--protocol.pairs", "official"], "official pairs exist for PASCAL-5i"),
         (["test", "--protocol.queries", "several"], "--protocol.queries several needs --data.way 2 or more"),
         (["test", "--protocol.draw", "panet", "--protocol.absent_queries", "0.5"], "goes with --protocol.draw seeded"),
         (["test", "--protocol.name", "pmms", "--data.way", "2"], "--protocol.draw pmms draws one class and one query"),

@@ -97,7 +97,7 @@ def test_other_points_of_a_rectangle_are_refused(tmp_path: Path, points: list[tu
     if len({*points}) == 2:  # flat, but upright
         assert (painted(tmp_path, {"shapes": [shape("cat", "rectangle", *points)]})[0] == 1).sum() == 20
         return
-    with pytest.raises(FssegError, match=r"corners of an upright rectangle. Give two opposite corners, or make it a"):
+    with pytest.raises(FssegError, match=r"corners of an upright rectangle. Give two opposite corners, or use a"):
         painted(tmp_path, {"shapes": [shape("cat", "rectangle", *points)]})
 
 
@@ -111,7 +111,7 @@ def test_other_points_of_a_rectangle_are_refused(tmp_path: Path, points: list[tu
     {"shapes": [shape("cat", "circle", (0.5, 0.5), (0.5, 0.8))]},
 ])  # fmt: skip
 def test_coordinates_in_fractions_are_refused(tmp_path: Path, content: object) -> None:
-    with pytest.raises(FssegError, match=r"smaller than a pixel, .* Pixels are needed: multiply x by 60 and y by 50"):
+    with pytest.raises(FssegError, match=r"smaller than a pixel; .* Pixels are needed: multiply x by 60 and y by 50"):
         painted(tmp_path, content)
 
 

@@ -44,10 +44,10 @@ def test_no_root_or_another_tree(fake_coco: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "no whole JSON file"),
-        ('{"images": [', "no whole JSON file"),
-        ("\x00\xff", "no whole JSON file"),
-        ("[" * 100_000, "no whole JSON file"),
+        ("", "no complete JSON file"),
+        ('{"images": [', "no complete JSON file"),
+        ("\x00\xff", "no complete JSON file"),
+        ("[" * 100_000, "no complete JSON file"),
         ("3", "no list of images and of annotations and of categories"),
         ('{"images": [], "annotations": {}}', "no list of annotations and of categories"),
         ('{"images": [], "annotations": [], "categories": []}', "has 0 categories"),
@@ -64,13 +64,13 @@ def test_a_broken_annotation_file(fake_coco: Path, text: str, expected: str) -> 
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (lambda c: c["annotations"][3].update(category_id=12), "annotation 4 is of category 12"),
-        (lambda c: c["annotations"][3].update(image_id=77), "annotation 4 is of image 77"),
+        (lambda c: c["annotations"][3].update(category_id=12), "annotation 4 names category 12"),
+        (lambda c: c["annotations"][3].update(image_id=77), "annotation 4 names image 77"),
         (lambda c: c["annotations"][3].update(image_id=[]), "without id, image, category or segmentation"),
         (lambda c: c["annotations"][3].pop("segmentation"), "without id, image, category or segmentation"),
         (lambda c: c["annotations"].append(None), "without id, image, category or segmentation"),
-        (lambda c: c["images"].append(c["images"][0]), "twice; each image once"),
-        (lambda c: c["images"].append({**c["images"][0], "id": 9000}), "twice; each image once"),
+        (lambda c: c["images"].append(c["images"][0]), "twice. List each image once"),
+        (lambda c: c["images"].append({**c["images"][0], "id": 9000}), "twice. List each image once"),
         (lambda c: c["images"][0].pop("height"), "image without id, file name or size"),
         (lambda c: c["images"][0].update(width=0), "0x"),
         (lambda c: c["images"][0].update(height=10**9), "x1000000000 pixels"),
@@ -81,7 +81,7 @@ def test_a_broken_annotation_file(fake_coco: Path, text: str, expected: str) -> 
             "80 categories; COCO's 80 are needed (rocket is none of them)",
         ),
         (lambda c: c["categories"][0].update(id=95), "(other order)"),
-        (lambda c: c["images"][0].update(file_name="gone.jpg"), "gone.jpg is missing, one of 1 that are, of 101"),
+        (lambda c: c["images"][0].update(file_name="gone.jpg"), "gone.jpg is missing, one of 1 missing images of 101"),
         (lambda c: c["images"][0].update(file_name="000000000001.jpg"), "000000000001.jpg is missing"),
     ],
 )

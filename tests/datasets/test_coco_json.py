@@ -97,18 +97,18 @@ def test_it_trains_and_tests_like_any_other(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
-    refused(tmp_path, "annotations.json is missing: --data.dataset.annotations names the file")
+    refused(tmp_path, "annotations.json is missing: give the annotation file")
     path = write(tmp_path)
     path.rename(tmp_path / "labels.json")
-    refused(tmp_path, "annotations.json is missing", "There are: labels.json")
+    refused(tmp_path, "annotations.json is missing", "Found: labels.json")
     write(tmp_path, categories=[{"id": 3, "name": "bolt"}, {"id": 8, "name": "bolt"}, {"id": 20, "name": "nut"}])
-    refused(tmp_path, "two categories of one id or name")
+    refused(tmp_path, "two categories with the same id or name")
     write(tmp_path)
     refused(tmp_path, "4 folds of 3 classes", folds=4)
     refused(tmp_path, "too few for a train and a val split", val_share=0.0001)
     write(tmp_path)  # changed, so that the cache is not taken for it
     (tmp_path / "images/day1/img3.png").unlink()
-    refused(tmp_path, "img3.png is missing, one of 1 that are, of")
+    refused(tmp_path, "img3.png is missing, one of 1 missing images of")
     with pytest.raises(FssegError, match="val_share"):
         CocoJson(val_share=2)
     with pytest.raises(FssegError, match="crowds 'ignore' needs masks 'exact'"):
@@ -124,7 +124,7 @@ def test_more_classes_than_16_bits_hold_are_refused(tmp_path: Path) -> None:
 def test_two_files_need_the_same_categories(tmp_path: Path) -> None:
     (write(tmp_path)).rename(tmp_path / "val.json")
     write(tmp_path, categories=[{"id": i, "name": n} for i, n in ((3, "bolt"), (8, "gear"), (20, "screw"))])
-    refused(tmp_path, "list other categories", val_annotations="val.json")
+    refused(tmp_path, "list different categories", val_annotations="val.json")
 
 
 def test_a_file_cannot_name_images_outside_its_folder(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_images_lie_as_labelling_programs_show_them(tmp_path: Path) -> None:
         assert (bright > 100).all()
     content["images"][0] |= {"height": 20, "width": 30}
     path.write_text(json.dumps(content))
-    refused(tmp_path, "img0.png is 20x30, its annotations are of 30x20. The image is turned upright by its EXIF tag")
+    refused(tmp_path, "img0.png is 20x30, its annotations are for 30x20. The image is rotated upright by its EXIF tag")
 
 
 @pytest.mark.parametrize("name", ["", ".", "a\0b.png", "two\nlines.png", "\ud800.png", "x" * 5000, None])
@@ -171,7 +171,7 @@ def test_what_is_no_name_of_a_file(tmp_path: Path, name: str | None) -> None:
     content = json.loads(path.read_text())
     content["images"][0]["file_name"] = name
     path.write_text(json.dumps(content))
-    with pytest.raises(FssegError, match=r"is no name of a file|has an image without id, file name or size") as error:
+    with pytest.raises(FssegError, match=r"is no file name|has an image without id, file name or size") as error:
         opened(tmp_path)
     assert str(error.value).isprintable()
 
@@ -192,7 +192,7 @@ INFINITY = float("inf")
         ("annotations", {"segmentation": [[10**400, 1, 2, 2, 3, 3]]}, "malformed segmentation: a polygon far outside"),
         ("annotations", {"segmentation": [[1, 1, 5, 5]]}, "a polygon without three pairs of coordinates"),
         ("annotations", {"segmentation": [], "bbox": [1, 1, 5, 5]}, "a box alone is no mask"),
-        ("annotations", {"segmentation": {"size": [20, 30], "counts": [INFINITY]}}, "of other things than numbers"),
+        ("annotations", {"segmentation": {"size": [20, 30], "counts": [INFINITY]}}, "whose counts are no numbers"),
         ("annotations", {"segmentation": {"size": 3, "counts": [600]}}, "a run-length encoding without size"),
     ],
 )  # fmt: skip
@@ -219,7 +219,7 @@ def test_ids_may_be_text_and_hints_are_given(tmp_path: Path) -> None:
     assert opened(tmp_path, images=".").image(0).shape == (20, 30, 3)
     (tmp_path / "annotations").mkdir()
     path.rename(tmp_path / "annotations/instances_default.json")
-    refused(tmp_path, "There are: annotations/instances_default.json")
+    refused(tmp_path, "Found: annotations/instances_default.json")
 
 
 def changed(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -239,7 +239,9 @@ def test_objects_that_mark_nothing_are_counted_and_named(tmp_path: Path) -> None
 
     changed(tmp_path, edit)
     dataset = opened(tmp_path)
-    assert "3 objects mark no pixel (outside of their image, or in fractions of it), the first in day1/" in dataset.note
+    assert (
+        "3 objects mark no pixel (outside the image, or in fractions of the image), the first in day1/" in dataset.note
+    )
     (first,) = (i for i in range(12) if dataset.image_name(i) == "day1/img0")
     assert not dataset.index.pixels[first, 1:].any()
     assert dataset.boxes(first, 1) == []
@@ -254,13 +256,13 @@ def test_objects_that_mark_nothing_are_counted_and_named(tmp_path: Path) -> None
     assert len(problems) == 2
     (line,) = (problem for problem in problems if "img0.png" in problem)
     assert line.startswith(
-        "annotations 0, 1 of image day1/img0.png mark no pixel of it: outside of its 30x20 pixels, or"
+        "annotations 0, 1 of image day1/img0.png mark no pixel: they lie outside its 30x20 pixels, or"
     )
 
 
 def test_annotations_that_all_mark_nothing_are_refused(tmp_path: Path) -> None:
     changed(tmp_path, lambda c: [a.update(segmentation=[FRACTIONS]) for a in c["annotations"]])
-    refused(tmp_path, "none of its 24 objects marks a pixel", "multiply x by an image's width and y by its height")
+    refused(tmp_path, "none of its 24 objects marks a pixel", "multiply x by the image's width and y by its height")
 
 
 def test_a_point_beside_a_polygon_marks_nothing(tmp_path: Path) -> None:
@@ -311,10 +313,10 @@ def test_swapped_sizes_are_said_to_be_swapped(tmp_path: Path) -> None:
             image["width"], image["height"] = image["height"], image["width"]
 
     changed(tmp_path, swap)
-    refused(tmp_path, "is 30x20, its annotations are of 20x30", "Width and height are swapped in the annotation file")
+    refused(tmp_path, "is 30x20, its annotations are for 20x30", "Width and height are swapped in the annotation file")
     path = write(tmp_path).parent / "images/day1/img0.png"
     with PIL.Image.open(path) as picture:
         exif = picture.getexif()
         exif[0x0112] = 6
         picture.save(path, exif=exif)
-    refused(tmp_path, "is 20x30, its annotations are of 30x20", "turned upright by its EXIF tag")
+    refused(tmp_path, "is 20x30, its annotations are for 30x20", "rotated upright by its EXIF tag")

@@ -173,7 +173,7 @@ def test_images_lie_as_they_were_held(own_maps: Path) -> None:
     i = number(dataset, "held")
     assert dataset.image(i).shape == (40, 20, 3)
     PIL.Image.fromarray(np.ones((20, 40), dtype=np.uint8)).save(own_maps / "masks" / "held.png")
-    refused(own_maps, "held.png is 40x20, its image 20x40", "turned by its EXIF tag: paint on it upright")
+    refused(own_maps, "held.png is 40x20, its image 20x40", "rotated by its EXIF tag: paint on the upright image")
 
 
 def test_boxes_come_from_instance_maps_where_there_are_some(own_maps: Path) -> None:
@@ -226,15 +226,15 @@ def test_no_folder(tmp_path: Path, own_maps: Path) -> None:
     [
         (None, ["classes.yaml is needed", "classes: [cat, dog]"]),
         ("classes: [", ["classes.yaml is no YAML: line 1"]),
-        ("3", ["holds `classes` and maybe `folds`, nothing else"]),
+        ("3", ["must hold `classes` and optionally `folds`, nothing else"]),
         ("classes: [cat]\nclases: 3", ["nothing else"]),
-        ("classes: {0: cat}", ["whole numbers from 1 to 254, not 0"]),
+        ("classes: {0: cat}", ["integers from 1 to 254, not 0"]),
         ("classes: {255: cat}", ["not 255"]),
         ("classes: {one: cat}", ["not 'one'"]),
         ("classes: [cat, cat]", ["names a class twice"]),
         ("classes: [cat, dog, fish]", ["holds the ids [4", "which classes.yaml does not list"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: 6", ["6 folds of 5 classes; 1 to 5 are possible"]),
-        ("classes: [cat, dog, fish, newt, bird]\nfolds: two", ["folds 'two': a number, or lists of class names"]),
+        ("classes: [cat, dog, fish, newt, bird]\nfolds: two", ["folds is 'two'; a number, or lists such as"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: [[cat, cow]]", ["cow is no class"]),
         ("classes: [cat, dog, fish, newt, bird]\nfolds: [[cat, dog]]", ["fish is in no fold"]),
         (
@@ -260,16 +260,16 @@ def test_masks_and_images_that_do_not_fit(own_maps: Path) -> None:
     refused(own_maps, "stray.png has no image stray")
     (masks / "stray.png").unlink()
     shutil.copy(images / "photo02.png", images / "photo02.jpg")
-    refused(own_maps, "have one name; each image once")
+    refused(own_maps, "have the same name. Rename one")
     (images / "photo02.jpg").unlink()
     shutil.copy(masks / "photo02.png", masks / "photo02.scribble.png")
-    refused(own_maps, "are masks of one image; keep one")
+    refused(own_maps, "are masks of one image. Keep one")
     (masks / "photo02.scribble.png").unlink()
     (masks / "cat").mkdir()
-    refused(own_maps, "has both photo00.png and the folder cat; only one kind")
+    refused(own_maps, "has both photo00.png and the folder cat. Use one kind")
     (masks / "cat").rmdir()
     PIL.Image.new("RGB", (30, 28)).save(masks / "photo06.png")
-    refused(own_maps, "photo06.png is a RGB picture; class ids need an indexed or 8-bit grey PNG")
+    refused(own_maps, "photo06.png is a RGB image; class ids need an indexed or 8-bit grey PNG")
     (masks / "photo06.png").write_bytes(b"\x89PNG text")
     refused(own_maps, "photo06.png cannot be decoded")
 
@@ -288,7 +288,7 @@ def test_photos_of_16_bits_are_refused_by_name(own_maps: Path) -> None:
         ("photo01", "", ["val.txt is empty, or lists an image twice"]),
         ("photo99", None, ["train.txt lists photo99, which has no image with a mask"]),
         ("photo01\nphoto01", "photo02", ["train.txt is empty, or lists an image twice"]),
-        ("photo01", "photo01\nphoto02", ["photo01 stands in train.txt and in val.txt"]),
+        ("photo01", "photo01\nphoto02", ["photo01 is listed in train.txt and in val.txt"]),
     ],
 )
 def test_broken_lists(own_maps: Path, train: str, val: str | None, words: list[str]) -> None:
@@ -314,12 +314,12 @@ def test_folders_that_are_not_those_of_the_yaml(own_classes: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", ["is no whole JSON file"]),
+        ("{", ["is no complete JSON file"]),
         ("[1]", ["has neither shapes (labelme) nor boxes or points"]),
         ({"boxes": []}, ["marks nothing"]),
         ({"boxes": [{"class": "cat"}]}, ['a box needs "class" and "box"']),
         ({"boxes": [{"class": "cat", "box": [1, 2, 3]}]}, ['a box needs "class" and "box"']),
-        ({"boxes": [{"class": "cow", "box": [1, 2, 3, 4]}]}, ["'cow' is no class. Classes: cat, dog"]),
+        ({"boxes": [{"class": "cow", "box": [1, 2, 3, 4]}]}, ["'cow' is no class. Use one of cat, dog"]),
         ({"points": [{"class": "cat", "point": [1]}]}, ["a point of cat has no list of points"]),
         ({"points": [{"class": "cat", "point": [1, "x"]}]}, ["has no list of points"]),
         ('{"points": [{"class": "cat", "point": [1, NaN]}]}', ["of finite numbers"]),
@@ -434,7 +434,7 @@ def test_scribbles_and_marks_go_into_folders_of_classes_too(own_classes: Path) -
     assert (boxed[2:6, 2:8] == 2).all()
     assert (boxed[12:] == 0).all()
     (own_classes / "masks" / first / f"{name}.json").write_text(json.dumps(box))
-    refused(own_classes, f"{name}.json and {name}.scribble.png are masks of one image; keep one")
+    refused(own_classes, f"{name}.json and {name}.scribble.png are masks of one image. Keep one")
 
 
 # What was seen too late, or not at all
@@ -444,7 +444,7 @@ def test_white_masks_are_said_to_show_nothing(own_maps: Path) -> None:
     for path in (own_maps / "masks").glob("*.png"):
         mask = np.asarray(PIL.Image.open(path))
         PIL.Image.fromarray(np.where(mask > 0, np.uint8(255), np.uint8(0))).save(path)
-    refused(own_maps, "no mask of", "shows a class", "White masks of one class go into its folder: masks/")
+    refused(own_maps, "no mask of", "shows a class", "Put white masks of one class into its folder: masks/")
 
 
 def test_a_class_that_no_mask_shows_is_noted(own_maps: Path) -> None:
@@ -456,7 +456,7 @@ def test_a_class_that_no_mask_shows_is_noted(own_maps: Path) -> None:
                                    "[background, cat]", '["\\e[31mred", cat]', "{true: cat}"])  # fmt: skip
 def test_doubtful_names_of_classes_are_refused(own_maps: Path, names: str) -> None:
     (own_maps / "classes.yaml").write_text(f"classes: {names}")
-    with pytest.raises(FssegError, match=r"is no name of a class|background is no class|ids of classes") as error:
+    with pytest.raises(FssegError, match=r"is no name of a class|background is no class|class ids") as error:
         opened(own_maps)
     assert str(error.value).isprintable()
 
@@ -489,7 +489,7 @@ def test_grey_masks_with_alpha_are_read_by_their_grey(tmp_path: Path) -> None:
 def test_marks_of_another_size_or_outside_of_the_image_are_refused(own_maps: Path) -> None:
     shape = {"label": "cat", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}
     mark(own_maps, "photo02", {"shapes": [shape], "imageHeight": 300, "imageWidth": 400})
-    refused(own_maps, "photo02.json was marked on a 400x300 image, its image is")
+    refused(own_maps, "photo02.json is for a 400x300 image, its image is")
     for box in ([-100, -100, -50, -50], [900, 900, 950, 950], [-3e9, -3e9, 3e9, 3e9]):
         mark(own_maps, "photo02", {"boxes": [{"class": "cat", "box": box}]})
         refused(own_maps, "photo02.json: a box lies outside the")

@@ -1,4 +1,4 @@
-"""Data sets of strangers: nothing is started, nothing is read outside their folder, nothing takes all memory."""
+"""Untrusted data sets: no program is started, no file outside the folder is read, memory is limited."""
 
 import contextlib
 import json

@@ -22,7 +22,7 @@ SYSTEM = (
 
 
 def litter(folder: Path) -> None:
-    """What a file manager, a NAS, an archiver and Jupyter leave in a folder; each file a whole image."""
+    """Files that a file manager, a NAS, an archiver and Jupyter leave in a folder; each is a valid image."""
     for name in SYSTEM:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

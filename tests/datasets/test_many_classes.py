@@ -44,7 +44,7 @@ def image(number: int) -> np.ndarray:
 
 
 class Many(Dataset):
-    """One's own data set of 1,000 classes."""
+    """A custom data set of 1,000 classes."""
 
     name = "Many"
     class_names = NAMES
@@ -184,7 +184,7 @@ def test_masks_of_8_bits_among_those_of_16(tmp_path: Path) -> None:
     small = np.where(mask(0) < 255, mask(0), 0).astype(np.uint8)
     small[0] = 255
     PIL.Image.fromarray(small).save(root / "masks/photo0.png")
-    with pytest.raises(FssegError, match=r"photo0.png holds 255: is it the class of that id in classes.yaml, or not"):
+    with pytest.raises(FssegError, match=r"photo0.png holds 255: is 255 the class of this id in classes.yaml, or not"):
         Folder().open(root)
     PIL.Image.fromarray(np.where(small == 255, 0, small).astype(np.uint8)).save(root / "masks/photo0.png")
     dataset = Folder()

@@ -123,15 +123,15 @@ ROWS: dict[str, tuple[Callable[[], PIL.Image.Image], int | str, int | str]] = {
     "colour map, clear background": (lambda: indexed(grey(2), *VOC, clear=0), 1, 2),
     "colour map, clear class": (lambda: indexed(grey(0, 2), BLUE, BLACK, RED, clear=2), 1, "transparent pixels"),
     "indexed, red and black": (lambda: indexed(grey(0, 1), RED, BLACK), 1, 0),
-    "indexed, white and red": (lambda: indexed(grey(1), WHITE, RED), "is the object the white", 1),
+    "indexed, white and red": (lambda: indexed(grey(1), WHITE, RED), "which is the object", 1),
     "colours, black and red": (lambda: painted(RED, BLACK), 1, IDS),
     "colours, white and red": (lambda: painted(RED, WHITE), COLOURS, IDS),
     "photo": (lambda: made(PHOTO), COLOURS, IDS),
     "white on clear white": (lambda: painted((255,) * 4, (255, 255, 255, 0)), 1, IDS),
     "white on clear black": (lambda: painted((255,) * 4, (0, 0, 0, 0)), 1, IDS),
     "black on clear black": (lambda: painted((0, 0, 0, 255), (0, 0, 0, 0)), 1, IDS),
-    "black on clear white": (lambda: painted((0, 0, 0, 255), (255, 255, 255, 0)), "not transparent, or", IDS),
-    "white hole in black": (lambda: painted((255, 255, 255, 0), (0, 0, 0, 255)), "not transparent, or", IDS),
+    "black on clear white": (lambda: painted((0, 0, 0, 255), (255, 255, 255, 0)), "the opaque region, or", IDS),
+    "white hole in black": (lambda: painted((255, 255, 255, 0), (0, 0, 0, 255)), "the opaque region, or", IDS),
     "photo cut out": (lambda: made(np.dstack([PHOTO, grey(255)])), 1, IDS),
     "grey with alpha": (lambda: made(np.dstack([grey(255), np.full(SHAPE, 255, np.uint8)])), 1, 255),
     "grey with clear background": (lambda: made(np.dstack([grey(255), grey(255)])), 1, "transparent pixels"),
@@ -159,7 +159,7 @@ def whole(value: int | str) -> np.ndarray:
 
 
 def folder_of(root: Path, mask: Callable[[Path], Path], classes: str = "") -> Folder:
-    """Opened, of one photo."""
+    """An opened data set of one image."""
     (root / "images").mkdir(parents=True)
     PIL.Image.new("RGB", SHAPE[::-1]).save(root / "images" / "photo.png")
     mask(root / "masks")
@@ -178,7 +178,7 @@ def test_a_mask_of_one_class_is_read_by_what_is_seen(tmp_path: Path, row: str) -
     (shown,) = supports([f"cat={tmp_path / 'photo.png'}:{path}"])
 
     def folder() -> np.ndarray:
-        """Of a class's folder, beside a whole mask of another class, so that something is shown."""
+        """The mask of a class's folder, beside a full mask of another class, so that some class has pixels."""
         other = tmp_path / "mine/masks/dog/photo.png"
         other.parent.mkdir(parents=True)
         PIL.Image.fromarray(np.full(SHAPE, 255, np.uint8)).save(other)
@@ -235,14 +235,14 @@ def test_a_label_map_keeps_its_numbers(tmp_path: Path, row: str) -> None:
 def test_a_mask_of_one_value(value: int, expected: int | None) -> None:
     levels = np.full(SHAPE, value, dtype=np.uint8 if value < 256 else np.uint16)
     if expected is None:
-        with pytest.raises(FssegError, match=f"holds the value {value} and no other: all of it, or nothing"):
+        with pytest.raises(FssegError, match=f"holds only the value {value}: is all the object, or nothing"):
             region_of_greys(levels, "m")
     else:
         assert (region_of_greys(levels, "m") == expected).all()
 
 
 def test_greys_with_the_noise_of_a_jpeg_in_colour_are_cut_in_the_middle(tmp_path: Path) -> None:
-    """As FSS-1000's masks: RGBA, all opaque, channels that differ a little; Pillow's own greys are the measure."""
+    """Masks like FSS-1000's: opaque RGBA whose channels differ a little, compared with Pillow's conversion to grey."""
     data = io.BytesIO()
     PIL.Image.fromarray(grey(255)).convert("RGB").save(data, "JPEG", quality=85)
     pixels = np.asarray(PIL.Image.open(data)).astype(int)
@@ -265,7 +265,7 @@ def test_a_little_noise_in_colour_beside_white_is_no_colour() -> None:
 
 
 def test_of_one_class_0_and_255_are_refused_and_of_several_noted(tmp_path: Path) -> None:
-    with pytest.raises(FssegError, match="holds 0 and 255 alone: is 255 cat, or not labelled") as error:
+    with pytest.raises(FssegError, match="holds only 0 and 255: is 255 cat, or not labelled") as error:
         folder_of(tmp_path / "one", lambda masks: saved(masks, made(grey(255))), "classes: [cat]")
     assert "masks/cat/NAME.png, without classes.yaml" in str(error.value)
 
@@ -276,7 +276,7 @@ def test_of_one_class_0_and_255_are_refused_and_of_several_noted(tmp_path: Path)
         return saved(masks, made(grey(2)))
 
     note = folder_of(tmp_path / "two", two, "classes: [cat, dog]").note
-    assert "1 masks hold 0 and 255 alone, background and not labelled: other" in note
+    assert "1 masks hold only 0 and 255, background and not labelled: other" in note
 
 
 def test_the_value_255_of_8_bits_is_no_class(tmp_path: Path) -> None:

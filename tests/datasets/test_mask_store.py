@@ -30,7 +30,7 @@ def test_runs_equal_pycocotools() -> None:
     for size in ((1, 1), (700, 900)):
         for value in (0, 1):
             assert (decode(mask_code.encode(np.full(size, value, dtype=np.uint8, order="F"))) == value).all()
-    with pytest.raises(ValueError, match="cut off"):
+    with pytest.raises(ValueError, match="truncated"):
         read_runs(b"5P")
 
 

@@ -1,4 +1,4 @@
-"""The page in this process and as a command; and somebody who talks to it without a browser, and can lie."""
+"""The page in this process and as a command; and a client without a browser, which can send false requests."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class started:  # noqa: N801 - a context manager
-    """A process that serves a page, once it has said where."""
+    """A process that serves a page, after it has printed the address."""
 
     def __init__(self, folder: Path, *command: str) -> None:
         self._errors = folder / "err.txt"
@@ -88,7 +88,7 @@ class Answer(NamedTuple):
 
     @property
     def said(self) -> dict[str, Any]:
-        """What the page is told to show."""
+        """What the answer lets the page show."""
         return json.loads(self.body)
 
 
@@ -123,7 +123,7 @@ def ask(app: Any, method: str, target: str, body: bytes | list[bytes] = b"", **h
 
 
 class Visitor:
-    """Speaks to an application as the page does."""
+    """Sends requests to an application like the page."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""What strangers send to the page: a line for each, and the page stays up."""
+"""Untrusted requests to the page: each gets a one-line answer, and the page keeps running."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def floating() -> bytes:
 BAD = {
     "20000x20000.png": (wide, "cannot be decoded"),
     "bomb.png": (lambda: bomb(60_000, 60_000), "cannot be decoded"),
-    "wide.png": (lambda: bomb(8_000, 6_000), "has 8000x6000 pixels, 40 million are the most"),
+    "wide.png": (lambda: bomb(8_000, 6_000), "has 8000x6000 pixels; at most 40 million are allowed"),
     "text-bomb.png": (text_bomb, "cannot be decoded"),
     "text.jpg": (lambda: b"this is no picture", "cannot be decoded"),
     "truncated.jpg": (lambda: photo("JPEG", 200)[:3000], "cannot be decoded"),
@@ -57,7 +57,7 @@ BAD = {
     "drawing.svg": (lambda: b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>', "cannot be decoded"),
     "depth.png": (deep, "8 bits a channel are needed"),
     "nan.tiff": (floating, "8 bits a channel are needed"),
-    "small.png": (lambda: bomb(4, 4), "8 a side are needed"),
+    "small.png": (lambda: bomb(4, 4), "each side needs at least 8"),
 }
 
 
@@ -83,7 +83,7 @@ def test_other_formats_of_pictures_are_taken(visitor, form):
 def test_large_files_are_refused(visitor):
     limit, target = MEGABYTES * 2**20, "/pictures/supports?name=a.png"
     assert visitor.post(target, bytes(limit + 1)).status == 413
-    parts = [bytes(100_000)] * 80  # a request that does not say how long it is
+    parts = [bytes(100_000)] * 80  # a request without a content length
     assert ask(visitor.app, "POST", target, parts, x_session=visitor.key).status == 413
     assert ask(visitor.app, "POST", "/events/stroke", parts, x_session=visitor.key).status == 413
     assert ask(visitor.app, "GET", "/").status == 200
@@ -115,8 +115,8 @@ def test_other_names_and_other_pages_are_refused(app, visitor):
         (None, "did not arrive"),
         (float("nan"), "did not arrive"),
         ("file:///etc/passwd", "did not arrive"),
-        (url(photo()[:90]), "no whole PNG"),
-        (url(bomb(20_000, 20_000)), "no whole PNG"),
+        (url(photo()[:90]), "no complete PNG"),
+        (url(bomb(20_000, 20_000)), "no complete PNG"),
         (url(png(np.zeros((40, 50), np.uint8))), "is 50x40, its picture 96x96"),
         (url(png(np.full((96, 96), 99, np.uint8))), "holds the value 99"),
         (url(png(np.zeros((96, 96), np.uint8))), "Paint an object."),

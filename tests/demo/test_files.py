@@ -28,12 +28,12 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def hooked() -> None:
-    sys.addaudithook(_hook)  # which Python cannot take back; it does nothing but while `watched` watches
+    sys.addaudithook(_hook)  # Python cannot remove the hook; it does nothing unless `watched` is active
 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
-    """All that this process asks of the file system and of the network."""
+    """All calls of this process to the file system and the network."""
     for name in ("stat", "lstat", "access", "readlink"):  # which Python does not audit
         real = getattr(os, name)
 
@@ -73,7 +73,7 @@ NAMES = [
     "http://127.0.0.1:{port}/there.png", "//127.0.0.1:{port}/there.png", "ftp://127.0.0.1:{port}/a.png",
     "data:image/png;base64,{data}", "~/there.png", "C:\\there.png", "\\\\127.0.0.1\\there.png", "there.png\0.jpg",
 ]  # fmt: skip
-# Of this page, and of Gradio's, which it was made with once.
+# Routes of this page, and of Gradio.
 ROUTES = [
     "/{name}", "//{name}", "/page.css/../{name}", "/page.css/{name}", "/static/{name}", "/assets/{name}",
     "/file={name}", "/file/{name}", "/gradio_api/file={name}", "/gradio_api/file/{name}", "/gradio_api/stream/{name}",
@@ -120,7 +120,7 @@ def test_no_path_that_a_request_names_is_opened(app, visitor, outside, watched, 
     _watching.clear()
     support = visitor.drop("supports", "a.png", photo())["painter"]["selected"]
     visitor.cause("stroke", {"number": support, "way": "nothing", "layer": ""})
-    visitor.cause("maps")  # what is imported late is there now
+    visitor.cause("maps")  # loads late imports
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         data = base64.b64encode(photo(number=7)).decode()

@@ -10,7 +10,7 @@ from tests.demo.conftest import Answer, ask, asking
 
 
 async def reader(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """An application that reads all it gets; on a fault it says 500 and passes the fault on, as Starlette does."""
+    """An application that reads the whole body; on an error it answers 500 and raises again, like Starlette."""
     fault = None
     try:
         while (await receive()).get("more_body"):
@@ -61,7 +61,7 @@ def test_a_whole_body_is_read():
 
 @pytest.mark.slow
 def test_slow_bodies_end():
-    """Each byte earns time; one that stays away ends the request, and nothing is kept of it."""
+    """Each byte earns time; without further bytes the request ends, and its bytes are freed."""
 
     async def ended(rate: float, guard: Guard) -> tuple[int, float]:
         loop, sent = asyncio.get_running_loop(), []

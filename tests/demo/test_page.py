@@ -31,7 +31,7 @@ PIXELS = 160
 
 
 def until(tell: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    """The first answer that is true; a page that is drawn anew meanwhile is asked again."""
+    """The first true answer; a page that was redrawn meanwhile is asked again."""
     from selenium.common.exceptions import StaleElementReferenceException
 
     end = time.monotonic() + seconds
@@ -46,7 +46,7 @@ def until(tell: Callable[[], Any], what: str, seconds: float = 30) -> Any:
 
 
 class Reader:
-    """Somebody before the page."""
+    """A visitor of the page."""
 
     def __init__(self, address: str, downloads: Path) -> None:
         from selenium import webdriver
@@ -70,7 +70,7 @@ class Reader:
         return until(lambda: self.all(selector), selector)[0]
 
     def click(self, selector: str) -> None:
-        """Click, and again where the page drew the part anew in between."""
+        """Click; click again if the page has redrawn the part meanwhile."""
         until(lambda: self.one(selector).click() is None, selector)
 
     def drop(self, where: str, *paths: Path, count: int) -> None:
@@ -79,7 +79,7 @@ class Reader:
         until(lambda: len(self.all(f"#{shown} .thumb")) == count, f"{count} pictures")
 
     def drag(self, start: tuple[float, float], *stops: tuple[float, float]) -> None:
-        """Paint along places given in shares of the canvas."""
+        """Paint along points given as fractions of the canvas."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         canvas = self.one("#painter .paint")
@@ -266,4 +266,4 @@ def test_mistakes_are_a_line_and_no_request_leaves_the_machine(reader, server, p
 
     (tmp_path / "large.png").write_bytes(bytes(2**20 + 1))
     reader.one("#supports input[type=file]").send_keys(str(tmp_path / "large.png"))
-    until(lambda: "large.png has 1.0 MB, 1 are the most" in reader.one("#message").text, "what is too large")
+    until(lambda: "large.png has 1.0 MB; at most 1 MB are allowed" in reader.one("#message").text, "what is too large")

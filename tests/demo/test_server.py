@@ -131,7 +131,7 @@ def post(address: str, target: str, body: bytes, key: str) -> bytes:
 
 @pytest.mark.slow
 def test_three_hundred_events_stay_within_a_bound(server: Server):
-    """The first visitor's are not counted: what a server that no test before has used loads once is no growth."""
+    """The first visitor's memory is not counted: late imports of an unused server are no growth."""
     with ExitStack() as opened:
         visit(server.address, 4, 20, opened)
     began = memory(server.process)

@@ -1,4 +1,4 @@
-"""What a session learns from what is painted, without a page."""
+"""How a session adapts to painted supports, without a page."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ def begun(segmenter: Segmenter) -> Session:
 
 
 def picture(number: int) -> tuple[Picture, np.ndarray]:
-    """A drawn picture, and a layer on which its class is painted as the first."""
+    """An image of shapes, and a layer on which its class is painted as the first class."""
     image, mask = draw(96, 0, number)
     return Picture(f"shapes-{number}.png", image, (96, 96)), (mask == number % 20 + 1).astype(np.uint8)
 
@@ -48,7 +48,7 @@ def paint(session: Session, number: int, layer: np.ndarray, way: str = "mask") -
 
 
 def expected(segmenter: Segmenter, image: np.ndarray, supports: list, labels: list, names=("a",)) -> np.ndarray:
-    """What a segmenter of the same method finds that learnt all at once."""
+    """The prediction of a segmenter of the same method that adapts to all supports at once."""
     other = Segmenter(segmenter.method, size=SIZE, device="cpu")
     other.learn(supports, labels, names)
     return other.segment(image)
@@ -192,11 +192,11 @@ def test_maps_of_several_classes_are_held_against_their_own_episode(session, seg
 def test_pictures_are_limited_in_number(session):
     for _ in range(SUPPORTS - 2):
         session.add_support(picture(0)[0])
-    with pytest.raises(FssegError, match=f"{SUPPORTS} supports are the most"):
+    with pytest.raises(FssegError, match=f"at most {SUPPORTS} supports are allowed"):
         session.add_support(picture(0)[0])
     for _ in range(QUERIES - 1):
         session.add_query(picture(0)[0])
-    with pytest.raises(FssegError, match=f"{QUERIES} queries are the most"):
+    with pytest.raises(FssegError, match=f"at most {QUERIES} queries are allowed"):
         session.add_query(picture(0)[0])
 
 
@@ -272,10 +272,10 @@ def test_a_layer_comes_back_as_it_was_sent():
         (["a"], "did not arrive"),
         ("file:///etc/passwd", "did not arrive"),
         ("data:image/png;base64," + "A" * 5_000_000, "did not arrive"),
-        ("data:image/png;base64,@@@", "no whole PNG"),
-        (url(b"GIF89a"), "no whole PNG"),
-        (url(bomb(20_000, 20_000)), "no whole PNG"),
-        (url(png(np.zeros((20, 30), np.uint8))[:40]), "no whole PNG"),
+        ("data:image/png;base64,@@@", "no complete PNG"),
+        (url(b"GIF89a"), "no complete PNG"),
+        (url(bomb(20_000, 20_000)), "no complete PNG"),
+        (url(png(np.zeros((20, 30), np.uint8))[:40]), "no complete PNG"),
         (url(png(np.zeros((30, 20), np.uint8))), "is 20x30, its picture 30x20"),
         (url(png(np.full((20, 30), 200, np.uint8))), "holds the value 200"),
     ],
@@ -309,13 +309,13 @@ def test_large_pictures_are_worked_on_smaller_and_their_masks_given_back_at_thei
     ("data", "said"),
     [
         (bomb(20_000, 20_000), "cannot be decoded"),
-        (bomb(8_000, 6_000), "has 8000x6000 pixels, 40 million are the most"),
-        (bomb(4, 4), "has 4x4 pixels; 8 a side are needed"),
+        (bomb(8_000, 6_000), "has 8000x6000 pixels; at most 40 million are allowed"),
+        (bomb(4, 4), "has 4x4 pixels; each side needs at least 8"),
         (bomb(40, 40), "cannot be decoded"),
         (b"", "cannot be decoded"),
         (b"some text", "cannot be decoded"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "cannot be decoded"),
-        (bytes(21 * 2**20), r"has 21.0 MB, 20 are the most"),
+        (bytes(21 * 2**20), r"has 21.0 MB; at most 20 MB are allowed"),
     ],
 )
 def test_pictures_that_are_none_are_refused_by_their_sender_s_name(data, said):

@@ -1,4 +1,4 @@
-"""Sessions of several visitors: their own, few, bounded in memory and in time."""
+"""Sessions of several visitors: separate, and limited in number, memory and time."""
 
 import asyncio
 import gc
@@ -126,7 +126,7 @@ def test_no_place_is_a_line(app, monkeypatch):
 
 
 def test_drops_at_the_same_time_keep_every_image(app):
-    """Nobody's drop takes away what another visitor is just sending."""
+    """A drop of one visitor does not cancel the upload of another visitor."""
     visitors = [Visitor(app) for _ in range(4)]
 
     async def slowly(visitor: Visitor, number: int) -> dict:
