@@ -125,11 +125,13 @@ class _Check:
 
     def _section(self, name: str, value: Any) -> str | None:
         """What is wrong with options that share the first part of their name, or with one that is in no signature."""
-        if any(known.startswith(f"{name}.") for known in self.types):
+        if inner := next((known for known in self.types if known.startswith(f"{name}.")), None):
             value = _loaded(value) if isinstance(value, str) else value
             if isinstance(value, Mapping):
                 return _first(self(f"{name}.{key}", part) for key, part in value.items())
-            return None if Path(str(value)).is_file() else f"--{name} {value}: no such file."
+            if not isinstance(value, str):
+                return f"--{name} {value}: its options are needed, e.g. --{inner}."
+            return None if Path(value).is_file() else f"--{name} {value}: no such file."
         flag = name if name.startswith("-") else f"--{name}"
         return None if name in self.others else f"no option {flag}.{did_you_mean(flag, self.flags)}"
 
