@@ -2,13 +2,15 @@
 
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fsseg.experiment.commands import fit, test, validate
     from fsseg.segmenter import Prediction, Segmenter
 
 __version__ = "0.1.0"
-__all__ = ["Prediction", "Segmenter", "__version__"]
+__all__ = ["Prediction", "Segmenter", "__version__", "fit", "test", "validate"]
 
 
 def _import_matplotlib() -> None:
@@ -33,9 +35,8 @@ if os.environ.get("MPLBACKEND") and "matplotlib" not in sys.modules:
 
 
 def __getattr__(name: str) -> Any:
-    """`Segmenter` and `Prediction`, imported when they are asked for: they bring torch, `fsseg --help` does without."""
+    """What the package offers, imported at its first use: it imports torch, which `fsseg --help` does without."""
     if name not in __all__:
         raise AttributeError(f"module 'fsseg' has no attribute {name!r}")
-    import fsseg.segmenter
-
-    return getattr(fsseg.segmenter, name)
+    module = "fsseg.segmenter" if name[0].isupper() else "fsseg.experiment.commands"
+    return getattr(import_module(module), name)

@@ -1,6 +1,6 @@
 """The one LightningModule that trains and tests every method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -8,10 +8,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torch.optim import SGD
-from torch.optim.lr_scheduler import StepLR
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, StepLR
 
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
@@ -53,8 +52,8 @@ class Task(LightningModule):
     def __init__(
         self,
         method: Method,
-        optimizer: OptimizerCallable = lambda p: SGD(p, lr=1e-3, momentum=0.9, weight_decay=5e-4),
-        lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
+        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda p: SGD(p, lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        lr_scheduler: Callable[[Optimizer], LRScheduler] = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
         head_lr: float = 1.0,
         bias_lr: float = 1.0,
         channels_last: bool = False,

@@ -35,7 +35,7 @@ from fsseg.encoders import ConvNet
 from fsseg.encoders.base import load_pretrained
 from fsseg.episodes.episode_file import load
 from fsseg.errors import FssegError
-from fsseg.experiment.dry_check import checked
+from fsseg.experiment.commands import settled
 from fsseg.experiment.replay import queries_of, read_test
 from fsseg.jobs.sweep import read_sweep
 from fsseg.methods import PANet
@@ -360,7 +360,7 @@ def test_cards(card: Any, config: bytes) -> None:
 def test_experiments(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_bytes(content)
-    tame(lambda: checked(["fit", "--config", str(path)]))
+    tame(lambda: settled("fit", ["--config", str(path)]).__enter__())
 
 
 SWEEP = {

@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What each part may import of fsseg, next to `errors` and `limits`. A part is a file or a folder; folders may import
 # themselves.
 ALLOWED = {
-    "__init__": ("segmenter",),
+    "__init__": ("segmenter", "experiment.commands"),
     "__main__": ("cli",),
     "errors": (),
     "atomic": (),

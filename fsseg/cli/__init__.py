@@ -11,13 +11,13 @@ from fsseg import __version__
 from fsseg.cli.help import BARE, COMMANDS, OTHERS, check_data_command, command_help, data_help, overview
 from fsseg.errors import FAILED, SIGNALLED, FssegError
 from fsseg.experiment import option_names
-from fsseg.experiment.files import did_you_mean, find_experiment
+from fsseg.experiment.files import did_you_mean
 from fsseg.experiment.home_paths import expand_arguments
 from fsseg.machine_errors import machine_error, reader_has_gone
 from fsseg.runs.signals import listening, received, say_stopped
 
-_SIGPIPE = 13  # Windows has none; a shell with pipefail learns that not all was said
-# Commands that, given again, go on where they were; fit and test say how by themselves.
+_SIGPIPE = 13  # Windows has none; a shell with pipefail learns that the output is cut
+# Commands that resume where they were when they are given again; fit and test print how.
 _GO_ON = ("predict", "benchmark", "sweep", "prepare")
 
 
@@ -104,7 +104,7 @@ def _dispatch(arguments: list[str]) -> int:
     option_names.refuse_unknown(arguments)
     from fsseg.experiment.commands import run
 
-    return run(arrange(arguments))
+    return run(_with_all_help(arguments))
 
 
 def _run_data(arguments: list[str]) -> int:
@@ -114,27 +114,12 @@ def _run_data(arguments: list[str]) -> int:
     check_data_command(arguments[0])
     from fsseg.cli.data import run
 
-    return run(arrange(arguments))
+    return run(_with_all_help(arguments))
 
 
-def arrange(arguments: list[str]) -> list[str]:
-    """Configuration files first, since a file read after a flag would silently win over it."""
-    command, *rest = ["--help" if a == "--help_all" else a for a in arguments]
-    files, flags, position = [], [], 0
-    while position < len(rest):
-        word = rest[position]
-        name, _, value = word.partition("=")
-        if name not in ("-c", "--config"):
-            flags.append(word)
-        elif "=" in word:
-            files += ["--config", find_experiment(value)]
-        else:
-            if position + 1 == len(rest):
-                raise FssegError("--config needs a file, e.g. --config experiments/quickstart.yaml.")
-            position += 1
-            files += ["--config", find_experiment(rest[position])]
-        position += 1
-    return [command, *files, *flags]
+def _with_all_help(arguments: list[str]) -> list[str]:
+    """Words as the parser takes them: its own ``--help`` lists all options."""
+    return ["--help" if word == "--help_all" else word for word in arguments]
 
 
 def _refuse(error: FssegError) -> int:

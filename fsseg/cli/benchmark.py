@@ -26,7 +26,7 @@ from fsseg.runs.lock import locked
 from fsseg.untrusted.text import load_yaml
 
 if TYPE_CHECKING:
-    from fsseg.experiment.dry_check import Checked
+    from fsseg.experiment.configuration import Configuration
 
 _RANGES = {
     "workers": limits.JOBS,
@@ -75,14 +75,15 @@ def run(arguments: Sequence[str]) -> int:
     given, rest = made.read_known(arguments)
     given.config = [find_experiment(path) for path in given.config]
     _check_rest(made, given.config, rest)
-    from fsseg.experiment.dry_check import checked  # imports torch
+    from fsseg.experiment.commands import settled  # imports torch
 
-    experiment = checked(["fit", *(word for path in given.config for word in ("--config", path)), *rest])
+    with settled("fit", [*(f"--config={path}" for path in given.config), *rest]) as experiment:
+        pass
     plan = _plan(given, rest, experiment)
     threads = given.threads or share_of_cores(given.workers)
     record = _record(plan, experiment.own, threads)
     if given.engine != "slurm" or given.dry_run:
-        print(plan_text(plan, experiment.experiment), flush=True)
+        print(plan_text(plan, experiment.name), flush=True)
     if given.dry_run:
         return 0
     with locked(plan.out):
@@ -90,14 +91,14 @@ def run(arguments: Sequence[str]) -> int:
         return _carry_out(plan, given, experiment, record)
 
 
-def _carry_out(plan: Plan, given: Any, experiment: Checked, record: PlanRecord) -> int:
+def _carry_out(plan: Plan, given: Any, experiment: Configuration, record: PlanRecord) -> int:
     folders.make(plan.out)
     folders.refuse_links(plan.out)
     _take_back(plan)
     write_record(plan.out / _RECORD, record)
     if given.engine == "slurm":
         (plan.out / "logs").mkdir(exist_ok=True)
-        print(slurm_script(plan.jobs(), plan.out, experiment.experiment, record.threads), end="")
+        print(slurm_script(plan.jobs(), plan.out, experiment.name, record.threads), end="")
         return 0
     return _finish(plan, _run(plan, given, record.threads, experiment.own["trainer"]["devices"]))
 
@@ -126,7 +127,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
     options.refuse_near(rest, ())
 
 
-def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
+def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
     data = experiment.own["data"]
     limits.check(vars(given), _RANGES, "benchmark: --")
     for name in ("folds", "shots", "seeds"):
@@ -140,7 +141,7 @@ def _plan(given: Any, rest: Sequence[str], experiment: Checked) -> Plan:
         arguments.append(f"--data.images.test_support_annotation={tested}")
     return Plan(
         arguments=(*arguments, *rest),
-        out=given.out or Path("runs") / experiment.experiment,
+        out=given.out or Path("runs") / experiment.name,
         folds=tuple(_all_folds(data) if given.folds is None else given.folds),
         shots=tuple(shots),
         seeds=tuple(given.seeds),

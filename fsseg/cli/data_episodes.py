@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsseg import atomic, limits
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
+from fsseg.experiment.arguments import files_first, flags
 from fsseg.runs import folders
 from fsseg.runs.library_errors import building
 
@@ -48,24 +49,24 @@ def run(command: str, words: Sequence[str]) -> int:
     Raises:
         FssegError: an option or the data set is wrong.
     """
-    flags = {word.partition("=")[0] for word in words}
-    if not {"--config", "--data.dataset"} & flags:
+    files, words = files_first(words)
+    names = flags(words)
+    if not files and "--data.dataset" not in names:
         raise FssegError(f"data {command} needs --config FILE or --data.dataset NAME.")
     own, rest = options(command).read_known(words)
     from fsseg.experiment.parser import check_yaml  # imports torch
 
-    for before, word in pairwise(rest):
-        if before == "--config":
-            check_yaml(word)
+    for path in files:
+        check_yaml(path)
     parser = _parser()
-    given = parser.parse_args(rest)
+    given = parser.parse_args([*(f"--config={path}" for path in files), *rest])
     from fsseg.episodes.options import RANGES, flat
 
     limits.check(flat(given.data), RANGES, "--data.")
-    if command == "show" and "--data.episodes.missing_classes" not in flags:
+    if command == "show" and "--data.episodes.missing_classes" not in names:
         given.data.episodes.missing_classes = "skip"  # whoever looks at data need not have enough of each class
     tested = command == "episodes" or own.stage == "test"
-    data = _data(parser, given, flags, tested)
+    data = _data(parser, given, names, tested)
     if command == "episodes":
         return _write_list(data, own.out)
     return _show(data, own)
@@ -79,28 +80,26 @@ def _parser() -> Parser:
     parser = Parser(allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--seed_everything", type=int, default=0)
-    parser.add_class_arguments(EpisodeData, "data")
+    parser.add_class_arguments(EpisodeData, "data", skip={"protocol"})
     parser.add_class_arguments(Asked, "protocol")
     for name in _OTHERS:
         parser.add_argument(f"--{name}", type=Any, default=None)
     return parser
 
 
-def _data(parser: Parser, given: Any, flags: set[str], tested: bool) -> EpisodeData:
+def _data(parser: Parser, given: Any, names: frozenset[str], tested: bool) -> EpisodeData:
     """The data module of the configuration, as `test` would have it, or `fit`."""
     from fsseg.experiment.protocol_options import settle_for
 
     kind = folders.named_class(given.data.dataset.class_path)
     folders.check_root(given.data.root, kind)
-    settled = settle_for(kind.family, given.data, vars(given.protocol), flags, tested)
+    settled = settle_for(kind.family, given.data, vars(given.protocol), names, tested)
     if given.data.episodes.seed is None:
         given.data.episodes.seed = given.seed_everything
     for name in _OTHERS:  # the parser would build whatever class they name
         given[name] = None
     with building("the configuration"):
-        # `instantiate_classes` up to jsonargparse 4.48, deprecated since
-        build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        data: EpisodeData = build(given).data
+        data: EpisodeData = parser.instantiate(given).data
     data.protocol = settled.protocol
     return data
 

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from fsseg import atomic, limits
-from fsseg.cli import arrange
 from fsseg.cli.options import Options
 from fsseg.errors import FAILED, FssegError
 from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
@@ -60,9 +59,11 @@ def run(arguments: Sequence[str]) -> int:
     if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):
         raise FssegError(f"sweep: {swept[0]} is what the sweep varies; leave it out, or take it out of the file.")
     words = _with_csv(rest)
-    from fsseg.experiment.dry_check import checked  # imports torch
+    from fsseg.experiment.commands import settled  # imports torch
 
-    first = checked(arrange([*sweep.arguments(points[0]), *words]))  # what all would refuse, before any of them runs
+    command, *asked = sweep.arguments(points[0])
+    with settled(command, [*asked, *words]) as first:  # what all would refuse, before any of them runs
+        pass
     out = given.out or Path("runs/sweeps") / path.stem
     settings = _settings(out, sweep, given.seed, first.own)
     for key in sweep.left_out:

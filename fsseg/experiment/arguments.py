@@ -1,26 +1,51 @@
-"""Flags of a command line, before the parser reads it."""
+"""Words of a command line, before the parser reads them."""
+
+from collections.abc import Sequence
 
 from fsseg.errors import FssegError
+from fsseg.experiment.files import find_experiment
 
 
-def value_of(arguments: list[str], name: str) -> str | None:
-    """Value of a flag, in either form, the last one given."""
-    return without(arguments, name)[1]
+def take(words: Sequence[str], *names: str) -> tuple[list[str], list[str]]:
+    """Values of an option, in either form, and the words without it.
 
-
-def without(arguments: list[str], name: str) -> tuple[list[str], str | None]:
-    """The arguments without a flag, and its value, the last one given; None where it is not."""
-    kept, value, position = [], None, 0
-    while position < len(arguments):
-        word = arguments[position]
-        if word.startswith(f"{name}="):
-            value = word.partition("=")[2]
-        elif word == name and position + 1 < len(arguments):
-            position += 1
-            value = arguments[position]
-        elif word == name:
-            raise FssegError(f"{name} needs a value.")
+    Raises:
+        FssegError: a value is missing.
+    """
+    values: list[str] = []
+    others: list[str] = []
+    left = list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if name not in names:
+            others.append(f"{name}{equals}{value}")
+        elif equals or (left and not left[0].startswith("--")):
+            values.append(value if equals else left.pop(0))
         else:
-            kept.append(word)
-        position += 1
-    return kept, value
+            raise FssegError(
+                f"{name} needs a file, e.g. --config experiments/quickstart.yaml."
+                if name in ("-c", "--config")
+                else f"{name} needs a value."
+            )
+    return values, others
+
+
+def last(words: Sequence[str], name: str) -> str | None:
+    """The last value of an option; None where it is not given."""
+    values, _ = take(words, name)
+    return values[-1] if values else None
+
+
+def flags(words: Sequence[str]) -> frozenset[str]:
+    """Names of the options given, with their dashes."""
+    return frozenset(word.partition("=")[0] for word in words)
+
+
+def files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Configuration files, and the other words: a file that is read after an option would silently win over it.
+
+    Raises:
+        FssegError: there is no such file.
+    """
+    files, others = take(words, "-c", "--config")
+    return [find_experiment(path) for path in files], others

@@ -5,73 +5,68 @@ encoder, ``lr`` of an optimiser. It offers no setting for that, so that its func
 """
 
 import inspect
-import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, _typehints
 
-from fsseg.runs.ranks import leads
+from fsseg.errors import FssegError
+from fsseg.runs.ranks import note
 from fsseg.untrusted.text import shown
-
-_log = logging.getLogger(__name__)
 
 _FUNCTION = "discard_init_args_on_class_path_change"
 
 
 @contextmanager
-def own_arguments(parsers: Iterable[ArgumentParser]) -> Iterator[None]:
-    """While parsing, drop a class's arguments once another class takes its place; say which at the end.
+def own_arguments(parser: ArgumentParser) -> Iterator[None]:
+    """While parsing, drop a class's arguments once another class takes its place; note which at the end.
 
-    An argument that is a class itself, as a method's encoder is, stays, where the second class has it, too. What is
-    dropped and was nobody's wish, but a default, is not said.
+    An argument that is a class itself, as a method's encoder is, stays, where the second class has it, too. Defaults
+    that are dropped are not noted.
 
     Args:
-        parsers: that parse.
+        parser: that parses.
     """
-    given = {spec["class_path"]: dict(spec["init_args"]) for spec in _default_classes(parsers)}
-    theirs = getattr(_typehints, _FUNCTION)
+    specs = [action.default for action in parser._actions if _typehints.is_subclass_spec(action.default)]
+    defaults = {spec["class_path"]: dict(spec.get("init_args") or {}) for spec in specs}
+    discard = getattr(_typehints, _FUNCTION)
     notes: dict[str, None] = {}
 
-    def discard(parser: Any, before: Any, now: Any) -> None:
+    def drop_all(parser: Any, before: Any, now: Any) -> None:
         if isinstance(before, Namespace) and before.get("init_args") and before["class_path"] != now["class_path"]:
-            dropped = _drop(before, given)
+            dropped = _drop(before, defaults.get(before["class_path"], {}))
             if dropped:
                 old, new = (one["class_path"].rpartition(".")[2] for one in (before, now))
-                told = ", ".join(f"{name} {value}" for name, value in dropped.items())
-                notes[f"{new} replaces {old}, whose arguments are dropped: {told}. Give {new} its own."] = None
-        theirs(parser, before, now)
+                values = ", ".join(f"{name} {value}" for name, value in dropped.items())
+                notes[f"{new} replaces {old}, whose arguments are dropped: {values}. Give {new} its own."] = None
+        discard(parser, before, now)
 
-    setattr(_typehints, _FUNCTION, discard)
+    setattr(_typehints, _FUNCTION, drop_all)
     try:
         yield
+    except FssegError:
+        notes.clear()
+        raise
     finally:
-        setattr(_typehints, _FUNCTION, theirs)
-    for line in notes if leads() else ():
-        _log.warning(shown(line))
+        setattr(_typehints, _FUNCTION, discard)
+        for line in notes:  # also before --print_config ends the command
+            note(shown(line))
 
 
-def _default_classes(parsers: Iterable[ArgumentParser]) -> Iterator[Any]:
-    """Classes that options have by default, with their arguments."""
-    for action in (action for parser in parsers for action in parser._actions):
-        if _typehints.is_subclass_spec(action.default) and action.default.get("init_args"):
-            yield action.default
-
-
-def _drop(spec: Namespace, given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Take the arguments of a class away, but for classes.
+def _drop(spec: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop a class's arguments, except those that are classes themselves.
 
     Args:
         spec: the class and its arguments.
-        given: arguments of classes that an option has by default.
+        given: arguments that the option has for that class by default.
 
     Returns:
         those that are no defaults.
     """
     options = spec["init_args"]
-    defaults = {**_defaults(spec["class_path"]), **given.get(spec["class_path"], {})}
+    defaults = {**_defaults(spec["class_path"]), **given}
     dropped = {}
     for name, value in list(options.items(branches=True, nested=False)):
         if not _typehints.is_subclass_spec(value):

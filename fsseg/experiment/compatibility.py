@@ -26,11 +26,11 @@ _SAME = {
 }  # fmt: skip
 
 
-def stored_config(ckpt_path: str, card: CheckpointCard) -> str:
-    """The configuration of a checkpoint, as text: of the file beside it, or of the copy inside it.
+def stored_config(ckpt_path: str, card: CheckpointCard) -> dict[str, Any]:
+    """The configuration of a checkpoint: of the file beside it, or of the copy inside it.
 
     Raises:
-        FssegError: it is broken, or names what a stranger's may not.
+        FssegError: it is broken, or names what an untrusted one may not.
     """
     folder = Path(ckpt_path).parent
     if (folder / "config.yaml").is_file():

@@ -1,98 +1,57 @@
-"""The argument parser: jsonargparse's errors in one line that a person can act on."""
+"""The argument parser: jsonargparse's, with one-line errors that name the fix."""
 
-import inspect
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
-from lightning.pytorch.cli import LightningArgumentParser
 
-import fsseg.datasets
-import fsseg.encoders
-import fsseg.episodes
-import fsseg.methods
 from fsseg.errors import FssegError
-from fsseg.experiment import option_names
 from fsseg.experiment.class_change import own_arguments
-from fsseg.experiment.files import did_you_mean
-from fsseg.untrusted.configuration import OWN, fix
+from fsseg.experiment.option_errors import explain
+from fsseg.untrusted.configuration import OWN
 from fsseg.untrusted.text import BrokenTextError, load_yaml
 
-_CLASSES = {
-    name: getattr(module, name)
-    for module in (fsseg.methods, fsseg.encoders, fsseg.datasets, fsseg.episodes)
-    for name in module.__all__
-    if inspect.isclass(getattr(module, name))
-}
 
+class Parser(ArgumentParser):
+    """jsonargparse's parser, raising `FssegError` instead of printing its usage."""
 
-class Parser(LightningArgumentParser):
-    """LightningCLI's parser, raising `FssegError` instead of printing its usage."""
+    _sources: tuple[Mapping[str, Any] | Sequence[str], ...] = ()  # what is being parsed
 
-    def add_class_arguments(self, theclass: Any, *args: Any, **kwargs: Any) -> Any:
-        """All arguments of a class, but for what is an option of its own (--protocol)."""
-        if theclass is fsseg.episodes.EpisodeData:
-            kwargs["skip"] = {*(kwargs.get("skip") or ()), "protocol"}
-        return super().add_class_arguments(theclass, *args, **kwargs)
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str], namespace: Any = None, *, stored: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Options of a command line, each class with arguments of its own.
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """Parse, each class with arguments of its own."""
-        with own_arguments(_parsers(self)):
-            found = super().parse_args(*args, **kwargs)
-        if getattr(self, "_subcommands_action", None):
-            option_names.store(_options(self))
-        return found
+        Args:
+            args: words of the command line.
+            namespace: options that they change.
+            stored: configuration that they change, in place of ``namespace``.
+            kwargs: of jsonargparse, inside of a class.
+
+        Raises:
+            FssegError: an option is unknown or of another type.
+        """
+        if not self.exit_on_error:  # a class's own parser, inside of another one
+            return super().parse_args(args, namespace, **kwargs)
+        self._sources = (stored or {}, list(args))
+        with own_arguments(self):
+            base = self.parse_object(stored) if stored else namespace
+            return super().parse_args(list(args), base, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error as one line, with a hint at what may have been meant."""
-        if not self.exit_on_error:
+        if not self.exit_on_error:  # a class's own parser, inside of another one
             super().error(message, ex)
-        raise FssegError(explain(message, _options(self)))
+        raise FssegError(explain(self, self._sources, message, ex)) from ex
 
 
-def explain(message: str, options: Iterable[str]) -> str:
-    """A parser's message as one line, with the known words nearest to an unknown one."""
-    text = " ".join(message.split())
-    text = re.sub(r'^Parser key "?(.+?)"?: ', r"--\1: ", text)
-    text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("a int.", "an int.")
-    if found := re.search(r"^(--\S+): Does not validate .* Subtypes: \[(.*)\] Errors: .*Given value: ?(.*)$", text):
-        return f"{found[1]} {found[3] or repr('')}: {_kinds(found[2])} is needed."
-    if found := re.search(r"^(--\S+): Expected a (\S*Literal\[.*?\])\. Got value: (.*)$", text):
-        return f"{found[1]} {found[3]}: {_kinds(found[2])} is needed."
-    if found := re.search(r"Importing '([\w.]+)' is not allowed", text):
-        return f"the stored configuration names {found[1]}, which is no class of fsseg or Lightning. {fix(found[1])}."
-    if found := re.search(r"unrecognized arguments: (\S+)", text):
-        return str(option_names.unknown(found[1].partition("=")[0], options))
-    if found := re.search(r"Expected a dot import path string: (\S+)", text):
-        return f"{text.split(':')[0]}: no class {found[1]}.{did_you_mean(found[1], _CLASSES)}"
-    if found := re.search(r"class_path '?([\w.]+)'?: .*[Oo]ption '([\w.]+)' is not accepted", text):
-        name, option = found[1].rpartition(".")[2], found[2]
-        known = list(inspect.signature(_CLASSES[name]).parameters) if name in _CLASSES else []
-        return f"{name} has no option {option}.{did_you_mean(option, known)} It has: {', '.join(known)}."
-    if found := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", text):
-        return str(option_names.unknown("--" + (found[1] or found[2]), options))
-    return text
-
-
-def _kinds(types: str) -> str:
-    """Types as jsonargparse prints them, in words."""
-    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
-    literals = re.findall(r"Literal\[(.*?)\]", types)
-    plain = re.sub(r"\S*Literal\[.*?\]", "", types)
-    words = [names[name] for name in re.findall(r"\w+", plain) if name in names]
-    return " or ".join([*words, *(f"one of {values.replace(chr(39), '')}" for values in literals)])
-
-
-def check_yaml(path: str) -> None:
-    """Name the file and the line where a configuration is no YAML.
+def check_yaml(path: str) -> dict[str, Any]:
+    """Content of a configuration file; where it is no YAML, the error names file and line.
 
     Raises:
         FssegError: it isn't, or holds no options.
     """
-    if "\n" in path:
-        return  # the configuration of a checkpoint
     try:
         content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except BrokenTextError as error:
@@ -105,14 +64,4 @@ def check_yaml(path: str) -> None:
         wanted = int if section == "seed_everything" else (dict, str)  # text: another file, or a class
         if section in content and not isinstance(content[section], wanted):
             raise FssegError(f"--config {path}: {section} is empty, or no options. Give it some, or leave it out.")
-
-
-def _options(parser: ArgumentParser) -> list[str]:
-    """Flags of a parser and of its commands."""
-    return [option for p in _parsers(parser) for action in p._actions for option in action.option_strings]
-
-
-def _parsers(parser: ArgumentParser) -> list[ArgumentParser]:
-    """A parser and those of its commands."""
-    commands = getattr(parser, "_subcommands_action", None)
-    return [parser, *(commands.choices.values() if commands else [])]
+    return content

@@ -26,11 +26,11 @@ _OF_COCO = {
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of the options.
+    """The settled protocol.
 
     Attributes:
-        protocol: the whole protocol.
-        asked: the name and what departs from it, as configurations keep it.
+        protocol: all fields of it.
+        asked: its name and the fields that differ from it, as configurations store them.
     """
 
     protocol: Protocol
@@ -111,8 +111,8 @@ def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) ->
     """What a data set other than COCO has for one of COCO's fields: its own option, or the plain value."""
     option = _OF_COCO[name]
     if f"--protocol.{name}" in flags:
-        mend = f"give --data.dataset.{option}" if option in options else "leave it out"
-        raise FssegError(f"--protocol.{name} is about COCO-20i; here, {mend}.")
+        fix = f"give --data.dataset.{option}" if option in options else "leave it out"
+        raise FssegError(f"--protocol.{name} is about COCO-20i; here, {fix}.")
     return options[option] if option in options else Protocol.__dataclass_fields__[name].default
 
 

@@ -1,9 +1,9 @@
 """A finished test, looked at again: its episodes as tensors, their predictions, their pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from fsseg.episodes import EpisodeData
 from fsseg.episodes.loading import Episodes, collate
 from fsseg.episodes.sampler import Key
 from fsseg.errors import FssegError
-from fsseg.experiment.configuration import Commands
+from fsseg.experiment.configuration import Configuration, read
+from fsseg.experiment.objects import Objects, build
 from fsseg.iou import percent
 from fsseg.methods import Method
 from fsseg.metrics import count
@@ -23,8 +24,7 @@ from fsseg.results.table_file import read_table
 from fsseg.results.test_facts import Tested, TestedCheckpoint
 from fsseg.runs import folders
 from fsseg.runs.library_errors import plain_errors, quieten
-from fsseg.untrusted.configuration import known_classes_only, stored_file
-from fsseg.untrusted.text import load_yaml
+from fsseg.untrusted.configuration import stored_file
 
 _FILES = ("config.yaml", "episodes.json", "rows.csv", "table.json")
 # One process, and nothing written; what decides the numbers, such as the precision, stays as it was.
@@ -78,18 +78,17 @@ class Replay:
         self.folder = folder
         self.tested = read_test(folder)
         self.rows = read_rows(folder / "rows.csv")
-        text = stored_file(folder / "config.yaml", folder.resolve().parent)
-        config = load_yaml(text)
-        built = _build(_arguments(folder, self.tested, text, root))
-        _refuse_other_step(self.tested, built)
-        self.data: EpisodeData = built.datamodule
-        self.method: Method = built.model.method
+        stored = stored_file(folder / "config.yaml", folder.resolve().parent)
+        settled, built = _build(_words(folder, self.tested, stored, root), stored)
+        _refuse_other_step(self.tested, settled)
+        self.data: EpisodeData = built.data
+        self.method: Method = built.task.method
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
         loader = self.data.test_dataloader()
         self._source: Episodes = loader.dataset.source  # type: ignore[attr-defined]
-        episodes = (config.get("data") or {}).get("episodes") or {}
+        episodes = (stored.get("data") or {}).get("episodes") or {}
         if episodes.get("test_file") is None:  # a list would forget the seed, which weak annotations hang on
-            self._source.seed = built.protocol.seed
+            self._source.seed = settled.protocol.seed
         self._loader = loader
 
     def batch(self, run: int, number: int) -> Batch:
@@ -185,35 +184,29 @@ def _query(place: int, ways: list[Row]) -> Query:
     return Query(ways[0].run, ways[0].episode, place, every, each, ways[0].query, classes)
 
 
-class _Built(Commands):
-    """What `fsseg test` builds, with the checkpoint's weights in it, and no test of it."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        self.datamodule.setup("test")
-        if self.card is not None:
-            path = self._get(self.config, "ckpt_path")
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-            self.model.load_state_dict(state)
-        self.trainer.precision_plugin.convert_module(self.model)
-        self.model.to(self.trainer.strategy.root_device).eval()
-
-
-def _build(arguments: list[str]) -> _Built:
+def _build(words: list[str], stored: Mapping[str, Any]) -> tuple[Configuration, Objects]:
+    """What `fsseg test` builds, with the checkpoint's weights in it, on its device."""
     quieten()
     try:
-        with known_classes_only(), plain_errors():
-            return _Built(arguments)
+        with plain_errors():
+            settled = read("test", words, stored=stored)
+            built = build(settled)
     finally:
         folders.forget()
+    built.data.setup("test")
+    if settled.card is not None:
+        state = torch.load(settled.options.ckpt_path, map_location="cpu", weights_only=True)["state_dict"]
+        built.task.load_state_dict(state)
+    built.trainer.precision_plugin.convert_module(built.task)
+    built.task.to(built.trainer.strategy.root_device).eval()
+    return settled, built
 
 
-def _arguments(folder: Path, tested: Tested, config: str, root: str | None) -> list[str]:
-    """The test's command line."""
+def _words(folder: Path, tested: Tested, stored: Mapping[str, Any], root: str | None) -> list[str]:
+    """Options in which the replay differs from the test's configuration."""
     path = _checkpoint_file(folder, tested.checkpoint) if tested.checkpoint else None
-    accelerator = "cpu" if (load_yaml(config).get("trainer") or {}).get("accelerator") == "cpu" else "auto"
+    accelerator = "cpu" if (stored.get("trainer") or {}).get("accelerator") == "cpu" else "auto"
     return [
-        "test",
-        f"--config={config}",
         f"--data.episodes.test_file={folder / 'episodes.json'}",
         f"--trainer.accelerator={accelerator}",
         *_QUIET,
@@ -232,10 +225,10 @@ def _checkpoint_file(folder: Path, checkpoint: TestedCheckpoint) -> Path:
     raise FssegError(f"{folder} tested {recorded}, which is gone. Put it back, or beside the test as {beside}.")
 
 
-def _refuse_other_step(tested: Tested, built: _Built) -> None:
+def _refuse_other_step(tested: Tested, settled: Configuration) -> None:
     """Refuse a ``last.ckpt`` that went on after the test."""
-    if tested.checkpoint and built.card and tested.checkpoint.step != built.card.step:
+    if tested.checkpoint and settled.card and tested.checkpoint.step != settled.step:
         raise FssegError(
-            f"the test was of step {tested.checkpoint.step:,}, its checkpoint is at step {built.card.step:,} by now. "
-            f"Test again: fsseg test --ckpt_path {built._get(built.config, 'ckpt_path')}."
+            f"the test was of step {tested.checkpoint.step:,}, its checkpoint is at step {settled.step:,} by now. "
+            f"Test again: fsseg test --ckpt_path {settled.options.ckpt_path}."
         )

@@ -1,8 +1,6 @@
 """The segmenter that a command works with: from a checkpoint, or a method on an ImageNet encoder without training."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +12,7 @@ from fsseg.experiment.home_paths import expand_configuration
 from fsseg.experiment.parser import Parser, check_yaml
 from fsseg.methods import Method
 from fsseg.segmenter import Segmenter
-from fsseg.untrusted.text import is_count, load_yaml
+from fsseg.untrusted.text import is_count
 
 _DEFAULT: dict[str, Any] = {"class_path": "PANet", "init_args": {"encoder": {"class_path": "VGG16"}}}
 _SIZE = 417  # PANet section 4.1
@@ -51,22 +49,21 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
     """
     if given.ckpt_path and words:
         raise FssegError(f"--ckpt_path brings its method along: leave {words[0].partition('=')[0]} out.")
-    first = []
+    stored = None
     if given.config:
         path = find_experiment(given.config)
-        check_yaml(path)
-        content = load_yaml(Path(path).read_text(encoding="utf-8"))
+        content = check_yaml(path)
         method = (content.get("model") or {}).get("method")
         if method is None:
             raise FssegError(f"--config {path} names no model.method.")
-        first = [f"--model.method={json.dumps(method)}"]
+        stored = {"model": {"method": method}}
         images = (content.get("data") or {}).get("images") or {}
         size = images.get("test_size") or images.get("size")
         if is_count(size) and not _sizes(given):
             given.size = size
     parser = Parser(allow_abbrev=False)
     parser.add_subclass_arguments(Method, "model.method", required=False, default=_DEFAULT)
-    return Chosen(parser, parser.parse_args([*first, *words]))
+    return Chosen(parser, parser.parse_args(words, stored=stored))
 
 
 def _sizes(given: Any) -> dict[str, int]:

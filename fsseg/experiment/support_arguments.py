@@ -1,4 +1,4 @@
-"""What a person asks for on the command line: supports with their masks, and queries."""
+"""Arguments of `fsseg predict`: supports with their masks, and queries."""
 
 import os
 import re
@@ -45,7 +45,7 @@ class Shown(NamedTuple):
     Attributes:
         classes: names; several where the mask is a label map of them. None of what is to be rejected.
         image: file of the picture.
-        mask: file of its mask, a box, or None where the whole picture is meant.
+        mask: file of its mask, a box, or None where every pixel counts.
         value: of the class in a mask of several.
     """
 
@@ -148,8 +148,8 @@ def _shown(text: str, files: str, classes: tuple[str, ...]) -> Shown:
     if mask and _NUMBERS.match(mask) and not _BOX.match(mask) and not Path(mask).is_file():
         raise FssegError(f"{text}: a box is four numbers without spaces, LEFT,TOP,RIGHT,BOTTOM.")
     if value:
-        whole = not _BOX.match(mask) and Path(mask).suffix.lower() != ".json"
-        if len(classes) > 1 or not whole or not 1 <= int(value) <= MOST_CLASSES:
+        is_map = not _BOX.match(mask) and Path(mask).suffix.lower() != ".json"
+        if len(classes) > 1 or not is_map or not 1 <= int(value) <= MOST_CLASSES:
             raise FssegError(
                 f"{text}: a value of 1 to {MOST_CLASSES} is for a picture that masks one class among others."
             )
@@ -227,7 +227,7 @@ def _listed(text: str, path: Path) -> list[Path]:
         return list_files(path, below=True)
     if not has_magic(text):
         raise FssegError(f"--query {text}: no such file or folder.")
-    fixed = len(tuple(takewhile(lambda part: not has_magic(part), path.parts)))  # a person named these
+    fixed = len(tuple(takewhile(lambda part: not has_magic(part), path.parts)))  # named by the user
     matching = (Path(p) for p in sorted(glob(text, recursive=True)))
     return [p for p in matching if p.is_file() and not any(map(is_ignored, p.parts[fixed:]))]
 
@@ -240,7 +240,7 @@ def _none_found(undecodable: Sequence[Path], others: str) -> str:
 
 
 def _named(found: dict[Path, Path]) -> dict[str, Path]:
-    """A name for each, without ending where that is enough to tell it from others."""
+    """A name for each, without ending where that is unique."""
     names: dict[str, Path] = {}
     stems = [below.with_suffix("").as_posix().casefold() for below in found.values()]
     for path, below in found.items():

@@ -17,12 +17,12 @@ _METRIC = "val/mean_iou"  # that the best checkpoint has most of
 
 
 class KeptCheckpoints(Callback):
-    """Keeps ``last.ckpt`` whole and up to date: every so many steps and when training ends, also by a signal.
+    """Writes ``last.ckpt`` atomically: every so many steps and when training ends, also by a signal.
 
-    Where the protocol chooses a checkpoint by validation, ``best.ckpt`` is kept too. Every checkpoint says by which
-    rule it was chosen. The first signal (Ctrl-C, SIGTERM) lets the step finish, so that no half-made update is saved; a
-    second one stops at once. What ``last.ckpt`` replaces is kept as ``last-before.ckpt``: should the last one be lost,
-    a training goes on from there. (ModelCheckpoint's own ``save_last`` writes ``last-v1.ckpt`` beside an older one.)
+    Where the protocol chooses a checkpoint by validation, ``best.ckpt`` is written too. Every checkpoint records the
+    rule that chose it. The first signal (Ctrl-C, SIGTERM) lets the step finish, so that no half-made update is saved; a
+    second one stops at once. What ``last.ckpt`` replaces becomes ``last-before.ckpt``: should the last one be lost,
+    a training resumes from there. (ModelCheckpoint's own ``save_last`` writes ``last-v1.ckpt`` beside an older one.)
 
     Args:
         folder: of the checkpoints.
@@ -63,7 +63,7 @@ class KeptCheckpoints(Callback):
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         if self.every and trainer.global_step % self.every == 0:
-            # Killed in the validation that follows, a training would go on behind it, and miss it.
+            # Killed in the validation that follows, a resumed training would skip it.
             self._due = trainer.is_last_batch and trainer.fit_loop.epoch_loop._should_check_val_epoch()
             if not self._due:
                 self._save_last(trainer)
@@ -95,7 +95,7 @@ class KeptCheckpoints(Callback):
         signals.gently(None)
 
     def state_dict(self) -> dict[str, Any]:
-        """So that a resumed training goes on with the best of what was before."""
+        """The best value so far, for a resumed training."""
         return {"best": self.best, "selection": self.selection}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class KeptCheckpoints(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep what was trained if it is a file, an option or a loader that is wrong, and give signals back."""
         wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError | MachineError)
-        # A worker's death is told by a signal, at any moment.
+        # A signal reports a worker's death, at any moment.
         lost = lost_worker(exception) and not self._in_step and not trainer.validating
         if (
             (wrong_input or lost) and trainer.world_size == 1 and trainer.global_step > 0

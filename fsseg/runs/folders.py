@@ -1,4 +1,4 @@
-"""Where data comes from, and where runs and results go: fresh folders, written whole or not at all."""
+"""Where data comes from, and where runs and results go: fresh folders, written atomically."""
 
 import importlib
 import os
@@ -50,8 +50,8 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None, which
         out: asked for by the user; refused where it holds another run.
         name: of the experiment.
         fold: its fold.
-        resumed: checkpoint that goes on; a run's last one goes on in its folder.
-        whichever: any other one does too, since the last was lost.
+        resumed: checkpoint to resume; a run's last one is resumed in its own folder.
+        whichever: any other one is, too, since the last was lost.
 
     Raises:
         FssegError: the folder holds another run.
@@ -66,18 +66,18 @@ def run_folder(out: str | None, name: str, fold: int, resumed: str | None, which
     elif beside and (beside / "config.yaml").is_file():
         folder = beside
         refuse_links(folder)
-    else:  # also for a checkpoint that is not a run's last: going on from it must not overwrite what came later
+    else:  # also for a checkpoint that is not a run's last: resuming it must not overwrite what came later
         folder = fresh(Path("runs") / name / f"fold{fold}")
     os.environ[_CHOSEN] = str(folder.resolve())
     return folder
 
 
 def refuse_run(folder: Path, resumed: str | None) -> None:
-    """Refuse a folder that holds a run other than the one that goes on.
+    """Refuse a folder that holds a run other than the resumed one.
 
     Args:
         folder: that is going to be written.
-        resumed: checkpoint that goes on.
+        resumed: checkpoint to resume.
 
     Raises:
         FssegError: it does.
@@ -88,7 +88,7 @@ def refuse_run(folder: Path, resumed: str | None) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse to write into a folder that has links to other ones, which a stranger may have made.
+    """Refuse to write into a folder with links that lead out of it; whoever made the folder may have planted them.
 
     Raises:
         FssegError: there is one.
@@ -99,7 +99,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is there, and no link out of its folder, which a stranger may have made to have it shown."""
+    """Whether a file exists and is no link out of its folder, which could show another file of this machine."""
     return path.is_file() and path.resolve().parent == path.parent.resolve()
 
 

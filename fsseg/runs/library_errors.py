@@ -1,4 +1,4 @@
-"""What Lightning, torch and jsonargparse say: silenced where a person did not ask, one line where they refuse."""
+"""What Lightning, torch and jsonargparse say: their chatter is silenced, their errors become one line."""
 
 import logging
 import traceback
@@ -11,7 +11,6 @@ from fsseg.errors import FssegError, MachineError
 from fsseg.machine_errors import machine_error, reader_has_gone
 
 _CHATTER = (
-    "LightningCLI's args",
     ".*LeafSpec.*",
     ".*isinstance.treespec.*",
     ".*does not have many workers.*",
@@ -21,7 +20,7 @@ _CHATTER = (
     ".*returned 0 length.*",
     ".*defined a `validation_step`.*",
     ".*callbacks used to create the checkpoint",
-    ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes go on where they were
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes continue where they were
     "The dirpath has changed from .*",  # of a run whose folder was moved
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
@@ -32,7 +31,7 @@ _LOST = "a process that loads data was killed, most often for want of memory: fe
 
 
 def quieten() -> None:
-    """Silence what libraries chat about; warnings that a person can act on stay."""
+    """Silence chatter of libraries; warnings that a user can act on stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _CHATTER:
@@ -43,7 +42,7 @@ _RESTORING = (
     "lightning.pytorch.trainer.connectors.checkpoint_connector",
     "lightning.pytorch.utilities.migration.utils",
 )
-_SAID = 150  # letters of a library's error
+_LENGTH = 150  # letters of a library's error
 
 
 @contextmanager
@@ -97,8 +96,8 @@ def plain_errors() -> Iterator[None]:
 
 def lost_worker(error: BaseException) -> bool:
     """Whether an error says that a process that loads data was killed: torch's, or that its connection is broken."""
-    told = isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
-    return told or (isinstance(error, OSError | EOFError) and _origin(error).startswith("multiprocessing."))
+    killed = isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
+    return killed or (isinstance(error, OSError | EOFError) and _origin(error).startswith("multiprocessing."))
 
 
 @contextmanager
@@ -117,8 +116,8 @@ def restoring() -> Iterator[None]:
     except Exception as error:
         if not any(name in _RESTORING for name in _modules(error)):
             raise
-        said = f"{type(error).__name__}: {_line(error)}"[:_SAID]
-        raise FssegError(f"the states in the checkpoint are broken ({said}). Use an earlier one.") from error
+        text = f"{type(error).__name__}: {_line(error)}"[:_LENGTH]
+        raise FssegError(f"the states in the checkpoint are broken ({text}). Use an earlier one.") from error
 
 
 @contextmanager

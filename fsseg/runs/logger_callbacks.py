@@ -72,7 +72,7 @@ class LoggedFit(Callback):
                 log_picture(logger, "val/episodes", picture, trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Upload the last and the best checkpoint, where W&B is told to by ``log_model``."""
+        """Upload the last and the best checkpoint, where ``log_model`` asks W&B to."""
         for logger in trainer.loggers if trainer.is_global_zero else []:
             if isinstance(logger, WandbLogger) and logger._log_model:
                 for kind in ("best", "last"):

@@ -1,4 +1,4 @@
-"""Loggers that a configuration names: told where to write before they are built, opened early, closed in the end.
+"""Loggers that a configuration names: set up before they are built, opened early and closed at the end.
 
 W&B and TensorBoard are imported only where a configuration names them.
 """
@@ -44,7 +44,7 @@ def prepare(trainer: Any, folder: Path, name: str) -> None:
     Args:
         trainer: configuration of the trainer, changed in place.
         folder: of the run.
-        name: of the run, for people.
+        name: of the run, for display.
 
     Raises:
         FssegError: a package is missing, or W&B knows no login.
@@ -60,7 +60,7 @@ def prepare(trainer: Any, folder: Path, name: str) -> None:
 
 
 def without_files(trainer: Any, command: str) -> None:
-    """Leave to a test the loggers that a configuration names, but for CSV: it writes result files of its own.
+    """Keep a configuration's loggers for a test, except CSV: a test writes result files of its own.
 
     Args:
         trainer: configuration of the trainer, changed in place.

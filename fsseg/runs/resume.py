@@ -59,8 +59,8 @@ class FinishedTraining:
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
-def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str]:
-    """What ``--resume`` adds to a command. Whether its work is done, the command says once it knows what was asked for.
+def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> Path | None:
+    """Checkpoint that ``--resume`` continues from, if any. Whether the work is done, the command finds out later.
 
     Args:
         command: ``fit`` or ``test``.
@@ -78,22 +78,22 @@ def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> list[str
     if command == "test":
         if leads() and not is_finished(folder):  # another process would take away what the first has begun
             _make_room(folder)
-        return []
+        return None
     if ckpt_path is not None:
         raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
     return _of_training(folder)
 
 
-def _of_training(folder: Path) -> list[str]:
-    """What ``--resume`` adds to a training."""
+def _of_training(folder: Path) -> Path | None:
+    """Checkpoint that a training continues from, if any."""
     for left in folder.glob(".*.ckpt.part") if leads() else ():  # of one that was being written
         left.unlink(missing_ok=True)
     stored = newest(folder)
     if stored:
-        return [f"--ckpt_path={stored.path}"]
+        return stored.path
     if leads() and (folder / "config.yaml").is_file():
         _begin_anew(folder)
-    return []
+    return None
 
 
 def is_trained(ckpt_path: Path, own: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from fsseg.segmenter.support_state import Support
 from fsseg.segmenter.tiling import Canvas, Fit
 from fsseg.untrusted import configuration
 from fsseg.untrusted.card import checked, refuse_bomb
-from fsseg.untrusted.text import is_count, is_line, load_yaml, shown
+from fsseg.untrusted.text import is_count, is_line, shown
 
 ENDING = ".fsseg"  # of files that `save` may overwrite
 _VERSION = 1
@@ -165,7 +165,7 @@ def _made(path: Path, config: str, state: Mapping[str, Tensor]) -> Method:
     Raises:
         FssegError: the configuration is broken or names an unknown class, or the weights do not fit the method.
     """
-    stored = load_yaml(configuration.stored(config, f"the configuration in {path}", path.parent))
+    stored = configuration.stored(config, f"the configuration in {path}", path.parent)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Method, "method", required=True)
     try:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings
 
@@ -23,7 +22,7 @@ _SECTIONS = OWN[1:]
 _KNOWN = (
     "fsseg.methods", "fsseg.encoders", "fsseg.datasets", "fsseg.episodes", "fsseg.optim", "torch.optim",
     "lightning.pytorch.accelerators",
-    "lightning.pytorch.callbacks", "lightning.pytorch.cli.ReduceLROnPlateau", "lightning.pytorch.loggers.CSVLogger",
+    "lightning.pytorch.callbacks", "lightning.pytorch.loggers.CSVLogger",
     "lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.WandbLogger",
     "lightning.pytorch.loggers.csv_logs", "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb",
     "lightning.pytorch.plugins.precision", "lightning.pytorch.profilers", "lightning.pytorch.strategies",
@@ -39,8 +38,8 @@ _WANDB = {"name", "save_dir", "version", "offline", "dir", "id", "anonymous", "p
 _VARIABLE = "FSSEG_TRUST"
 
 
-def stored(text: str, where: str, folder: Path) -> str:
-    """A checked stored configuration, as text for the parser.
+def stored(text: str, where: str, folder: Path) -> dict[str, Any]:
+    """A stored configuration, checked.
 
     Args:
         text: the stored YAML.
@@ -61,10 +60,10 @@ def stored(text: str, where: str, folder: Path) -> str:
         if not isinstance(content.get(key, {}), dict):
             raise FssegError(f"{where}: {key} is no section of options. Give --config FILE.")
     _Check(where, folder)(content)
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=False) + "\n"
+    return content
 
 
-def stored_file(path: Path, folder: Path) -> str:
+def stored_file(path: Path, folder: Path) -> dict[str, Any]:
     """The checked configuration of a file in the folder of a run, see `stored`."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -108,7 +108,7 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
         (["test", "--protocol.seed", "5000000000"], "--protocol.seed 5000000000: at most 4,294,967,29"),
         (
             ["fit", "--config", "experiments/quickstart.yaml", "--protocol.base_images", "drop"],
-            "told by --data.episodes.drop_novel true",
+            "follows --data.episodes.drop_novel true",
         ),
         (["test", "--data.episodes.test_file", ""], "--data.episodes.test_file is empty"),
         (["test", "--protocols", "panet,pfnet"], "--protocols pfnet: `all`, or some of fsseg, panet, pmms"),

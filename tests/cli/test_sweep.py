@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsseg.cli import arrange
 from fsseg.cli.sweep import logged
-from fsseg.experiment.dry_check import checked
+from fsseg.experiment.commands import settled
 from fsseg.experiment.files import experiment_folder
 from fsseg.jobs.sweep import read_sweep
 from fsseg.jobs.sweep_results import PointResult, rank
@@ -42,7 +41,9 @@ def test_every_point_is_options_of_fit(path, fake_voc, monkeypatch, tmp_path):
     quieten()
     sweep = read_sweep(path)
     for point in sweep.points(None, 0):
-        own = checked(arrange(sweep.arguments(point))).own
+        command, *words = sweep.arguments(point)
+        with settled(command, words) as found:
+            own = found.own
         assert own["trainer"]["logger"]["class_path"].endswith("WandbLogger")
         for name, value in point.items():
             part = own

@@ -1,0 +1,115 @@
+"""What fit, validate and test refuse before anything is built: one function for each refusal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsseg import limits
+from fsseg.episodes.options import RANGES, flat
+from fsseg.errors import FssegError
+from fsseg.experiment import compatibility
+from fsseg.runs import folders
+from fsseg.runs.ranks import note
+
+if TYPE_CHECKING:
+    from fsseg.experiment.configuration import Configuration
+
+_SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
+
+
+def _ranges(c: Configuration) -> None:
+    limits.check(vars(c.options), {"seed_everything": limits.SEED})
+    limits.check(flat(c.options.data), RANGES, "--data.")
+    limits.check(vars(c.options.trainer), limits.TRAINER, "--trainer.")
+    limits.check_classes(c.options.data.dataset, "--data.dataset")
+    limits.check_classes(c.options.model.method, "--model.method")
+
+
+def _data_folder(c: Configuration) -> None:
+    folders.check_root(c.options.data.root, folders.named_class(c.options.data.dataset.class_path))
+
+
+def _strategy(c: Configuration) -> None:
+    strategy = c.options.trainer.strategy
+    if strategy in _SPAWNED:
+        raise FssegError(f"--trainer.strategy {strategy} shares memory between processes; use ddp.")
+
+
+def _untrained(c: Configuration) -> None:
+    if c.options.untrained and (c.options.ckpt_path or c.command == "fit"):
+        raise FssegError("--untrained is for `test` and `validate` without --ckpt_path.")
+
+
+def _something_to_test(c: Configuration) -> None:
+    if c.options.ckpt_path is None and c.command != "fit" and not c.options.untrained:
+        raise FssegError(f"{c.command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
+
+
+def _same_method(c: Configuration) -> None:
+    if c.card is not None:
+        compatibility.refuse_other_method(c.options.ckpt_path, c.card, c.own)
+
+
+def _end_of_training(c: Configuration) -> None:
+    trainer = c.options.trainer
+    if c.command == "fit" and trainer.max_steps < 1 and trainer.max_epochs in (None, -1) and trainer.max_time is None:
+        raise FssegError(f"--trainer.max_steps {trainer.max_steps}: a training needs an end, e.g. 30000.")
+
+
+def _schedule(c: Configuration) -> None:
+    """Refuse a training that outlasts its schedule, and note where a schedule outlasts the training by far."""
+    steps = c.options.trainer.max_steps
+    total = (c.own["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
+    if c.command != "fit" or total is None:
+        return
+    if steps > total:
+        fix = f"Give --model.lr_scheduler.total_steps {steps} too"
+        if c.card is not None:
+            fix = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train anew"
+        raise FssegError(f"--trainer.max_steps {steps} goes beyond the schedule's end at {total}. {fix}.")
+    if 0 < steps < total / 2:
+        note(
+            f"the learning rate's schedule ends at step {total:,}, this training at {steps:,}; "
+            f"--model.lr_scheduler.total_steps {steps + 1} would let it fall to the end."
+        )
+
+
+def _same_training(c: Configuration) -> None:
+    if c.command == "fit" and c.card is not None:
+        compatibility.refuse_other_training(c.options.ckpt_path, c.card, c.own)
+
+
+def _more_steps(c: Configuration) -> None:
+    steps = c.options.trainer.max_steps
+    if c.command == "fit" and 0 < steps <= c.step and not c.at_end:
+        raise FssegError(
+            f"{c.options.ckpt_path} is at step {c.step:,}; --trainer.max_steps {steps:,} asks for no more. Give a "
+            "larger one."
+        )
+
+
+def _base_images(c: Configuration) -> None:
+    """A training follows its own option; note where the protocol would have it otherwise."""
+    wanted = c.protocol.base_images == "drop"
+    if c.command != "fit" or wanted == c.own["data"]["episodes"]["drop_novel"]:
+        return
+    fix = f"--data.episodes.drop_novel {str(wanted).lower()}"
+    if "base_images" in c.own["protocol"]:
+        raise FssegError(f"--protocol.base_images {c.protocol.base_images}: a training follows {fix}.")
+    does = "leaves out" if wanted else "keeps"
+    note(f"protocol {c.protocol.name} {does} images that show a novel class; {fix} would.")
+
+
+CHECKS = (
+    _ranges,
+    _data_folder,
+    _strategy,
+    _untrained,
+    _something_to_test,
+    _same_method,
+    _end_of_training,
+    _schedule,
+    _same_training,
+    _more_steps,
+    _base_images,
+)

@@ -1,0 +1,143 @@
+"""From a configuration to method, data and trainer."""
+
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import yaml
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
+
+import fsseg
+from fsseg.encoders import without_pretrained_weights
+from fsseg.episodes import EpisodeData
+from fsseg.errors import FssegError
+from fsseg.experiment import compatibility
+from fsseg.experiment.configuration import Configuration, parser_of
+from fsseg.progress import tell
+from fsseg.runs import loggers
+from fsseg.runs.checkpoint_callbacks import KeptCheckpoints, OwnSignals
+from fsseg.runs.checkpoint_files import WholeCheckpoints
+from fsseg.runs.library_errors import building
+from fsseg.runs.logger_callbacks import LoggedFit
+from fsseg.runs.progress import EpisodeProgress
+from fsseg.runs.ranks import note, settle_slurm
+from fsseg.runs.skipped_episodes import Skipped
+from fsseg.task import Task
+from fsseg.untrusted.card import Card
+
+_LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
+
+
+class Objects(NamedTuple):
+    """What a command works with.
+
+    Attributes:
+        task: optimiser, schedule and metrics around the method.
+        data: not set up yet.
+        trainer: Lightning's.
+        checkpoints: the callback that keeps last.ckpt and best.ckpt.
+        loggers: of a test, which get its results; those of a training are the trainer's.
+    """
+
+    task: Task
+    data: EpisodeData
+    trainer: Trainer
+    checkpoints: KeptCheckpoints
+    loggers: list[Logger]
+
+
+def build(c: Configuration) -> Objects:
+    """Build method, data and trainer; a checkpoint spares the download of pretrained weights.
+
+    Raises:
+        FssegError: an argument is refused, or the checkpoint does not fit.
+    """
+    options = c.options
+    if options.seed_everything is not False:
+        seed_everything(options.seed_everything, workers=True)
+    with (
+        c.classes(),
+        without_pretrained_weights() if c.card is not None else nullcontext(),
+        building("the configuration"),
+    ):
+        made = parser_of(c.command).instantiate(options)
+    every = min(options.checkpoint.every_n_train_steps or _LAST_EVERY, _LAST_EVERY)
+    checkpoints = KeptCheckpoints(c.folder, every, c.protocol.selection)
+    trainer = _trainer(c, made, checkpoints)
+    task, data = made.model, made.data
+    data.protocol = c.protocol
+    _refuse_checkpoint(c, task, data)
+    _introduce(task, trainer)
+    task.card = Card(
+        version=fsseg.__version__,
+        config=yaml.safe_dump(c.own, sort_keys=False),
+        dataset=data.dataset.name,
+        fold=data.fold,
+        trained_on=[data.dataset.class_name(c) for c in data.base],
+    )
+    return Objects(task, data, trainer, checkpoints, loggers.listed(made.trainer.logger))
+
+
+def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Trainer:
+    """The trainer, with our progress bar and, in a training, our logger and checkpoints."""
+    settle_slurm()
+    options = vars(made.trainer)
+    asked = options["callbacks"] or []
+    callbacks = [*asked] if isinstance(asked, list) else [asked]
+    if c.command == "fit":
+        callbacks.append(made.checkpoint)
+    callbacks.append(OwnSignals())
+    if options["enable_progress_bar"] is not False:
+        callbacks.append(EpisodeProgress())
+    changed: dict[str, Any] = {"enable_progress_bar": False, "callbacks": callbacks}
+    if c.command == "fit":
+        callbacks += [Skipped(), checkpoints]
+        changed |= {
+            "default_root_dir": c.folder,
+            "plugins": _with_whole_checkpoints(options["plugins"]),
+            "logger": loggers.with_csv(options["logger"], c.folder),
+        }
+        if changed["logger"]:
+            callbacks.append(LoggedFit(c.own, c.folder))
+    else:
+        changed |= {"logger": False, "enable_checkpointing": False}  # loggers get results, not steps
+    with building("--trainer"):
+        trainer = Trainer(**{**options, **changed})
+    _check_processor(made.trainer, trainer)
+    return trainer
+
+
+def _introduce(task: Task, trainer: Trainer) -> None:
+    """Let a task say what it does, and show how far it is."""
+    task.say = lambda line: tell(line) if trainer.is_global_zero else None
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EpisodeProgress):
+            task.tracked = partial(callback.watched, trainer)
+
+
+def _refuse_checkpoint(c: Configuration, task: Task, data: EpisodeData) -> None:
+    if c.card is None:
+        return
+    compatibility.refuse_other_weights(c.options.ckpt_path, c.card, task)
+    if c.command == "validate":
+        compatibility.refuse_other_fold(c.options.ckpt_path, c.card, data)
+    if c.command == "test":
+        compatibility.refuse_seen_classes(c.options.ckpt_path, c.card, data)
+
+
+def _check_processor(options: Any, trainer: Trainer) -> None:
+    """Refuse, or note, what a CPU cannot do."""
+    if options.sync_batchnorm and trainer.strategy.root_device.type != "cuda":
+        raise FssegError(
+            "--trainer.sync_batchnorm works on GPUs only: leave it out, or give --trainer.accelerator gpu."
+        )
+    if str(options.precision) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
+        note("--trainer.precision 16-mixed is bf16-mixed on a CPU, which has no other 16 bits.")
+
+
+def _with_whole_checkpoints(plugins: Any) -> list[Any]:
+    """The plugins asked for, and ours unless they say how checkpoints are stored."""
+    asked = plugins if isinstance(plugins, list) else [plugins] if plugins else []
+    return asked if any(isinstance(plugin, CheckpointIO) for plugin in asked) else [*asked, WholeCheckpoints()]

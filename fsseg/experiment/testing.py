@@ -1,0 +1,193 @@
+"""A validation or a test, once its configuration is settled."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from fsseg import atomic
+from fsseg.errors import DivergedError, FssegError
+from fsseg.experiment.configuration import Configuration
+from fsseg.experiment.objects import Objects, build
+from fsseg.results.stream import Streamed
+from fsseg.results.tables import Table
+from fsseg.results.test_facts import Tested
+from fsseg.runs import folders, partial_test
+from fsseg.runs.lock import locked
+from fsseg.runs.logger_callbacks import LoggedTest
+from fsseg.runs.loggers import opened
+from fsseg.runs.skipped_episodes import Skipped
+from fsseg.runs.test_description import describe
+from fsseg.runs.test_report import Report
+
+
+class Validated(NamedTuple):
+    """Result of a validation, as fractions of one.
+
+    Attributes:
+        mean_iou: mean-IoU of the classes.
+        binary_iou: foreground against background.
+        heading: what was validated on what, in words.
+    """
+
+    mean_iou: float
+    binary_iou: float
+    heading: str
+
+
+class TestRun(NamedTuple):
+    """What a test has left.
+
+    Attributes:
+        folder: of its results.
+        table: None where it was finished before, and in all processes but the first.
+        text: for people.
+    """
+
+    folder: Path
+    table: Table | None
+    text: str
+
+
+def measure(c: Configuration) -> Validated:
+    """Validate a method.
+
+    Raises:
+        FssegError: there is nothing to validate.
+    """
+    built = build(c)
+    data = built.data
+    if data.episodes.val == 0:
+        raise FssegError("--data.episodes.val 0 leaves nothing to validate.")
+    _run(c, built, "validate")
+    metrics = built.trainer.callback_metrics
+    if not metrics:
+        raise FssegError("no base class has enough val images for validation episodes. Lower --data.shot.")
+    tested = _described(c, built)
+    classes = "novel" if data.validated == data.novel else "base"
+    heading = (
+        f"{tested.setting.label}  {tested.setting.encoder}  {tested.origin}\n"
+        f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.episodes.val} episodes"
+    )
+    return Validated(float(metrics["val/mean_iou"]), float(metrics["val/binary_iou"]), heading)
+
+
+def evaluate(c: Configuration, alone: bool = True) -> TestRun:
+    """Test a method and write the results.
+
+    Args:
+        c: settled configuration.
+        alone: it is not one of several tests, whose tables are shown together.
+
+    Raises:
+        FssegError: the data, the folder or a finished test in it refuses, or the test fails.
+    """
+    built = build(c)
+    if not alone and built.trainer.world_size > 1:
+        raise FssegError("--protocols tests in one process: --trainer.devices 1 is needed.")
+    if c.options.resume and partial_test.is_finished(Path(c.options.out)):
+        return _finished(c, built)
+    folder = folders.empty(Path(c.options.out)) if c.options.out else folders.fresh(_results(c))
+    run = _Test(c, built, folder, alone)
+    with locked(folder), folders.result_folder(folder, run.keep) as part:
+        report = run(part)
+    return TestRun(folder, report.table, report.text(folder))
+
+
+def _results(c: Configuration) -> Path:
+    return c.folder / ("test" if c.options.ckpt_path else "test-untrained")
+
+
+def _run(c: Configuration, built: Objects, stage: str) -> None:
+    loop = getattr(built.trainer, stage)
+    loop(built.task, datamodule=built.data, ckpt_path=c.options.ckpt_path, verbose=False, weights_only=True)
+
+
+def _described(c: Configuration, built: Objects) -> Tested:
+    options, precision = c.options, built.trainer.precision
+    return describe(built.task, built.data, options.ckpt_path, c.card, options.seed_everything, precision)
+
+
+def _set_up(c: Configuration, built: Objects) -> Tested:
+    """What is about to be tested, once the data is open."""
+    built.data.setup("test")
+    asked = partial_test.asked_of(c.own, c.options.ckpt_path, built.data.protocol, built.data.pair_count)
+    return replace(_described(c, built), asked=asked)
+
+
+def _finished(c: Configuration, built: Objects) -> TestRun:
+    """A test that was finished before, if it is the one that is asked for."""
+    folder = Path(c.options.out)
+    tested = _set_up(c, built)
+    partial_test.refuse_other_test(folder, tested)
+    return TestRun(folder, None, f"already tested: {folder / 'table.md'}")
+
+
+class _Test:
+    """A test that writes into a folder.
+
+    Args:
+        c: settled configuration.
+        built: of it.
+        folder: that the results are in at the end.
+        alone: see `evaluate`.
+    """
+
+    def __init__(self, c: Configuration, built: Objects, folder: Path, alone: bool) -> None:
+        self.c, self.built, self.folder, self.alone = c, built, folder, alone
+        self.one_process = built.trainer.world_size == 1
+        self.report: Report | None = None
+
+    def __call__(self, part: Path) -> Report:
+        """Test, and write the results into a folder that becomes the final one."""
+        c, built, trainer = self.c, self.built, self.built.trainer
+        tested = _set_up(c, built)
+        before = self._continued(tested.asked, part) if self.one_process else None
+        self.report = report = Report(tested, built.data.dataset, part, before)
+        if before:
+            partial_test.forget(self.folder, part, tested.asked)
+        key = "test" if self.alone else f"test/{c.protocol.name}"
+        trainer.callbacks += [  # type: ignore[attr-defined]
+            Skipped(),
+            report,
+            LoggedTest(built.loggers, report, c.own, c.step, key),
+        ]
+        with opened(built.loggers, trainer, c.folder):
+            _run(c, built, "test")
+        if trainer.is_global_zero:
+            if report.table is None:
+                raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
+            atomic.write_text(part / "config.yaml", yaml.safe_dump(c.own, sort_keys=False))
+            report.close()
+            partial_test.end(self.folder, part)
+        return report
+
+    def _continued(self, asked: Mapping[str, Any], part: Path) -> Streamed | None:
+        """The rows of the same test, where it was stopped; of one process alone, which no other must agree with."""
+        partial_test.begin(part, asked)
+        if not self.c.options.resume:
+            return None
+        data = self.built.data
+        most = data.protocol.runs * data.protocol.episodes - 1  # a test of nothing would end without table
+        before = partial_test.take_up(self.folder, part, asked, at_most=most)
+        if before:
+            data.tested_episodes = before.episodes
+            print(f"going on after {before.episodes:,} episodes that were tested before", file=sys.stderr)
+        return before
+
+    def keep(self, error: BaseException, part: Path) -> bool:
+        """Whether the rows of a test that fails are kept, to resume it; prints how."""
+        report = self.report
+        if report is None or report.stream.episodes == 0 or not (self.alone and self.one_process):
+            return False
+        if isinstance(error, DivergedError):
+            return False
+        print(
+            f"fsseg: {report.stream.episodes:,} of {report.expected:,} episodes are kept; the same command with "
+            f"--resume --out {self.folder} goes on from there",
+            file=sys.stderr,
+        )
+        return True

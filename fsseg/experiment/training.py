@@ -1,0 +1,90 @@
+"""A training, once its configuration is settled."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from fsseg import atomic
+from fsseg.episodes import EpisodeData
+from fsseg.experiment.configuration import Configuration
+from fsseg.experiment.objects import Objects, build
+from fsseg.runs import folders
+from fsseg.runs.lock import locked
+from fsseg.runs.loggers import opened
+from fsseg.runs.ranks import note
+from fsseg.runs.resume import finishing, is_trained
+
+
+class Trained(NamedTuple):
+    """What a training has left.
+
+    Attributes:
+        folder: of the run.
+        step: that it has reached.
+        last: checkpoint of that step; None where none was written.
+        best: checkpoint of the best validation, where the protocol asks for one.
+        interrupted: a signal has stopped it.
+        before: nothing was left to do, since it was finished before.
+    """
+
+    folder: Path
+    step: int
+    last: Path | None = None
+    best: Path | None = None
+    interrupted: bool = False
+    before: bool = False
+
+
+def train(c: Configuration) -> Trained:
+    """Train, in one of several processes or alone.
+
+    Raises:
+        FssegError: the data or the folder refuses, or the training fails.
+    """
+    if c.card is not None and c.options.resume and is_trained(Path(c.options.ckpt_path), c.own):
+        return Trained(c.folder, c.step, Path(c.options.ckpt_path), before=True)
+    built = build(c)
+    trainer, last = built.trainer, built.checkpoints
+    built.data.setup("fit")  # whatever it refuses, it refuses before a file is written
+    _note_differences(c, built.data, trainer.world_size)
+    leads = trainer.is_global_zero
+    with locked(c.folder), folders.kept_if(c.folder, lambda: any(c.folder.glob("*.ckpt"))) if leads else nullcontext():
+        if leads and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            _begin(c)
+        try:
+            _fit(c, built)
+        except SystemExit:  # Lightning's, after a Ctrl-C
+            if not (last.interrupted and last.path.is_file()):
+                raise
+    written = last.path if last.path.is_file() else None
+    best = last.best_path if last.best_path.is_file() else None
+    return Trained(c.folder, max(c.step, trainer.global_step), written, best, last.interrupted)
+
+
+def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> None:
+    """Note what a validation leaves out, and what a resumed training cannot repeat."""
+    if left := data.unvalidated:
+        names = ", ".join(data.dataset.class_name(number) for number in left)
+        note(f"no validation {f'of {names}' if len(left) < len(data.validated) else 'at all'}: too few val images.")
+    if c.card is not None and c.card.processes != processes:
+        note(
+            f"a training of {c.card.processes} processes goes on in {processes}, with other episodes and random "
+            "numbers."
+        )
+
+
+def _begin(c: Configuration) -> None:
+    folders.refuse_run(c.folder, c.options.ckpt_path)  # begun since we looked
+    folders.make(c.folder)
+    atomic.write_text(c.folder / "config.yaml", yaml.safe_dump(c.own, sort_keys=False))
+
+
+def _fit(c: Configuration, built: Objects) -> None:
+    trainer = built.trainer
+    with finishing(c.folder, c.own, trainer, c.step, lambda: not built.checkpoints.interrupted):
+        if c.at_end:
+            return
+        with opened(trainer.loggers, trainer, c.folder):
+            trainer.fit(built.task, datamodule=built.data, ckpt_path=c.options.ckpt_path, weights_only=True)
