@@ -39,7 +39,7 @@ _VARIABLE = "FSSEG_TRUST"
 
 
 def stored(text: str, where: str, folder: Path) -> dict[str, Any]:
-    """A stored configuration, checked.
+    """A checked stored configuration.
 
     Args:
         text: the stored YAML.

@@ -99,7 +99,7 @@ VOC = (
         (["fit", *QUICKSTART, "--seed_everything", "-3"], "--seed_everything -3: at least 0 is needed."),
         (
             ["fit", *QUICKSTART, "--model.method.encoder.groups", "7"],
-            "groups 7, widths (16, 32, 64); give groups that divide",
+            "groups 7, widths (8, 8); give groups that divide",
         ),
         (["fit", *QUICKSTART, "--model.method.encoder.widths", "[8]"], "give one positive number per stage"),
         (
