@@ -114,6 +114,7 @@ OTHERS = {
     "runs/prediction_files.py": "likewise, a line for each query",
     "runs/query_files.py": "likewise",
     "cli/__init__.py": "/dev/null",
+    "experiment/option_names.py": "into the hidden file that `atomic.write` gives",
     "datasets/images.py": "into the hidden file that `atomic.write` gives",
     "jobs/local.py": "a lock, and logs of processes",
     "jobs/ray.py": "logs of processes",
