@@ -1,1 +1,1 @@
-"""From counts to rows, from rows to tables, beside published numbers."""
+"""Rows of pixel counts, tables made from rows, and published numbers to compare with."""

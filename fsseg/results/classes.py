@@ -1,22 +1,25 @@
-"""IoU of each class in many tests."""
+"""Table of many tests with one line per class."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from fsseg.results.grids import Cell, Grid, GridLine, notes_of, series_words
+from fsseg.results.grid_lines import Cell, GridLine
+from fsseg.results.grid_notes import notes_of
+from fsseg.results.grids import Grid, series_words
 from fsseg.results.papers import Column, Layout, Line
 from fsseg.results.results import FinishedTest, Series, series
+from fsseg.results.test_facts import Tested
 
 
 def make_class_grid(results: Sequence[FinishedTest]) -> Grid:
-    """A line for each class of each data set, a column for each method, shot and annotation; the spread is over seeds.
+    """Table with a line per class of each data set and a column per method, shot and annotation.
 
     Raises:
-        FssegError: two results are of the same cell.
+        FssegError: two results belong to the same cell.
     """
     found = series(results)
-    columns = sorted((column for of in found for column in _columns(of, found)), key=lambda column: column.shot)
+    columns = sorted((column for one in found for column in _columns(one, found)), key=lambda column: column.shot)
     classes = sorted(
         {
             (result.tested.setting.dataset, result.tested.fold, class_id, name)
@@ -35,9 +38,10 @@ def make_class_grid(results: Sequence[FinishedTest]) -> Grid:
 
 def _columns(of: Series, beside: Sequence[Series]) -> list[Column]:
     kinds = sorted({(r.tested.setting.shot, r.tested.setting.annotation) for r in of.results})
-    own = series_words(of, beside)  # encoder and data set first, which need not be said where all have the same
-    alike = len({(other.setting.encoder, other.setting.dataset) for other in beside}) == 1
-    words = [of.setting.label, *(own[2:] if alike else own)]
+    distinguishing = series_words(of, beside)
+    if len({(other.setting.encoder, other.setting.dataset) for other in beside}) == 1:
+        distinguishing = distinguishing[2:]  # the first two are encoder and data set
+    words = [of.setting.label, *distinguishing]
     return [
         Column(shot, None, "IoU", of.setting.way, ", ".join([*words, *([] if a == "mask" else [a])]), of, a)
         for shot, a in kinds
@@ -45,17 +49,12 @@ def _columns(of: Series, beside: Sequence[Series]) -> list[Column]:
 
 
 def _cell(column: Column, dataset: str, fold: int, class_id: int) -> Cell | None:
-    """Mean over the seeds."""
+    """IoU of one class, averaged over seeds; None if no test drew the class."""
     of: Series = column.of
     wanted = (column.shot, column.annotation, dataset, fold)
-    tests = [
-        result
-        for result in of.results
-        if (result.tested.setting.shot, result.tested.setting.annotation, result.tested.setting.dataset,
-            result.tested.fold) == wanted
-    ]  # fmt: skip
-    lines = [(result, line) for result in tests for line in result.table.classes if line.class_id == class_id]
-    drawn = [(result, line) for result, line in lines if not np.isnan(line.iou.mean)]
+    tests = [result.table for result in of.results if _place(result.tested) == wanted]
+    lines = [(table.tested.seed, line) for table in tests for line in table.classes if line.class_id == class_id]
+    drawn = [(seed, line) for seed, line in lines if not np.isnan(line.iou.mean)]
     if not drawn:
         return None
     values = [line.iou.mean for _, line in drawn]
@@ -63,7 +62,12 @@ def _cell(column: Column, dataset: str, fold: int, class_id: int) -> Cell | None
         float(np.mean(values)),
         float(np.std(values)) if len(values) > 1 else np.nan,
         float(np.mean([line.iou.std for _, line in drawn])),
-        seeds=tuple(sorted(result.tested.seed for result, _ in drawn)),
+        seeds=tuple(sorted(seed for seed, _ in drawn)),
         episodes=sum(line.queries for _, line in drawn),
         protocol=str(of.protocol),
     )
+
+
+def _place(tested: Tested) -> tuple[int, str, str, int]:
+    """What places a test in the table: shots, annotation, data set and fold."""
+    return tested.setting.shot, tested.setting.annotation, tested.setting.dataset, tested.fold

@@ -1,4 +1,4 @@
-"""Two tests on the same episodes: the difference, how sure it is, and where it comes from."""
+"""Comparison of two tests on the same episodes: differences of metrics, their intervals, classes and episodes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from fsseg.results.results import FinishedTest
 
 
 class MetricDifference(NamedTuple):
-    """A metric of both, in percent.
+    """One metric of both tests, in percent.
 
     Attributes:
-        first: of the first test; mean over pairs of results.
-        second: of the second.
+        first: value of the first test, a mean over folds.
+        second: value of the second test.
         low: lower end of the paired bootstrap interval of ``second - first``.
-        high: its upper end.
+        high: upper end of the interval.
         above: share of replicates where the second is above the first.
     """
 
@@ -37,15 +37,16 @@ class MetricDifference(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An episode in both tests.
+    """One episode in both tests.
 
     Attributes:
-        fold: that it is of.
+        fold: fold of the episode.
         run: number of the run.
         episode: number of the episode.
-        first: IoU of its classes together, in percent, of the first test; NaN where no mask or prediction shows any.
-        second: of the second.
-        results: of both.
+        first: IoU in the first test, over all classes of the episode, in percent; NaN if neither masks nor
+            predictions show a class.
+        second: IoU in the second test.
+        results: the two tests.
     """
 
     fold: int
@@ -58,14 +59,14 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two tests, or two sets of tests, differ in.
+    """Differences of two tests, or of two sets of tests.
 
     Attributes:
-        pairs: results of both, matched by fold, shots, annotation and seed.
-        metrics: each metric's difference.
-        classes: name of each class to IoU in both, mean over pairs.
-        episodes: all, by falling absolute difference.
-        alone: tests that only one side has, left out.
+        pairs: results of both sides, matched by fold, shots, annotation and seed.
+        metrics: difference of each metric.
+        classes: IoU of each class in both, by name, as a mean over pairs.
+        episodes: all episodes, the largest absolute difference first.
+        alone: number of tests that only one side has; they are left out.
     """
 
     pairs: tuple[tuple[FinishedTest, FinishedTest], ...]
@@ -85,10 +86,10 @@ def compare(first: Sequence[FinishedTest], second: Sequence[FinishedTest]) -> li
     """Match two sets of results, and compare them episode by episode.
 
     Returns:
-        a comparison for each number of shots and annotation, which are never averaged.
+        a comparison for each number of shots and each annotation; these are never averaged.
 
     Raises:
-        FssegError: no results with a partner, or tested on other episodes or another protocol.
+        FssegError: no result has a partner, or a pair differs in episodes or protocol.
     """
     pairs = _matched(first, second)
     for pair in pairs:
@@ -130,7 +131,7 @@ def _by_key(results: Iterable[FinishedTest]) -> dict[tuple[int, int, str, int], 
         key = (tested.fold, tested.setting.shot, tested.setting.annotation, tested.seed)
         if key in found:
             raise FssegError(
-                f"compare: {found[key].folder} and {result.folder} are of the same fold, shots and seed: give one of "
+                f"compare: {found[key].folder} and {result.folder} have the same fold, shots and seed: give one of "
                 "them."
             )
         found[key] = result
@@ -164,7 +165,7 @@ def _episodes(pair: tuple[FinishedTest, FinishedTest]) -> list[Pair]:
 
 
 def _episode_iou(result: FinishedTest) -> dict[tuple[int, int], float]:
-    """IoU of an episode's classes together, in percent, by run and number."""
+    """IoU of each episode over all its classes, in percent, by run and number."""
     sums: dict[tuple[int, int], list[int]] = {}
     for row in result.rows:
         if row.class_id != BACKGROUND and row.query_class != BACKGROUND:
@@ -176,9 +177,9 @@ def _episode_iou(result: FinishedTest) -> dict[tuple[int, int], float]:
 
 
 def _difference(pairs: Sequence[tuple[FinishedTest, FinishedTest]], metric: str) -> MetricDifference:
-    """Both sides on the same draws of episodes, so that what is hard for both of them drops out.
+    """Difference of a metric, with a paired bootstrap: both sides use the same draws of episodes.
 
-    Seeds of a fold share their episodes, and so their draw: more trainings are no more episodes.
+    All seeds of a fold share one draw, because they were tested on the same episodes.
     """
     folds = sorted({pair[0].tested.fold for pair in pairs})
     sides = []
@@ -209,18 +210,18 @@ def _classes(pairs: Sequence[tuple[FinishedTest, FinishedTest]]) -> dict[str, tu
 
 
 def place(pair: Pair) -> str:
-    """Where an episode is, in words."""
+    """Fold, seeds, run and number of an episode, in words."""
     seeds = {result.tested.seed for result in pair.results}
     return f"fold {pair.fold}, seed {', '.join(map(str, sorted(seeds)))}, run {pair.run}, episode {pair.episode}"
 
 
 def comparison_text(comparison: Comparison, names: tuple[str, str], count: int) -> str:
-    """For a terminal.
+    """A comparison as text for a terminal.
 
     Args:
-        comparison: what was found.
-        names: of the two sides.
-        count: episodes to name.
+        comparison: to print.
+        names: names of the two sides.
+        count: number of episodes to list.
     """
     tested = comparison.pairs[0][0].tested
     folds = {pair[0].tested.fold: pair[0].episodes for pair in comparison.pairs}

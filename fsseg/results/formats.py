@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fsseg.results.grids import Cell, Grid, GridLine
+from fsseg.results.grid_lines import Cell, GridLine
+from fsseg.results.grids import Grid
 from fsseg.results.papers import Column
 from fsseg.untrusted.records import as_json as json_text
 from fsseg.untrusted.records import plain
@@ -20,7 +21,7 @@ _PLUS_MINUS = {"text": " +- ", "markdown": " ± ", "latex": r" $\pm$ ", "html": 
 
 
 def title(grid: Grid) -> str:
-    """What the table is."""
+    """Source, title and data set of a table."""
     layout = grid.layout
     where = f"{layout.source}: " if layout.source else ""
     of = f", {layout.dataset}" if layout.dataset else ""
@@ -28,7 +29,7 @@ def title(grid: Grid) -> str:
 
 
 def groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
-    """Heads above the columns' own, with the number of columns of each."""
+    """Heads that span several columns, each with the number of its columns."""
     several = len({column.metric for column in columns}) > 1
 
     def head(column: Column) -> str:
@@ -38,7 +39,7 @@ def groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
 
 
 def shown(cell: Cell | None, kind: str, style: str, intervals: bool = False) -> str:
-    """A cell of a table that is read."""
+    """A cell as text, for the formats that people read."""
     if cell is None:
         return "-"
     sign = "+" if kind == "difference" else ""
@@ -51,7 +52,7 @@ def shown(cell: Cell | None, kind: str, style: str, intervals: bool = False) -> 
 
 
 def as_text(grid: Grid, intervals: bool = False) -> str:
-    """For a terminal."""
+    """A table for a terminal."""
     columns, last = grid.layout.columns, None
     cells = [["", "", *(column.head for column in columns)]]
     for line in grid.lines:
@@ -59,7 +60,7 @@ def as_text(grid: Grid, intervals: bool = False) -> str:
         last = line
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     above, place = [" " * widths[0], " " * widths[1]], 2
-    for name, count in groups(columns):  # over as many columns as it is of
+    for name, count in groups(columns):
         missing = len(name) - (sum(widths[place : place + count]) + 2 * (count - 1))
         widths[place] += max(0, missing)
         above.append(f"{name:^{sum(widths[place : place + count]) + 2 * (count - 1)}}")
@@ -82,7 +83,7 @@ def _notes(grid: Grid, intervals: bool) -> list[str]:
 
 
 def as_markdown(grid: Grid, intervals: bool = False) -> str:
-    """Markdown."""
+    """A table as Markdown."""
     columns = grid.layout.columns
     flat = [name for name, count in groups(columns) for name in [name] * count]
     heads = [f"{name}, {column.head}" for name, column in zip(flat, columns, strict=True)]
@@ -97,7 +98,7 @@ def as_markdown(grid: Grid, intervals: bool = False) -> str:
 
 
 def as_latex(grid: Grid, intervals: bool = False) -> str:
-    """LaTeX, for the package booktabs."""
+    """A table as LaTeX, for the package booktabs."""
     columns = grid.layout.columns
     spans = groups(columns)
     above = " & ".join(rf"\multicolumn{{{count}}}{{c}}{{{_tex(name)}}}" for name, count in spans)
@@ -152,14 +153,14 @@ _TABLE = """<h2>{{ title }}</h2>
 
 
 def as_html_part(grid: Grid, intervals: bool = False) -> str:
-    """A table to be put into a page."""
+    """A table as HTML, without the page around it."""
     lines, last = [], None
     for line in grid.lines:
         cells = [(shown(cell, line.kind, "html", intervals), cell.source if cell else "") for cell in line.cells]
         lines.append((_name(line, last), line.kind, line.label, cells))
         last = line
     heads = [column.head for column in grid.layout.columns]
-    from jinja2 import Environment  # late: a third of the time that text takes
+    from jinja2 import Environment  # imported late: the import takes a third of the time of a table as text
 
     template = Environment(autoescape=True).from_string(_TABLE)
     return template.render(
@@ -168,7 +169,7 @@ def as_html_part(grid: Grid, intervals: bool = False) -> str:
 
 
 def as_html(grid: Grid, intervals: bool = False) -> str:
-    """A page of its own, which needs no network."""
+    """A table as a complete HTML page that loads nothing from the network."""
     from jinja2 import Environment
     from markupsafe import Markup
 
@@ -177,7 +178,7 @@ def as_html(grid: Grid, intervals: bool = False) -> str:
 
 
 def _records(grid: Grid) -> list[dict[str, Any]]:
-    """A record for each number."""
+    """One record per number."""
     found = []
     for line in grid.lines:
         for column, cell in zip(grid.layout.columns, line.cells, strict=True):
@@ -210,7 +211,7 @@ def _records(grid: Grid) -> list[dict[str, Any]]:
 
 
 def as_csv(grid: Grid, intervals: bool = False) -> str:
-    """CSV, a line for each number; all spreads are in it."""
+    """A table as CSV, one line per number, with all spreads."""
     records = plain(_records(grid))
     file = io.StringIO()
     if records:
@@ -221,7 +222,7 @@ def as_csv(grid: Grid, intervals: bool = False) -> str:
 
 
 def as_json(grid: Grid, intervals: bool = False) -> str:
-    """JSON: the records of `as_csv`, and the notes."""
+    """A table as JSON: the records of `as_csv`, and the notes."""
     content = {"title": title(grid), "numbers": _records(grid), "notes": list(grid.notes)}
     return json_text(content)
 

@@ -1,7 +1,7 @@
-"""Bootstrap intervals over episodes: how far a number would move with other episodes of the same kind.
+"""Bootstrap intervals over episodes: how far a number would move with other episodes of the same distribution.
 
-Episodes of a run are drawn anew, with replacement; rows are summed up as for a table, and runs averaged. It says
-nothing about other trainings: that is the spread over seeds.
+Each replicate draws the episodes of a run with replacement, sums their rows as for a table, and averages over runs.
+The interval does not cover the variation between trainings; the standard deviation over seeds does.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ import numpy as np
 from fsseg.iou import iou
 from fsseg.results.results import Array, FinishedTest
 
-REPLICATES, LEVEL = 1000, 95.0  # percent
+REPLICATES, LEVEL = 1000, 95.0  # draws per interval; percent of them inside
 
 
 def mean_iou(intersection: Array, union: Array) -> Array:
-    """Mean over the classes that were drawn, in percent; the last axis is the classes', background first."""
+    """Mean IoU over the classes that were drawn, in percent; the last axis has the classes, background first."""
     per_class = iou(intersection[..., 1:], union[..., 1:])
     drawn = ~np.isnan(per_class)
     mean: Array = 100 * iou(np.where(drawn, per_class, 0).sum(-1), drawn.sum(-1))  # NaN where no class was drawn
@@ -33,13 +33,13 @@ METRICS = {"mean-IoU": mean_iou, "binary-IoU": binary_iou}
 
 
 def replicates(results: Sequence[FinishedTest], metric: str, seed: int = 0, number: int = REPLICATES) -> Array:
-    """A metric on episodes drawn anew; results of several seeds are averaged on the same draw.
+    """A metric on bootstrap draws of episodes; results of several seeds share each draw and are averaged.
 
     Args:
-        results: of one fold and one protocol, e.g. of several seeds.
+        results: results of one fold and one protocol, e.g. of several seeds.
         metric: ``mean-IoU`` or ``binary-IoU``.
-        seed: of the draw.
-        number: of replicates.
+        seed: seed of the draws.
+        number: number of replicates.
 
     Returns:
         ``number`` values in percent.
@@ -47,7 +47,7 @@ def replicates(results: Sequence[FinishedTest], metric: str, seed: int = 0, numb
     function = METRICS[metric]
     values = []
     for result in results:
-        generator = np.random.default_rng(seed)  # the same draw for each
+        generator = np.random.default_rng(seed)  # every result gets the same draws
         runs = []
         for sums in result.sums:
             count = len(sums.union)

@@ -1,4 +1,4 @@
-"""Layouts of the seed papers' tables: which lines, which columns, of what."""
+"""Layouts of the tables of the PANet and PMMs papers: their lines, columns and published numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +17,15 @@ class Line:
     """A line of a paper's table.
 
     Attributes:
-        method: its published name.
-        encoder: of the published number.
-        label: what the line is called; the method where it is not given.
-        dataset: of the published number, where it is not the table's.
-        annotation: of the supports.
-        ours: fsseg has the method, so that a missing number of ours is shown as missing.
-        departures: of our method from its paper's setting, that the line is about; see `Setting`.
+        method: published name of the method.
+        encoder: encoder of the published number.
+        label: name of the line; the method by default.
+        dataset: data set of the published number, if it differs from the table's.
+        annotation: annotation of the supports.
+        ours: fsseg has the method; the table then also shows that our number is missing.
+        departures: departures from the paper's setting that the line studies; see `Setting`.
+        fold: fold of a line that stands for a class.
+        class_id: class id of a line that stands for a class.
     """
 
     method: str
@@ -33,12 +35,12 @@ class Line:
     annotation: str = "mask"
     ours: bool = False
     departures: Mapping[str, str] = field(default_factory=dict, hash=False)
-    fold: int | None = None  # of a line that is a class
+    fold: int | None = None
     class_id: int | None = None
 
     @property
     def name(self) -> str:
-        """What the line is called."""
+        """Name of the line."""
         return self.label or method_label(self.method, self.departures)
 
 
@@ -47,20 +49,26 @@ class Column:
     """A column of a table: one number of each line.
 
     Attributes:
-        of: results that it is of, and of which annotation, where lines are classes.
+        shot: supports of a class.
+        fold: fold of the numbers; None for the mean over all folds.
+        metric: ``mean-IoU`` or ``binary-IoU``.
+        way: classes of an episode.
+        name: head of the column; fold or ``mean`` by default.
+        of: results of the column, if the lines are classes.
+        annotation: annotation of the supports, if the lines are classes.
     """
 
     shot: int
-    fold: int | None = None  # the mean of all folds
+    fold: int | None = None
     metric: str = "mean-IoU"
     way: int = 1
-    name: str = ""  # where it is not the fold's
+    name: str = ""
     of: Any = None
     annotation: str = ""
 
     @property
     def head(self) -> str:
-        """Its name below that of its group."""
+        """Name of the column, below the head of its group."""
         if self.name:
             return self.name
         return "mean" if self.fold is None else f"fold {self.fold}"
@@ -68,17 +76,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """A table.
+    """Lines and columns of a table.
 
     Attributes:
-        name: for ``--like``.
-        title: what it shows.
-        source: as `published.csv` has it.
-        dataset: of the published numbers.
+        name: value of ``--like`` that selects the table.
+        title: title of the table.
+        source: source of its numbers in `published.csv`; empty for a table without published numbers.
+        dataset: data set of the published numbers.
         lines: from top to bottom.
         columns: from left to right.
-        later: methods published later, by encoder.
-        means_only: the paper has no numbers of single folds; ours are shown.
+        later: lines of methods that were published later.
+        means_only: the paper has means over folds only; our single folds are shown.
     """
 
     name: str
@@ -91,7 +99,7 @@ class Layout:
     means_only: bool = False
 
     def setting(self, line: Line, column: Column) -> Setting:
-        """What a published number of the cell is of."""
+        """Setting of a cell's published number."""
         dataset = line.dataset or self.dataset
         return Setting(line.method, line.encoder, dataset, column.way, column.shot, line.annotation, line.departures)
 
@@ -187,11 +195,11 @@ LAYOUTS = {
 
 
 def own_layout(settings: Sequence[Setting], folds: int) -> Layout:
-    """A table of whatever was tested: a line for each method, encoder, data set, way and annotation.
+    """Layout of all tests: a line per method, encoder, data set and annotation, at the largest number of ways.
 
     Args:
-        settings: of all results.
-        folds: of their data set with most.
+        settings: settings of all results.
+        folds: largest number of folds of their data sets.
     """
     way = max(setting.way for setting in settings)
     lines = dict.fromkeys(

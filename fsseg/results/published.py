@@ -1,4 +1,4 @@
-"""Published numbers, each with its source."""
+"""Published numbers with their sources."""
 
 import csv
 from collections.abc import Mapping
@@ -12,16 +12,18 @@ from fsseg.untrusted.records import Positive
 
 @dataclass(frozen=True)
 class Setting:
-    """What a number is of; the encoder is part of it, since a published number of another encoder is no target.
+    """The setting that a number was measured in.
+
+    The encoder belongs to the setting: a published number with another encoder is no target.
 
     Attributes:
-        method: its published name.
-        encoder: its name.
-        dataset: its name.
+        method: published name of the method.
+        encoder: name of the encoder.
+        dataset: name of the data set.
         way: classes of an episode.
         shot: supports of a class.
-        annotation: of the supports, in the test.
-        departures: of the method from its paper's setting, option to words, e.g. ``{"components": "K=5"}``.
+        annotation: annotation of the supports in the test.
+        departures: departures from the paper's setting, words by option, e.g. ``{"components": "K=5"}``.
     """
 
     method: str
@@ -39,12 +41,18 @@ class Setting:
 
 
 def method_label(method: str, departures: Mapping[str, str]) -> str:
-    """A method's name with what departs from its paper's setting."""
+    """A method's name, followed by its departures from the paper's setting."""
     return f"{method} ({', '.join(departures.values())})" if departures else method
 
 
 class Published(NamedTuple):
-    """A number in percent, where it stands, and the protocol it was made with; ``unknown`` if none of ours."""
+    """A published number.
+
+    Attributes:
+        value: in percent.
+        source: paper and table.
+        protocol: name of its protocol; ``unknown`` if it is none of `fsseg.protocols.presets`.
+    """
 
     value: float
     source: str
@@ -52,18 +60,19 @@ class Published(NamedTuple):
 
 
 def published(setting: Setting, metric: str, fold: int | None, table: str = "") -> Published | None:
-    """The published number of one fold, or of the mean over folds (None); the two are never mixed.
+    """The published number of a setting; None if there is none.
 
     Args:
-        setting: what it is of.
+        setting: setting of the number.
         metric: ``mean-IoU`` or ``binary-IoU``.
-        fold: or None.
-        table: such as ``PMMs table 1``, where papers' tables disagree; the first of all otherwise.
+        fold: number of the fold; None for the mean over folds. One never replaces the other.
+        table: table to prefer if several papers give the number, e.g. ``PMMs table 1``; the first in the file
+            otherwise.
     """
-    key = replace(setting, method=setting.label, departures={})  # the file has labels
+    key = replace(setting, method=setting.label, departures={})  # the file names methods by their labels
     found = _numbers().get((key, metric, "mean" if fold is None else str(fold)), [])
-    own = [number for number in found if table and number.source.startswith(table)]
-    return next(iter([*own, *found]), None)
+    preferred = [number for number in found if table and number.source.startswith(table)]
+    return next(iter([*preferred, *found]), None)
 
 
 @cache

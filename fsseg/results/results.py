@@ -1,4 +1,4 @@
-"""Results of tests, read back from their folders: rows, and what they are of."""
+"""Finished tests, read from their folders, and grouped into the lines of a table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Sums(NamedTuple):
-    """Counts of one run, a row per episode and a column per class, background first.
+    """Pixel counts of one run: a row per episode, a column per class, background first.
 
     Attributes:
         intersection: pixels predicted and true.
@@ -36,12 +36,12 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class FinishedTest:
-    """A finished test.
+    """A finished test; rows are read at first use.
 
     Attributes:
-        folder: that holds ``rows.csv`` and ``table.json``.
-        tested: what was tested.
-        count: of rows that there must be.
+        folder: folder with ``rows.csv`` and ``table.json``.
+        tested: facts about the test.
+        count: number of rows that the test wrote.
     """
 
     folder: Path
@@ -50,30 +50,30 @@ class FinishedTest:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Counts per run, episode, query and class.
+        """Pixel counts per run, episode, query and class.
 
         Raises:
-            FssegError: the file is broken, or rows are missing.
+            FssegError: the file is broken, rows are missing, or the rows belong to another test.
         """
         rows = read_rows(self.folder / "rows.csv")
         if len(rows) != self.count:
             raise FssegError(
-                f"{self.folder / 'rows.csv'} has {len(rows):,} rows, not the {self.count:,} that were written: delete "
+                f"{self.folder / 'rows.csv'} has {len(rows):,} rows, but the test wrote {self.count:,}: delete "
                 f"{self.folder} and test again."
             )
-        alien = {row.class_id for row in rows} - {BACKGROUND, *self.tested.classes}
-        if alien or not all(is_line(row.query) for row in rows):
-            raise FssegError(f"{self.folder / 'rows.csv'} is not of the test of its table.json: test again.")
+        unknown = {row.class_id for row in rows} - {BACKGROUND, *self.tested.classes}
+        if unknown or not all(is_line(row.query) for row in rows):
+            raise FssegError(f"{self.folder / 'rows.csv'} does not belong to its table.json: test again.")
         return rows
 
     @cached_property
     def table(self) -> Table:
-        """The rows summed up."""
+        """The table made from the rows."""
         return make_table(self.tested, self.rows)
 
     @cached_property
     def sums(self) -> list[Sums]:
-        """Counts per run, episode and class, by the rules of `make_table`."""
+        """Pixel counts per run, episode and class, summed by the rules of `make_table`."""
         classes = {c: place for place, c in enumerate([BACKGROUND, *self.tested.classes])}
         drop = self.tested.protocol.absent == "drop"
         episodes: list[dict[int, int]] = [{} for _ in range(max((row.run for row in self.rows), default=-1) + 1)]
@@ -90,7 +90,7 @@ class FinishedTest:
 
     @property
     def episodes(self) -> int:
-        """Number of episodes, all runs together."""
+        """Number of episodes over all runs."""
         return sum(len(run.union) for run in self.sums)
 
 
@@ -98,7 +98,7 @@ def find_results(folders: Iterable[Path]) -> list[FinishedTest]:
     """All finished tests below some folders, each once, in the order of their paths.
 
     Raises:
-        FssegError: a folder is not there, holds no test, or one that cannot be read.
+        FssegError: a folder is missing or has no test, or a test cannot be read.
     """
     found: dict[Path, FinishedTest] = {}
     for folder in folders:
@@ -108,7 +108,7 @@ def find_results(folders: Iterable[Path]) -> list[FinishedTest]:
         if not tables:
             raise FssegError(f"{folder} holds no finished test (rows.csv beside table.json): run `fsseg test` first.")
         for path in tables:
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # being written
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # still being written
             if path.resolve() not in found and not hidden:
                 found[path.resolve()] = read_result(path.parent)
     return list(found.values())
@@ -118,21 +118,22 @@ def read_result(folder: Path) -> FinishedTest:
     """The test of one folder.
 
     Raises:
-        FssegError: it cannot be read.
+        FssegError: the test cannot be read.
     """
     record = read_table(folder)
     return FinishedTest(folder, record.tested, record.rows)
 
 
 class Series(NamedTuple):
-    """Results that differ in fold, shots, annotation and seed only: one line of a table.
+    """Results that differ only in fold, shots, annotation and seed: one line of a table.
 
     Attributes:
         setting: method, encoder, data set and way; shot and annotation are those of the first result.
-        protocol: of the tests.
-        trained: how trainings differ from ``k shots trained, k shots tested``, in words; empty where they don't.
-        results: all of them.
-        selection: how their checkpoints were chosen.
+        protocol: protocol of the tests.
+        trained: training recipe and training shots, in words; empty if there is one recipe and each training used the
+            shots of its test.
+        results: the results.
+        selection: how the checkpoints were chosen; None for untrained methods.
     """
 
     setting: Setting
@@ -143,13 +144,13 @@ class Series(NamedTuple):
 
 
 def series(results: Sequence[FinishedTest]) -> list[Series]:
-    """Results by what they are of.
+    """Group results into lines of a table.
 
-    Results of one line, shot and annotation must be of one training recipe, as its digest says; where there are
-    several, each recipe has a line of its own.
+    Results of one line, shot and annotation share one training recipe, identified by its digest. If there are several
+    recipes, each gets a separate line.
 
     Raises:
-        FssegError: two of them are of the same fold, shots, annotation and seed.
+        FssegError: two results of a line have the same fold, shots, annotation and seed.
     """
     groups: dict[tuple[object, ...], list[FinishedTest]] = {}
     for result in results:
@@ -163,7 +164,7 @@ def series(results: Sequence[FinishedTest]) -> list[Series]:
 
 
 def _by_recipe(group: list[FinishedTest]) -> list[Series]:
-    """Split where one shot and annotation has several recipes."""
+    """Split a group if one shot and annotation has several recipes."""
     recipes: dict[tuple[object, ...], set[str]] = {}
     for result in group:
         tested = result.tested
@@ -179,7 +180,7 @@ def _by_recipe(group: list[FinishedTest]) -> list[Series]:
 
 
 def _by_training_shots(group: list[FinishedTest], recipe: str) -> list[Series]:
-    """Trained with the shots that are tested, and trained with another number of them."""
+    """Split a group into trainings with the shots of the test and trainings with another number of shots."""
     other = sorted({r.tested.trained_shot for r in group if r.tested.trained_shot not in (None, r.tested.setting.shot)})
     lines = []
     for shot in other:
@@ -204,7 +205,7 @@ def _refuse_doubles(line: Series) -> None:
         key = (tested.fold, tested.setting.shot, tested.setting.annotation, tested.seed, tested.trained_shot)
         if key in seen:
             raise FssegError(
-                f"{seen[key].folder} and {result.folder} are of the same method, fold, shots, seed and protocol "
+                f"{seen[key].folder} and {result.folder} have the same method, fold, shots, seed and protocol "
                 f"{tested.protocol}: give only one of them."
             )
         seen[key] = result

@@ -1,4 +1,4 @@
-"""Rows: one line per run, episode, query and class. Every number of every table is a sum over rows."""
+"""Rows of pixel counts: one per run, episode, query and class. Every number of a table is a sum over rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Row(NamedTuple):
         run: number of the run.
         episode: number of the episode within the run.
         class_id: the data set's class id; 0 is background.
-        query_class: the class that the query was drawn for; 0: it was drawn to show none of the episode's classes.
+        query_class: class id that the query was drawn for; 0 for a query that shows none of the episode's classes.
         intersection: pixels predicted and true.
         union: pixels predicted or true.
         truth: true pixels.
-        pixels: all pixels but ignored ones.
+        pixels: number of pixels that are not ignored.
         support: image numbers of the way's supports (of all ways for background), joined by spaces.
         query: image number of the query.
         protocol: name and digest of the protocol.
@@ -45,12 +45,12 @@ class Row(NamedTuple):
     protocol: str = ""
 
 
-_MOST = 1 << 40  # of a number in a row; what is counted is added up in 64 bits
+_MOST = 1 << 40  # largest count of a row, so that sums over rows fit into 64 bits
 _FIELDS = list(Row._fields)
 
 
 def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
-    """Rows of a batch, padding left out; images by number."""
+    """Rows of a batch without its padding; images are given by number."""
     rows = []
     intersection, union, truth = (t.tolist() for t in counts)
     for b, number in enumerate(batch.number.tolist()):
@@ -74,9 +74,9 @@ def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None
     """Write rows as CSV.
 
     Args:
-        rows: to write.
-        path: the file.
-        common: columns whose value all rows share, so that files of several tests can be read as one.
+        rows: rows to write.
+        path: file to write.
+        common: additional columns with one value for all rows, so that files of several tests can be concatenated.
     """
     names, values = (list(common), list(common.values())) if common else ([], [])
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -86,10 +86,10 @@ def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read rows that `write_rows` wrote; columns that all of them share are left out.
+    """Read rows that `write_rows` wrote, without the common columns.
 
     Raises:
-        FssegError: no rows of ours.
+        FssegError: the file is missing or incomplete, or `write_rows` did not write it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -97,11 +97,11 @@ def read_rows(path: Path) -> list[Row]:
         if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
             raise ValueError
         rows = [Row(*map(int, line[:8]), *map(csv_text, line[8 : len(_FIELDS)])) for line in lines]  # type: ignore[arg-type]
-        runs = {row.run for row in rows}  # each has rows
+        runs = {row.run for row in rows}  # every run has rows
         if runs != set(range(len(runs))) or not all(0 <= n < _MOST for row in rows for n in row[1:8]):
             raise ValueError
         return rows
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise FssegError(
-            f"{path} holds no rows of `fsseg test`, or not all of them: delete its folder and test again."
+            f"{path} has no rows of `fsseg test`, or some are missing: delete its folder and test again."
         ) from error

@@ -1,4 +1,4 @@
-"""Rows of a test that is under way: written batch by batch, so that they take no memory and outlive the process."""
+"""Rows of a running test, written batch by batch: they need no memory and survive the end of the process."""
 
 import csv
 import io
@@ -10,17 +10,17 @@ from typing import NamedTuple
 from fsseg.episode import BACKGROUND, NO_WAY, Episode
 from fsseg.results.rows import Row
 
-_NUMBERS = 8  # fields of a row that are numbers, before the images
+_NUMBERS = 8  # numeric fields of a row; they come before the images
 EpisodesByNumber = dict[tuple[int, int], Episode]  # by run and number
 
 
 class Streamed(NamedTuple):
-    """What a stream holds.
+    """Content of a stream.
 
     Attributes:
-        rows: of all batches that are whole; images by number.
-        left: run and number of episodes that were left out.
-        episodes: how many these batches had, with those that were left out.
+        rows: rows of all complete batches; images are given by number.
+        left: run and number of each episode that was left out.
+        episodes: number of episodes of these batches, including those left out.
     """
 
     rows: list[Row]
@@ -29,14 +29,14 @@ class Streamed(NamedTuple):
 
 
 class Stream:
-    """A file of rows, with a line after each batch; what follows the last of these lines was never finished.
+    """A file of rows with a JSON line after each batch; rows after the last JSON line are incomplete.
 
     Args:
-        path: of the file.
-        taken: rows of an earlier test that this one goes on from.
+        path: path of the file.
+        taken: content of an earlier test that this test resumes.
 
     Raises:
-        OSError: the disk is full, also from `add`.
+        OSError: the disk is full; `add` raises it too.
     """
 
     def __init__(self, path: Path, taken: Streamed | None = None) -> None:
@@ -46,53 +46,53 @@ class Stream:
             self.add(taken.rows, taken.left)
 
     def add(self, rows: Iterable[Row], left: Iterable[tuple[int, int]] = ()) -> None:
-        """Write a batch's rows, and which of its episodes were left out."""
+        """Write a batch's rows, and the episodes of the batch that were left out."""
         rows, left = list(rows), list(left)
         episodes = self.episodes + len({(row.run, row.episode) for row in rows}) + len(left)
         text = io.StringIO()
         csv.writer(text).writerows(rows)
         text.write(json.dumps({"episodes": episodes, "left": left}) + "\n")
         content = text.getvalue().encode()
-        with self.path.open("ab", buffering=0) as file:  # so that nothing is left to be written when the disk is full
+        with self.path.open("ab", buffering=0) as file:  # unbuffered: a full disk must raise here
             while content:
                 content = content[file.write(content) :]
         self.episodes = episodes
 
     def read(self) -> Streamed:
-        """All that was added."""
+        """Everything that was added."""
         return read(self.path)
 
     def remove(self) -> None:
-        """Take the file away."""
+        """Delete the file."""
         self.path.unlink()
 
 
 def read(path: Path, at_most: int | None = None) -> Streamed:
-    """Whole batches of a stream.
+    """Complete batches of a stream.
 
     Args:
-        path: of the file, which may break off anywhere.
-        at_most: episodes.
+        path: path of the file; the file may end anywhere.
+        at_most: largest number of episodes to read; all by default.
     """
     rows: list[Row] = []
     left: list[tuple[int, int]] = []
-    whole, episodes = 0, 0
+    complete, episodes = 0, 0
     with path.open(newline="", encoding="utf-8") as file:
         for line in file:
             if line.startswith("{") and line.endswith("\n"):
-                told = json.loads(line)
-                if at_most is not None and told["episodes"] > at_most:
+                batch = json.loads(line)
+                if at_most is not None and batch["episodes"] > at_most:
                     break
-                left += [(run, number) for run, number in told["left"]]
-                whole, episodes = len(rows), told["episodes"]
+                left += [(run, number) for run, number in batch["left"]]
+                complete, episodes = len(rows), batch["episodes"]
             elif line.endswith("\n"):
                 values = next(csv.reader([line]))
                 rows.append(Row(*map(int, values[:_NUMBERS]), *values[_NUMBERS:]))  # type: ignore[arg-type]
-    return Streamed(rows[:whole], left, episodes)
+    return Streamed(rows[:complete], left, episodes)
 
 
 def episodes_of(rows: Iterable[Row]) -> EpisodesByNumber:
-    """The episodes that rows are of, images by number."""
+    """Rebuild the episodes of rows; images are given by number."""
     found: dict[tuple[int, int], list[Row]] = {}
     for row in rows:
         found.setdefault((row.run, row.episode), []).append(row)
@@ -100,7 +100,7 @@ def episodes_of(rows: Iterable[Row]) -> EpisodesByNumber:
 
 
 def _episode(rows: list[Row]) -> Episode:
-    """Of its rows: for each query the background's, then one per way."""
+    """Rebuild an episode; its rows have the background and then each way, query by query."""
     queries = [row for row in rows if row.class_id == BACKGROUND]
     ways = rows[1 : len(rows) // len(queries)]
     classes = tuple(row.class_id for row in ways)

@@ -1,4 +1,4 @@
-"""The record of a test, ``table.json``: what was tested, for readers of other programs also the numbers."""
+"""The record of a test, ``table.json``: facts about the test, and the numbers for other programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ NAME = "table.json"
 
 @dataclass(frozen=True)
 class TableRecord:
-    """What is read of a ``table.json``. Its numbers are not: they all come from the rows.
+    """The part of a ``table.json`` that fsseg reads; all numbers are computed from the rows again.
 
     Attributes:
-        tested: what was tested.
+        tested: facts about the test.
         rows: number of rows that the test wrote.
     """
 
@@ -27,7 +27,7 @@ class TableRecord:
 
 
 def table_content(table: Table) -> dict[str, Any]:
-    """What ``table.json`` holds, as plain values: percent, None where nothing was counted."""
+    """Content of ``table.json`` as plain values: percent, and None where nothing was counted."""
     tested, several = table.tested, table.several
     content = {
         **plain(tested.setting),
@@ -67,16 +67,16 @@ def read_table(folder: Path) -> TableRecord:
         _check(tested, len(content["classes"]), content["rows"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, FssegError) as error:
         raise FssegError(
-            f"{folder / NAME} is not of this version of fsseg, or broken: delete {folder} and test again."
+            f"{folder / NAME} is broken, or another version of fsseg wrote it: delete {folder} and test again."
         ) from error
     return TableRecord(tested, content["rows"])
 
 
 def _check(tested: Tested, classes: int, rows: object) -> None:
-    """Refuse values that no test has.
+    """Refuse values that no test writes.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is such a value.
     """
     texts = all(map(is_text, (*tested.details, *tested.notes)))
     if not (tested.fold < tested.folds <= MOST and 0 < classes == len(tested.classes) and texts and is_count(rows)):

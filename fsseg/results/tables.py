@@ -1,4 +1,4 @@
-"""From rows to the numbers of a test."""
+"""Numbers of a test, computed from its rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,17 @@ from fsseg.results.rows import Row
 from fsseg.results.test_facts import Tested
 
 RowsMask = npt.NDArray[np.bool_]
-# Columns of a row that are numbers, by their place in `Row`.
+# Places of the numeric fields in `Row`.
 _RUN, _EPISODE, _CLASS, _QUERY_CLASS, _INTERSECTION, _UNION, _TRUTH, _PIXELS = range(8)
 
 
 class Score(NamedTuple):
-    """Mean and standard deviation over runs, in percent; NaN where nothing was counted; one run has no spread."""
+    """Mean and standard deviation over runs, in percent.
+
+    Attributes:
+        mean: NaN if nothing was counted.
+        std: population standard deviation; NaN with one run.
+    """
 
     mean: float
     std: float
@@ -29,12 +34,12 @@ class Score(NamedTuple):
 
 
 def number(value: float) -> str:
-    """A number of one decimal, or a dash."""
+    """A number with one decimal, or a dash for NaN."""
     return "-" if np.isnan(value) else f"{value:.1f}"
 
 
 class ClassScore(NamedTuple):
-    """A line of the table."""
+    """IoU of one class."""
 
     class_id: int
     name: str
@@ -43,19 +48,19 @@ class ClassScore(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A number over a part of the queries."""
+    """A score over a part of the queries."""
 
     score: Score
     queries: int
 
 
 class FalseAlarms(NamedTuple):
-    """What is found on queries that show no class of their episode.
+    """False positives on queries that show no class of their episode.
 
     Attributes:
-        pixels: false-positive rate: share of their pixels that are called foreground.
-        alarmed: share of these queries where any pixel is.
-        queries: their number.
+        pixels: false-positive rate: share of pixels that are predicted as foreground.
+        alarmed: share of queries with at least one such pixel.
+        queries: number of queries.
     """
 
     pixels: Score
@@ -65,18 +70,18 @@ class FalseAlarms(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A test's result.
+    """Numbers of a test.
 
     Attributes:
-        tested: what was tested.
-        classes: one line per class.
-        mean_iou: over the classes that were drawn.
+        tested: facts about the test.
+        classes: IoU of each class.
+        mean_iou: mean IoU over the classes that were drawn.
         binary_iou: mean of background IoU and foreground IoU.
-        everything_foreground: the mean-IoU of a prediction that is foreground everywhere; what a 1-way
-            number must beat. None with several ways: a pixel cannot be of all at once.
+        everything_foreground: mean-IoU of the trivial prediction that is foreground everywhere, as a lower bound for
+            1-way numbers; None with several ways, where a pixel has one label only.
         several: mean-IoU over queries that show several classes of their episode; None with one way.
-        false_alarms: None where every query shows a class of its episode.
-        rows: number of rows that it was made from.
+        false_alarms: None if every query shows a class of its episode.
+        rows: number of rows.
     """
 
     tested: Tested
@@ -89,15 +94,15 @@ class Table:
     rows: int = 0
 
     def score(self, metric: str) -> Score:
-        """Mean-IoU or binary-IoU, by the name that published numbers have."""
+        """The score called ``mean-IoU`` or ``binary-IoU``."""
         return {"mean-IoU": self.mean_iou, "binary-IoU": self.binary_iou}[metric]
 
     def published(self, metric: str) -> Published | None:
-        """The published number of this fold."""
+        """The published number of this setting and fold; None if there is none."""
         return published(self.tested.setting, metric, self.tested.fold)
 
     def published_line(self, metric: str) -> str:
-        """What stands beside a metric: the fold's published number, or that only a mean of folds was published."""
+        """The published number of the fold in words, or why there is none."""
         if found := self.published(metric):
             made = f", protocol {found.protocol}" if found.protocol != "unknown" else ""
             return f"published {found.value:.1f} ({found.source}, fold {self.tested.fold}{made})"
@@ -107,7 +112,7 @@ class Table:
 
 
 class _Values:
-    """The numbers of rows, and what their sums give."""
+    """Numeric columns of rows, and ratios of their sums."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.values = np.array([row[:8] for row in rows], dtype=np.int64).reshape(-1, 8)
@@ -117,18 +122,18 @@ class _Values:
         return self.values[:, place]
 
     def ratio(self, chosen: RowsMask, above: int = _INTERSECTION, below: int = _UNION) -> npt.NDArray[np.float64]:
-        """Sum of one column over sum of another, per run."""
+        """Sum of one column divided by the sum of another, per run."""
         sums = np.array([self.values[chosen & (self.column(_RUN) == run)].sum(axis=0) for run in self.runs])
         return iou(sums[:, above], sums[:, below])
 
     def mean_iou(self, classes: Iterable[int], above: int = _INTERSECTION, below: int = _UNION) -> Score:
-        """Mean over the classes that a run drew."""
+        """Mean IoU over the classes that a run drew."""
         per_class = [self.ratio(self.column(_CLASS) == c, above, below) for c in classes]
         return _score(_mean(np.array(per_class)))
 
 
 def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
-    """Sum rows up: per run and class first, then ratios, then mean and deviation over runs."""
+    """Numbers of a test: counts are summed per run and class, divided, and averaged over runs."""
     shown = [row for row in rows if row.query_class != BACKGROUND]
     used = shown if tested.protocol.absent == "count" else [row for row in shown if row.truth > 0]
     values, one_way = _Values(used), tested.setting.way == 1
@@ -141,7 +146,7 @@ def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
         tuple(lines),
         values.mean_iou(tested.classes),
         _score(binary),
-        # The union of everything and the truth is every pixel.
+        # Foreground everywhere: the intersection is the truth, the union is every pixel.
         values.mean_iou(tested.classes, _TRUTH, _PIXELS) if one_way else None,
         None if one_way else _several(tested.classes, used),
         _false_alarms([row for row in rows if row.query_class == BACKGROUND]),
@@ -150,7 +155,7 @@ def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
 
 
 def _by_query(rows: Sequence[Row]) -> dict[tuple[int, int, str], list[Row]]:
-    """Rows of foreground classes, query by query of each episode."""
+    """Rows of foreground classes, grouped by run, episode and query."""
     found: dict[tuple[int, int, str], list[Row]] = {}
     for row in rows:
         if row.class_id != BACKGROUND:
@@ -165,7 +170,7 @@ def _several(classes: Iterable[int], rows: Sequence[Row]) -> Part:
 
 
 def _false_alarms(rows: Sequence[Row]) -> FalseAlarms | None:
-    """No pixel of these queries is of a class, so the union with a class is what was called that class."""
+    """False positives: no pixel shows a class, so the union of a class is the number of its false positives."""
     if not rows:
         return None
     runs: dict[int, list[list[Row]]] = {}

@@ -1,4 +1,4 @@
-"""What was tested, and how: the facts that stand beside a test's numbers."""
+"""Facts about a test that are reported beside its numbers: setting, checkpoint, protocol and notes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from fsseg.protocols.protocol import Chosen, Protocol
 from fsseg.results.published import Setting
 from fsseg.untrusted.records import Natural, Positive
 
-MOST = 10_000  # folds, or class ids
+MOST = 10_000  # largest number of folds, and largest class id
 ClassId = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 _CHOSEN = {
     "last": "last",
@@ -25,10 +25,10 @@ class TestedCheckpoint:
     """The checkpoint of a test.
 
     Attributes:
-        name: as it was given.
-        path: of its file, absolute.
-        step: of the training.
-        selection: how it was chosen, see `Protocol.selection`, or ``by hand``.
+        name: name given by the user.
+        path: absolute path of the file.
+        step: training step.
+        selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``.
     """
 
     name: str
@@ -42,22 +42,22 @@ class TestedCheckpoint:
 
 @dataclass(frozen=True)
 class Tested:
-    """What was tested, and how.
+    """Facts about a test.
 
     Attributes:
-        setting: method, encoder, data set, way, shot, annotation of the supports.
-        fold: its novel classes were tested.
-        classes: class id to name of the fold's novel classes.
-        checkpoint: whose weights were tested; None for an untrained method.
-        protocol: how the number was made.
-        pairs: (image, class) pairs that episodes were drawn from.
-        details: what else decides the number, e.g. precision, in words.
-        notes: what a reader must know.
-        seed: of the training (--seed_everything).
-        trained_shot: shots of the training's episodes; None for an untrained one.
-        training: digest of the recipe: method, optimiser, schedule, data and steps, without fold, shots and seed.
-        folds: of the data set, all of which a mean over folds needs.
-        asked: identity of the test: version, weights, and each option that decides a row.
+        setting: method, encoder, data set, way, shot and annotation of the supports.
+        fold: fold whose novel classes were tested.
+        classes: names of the fold's novel classes by class id.
+        checkpoint: checkpoint with the tested weights; None for an untrained method.
+        protocol: protocol of the test.
+        pairs: number of (image, class) pairs that episodes were drawn from.
+        details: other settings that change the number, e.g. the precision, in words.
+        notes: remarks for the reader of the number.
+        seed: seed of the training (--seed_everything).
+        trained_shot: shots of the training episodes; None for an untrained method.
+        training: digest of method, optimiser, schedule, data and steps, without fold, shots and seed.
+        folds: number of folds of the data set; a mean over folds needs all.
+        asked: identity of the test: version, weights, and each option that changes a row.
     """
 
     setting: Setting
@@ -76,7 +76,7 @@ class Tested:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What every row of this test has in common, as columns of its CSV."""
+        """Columns of the CSV with one value for all rows of this test."""
         of = self.setting
         setting = {name: getattr(of, name) for name in ("encoder", "dataset", "way", "shot", "annotation")}
         own = {name: getattr(self, name) for name in ("fold", "seed", "trained_shot", "training")}
@@ -89,22 +89,22 @@ class Tested:
 
     @property
     def origin(self) -> str:
-        """The checkpoint in words, or that there was none."""
+        """The checkpoint in words, or ``untrained``."""
         return str(self.checkpoint) if self.checkpoint else "untrained"
 
     @property
     def how(self) -> str:
-        """The protocol in words."""
+        """Protocol and details in words."""
         return ", ".join([self.protocol.in_words(self.pairs), *self.details])
 
     @property
     def kind(self) -> str:
-        """Ways, shots, annotation."""
+        """Ways, shots and annotation in words."""
         setting = self.setting
         annotation = "" if setting.annotation == "mask" else f", {setting.annotation} supports"
         return f"{setting.way}-way {setting.shot}-shot{annotation}"
 
     @property
     def what(self) -> str:
-        """Data set, fold, ways, shots."""
+        """Data set, fold, ways and shots in words."""
         return f"{self.setting.dataset} fold {self.fold}, {self.kind}"

@@ -1,4 +1,4 @@
-"""A test's table as text for the terminal and as Markdown; several protocols side by side."""
+"""A test's table as text and as Markdown, and a table of several protocols side by side."""
 
 from collections.abc import Sequence
 from textwrap import wrap
@@ -17,7 +17,7 @@ _WIDTH = 118  # of a line of text
 
 
 def as_text(table: Table) -> str:
-    """The table for a terminal."""
+    """A test's table for a terminal."""
     tested, setting = table.tested, table.tested.setting
     width = max(len("binary-IoU"), *(len(line.name) for line in table.classes)) + 2
     lines = [
@@ -44,7 +44,7 @@ def as_text(table: Table) -> str:
 
 
 def _below(table: Table) -> list[str]:
-    """What is said under the metrics."""
+    """Lines under the metrics."""
     lines = []
     if trivial := table.everything_foreground:
         lines.append(f"mean-IoU if everything were foreground: {number(trivial.mean)}")
@@ -59,7 +59,7 @@ def _below(table: Table) -> list[str]:
 
 
 def as_markdown(table: Table) -> str:
-    """The table as Markdown."""
+    """A test's table as Markdown."""
     tested = table.tested
     lines = [
         *_title(tested, f" Protocol {tested.protocol}: {tested.how}."),
@@ -71,18 +71,18 @@ def as_markdown(table: Table) -> str:
     for metric, score in (("mean-IoU", table.mean_iou), ("binary-IoU", table.binary_iou)):
         scores = f"**{number(score.mean)}** | {number(score.std)}"
         lines.append(f"| **{metric}** | {scores} | {table.published_line(metric)} |")
-    said = [f"{line[0].upper()}{line[1:]}." for line in _below(table)] + [f"Note: {note}." for note in tested.notes]
-    return "\n".join([*lines, "", "  \n".join(said)]) + "\n"
+    remarks = [f"{line[0].upper()}{line[1:]}." for line in _below(table)] + [f"Note: {note}." for note in tested.notes]
+    return "\n".join([*lines, "", "  \n".join(remarks)]) + "\n"
 
 
 def _title(tested: Tested, more: str = "") -> list[str]:
-    """What was tested, as the head of a page."""
+    """Heading of a page: method, encoder, test and checkpoint."""
     setting = tested.setting
     return [f"# {setting.label}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.origin}.{more}", ""]
 
 
 class ProtocolOutcome(NamedTuple):
-    """What came of one of several protocols: a table, or why there is none."""
+    """Outcome of one protocol: a table, or the reason why there is none."""
 
     name: str
     table: Table | None
@@ -123,7 +123,7 @@ def side_by_side_markdown(outcomes: Sequence[ProtocolOutcome]) -> str:
 
 
 def side_by_side_json(outcomes: Sequence[ProtocolOutcome]) -> str:
-    """One checkpoint under several protocols, as JSON: each table, or why there is none."""
+    """One checkpoint under several protocols, as JSON: a table per protocol, or the reason why there is none."""
     return as_json({o.name: table_content(o.table) if o.table else {"refused": o.refused} for o in outcomes})
 
 
@@ -156,7 +156,7 @@ def _void(protocol: Protocol) -> str:
 
 
 def _notes(outcomes: Sequence[ProtocolOutcome]) -> list[str]:
-    """Notes of all tables, each once, with the protocols that it is of where these are not all."""
+    """Notes of all tables, each once; a note that some tables lack names its protocols."""
     tables = [outcome.table for outcome in outcomes if outcome.table]
     found: dict[str, list[str]] = {}
     for table in tables:

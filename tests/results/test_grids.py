@@ -250,16 +250,16 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        (lambda f: (f / "table.json").write_text("{}"), "not of this version"),
+        (lambda f: (f / "table.json").write_text("{}"), "another version"),
         (lambda f: (f / "table.json").write_text("{"), "broken"),
-        (lambda f: (f / "rows.csv").write_text("a,b\n"), "holds no rows"),
-        (lambda f: (f / "rows.csv").write_text((f / "rows.csv").read_text()[:-9]), "holds no rows|not all of them"),
+        (lambda f: (f / "rows.csv").write_text("a,b\n"), "has no rows"),
+        (lambda f: (f / "rows.csv").write_text((f / "rows.csv").read_text()[:-9]), "has no rows|some are missing"),
         (
             lambda f: (f / "rows.csv").write_text("\n".join((f / "rows.csv").read_text().splitlines()[:20]) + "\n"),
-            "has 19 rows, not",
+            "has 19 rows, but",
         ),
         (lambda f: (f / "rows.csv").unlink(), "holds no finished test"),
-        (lambda f: (f / "table.json").write_text('{"method": "x", "protocol": null}'), "not of this version"),
+        (lambda f: (f / "table.json").write_text('{"method": "x", "protocol": null}'), "another version"),
     ],
 )
 def test_broken_folders_are_refused(tmp_path, break_it, said):

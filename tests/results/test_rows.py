@@ -41,5 +41,5 @@ def test_a_table_of_other_hands_is_refused(tmp_path: Path, name: str, value: obj
     folder = make_test(tmp_path / "test")
     content = json.loads((folder / "table.json").read_text())
     (folder / "table.json").write_text(json.dumps({**content, name: value}))
-    with pytest.raises(FssegError, match=r"table.json is not of this version of fsseg, or broken"):
+    with pytest.raises(FssegError, match=r"table.json is broken, or another version of fsseg wrote it"):
         find_results([folder])
