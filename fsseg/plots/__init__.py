@@ -1,1 +1,1 @@
-"""Episodes, prototypes and numbers as images."""
+"""Figures of episodes, prototypes and numbers."""

@@ -1,4 +1,4 @@
-"""Numbers as charts, by matplotlib, which is imported only when a chart is drawn."""
+"""Charts drawn with matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,15 +22,15 @@ from fsseg.results.tables import ClassScore
 
 _TRAIN, _VAL = LINES[:2]
 _PER_CLASS, _HEAD = 0.22, 1.1  # inches
-_SMOOTH = 20  # points that a smoothed value looks back on, about; fewer where there are few
-_BINS = 8  # of object sizes
+_SMOOTH = 20  # points in the window of the moving average, a choice by eye; short curves use a tenth of their points
+_BINS = 8  # groups of object sizes
 
 
 class Curve(NamedTuple):
-    """A run's values of one metric.
+    """Values of one metric in one run.
 
     Attributes:
-        name: of the run.
+        name: name of the run.
         points: step and value, in order.
     """
 
@@ -39,15 +39,15 @@ class Curve(NamedTuple):
 
 
 def draw_census(census: Census, path: Path) -> None:
-    """Images per class of each fold, as bars, with what dropping novel classes leaves of the training.
+    """Draw the images per class of each fold as bars, and the share of train images without novel classes.
 
     Args:
-        census: the numbers.
-        path: picture to write; its ending says the format.
+        census: numbers of images.
+        path: file to write; its suffix gives the format.
 
     Raises:
-        OSError: it cannot be written.
-        ValueError: no such format.
+        FssegError: the file cannot be written.
+        ValueError: matplotlib has no such format.
     """
     most = max(len(fold.classes) for fold in census.folds)
     columns = min(4, len(census.folds))
@@ -80,15 +80,17 @@ def draw_census(census: Census, path: Path) -> None:
 
 
 def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
-    """Curves of several runs, a chart per metric; what is of training is smoothed, its raw line pale behind.
+    """Draw the curves of several runs, one chart per metric.
+
+    Training curves are smoothed; a pale line shows the raw values.
 
     Args:
-        charts: curves by metric; a run has the same colour in all of them.
-        path: picture to write; its ending says the format.
+        charts: curves by metric; a run has the same colour in all charts.
+        path: file to write; its suffix gives the format.
 
     Raises:
-        OSError: it cannot be written.
-        ValueError: no such format.
+        FssegError: the file cannot be written.
+        ValueError: matplotlib has no such format.
     """
     names = list(dict.fromkeys(curve.name for curves in charts.values() for curve in curves))
     colours = {name: LINES[i % len(LINES)] for i, name in enumerate(names)}
@@ -110,7 +112,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         if training:
             axis.set_ylim(bottom=0)
     handles = {str(line.get_label()): line for axis in figure.axes for line in axis.get_legend_handles_labels()[0]}
-    inches = 0.5 + 0.08 * max(map(len, handles))  # of an entry
+    inches = 0.5 + 0.08 * max(map(len, handles))  # width of an entry of the legend
     columns = max(1, min(len(handles), int(5.2 * len(charts) / inches)))
     labels = list(handles.values()), list(handles)
     figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
@@ -118,15 +120,15 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
 
 
 def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Exponential moving average without the pull of its start.
+    """Exponential moving average with bias correction, as in Adam.
 
     Args:
-        values: one per point; a tenth of them, at most 20, are what a value looks back on.
+        values: one per point; the window has a tenth of the points, at most 20.
     """
     keep = 1 - 1 / max(1.0, min(_SMOOTH, len(values) / 10))
     mean, weight, found = 0.0, 0.0, []
     for value in values:
-        if np.isfinite(value):  # what diverged leaves a gap in the raw line only
+        if np.isfinite(value):  # NaN and infinity leave a gap in the raw line only
             mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
         found.append(mean / weight if weight else np.nan)
     return np.array(found)
@@ -140,16 +142,15 @@ def _in_words(metric: str) -> str:
 
 
 def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> None:
-    """IoU of each class as bars, one colour per test; a whisker is a standard deviation over runs.
+    """Draw the IoU of each class as bars, one colour per test; a whisker is a standard deviation over runs.
 
     Args:
-        lines: of one or several tables, by a name that tells the tests apart; the classes may differ.
-        path: picture to write; its ending says the format.
+        lines: class scores by the name of the test; the classes may differ.
+        path: file to write; its suffix gives the format.
 
     Raises:
-        FssegError: there is no class.
-        OSError: it cannot be written.
-        ValueError: no such format.
+        FssegError: there is no class, or the file cannot be written.
+        ValueError: matplotlib has no such format.
     """
     classes = list(dict.fromkeys(line.name for scores in lines.values() for line in scores))
     if not classes:
@@ -182,16 +183,17 @@ def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> Non
 
 
 def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
-    """IoU against the object's share of the query: all queries of a like share as a line, each a pale point if alone.
+    """Draw the IoU against the object's share of the query's pixels.
+
+    A line shows the pooled IoU of queries with a similar share. For a single test, pale points show each query.
 
     Args:
-        tests: rows by a name that tells the tests apart.
-        path: picture to write; its ending says the format.
+        tests: rows by the name of the test.
+        path: file to write; its suffix gives the format.
 
     Raises:
-        FssegError: no query shows its class.
-        OSError: it cannot be written.
-        ValueError: no such format.
+        FssegError: no query shows its class, or the file cannot be written.
+        ValueError: matplotlib has no such format.
     """
     figure = Figure(figsize=(6.4, 4.2 + 0.2 * len(tests)), layout="constrained", dpi=120)
     axis, shares = figure.subplots(), []
@@ -210,10 +212,10 @@ def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
         else:
             axis.plot(middles, 100 * pooled, "-o", color=LINES[i % len(LINES)], markersize=4, label=name)
     if not shares:
-        raise FssegError("no query of these rows shows its class: there is no object whose size counts.")
+        raise FssegError("no query of these rows shows its class: rows with at least one object are needed.")
     share = np.concatenate(shares)
     axis.set_xscale("log")
-    narrow = share.max() < 5 * share.min()  # too few powers of ten for a logarithmic scale's own ticks
+    narrow = share.max() < 5 * share.min()  # LogLocator would place too few ticks
     axis.xaxis.set_major_locator(MaxNLocator(6) if narrow else LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axis.xaxis.set_minor_locator(NullLocator())
@@ -226,7 +228,7 @@ def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
 
 
 def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Median share and pooled IoU of about eight equally large groups, from small objects to large ones.
+    """Median share and pooled IoU of at most eight groups of equal size, from small objects to large ones.
 
     Args:
         counts: share, intersection and union of each query.
@@ -239,7 +241,7 @@ def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.floa
 
 
 def _plain(axis: Axes) -> None:
-    """Without frame, with small figures and a pale grid."""
+    """Style of all axes: no frame, small tick labels, a pale grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
     axis.grid(color="#dddddd", linewidth=0.6)
@@ -247,5 +249,5 @@ def _plain(axis: Axes) -> None:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of its ending."""
+    """Write a figure in the format of the path's suffix."""
     atomic.save(path, lambda file: figure.savefig(file, format=path.suffix[1:] or "png"))

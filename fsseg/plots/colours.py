@@ -1,4 +1,4 @@
-"""Colours of classes, prototypes and tests, the same in every picture: Okabe and Ito's, for colour-blind eyes."""
+"""Colours of classes, prototypes and tests, the same in every figure: the colour-blind safe set of Okabe and Ito."""
 
 from fsseg.episode import IGNORE
 
@@ -10,24 +10,24 @@ _UNUSED, _WHITE = (128, 128, 128), (255, 255, 255)
 
 
 def colour(label: int) -> RGB:
-    """The colour of a class by its episode label, from 1 on; more classes than colours begin again."""
+    """The colour of an episode label of 1 or more; the colours repeat if there are more labels."""
     return COLOURS[(label - 1) % len(COLOURS)]
 
 
 def hexadecimal(rgb: RGB) -> str:
-    """A colour as CSS and matplotlib have it."""
+    """A colour in the notation of CSS and matplotlib."""
     return "#{:02x}{:02x}{:02x}".format(*rgb)
 
 
 def flat(classes: int) -> list[int]:
-    """Colours of labels 0 to ``classes`` as a palette of PIL's: black, then the classes' colours."""
+    """Palette for PIL of the labels 0 to ``classes``: black, then the classes' colours."""
     return [value for rgb in (_BLACK, *(colour(label) for label in range(1, classes + 1))) for value in rgb]
 
 
 def palette(classes: int) -> list[int]:
-    """Colours of a label map as PIL takes them: black, the classes' colours, white for 255."""
+    """Palette for PIL of all labels: black, the classes' colours, white for 255."""
     return [*flat(classes), *_UNUSED * (IGNORE - 1 - classes), *_WHITE]
 
 
-# Of lines on white, dark enough for it.
+# Colours of lines that are dark enough on white.
 LINES = tuple(map(hexadecimal, (_BLUE, _ORANGE, _GREEN, _PURPLE, _VERMILION, _SKY, _BLACK)))

@@ -1,4 +1,4 @@
-"""Episodes and predictions as pictures."""
+"""Figures of episodes and predictions."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,31 +18,32 @@ from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.iou import percent
 from fsseg.plots.colours import RGB, colour
 
-SIDE, GAP, TEXT = 192, 8, 20  # pixels of a tile, between tiles, of a line of text
-_ARROW, _HEAD = 36, 28  # pixels before the query, of a heading
-_DARK = (40, 40, 60)  # scribbles of the background
-_OPEN = 0.6  # share of a support that is open; more than that, it is scribbled on
-_SHOTS = 5  # supports shown per way
-_LINES = 400  # widths of an outline in the longer side of a picture
-_WIDE = 800  # pixels; narrower episodes stand two in a row
+# All sizes are choices by eye.
+SIDE, GAP, TEXT = 192, 8, 20  # pixels: side of a tile, gap between tiles, height of a line of text
+_ARROW, _HEAD = 36, 28  # pixels: width of the arrow before the query, height of a heading
+_DARK = (40, 40, 60)  # colour of background scribbles
+_OPEN = 0.6  # a support with a larger share of 255 is annotated with scribbles
+_SHOTS = 5  # largest number of supports shown per way
+_LINES = 400  # an outline is this fraction of the longer side of an image
+_WIDE = 800  # pixels: narrower drawings stand side by side
 
 
 UInt8Array = npt.NDArray[np.uint8]
 
 
 class Panel(NamedTuple):
-    """An episode's first query and what was made of it.
+    """The supports of an episode, one query, and the prediction.
 
-    Supports, query, and the query's masks may differ in size: each is drawn as a square, so that they match.
+    Supports, the query and its masks may differ in size; each is drawn as a square.
 
     Attributes:
         support_image: supports of all ways.
-        support_mask: their episode labels.
+        support_mask: episode labels of the supports.
         query_image: the query.
-        query_mask: its episode labels, maybe at another size than the image.
-        prediction: predicted episode labels, at the size of the mask; None where there is none.
+        query_mask: episode labels of the query; the size may differ from the image's.
+        prediction: predicted episode labels at the size of the mask, if any.
         names: class name of each way.
-        iou: IoU of each way on this query, in percent; NaN where neither mask nor prediction show it.
+        iou: IoU of each way on this query, in percent; NaN if neither mask nor prediction shows the class.
         query: name of the query.
     """
 
@@ -65,14 +66,14 @@ def panel_of(
     prediction: Tensor | None = None,
     iou: tuple[float, ...] = (),
 ) -> Panel:
-    """An episode of a batch and one of its queries, what it was padded with cut off.
+    """The panel of an episode of a batch and one of its queries, without padding.
 
     Args:
         batch: episodes.
-        b: place of the episode.
-        q: place of its query.
-        class_name: of a class id.
-        image_name: of an image number.
+        b: position of the episode.
+        q: position of the query.
+        class_name: gives the name of a class id.
+        image_name: gives the name of an image number.
         prediction: predicted labels of all queries of the batch.
         iou: see `Panel`.
     """
@@ -93,25 +94,25 @@ def query_iou(intersection: Tensor, union: Tensor, b: int, q: int) -> tuple[floa
     """IoU of each way on a query, in percent.
 
     Args:
-        intersection: pixel counts ``B Q L``, background first.
-        union: likewise.
-        b: place of the episode.
-        q: place of its query.
+        intersection: pixel counts ``B Q 1+N``, background first.
+        union: pixel counts of the same shape.
+        b: position of the episode.
+        q: position of the query.
     """
     return tuple(percent(intersection[b, q, 1:].double(), union[b, q, 1:].double()).tolist())
 
 
 def draw_episodes(panels: Sequence[Panel]) -> PIL.Image.Image:
-    """A sheet of episodes: supports with masks, the query with its truth, the query in grey with the prediction."""
+    """Draw episodes: supports with masks, the query with its true mask, the query in grey with the prediction."""
     return draw_sections([("", panels)], columns=2)
 
 
 def draw_sections(sections: Sequence[tuple[str, Sequence[Panel]]], columns: int = 3) -> PIL.Image.Image:
-    """A sheet of episodes in sections.
+    """Draw episodes in sections.
 
     Args:
-        sections: heading and episodes of each; no heading where it is empty.
-        columns: episodes in a row, where they are narrow.
+        sections: heading and episodes of each section; an empty heading is not drawn.
+        columns: largest number of narrow episodes in a row.
     """
     panels = [panel for _, section in sections for panel in section]
     filled = ", prediction filled" if any(panel.prediction is not None for panel in panels) else ""
@@ -126,12 +127,12 @@ def draw_sections(sections: Sequence[tuple[str, Sequence[Panel]]], columns: int 
 
 
 def sheet(sections: Sequence[tuple[str, Sequence[PIL.Image.Image]]], legend: str, columns: int) -> PIL.Image.Image:
-    """Drawings of one size per section, below each other where they are wide.
+    """Arrange drawings in sections; all drawings of a section have one size.
 
     Args:
-        sections: heading and drawings of each; no heading where it is empty.
-        legend: what stands above all.
-        columns: drawings in a row, where they are narrow.
+        sections: heading and drawings of each section; an empty heading is not drawn.
+        legend: text above all sections.
+        columns: largest number of drawings in a row; wide drawings stand one in a row.
     """
     every = [drawing for _, drawings in sections for drawing in drawings]
     width = max(drawing.width for drawing in every) + 3 * GAP
@@ -187,19 +188,19 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
 
 
 def short(draw: PIL.ImageDraw.ImageDraw, name: str, value: str, width: int) -> str:
-    """A name and what is said of it, the name cut to what fits."""
+    """A name and its value as one text; the name is shortened to fit into a width in pixels."""
     while len(name) > 2 and draw.textlength(name + value, font=font(13)) > width - 18:
         name = name[:-2] + "."
     return name + value
 
 
 def _is_weak(mask: Tensor) -> bool:
-    """Lines and points on a support that is otherwise open."""
+    """Whether a support mask consists of scribbles, so that most pixels are 255."""
     return bool((mask == IGNORE).float().mean() > _OPEN)
 
 
 def _scribbled(image: Tensor, labels: Tensor, _: Tensor) -> PIL.Image.Image:
-    """An image with the lines and points that mark it, as a square; what they leave open is as it is."""
+    """An image with its scribbles drawn on it, as a square."""
     pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
     for label in torch.unique(labels[labels != IGNORE]).tolist():
         marked = F.adaptive_max_pool2d((labels == label).float()[None, None], (SIDE, SIDE))
@@ -214,7 +215,7 @@ def tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
     pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
     outline = _resize(outlined[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
     fill = _resize(filled[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
-    if fill.any():  # colours of the picture would mix with the prediction's
+    if fill.any():  # the image is drawn in grey, so that its colours do not mix with the prediction's
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
     for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]).tolist():
         region = fill == label
@@ -223,7 +224,7 @@ def tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
     pixels[ignored] = 0.4 * pixels[ignored] + 0.6 * 255
     for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]).tolist():
         edge, around = edges(outline == label)
-        pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any picture
+        pixels[around] = (255, 255, 255)  # a light rim keeps the line visible on any image
         pixels[edge] = colour(int(label))
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
@@ -234,7 +235,7 @@ def _resize(image: Tensor, mode: str) -> Tensor:
 
 
 def edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """The inner edge of a region, two pixels wide, and one pixel around the region."""
+    """Inner edge of a region, two pixels wide, and its outer edge, one pixel wide."""
     inside = torch.from_numpy(region)[None, None].float()
     eroded = -F.max_pool2d(-inside, 5, stride=1, padding=2)
     dilated = F.max_pool2d(inside, 3, stride=1, padding=1)
@@ -242,7 +243,7 @@ def edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDA
 
 
 def overlay(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
-    """A picture with the classes of a mask tinted and outlined, at its own size.
+    """An image with the classes of a mask tinted and outlined, at the size of the image.
 
     Args:
         image: ``H W 3``.
@@ -254,17 +255,17 @@ def overlay(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
         region, tint = mask == label, np.array(colour(label), dtype=np.float32)
         inner, outer = binary_erosion(region, iterations=width, border_value=1), binary_dilation(region, iterations=1)
         pixels[region] = 0.55 * pixels[region] + 0.45 * tint
-        pixels[outer & ~region] = 255  # a light rim keeps the line visible on any picture
+        pixels[outer & ~region] = 255  # a light rim keeps the line visible on any image
         pixels[region & ~inner] = tint
     return pixels.round().astype(np.uint8)
 
 
 def caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, square: RGB, top: int = 0) -> None:
-    """A text below a tile, behind a square of a colour."""
+    """Write a text below a tile, after a small coloured square."""
     draw.rectangle((left, top + SIDE + 5, left + 9, top + SIDE + 14), fill=square)
     draw.text((left + 14, top + SIDE + 2), text, fill=(40, 40, 40), font=font(13))
 
 
 def font(size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
-    """The font of all pictures."""
+    """The font of all figures."""
     return PIL.ImageFont.load_default(size)

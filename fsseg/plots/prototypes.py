@@ -1,4 +1,4 @@
-"""What prototypes see, as pictures: their probability on the query, and which cells of the supports each stands for."""
+"""Figures of prototypes: their probability maps on the query, and the support cells that belong to each."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,24 +17,24 @@ from fsseg.episode import BACKGROUND, IGNORE
 from fsseg.plots.colours import COLOURS, colour
 from fsseg.plots.episodes import GAP, SIDE, TEXT, Panel, caption, edges, font, sheet, short, tile
 
-_HEAD, _LINE = 28, SIDE + TEXT + GAP  # pixels of the heading, of a line of tiles and what stands below
-_HEAT = colormaps["inferno"]  # dark to light, also without colour vision
-_OUTLINE = COLOURS[1]  # blue, which the scale from dark to light lacks
+_HEAD, _LINE = 28, SIDE + TEXT + GAP  # pixels: height of the heading, of a line of tiles with captions
+_HEAT = colormaps["inferno"]  # its lightness increases, so that it needs no colour vision
+_OUTLINE = COLOURS[1]  # blue, a colour that inferno lacks
 _GREY, _DARK = (70, 70, 70), (40, 40, 40)
-_BAR = 120  # pixels of the bar of colours
-_SHOTS = 5  # supports shown
+_BAR = 120  # pixels: length of the colour bar
+_SHOTS = 5  # largest number of supports shown
 
 
 class Seen(NamedTuple):
-    """What the prototypes of one way see of an episode.
+    """The prototypes of one way of an episode; ``D`` counts them together with the background's.
 
     Attributes:
-        heading: what stands above.
+        heading: text above the drawing.
         panel: the episode and its query.
-        way: place of the way.
-        probability: of each prototype on the query, the way's first.
+        way: position of the way.
+        probability: probability of each prototype on the query, those of the way first.
         region: the prototype that each support cell belongs to, -1 for none.
-        foreground: how many prototypes are the way's.
+        foreground: number of prototypes of the way.
     """
 
     heading: str
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
 
 
 def draw_probabilities(episodes: Sequence[Seen]) -> PIL.Image.Image:
-    """Probability maps of all prototypes on the query (PMMs, figure 6): above the way's, below the background's."""
+    """Draw probability maps of all prototypes on the query (PMMs, figure 6): the way's above the background's."""
     legend = "below a map: its mean inside the object and outside     probability  0"
     picture = sheet([("", [_probabilities(seen) for seen in episodes])], legend, columns=3)
     draw = PIL.ImageDraw.Draw(picture)
@@ -58,7 +58,7 @@ def draw_probabilities(episodes: Sequence[Seen]) -> PIL.Image.Image:
 
 
 def draw_regions(episodes: Sequence[Seen]) -> PIL.Image.Image:
-    """Which cells of the supports each prototype stands for, and which of the query are most probably its."""
+    """Draw the support cells that belong to each prototype, and the query cells where the prototype is likeliest."""
     legend = "a colour and a number: a prototype     above: of the object     below: of the background"
     return sheet([("", [_regions(seen) for seen in episodes])], legend, columns=3)
 
@@ -100,12 +100,12 @@ def _regions(seen: Seen) -> PIL.Image.Image:
 
 
 def _sides(seen: Seen) -> tuple[range, range]:
-    """Prototypes of the way and of the background."""
+    """Numbers of the way's prototypes and of the background's."""
     return range(seen.foreground), range(seen.foreground, len(seen.probability))
 
 
 def _start(seen: Seen, columns: int) -> PIL.Image.Image:
-    """Room for two lines of tiles; the first column has the support, and below it the query."""
+    """A drawing with empty room for two lines of tiles; the first column shows the support above the query."""
     panel, way = seen.panel, seen.way
     picture = PIL.Image.new("RGB", (columns * (SIDE + GAP), _HEAD + 2 * _LINE), "white")
     draw = PIL.ImageDraw.Draw(picture)
@@ -123,12 +123,12 @@ def _start(seen: Seen, columns: int) -> PIL.Image.Image:
 
 
 def _mean(probability: Tensor, where: Tensor) -> str:
-    """Mean over some pixels, of two decimals."""
+    """Mean probability over some pixels, with two decimals."""
     return f"{probability[where].mean():.2f}".removeprefix("0") if where.any() else "-"
 
 
 def _heat(probability: Float[Tensor, "h w"], inside: Tensor) -> PIL.Image.Image:
-    """A map in colours, the true object outlined."""
+    """A probability map in colours, with the true object outlined."""
     full = F.interpolate(probability[None, None].float(), size=(SIDE, SIDE), mode="bilinear")[0, 0].numpy()
     pixels = _HEAT(full)[..., :3] * 255
     outlined = F.interpolate(inside[None, None].float(), size=(SIDE, SIDE), mode="nearest-exact")[0, 0].numpy() > 0
@@ -139,7 +139,7 @@ def _heat(probability: Float[Tensor, "h w"], inside: Tensor) -> PIL.Image.Image:
 
 
 def _coloured(image: Tensor, region: Int[Tensor, "h w"], side: range) -> PIL.Image.Image:
-    """An image in grey with the cells of one side's prototypes in their colours, each with its number."""
+    """An image in grey with the cells of the given prototypes in colour, and the number of each prototype."""
     resized = F.interpolate(image[None].float(), size=(SIDE, SIDE), mode="bilinear", antialias=True)[0]
     pixels = np.repeat(resized.mean(0).numpy()[..., None], 3, axis=2)
     pixels = 0.5 * pixels + 0.5 * 255
@@ -159,11 +159,11 @@ def _coloured(image: Tensor, region: Int[Tensor, "h w"], side: range) -> PIL.Ima
 
 
 def _middle(own: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """The place deepest inside a region, which is on it whatever its form."""
+    """The pixel of a region farthest from its border; unlike the centroid, it always lies on the region."""
     depth, inside = np.zeros(own.shape), torch.from_numpy(own)[None, None].float()
     while inside.any():
         depth += inside[0, 0].numpy()
-        padded = F.pad(inside, (2, 2, 2, 2))  # the picture's border is an edge too
+        padded = F.pad(inside, (2, 2, 2, 2))  # the border of the image is an edge too
         inside = -F.max_pool2d(-padded, 5, stride=1)
     y, x = np.unravel_index(depth.argmax(), depth.shape)
     return int(x), int(y)
