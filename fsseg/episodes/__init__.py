@@ -1,4 +1,4 @@
-"""From a data set to batches: draws, loading, transforms, and the data module."""
+"""Episodes of a data set as batches: draws, loading, transforms, and the data module."""
 
 from fsseg.episodes.datamodule import EpisodeData
 from fsseg.episodes.options import EpisodeOptions, ImageOptions, LoadingOptions

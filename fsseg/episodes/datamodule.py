@@ -1,4 +1,4 @@
-"""The LightningDataModule: a data set, cut into episodes."""
+"""The LightningDataModule that makes episodes of a data set."""
 
 import os
 from collections.abc import Sequence
@@ -30,29 +30,29 @@ from fsseg.protocols.protocol import Pairs, Protocol, Split
 
 
 class EpisodeData(LightningDataModule):
-    """Episodes of base classes for training and validation, of novel classes for the test.
+    """Episodes of base classes for training and validation, and of novel classes for the test.
 
-    Training draws from the base classes' train images, validation from the base classes' val images (novel classes
-    never choose a checkpoint, unless the protocol says so), the test from the novel classes' images as the protocol
-    says.
+    Training draws from the train images of the base classes. Validation draws from the val images of the base
+    classes, so that novel classes do not choose a checkpoint, unless the protocol asks for it. The protocol gives the
+    images of the test.
 
     Args:
         dataset: the data set, e.g. `Pascal`.
-        root: folder of the data set; the environment variable FSSEG_DATA_ROOT where it is not given.
-        fold: which classes are novel.
+        root: folder of the data set; the environment variable FSSEG_DATA_ROOT by default.
+        fold: number of the fold, which fixes the novel classes.
         way: N, classes per episode.
         shot: K, supports per class.
-        test_shot: supports per class of validation and test episodes; ``shot`` where it is not given (PMMs trains on
-            one shot and tests on five).
+        test_shot: supports per class of validation and test episodes; ``shot`` by default (PMMs trains on one shot and
+            tests on five).
         query: Q, queries per episode.
         batch_size: training episodes per step.
-        images: how images and masks are shown.
-        episodes: which images episodes are drawn from, and how many episodes.
+        images: sizes, augmentation and annotation of images and masks.
+        episodes: images to draw from, and number of episodes.
         loading: how episodes are loaded.
-        protocol: how the test is made (--protocol on the command line).
+        protocol: protocol of the test (--protocol on the command line).
 
     Raises:
-        FssegError: an argument is out of range; see `setup` for what the data may raise.
+        FssegError: an argument is out of range; `setup` names the errors of the data.
     """
 
     def __init__(
@@ -77,22 +77,22 @@ class EpisodeData(LightningDataModule):
         self._test_shot_option = "shot" if test_shot is None else "test_shot"
         self.images, self.episodes, self.loading = images.with_defaults(), episodes, loading
         self.seed, self.cache_folder = episodes.seed or 0, cache_folder()
-        self.pixels = True  # of test episodes; a test that has their features sets it to False
-        self.tested_episodes = 0  # of the test, that are done before it begins
+        self.pixels = True  # whether test episodes have images; False for a test that has cached all features
+        self.tested_episodes = 0  # test episodes of this process that an earlier, resumed test has done
         self.skipped: tuple[int, ...] = ()
-        self._runs: Runs = []  # of the list
+        self._runs: Runs = []  # episodes of the test file
         self._lists: PairLists | None = None
         self._train, self._val, self._test = (dict[int, Numbers]() for _ in range(3))
         self._opened = False
         check_ranges(self)
-        if not self.dataset.class_names:  # they are in its files
+        if not self.dataset.class_names:  # the files of the data set have the names
             self._open()
         check_fold(self.dataset, fold, way)
         self.protocol = protocol
 
     @property
     def protocol(self) -> Protocol:
-        """How the test is made, the input size resolved."""
+        """The protocol of the test, with the input size filled in."""
         return self._protocol
 
     @protocol.setter
@@ -112,10 +112,10 @@ class EpisodeData(LightningDataModule):
             self._opened = True
 
     def setup(self, stage: str) -> None:
-        """Open the data set and choose the images of each class.
+        """Open the data set and select the images of each class.
 
         Raises:
-            FssegError: files missing or broken, or classes with too few images.
+            FssegError: files are missing or broken, or classes have too few images.
         """
         check_pairs(self.episodes, self.protocol)
         self._open()
@@ -143,13 +143,13 @@ class EpisodeData(LightningDataModule):
         return class_images(self.dataset, self.base, numbers, rule.pairs, rule.min_pixels, need, rule.missing_classes)
 
     def _val_images(self) -> dict[int, Numbers]:
-        """Val images of each class that has enough; none where too few classes have."""
+        """Val images of each class with enough images; empty if too few classes have enough."""
         numbers, need, rule = self.dataset.numbers("val"), self._test_need("val"), self.episodes
         self._read_pairs(rule.pairs, self.validated, "val")
         return class_images(self.dataset, self.validated, numbers, rule.pairs, rule.min_pixels, need, "leave")
 
     def _test_images(self) -> dict[int, Numbers]:
-        """Images of each novel class, by the protocol."""
+        """Test images of each novel class."""
         rule = self.protocol
         numbers, need = self.dataset.numbers(rule.split), self._test_need(rule.split)
         self._read_pairs(rule.pairs, self.novel, rule.split)
@@ -157,17 +157,17 @@ class EpisodeData(LightningDataModule):
         return class_images(self.dataset, self.novel, numbers, rule.pairs, rule.min_pixels, need, missing)
 
     def _test_need(self, split: str) -> Need:
-        """What validation and test episodes need of each class."""
+        """Images of a class that validation and test episodes need."""
         return Need(self.way, self.test_shot, self.query, split, self._test_shot_option)
 
     def _read_pairs(self, pairs: Pairs, classes: tuple[int, ...], split: Split) -> None:
-        """Put the list files, if any, in the place of the official pairs."""
+        """Replace the official pairs by those of the list files, if these are given."""
         if pairs == "official" and self.episodes.pairs_files is not None:
             self._lists = self._lists or use_pair_lists(Path(self.episodes.pairs_files), self.dataset)
             self._lists.require(self.dataset, classes, split)
 
     def _read_list(self, path: Path) -> None:
-        """Test the episodes of a file."""
+        """Read the test episodes of a file."""
         found = load(path, self.dataset, self.novel, (self.way, self.test_shot, self.query))
         self._runs = found.runs
         self._protocol = self.protocol.of_list(len(found.runs), len(found.runs[0]), found.digest)
@@ -175,32 +175,32 @@ class EpisodeData(LightningDataModule):
 
     @property
     def base(self) -> tuple[int, ...]:
-        """Class ids that the fold trains on."""
+        """Class ids of the fold's base classes."""
         return self.dataset.base(self.fold)
 
     @property
     def novel(self) -> tuple[int, ...]:
-        """Class ids that the fold tests on."""
+        """Class ids of the fold's novel classes."""
         return self.dataset.novel(self.fold)
 
     @property
     def validated(self) -> tuple[int, ...]:
-        """Class ids that validation is on: the base ones, unless the protocol chooses checkpoints on the novel ones."""
+        """Class ids of validation: base classes, or novel ones if the protocol chooses checkpoints on them."""
         return self.novel if self.protocol.selection == "novel_val" else self.base
 
     @property
     def unvalidated(self) -> tuple[int, ...]:
-        """Class ids that validation leaves out, since too few val images show them."""
+        """Class ids that validation leaves out because too few val images show them."""
         return tuple(c for c in self.validated if c not in self._val) if self.episodes.val else ()
 
     @property
     def pair_count(self) -> int:
-        """(Image, class) pairs that test episodes are drawn from."""
+        """Number of (image, class) pairs that test episodes are drawn from."""
         return sum(len(found) for found in self._test.values())
 
     @property
     def caches_features(self) -> bool:
-        """Whether a test may keep features: where images may be skipped, it does not know which ones it needs."""
+        """Whether a test may cache features; not if images may be skipped, as the test cannot know which it needs."""
         return self.loading.cache_features and not self._skip
 
     @property
@@ -208,7 +208,7 @@ class EpisodeData(LightningDataModule):
         return self.loading.unreadable_images == "skip"
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training episodes; each epoch, and each resumed training, goes on with the next numbers."""
+        """Training episodes; every epoch, and every resumed training, continues with the next episode number."""
         shown = self.images
         view = View(shown.size, support_void=shown.support_void, query_void=shown.query_void)
         draw = self._seeded(self._train, self.shot)
@@ -217,33 +217,33 @@ class EpisodeData(LightningDataModule):
         return self._loader(source, EpisodeOrder(1, self.episodes.train, self._consumed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Validation episodes on val images, the same in every epoch, shown as in the test."""
+        """Validation episodes on val images: the same in every epoch, with image sizes and void as in the test."""
         if not self._val:
             return []
         source = self._tested(self._seeded(self._val, self.test_shot))
         return self._loader(source, EpisodeOrder(1, self.episodes.val), self.loading.test_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Test episodes of novel classes, run after run."""
+        """Test episodes of novel classes, run by run."""
         return self._loader(*self._test_source(), self.loading.test_batch_size)
 
     def _loader(self, source: Episodes, order: EpisodeOrder, batch_size: int) -> DataLoader[Batch]:
         return loader(source, order, batch_size, self.loading.workers, self._skip)
 
     def shown_images(self) -> tuple[list[int], int]:
-        """Numbers of the images that this process's test episodes show, ascending, and how often they show one."""
+        """Distinct image numbers of this process's test episodes, ascending, and the number of their uses."""
         return shown(*self._test_source())
 
     def image_dataloader(self, numbers: Sequence[int], batch_size: int) -> DataLoader[Tensor]:
-        """Images ``M 3 H W`` as test episodes show them, in the order of their numbers."""
+        """Batches of images ``M 3 H W``, resized as in test episodes, in the order of ``numbers``."""
         return image_loader(Images(self.dataset, self._view, numbers), batch_size, self.loading.workers)
 
     def with_pixels(self, batch: Batch) -> Batch:
-        """A batch of the test with its images, should it lack them."""
+        """A test batch with its images, which are loaded if the batch has none."""
         return with_pixels(batch, self.dataset, self._view)
 
     def _test_source(self) -> tuple[Episodes, EpisodeOrder]:
-        """Test episodes, and the order of this process's."""
+        """Test episodes, and the order in which this process takes them."""
         sizes = (self.way, self.test_shot, self.query)
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
@@ -252,15 +252,15 @@ class EpisodeData(LightningDataModule):
 
     @property
     def _view(self) -> View:
-        """How validation and test show an episode."""
+        """Image sizes and void of validation and test."""
         protocol = self.protocol
         size = None if isinstance(protocol.size, str) else protocol.size
         return View(size, protocol.resize, protocol.evaluate_at, protocol.support_void, protocol.void)
 
     def _tested(self, draw: Draw) -> Episodes:
-        """Validation and test episodes, never augmented."""
+        """Validation or test episodes, without augmentation."""
         annotator = Annotator(self.dataset, self.images.test_support_annotation or "mask", self.images.box_instance)
-        # The protocol's seed: it decides the number, so that weak annotations must not hang on the experiment's.
+        # Weak annotations take the protocol's seed: a test must not depend on the seed of the training.
         return Episodes(self.dataset, draw, self._view, Augmentation([]), self.protocol.seed, annotator)
 
     def _seeded(self, images: dict[int, Numbers], shot: int) -> Draw:
@@ -269,7 +269,7 @@ class EpisodeData(LightningDataModule):
         return seeded(images, (self.way, shot, self.query), self.seed, rules)
 
     def _consumed(self) -> int:
-        """Episodes that the training has taken so far, all processes together; a checkpoint brings the count along."""
+        """Episodes that all processes have trained on so far; Lightning's checkpoints store the count."""
         if self.trainer is None:
             return 0
         batches: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed

@@ -1,4 +1,4 @@
-"""Images of test episodes, each shown once, as every episode shows it."""
+"""Distinct images of test episodes, resized as in the episodes, so that each is encoded once."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from fsseg.errors import UnreadableError
 
 
 class Images(TorchDataset[Tensor]):
-    """Images by number, ``3 H W``, at the view's size."""
+    """Images ``3 H W`` of the given numbers, at the view's size."""
 
     def __init__(self, dataset: Dataset, view: View, numbers: Sequence[int]) -> None:
         self.dataset, self.view, self.numbers = dataset, view, numbers
@@ -26,7 +26,7 @@ class Images(TorchDataset[Tensor]):
         """One image.
 
         Raises:
-            UnreadableError: it cannot be read.
+            UnreadableError: the image or its mask cannot be read.
         """
         try:
             return shown_image(self.dataset, self.view, self.numbers[place])
@@ -38,14 +38,14 @@ class Images(TorchDataset[Tensor]):
 
 
 def shown_image(dataset: Dataset, view: View, number: int) -> Tensor:
-    """An image ``3 H W`` at the view's size, once it is sure that it is as large as its mask."""
+    """An image ``3 H W`` at the view's size; its size is compared with the mask's first."""
     image = dataset.image(number)
     dataset.refuse_other_size(number, image, dataset.episode_mask(number, ()))
     return stack([view.image(image)], 0)[0]
 
 
 def with_pixels(batch: Batch, dataset: Dataset, view: View) -> Batch:
-    """A batch with its images, should it lack them."""
+    """A batch with its images, which are loaded if the batch has none."""
     if batch.query_image.shape[-1]:
         return batch
     support, query = (
@@ -56,18 +56,18 @@ def with_pixels(batch: Batch, dataset: Dataset, view: View) -> Batch:
 
 
 def shown(source: Episodes, order: EpisodeOrder) -> tuple[list[int], int]:
-    """Numbers of the images that this process's episodes show, ascending, and how often they show one."""
+    """Distinct image numbers of this process's episodes, ascending, and the number of their uses."""
     seen = [number for key in order for number in source.episode(key).images]
     return sorted(set(seen)), len(seen)
 
 
 def image_loader(images: Images, batch_size: int, workers: int) -> DataLoader[Tensor]:
-    """Batches of images ``M 3 H W``, in their order.
+    """Batches of images ``M 3 H W``, in order.
 
     Args:
-        images: to load.
+        images: images to load.
         batch_size: images per batch.
-        workers: processes; 0 loads in this one.
+        workers: worker processes; 0 loads in this process.
     """
     return DataLoader(
         images,

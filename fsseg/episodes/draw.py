@@ -1,4 +1,4 @@
-"""How a protocol's episodes are drawn: a function of a key, whichever draw it asks for."""
+"""The draws of a protocol: functions from a key to an episode."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,26 +18,26 @@ Sizes = tuple[int, int, int]  # way, shot, query
 
 
 def seeded(images: Images, sizes: Sizes, seed: int, rules: Rules = PLAIN) -> Draw:
-    """Episodes as a function of their number; run r has the seed ``seed + r``."""
+    """Draw each episode from its number; run r has the seed ``seed + r``."""
     return partial(_draw, images=images, sizes=sizes, seed=seed, rules=rules)
 
 
 def listed(runs: Sequence[Sequence[Episode]]) -> Draw:
-    """Episodes of a list per run."""
+    """Take episodes from lists, one list per run."""
     return partial(_listed, runs=runs)
 
 
 def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) -> Draw:
-    """A protocol's test episodes.
+    """The draw of a protocol's test episodes.
 
     Args:
-        protocol: how to draw.
+        protocol: protocol of the test.
         dataset: opened data set.
-        images: image numbers of each novel class id, by the protocol's rule.
+        images: image numbers of each novel class id, selected by the protocol's rule.
         sizes: way, shot, query.
 
     Raises:
-        FssegError: a code's draw of images that may be supports only.
+        FssegError: an official code's draw is asked for, but some images have weak masks.
     """
     queries = whole(dataset, images)
     if protocol.draw == "seeded":
@@ -59,12 +59,14 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
 
 
 def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes, seed: int) -> list[Episode]:
-    """A run's episodes as a code draws them."""
+    """Episodes of one run, drawn as an official code draws them."""
     lists = {c: found.tolist() for c, found in images.items()}
-    pairs = sorted((number, c) for c, numbers in lists.items() for number in numbers)  # as the published lists
+    pairs = sorted(
+        (number, c) for c, numbers in lists.items() for number in numbers
+    )  # the order of the published lists
     if protocol.pairs == "official" and dataset.index.order:
-        kept = set(pairs)
-        pairs = [pair for pair in dataset.index.order if pair in kept]
+        eligible = set(pairs)
+        pairs = [pair for pair in dataset.index.order if pair in eligible]
     shot, episodes = sizes[1], protocol.episodes
     if protocol.draw == "panet":
         return panet_episodes(lists, *sizes, seed, episodes)
@@ -81,7 +83,7 @@ def _whole_numbers(dataset: Dataset, protocol: Protocol) -> Numbers:
     return np.array([n for n in dataset.numbers(protocol.split) if n not in dataset.weak], dtype=np.int64)
 
 
-# Functions of the module, since workers that are not forked get them pickled.
+# Functions at module level, because workers that are not forked unpickle them.
 def _draw(key: Key, images: Images, sizes: Sizes, seed: int, rules: Rules) -> Episode:
     return draw_episode(images, *sizes, seed + key.run, key.number, rules)
 

@@ -1,4 +1,4 @@
-"""Which images count for which classes: what episodes are drawn from."""
+"""Images of each class that episodes may be drawn from."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -10,18 +10,18 @@ from fsseg.episodes.sampler import Images, Numbers
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Pairs, pair_rule
 
-_NAMED = 5  # classes that an error lists
+_NAMED = 5  # largest number of classes that an error lists
 
 
 class Need(NamedTuple):
-    """What episodes need of each class.
+    """Images of a class that episodes need.
 
     Attributes:
         way: classes per episode.
         shot: supports per class.
         query: queries per episode.
-        split: that the images are of.
-        option: of the command line that lowers the shots.
+        split: split of the images.
+        option: name of the option that sets the shots, for the error.
     """
 
     way: int
@@ -44,16 +44,16 @@ def class_images(
 
     Args:
         dataset: opened data set.
-        classes: class ids to look for.
-        numbers: image numbers to look among.
-        pairs: the rule by which an image counts for a class, see `Protocol`.
-        min_pixels: that an image must show of the class.
-        need: what episodes need.
-        missing: a class with too few images is an ``error``, or one to ``skip`` if there are others enough, or
-            anyway (``leave``: there may be none).
+        classes: class ids.
+        numbers: image numbers to select from.
+        pairs: rule by which an image counts for a class, see `Protocol`.
+        min_pixels: pixels of the class that an image must show.
+        need: images that episodes need.
+        missing: treatment of a class with too few images. ``error``: raise. ``skip``: leave the class out, and raise
+            if too few classes remain. ``leave``: leave the class out, and return nothing if too few classes remain.
 
     Raises:
-        FssegError: too few images, or too few classes with enough.
+        FssegError: a class has too few images, or too few classes have enough.
     """
     images = {c: dataset.index.images(c, numbers, min_pixels, pairs) for c in classes}
     queries = whole(dataset, images)
@@ -71,7 +71,7 @@ def class_images(
 
 
 def whole(dataset: Dataset, images: Images) -> Images:
-    """Those whose masks are whole, so that they may be queries; the very same where all are."""
+    """Images with a complete mask, which may be queries; the given mapping itself if no mask is weak."""
     if not dataset.weak:
         return images
     weak = np.array(sorted(dataset.weak))
@@ -82,7 +82,7 @@ def _too_few(dataset: Dataset, need: Need, few: dict[int, int], rule: str, can_s
     names = [f"{c} {dataset.class_name(c)} ({n})" for c, n in few.items()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     skip = ", or leave classes out with --data.episodes.missing_classes skip" if can_skip else ""
-    masks = f", {need.query} of them with a whole mask" if dataset.weak else ""
+    masks = f", {need.query} of them with a complete mask" if dataset.weak else ""
     counted = f" ({rule})" if rule else ""
     return (
         f"{need.way}-way {need.shot}-shot with {need.query} query needs {need.shot + need.query} {need.split} images a "

@@ -1,11 +1,11 @@
-"""Episodes in a file, by the names of images and classes, so that any framework can test on the same ones.
+"""Episodes in a file, with the names of images and classes, so that other frameworks can test on them too.
 
 The file is JSON::
 
     {"format": "fsseg episodes 1", "dataset": "PASCAL-5i", "protocol": "fsseg#9dd814", "way": 1, "shot": 1, "query": 1,
      "runs": [[{"classes": ["bus"], "support": [["2007_000464"]], "query": ["2007_000663"], "query_way": [0]}, ...]]}
 
-A run is a list of episodes. ``query_way`` is the place in ``classes`` that each query was drawn for, -1 for none.
+A run is a list of episodes. ``query_way`` has the position in ``classes`` that each query was drawn for, -1 for none.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ class EpisodeList(NamedTuple):
     """Episodes of a file.
 
     Attributes:
-        runs: equally long lists of episodes.
-        digest: six digits that differ wherever an episode differs.
+        runs: lists of episodes, all of the same length.
+        digest: six hexadecimal digits of a hash of all episodes.
     """
 
     runs: Runs
     digest: str
 
     def images(self, classes: Sequence[int]) -> dict[int, npt.NDArray[np.int64]]:
-        """Image numbers that the episodes show each class on."""
+        """Image numbers of each class id that the episodes use."""
         found: dict[int, set[int]] = {c: set() for c in classes}
         for episode in (episode for run in self.runs for episode in run):
             for class_id, shots in zip(episode.classes, episode.support, strict=True):
@@ -51,12 +51,12 @@ class EpisodeList(NamedTuple):
 
 
 def as_text(dataset: Dataset, runs: Sequence[Sequence[Episode]], protocol: str) -> str:
-    """Episodes as the text of a file, one line each.
+    """Episodes as the text of a file, one episode per line.
 
     Args:
-        dataset: names images and classes.
-        runs: lists of episodes of one way, shot and number of queries.
-        protocol: that they were drawn by, for the reader; nothing is read from it.
+        dataset: data set of the episodes.
+        runs: lists of episodes with the same way, shot and number of queries.
+        protocol: protocol of the draw, for people; `load` ignores it.
     """
     first = runs[0][0]
     head = {
@@ -82,17 +82,17 @@ def _named(dataset: Dataset, episode: Episode) -> dict[str, Any]:
 
 
 def load(path: Path, dataset: Dataset, classes: Sequence[int], sizes: tuple[int, int, int]) -> EpisodeList:
-    """Episodes of a file, checked.
+    """Read and check the episodes of a file.
 
     Args:
-        path: of the file.
-        dataset: opened data set; it may be another than the file names, as long as it knows images and classes.
+        path: path of the file.
+        dataset: opened data set; its name may differ from the file's if it has the images and classes.
         classes: class ids that may be tested.
-        sizes: way, shot and query that are asked for.
+        sizes: expected way, shot and query.
 
     Raises:
-        FssegError: no such file, no list of episodes, another way, shot or number of queries, an image or class that
-            the data set doesn't know, an image that doesn't show its class, or one that may not be a query.
+        FssegError: the file is missing or broken, its sizes differ, the data set lacks an image or a class, an image
+            does not show its class, or an image may not be a query.
     """
     content = _read(path)
     written = tuple(content.get(name) for name in ("way", "shot", "query"))
@@ -123,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise FssegError(f"--data.episodes.test_file {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise FssegError(f"--data.episodes.test_file {path} is no whole JSON file: {error}.") from error
+        raise FssegError(f"--data.episodes.test_file {path} is no complete JSON file: {error}.") from error
     runs = content.get("runs") if isinstance(content, dict) else None
     listed = isinstance(runs, list) and runs and all(isinstance(run, list) and run for run in runs)
     if not listed or content.get("format") != FORMAT:
@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 class _Reader(NamedTuple):
-    """Makes episodes of what a file says, naming the place of what is wrong."""
+    """Makes episodes from the items of a file; errors name run and episode."""
 
     where: str
     dataset: Dataset
@@ -169,7 +169,7 @@ class _Reader(NamedTuple):
 
     def _known(self, where: str, what: str, known: dict[str, int], name: object) -> int:
         if not isinstance(name, str) or name not in known:
-            raise FssegError(f"{where}: {name} is no {what} of {self.dataset.name} here.")
+            raise FssegError(f"{where}: {name} is no {what} of {self.dataset.name}.")
         return known[name]
 
     def _check_images(
@@ -182,7 +182,9 @@ class _Reader(NamedTuple):
             if number in supports:
                 raise FssegError(f"{where}: image {name} is support and query; a query must be another one.")
             if number in self.dataset.weak:
-                raise FssegError(f"{where}: the mask of image {name} is weak, so that it may be a support only.")
+                raise FssegError(
+                    f"{where}: image {name} has a weak mask and may be a support only; another query is needed."
+                )
         pairs = [(number, c) for c, shots in zip(classes, support, strict=True) for number in shots]
         pairs += [(number, classes[way]) for number, way in zip(query, ways, strict=True) if way != NO_WAY]
         for number, class_id in pairs:

@@ -1,12 +1,12 @@
-"""The random crop of PMMs' code, which is torchvision 0.2's; today's crops of that name draw otherwise.
+"""The random crop of PMMs' code, a copy of torchvision 0.2's RandomResizedCrop; later versions draw differently.
 
-For training, behind the flip::
+Use in training, after the flip::
 
     augment:
       - {class_path: HorizontalFlip, init_args: {p: 0.5}}
       - {class_path: fsseg.episodes.legacy_crop.OldRandomResizedCrop}
 
-Only the crop is done here: `Episodes` resizes its result to size x size. Imported by class path alone, since
+This module only crops; `Episodes` resizes the result to size x size. No other module imports this one, because
 albumentations takes seconds to import.
 """
 
@@ -28,15 +28,15 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """``(top, left, height, width)`` of a random part of an image.
 
-    The aspect ratio is drawn uniformly, not its logarithm, and turned upside down half of the time. Where ten boxes
-    stick out of the image it is the centre square of the short side.
+    The aspect ratio is drawn uniformly (newer versions draw its logarithm), and inverted with probability 1/2. After
+    ten boxes that do not fit into the image, the result is the centre square of the short side.
 
     Args:
-        random: draws area, aspect ratio, whether to turn, top and left, in this order.
-        height: of the image.
-        width: of the image.
-        scale: least and greatest share of the image's area (PMMs: half to all).
-        ratio: least and greatest width / height before turning.
+        random: generator; it draws area, aspect ratio, inversion, top and left, in this order.
+        height: height of the image.
+        width: width of the image.
+        scale: smallest and largest share of the image's area (PMMs: half to all).
+        ratio: smallest and largest width / height before the inversion.
     """
     for _ in range(_TRIES):
         area = random.uniform(*scale) * height * width
@@ -56,10 +56,10 @@ class OldRandomResizedCrop(BaseCrop):
     Args:
         scale: see `crop_box`.
         ratio: see `crop_box`.
-        p: probability.
+        p: probability of a crop.
 
     Raises:
-        ValueError: scale or ratio is no range of positive numbers, or scale goes beyond 1.
+        ValueError: scale or ratio is no range of positive numbers, or scale exceeds 1.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class OldRandomResizedCrop(BaseCrop):
             if len(given) != 2 or not 0 < given[0] <= given[1]:
                 raise ValueError(f"{name} {list(given)}: the least and the greatest value are needed, both above 0")
         if scale[1] > 1:
-            raise ValueError(f"scale {list(scale)}: no more than 1, all of the image, can be cut out")
+            raise ValueError(f"scale {list(scale)}: at most 1, the area of the image, is needed")
         self.scale, self.ratio = scale, ratio
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """The box as albumentations wants it: left, top, right, bottom."""
+        """The box in the order of albumentations: left, top, right, bottom."""
         rows, columns = params["shape"][:2]
         top, left, height, width = crop_box(self.py_random, rows, columns, self.scale, self.ratio)
         return {"crop_coords": (left, top, left + width, top + height)}

@@ -1,4 +1,4 @@
-"""From an episode's integers to its tensors."""
+"""Loads the tensors of episodes."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from fsseg.episodes.unreadable import Readable
 from fsseg.episodes.weak_annotations import Annotator
 from fsseg.machine_errors import check_temporary_folder
 
-_MEAN_COLOUR = (124, 116, 104)  # of ImageNet, so that padding is about zero once the encoder has normalised it
+_MEAN_COLOUR = (124, 116, 104)  # of ImageNet: padding is about zero after the encoder's normalisation
 
 _NO_IMAGE: Image = np.zeros((0, 0, 3), dtype=np.uint8)
 
@@ -30,19 +30,18 @@ _NO_IMAGE: Image = np.zeros((0, 0, 3), dtype=np.uint8)
 class Episodes(TorchDataset[Batch]):
     """Loads episodes: decode, relabel, augment, resize.
 
-    Images that a view leaves at their own sizes may differ. Supports of an episode are then padded right and bottom
-    to the largest height and width, with the mean colour and label 255: exact at one shot, an approximation at more,
-    where features near the padding see it. So are queries, where an episode has more than one.
+    A view may leave images at their own sizes. Supports of different sizes are then padded right and bottom to the
+    largest height and width, with the mean colour and label 255; several queries likewise. Padding is an approximation:
+    it changes the features near the border. A single support or query is not padded.
 
     Args:
         dataset: opened data set.
-        episode: the episode of a key.
-        view: sizes of images and masks, and what void is.
-        annotator: draws the supports' masks, or what stands in for them.
-        augmentation: applied to each image of the episode on its own.
-        seed: of the augmentation, together with run, number and position within the episode.
-        pixels: load images; without, they are empty (``3 0 0``) and masks alone are loaded, for a test that has the
-            images' features already.
+        episode: gives the episode of a key.
+        view: sizes of images and masks, and the meaning of void.
+        augmentation: applied to each image of the episode separately.
+        seed: seed of the augmentation, together with run, number and position within the episode.
+        annotator: makes the annotation of supports; masks by default.
+        pixels: load images; otherwise images are empty (``3 0 0``), for a test that has cached all features.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Episodes(TorchDataset[Batch]):
         """One episode as a `Batch` without its first dimension."""
         episode = self.episode(key)
         seeds = np.random.SeedSequence([self.seed, key.run, key.number]).generate_state(len(episode.images)) >> 1
-        # Of each image the way that it was drawn for, if any, and its role.
+        # Way, if any, and role of each image.
         roles = [(n, "support") for n, shots in enumerate(episode.support) for _ in shots]
         roles += [(n, "query") for n in episode.query_way]
         pairs = [
@@ -100,23 +99,23 @@ class Episodes(TorchDataset[Batch]):
     def _annotated(
         self, number: int, mask: Mask, classes: Sequence[int], own: int | None, role: str, seed: int
     ) -> Mask:
-        """The mask as it is annotated: what a weak annotation leaves open is neither void nor background."""
+        """The mask, or the weak annotation of a support."""
         if number in self.dataset.weak:
             return mask
         shown = self.view.void(mask, role)
         if own is None or role == "query" or self.annotator.annotation == "mask":
             return shown
         annotated = self.annotator(number, shown, classes, own, seed)
-        # A box is filled whatever is in it; void outside of it is what the view says.
+        # Void inside a box belongs to the box; void outside keeps the view's label.
         return np.where((shown == IGNORE) & (annotated == BACKGROUND), np.uint8(IGNORE), annotated)
 
 
 def collate(episodes: Sequence[Batch]) -> Batch:
-    """Episodes as one batch; masks of queries that differ in size are filled with 255 to the largest."""
+    """Stack episodes to a batch; query masks are padded with 255 to the largest size."""
     size = [max(side) for side in zip(*(episode.query_mask.shape[1:] for episode in episodes), strict=True)]
-    whole = [episode._replace(query_mask=_filled(episode.query_mask, (size[0], size[1]))) for episode in episodes]
-    batch = Batch(*(torch.stack(tensors) for tensors in zip(*whole, strict=True)))
-    # Handed over by shared memory: asked for here, so that a full one is an error and not a batch that never comes.
+    padded = [episode._replace(query_mask=_filled(episode.query_mask, (size[0], size[1]))) for episode in episodes]
+    batch = Batch(*(torch.stack(tensors) for tensors in zip(*padded, strict=True)))
+    # Shared memory is allocated here, where a full one raises an error; in the queue's thread the batch would be lost.
     return Batch(*(tensor.share_memory_() for tensor in batch)) if get_worker_info() else batch
 
 
@@ -126,7 +125,7 @@ def _filled(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def stack(pictures: Sequence[npt.NDArray[np.uint8]], fill: int | tuple[int, int, int]) -> Tensor:
-    """Images ``M 3 H W`` or masks ``M H W``, filled right and bottom to the largest height and width."""
+    """Stack images to ``M 3 H W`` or masks to ``M H W``, padded right and bottom to the largest height and width."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     stack = np.empty((len(pictures), *pictures[0].shape[2:], height, width), dtype=np.uint8)
     if any(picture.shape[:2] != (height, width) for picture in pictures):
@@ -137,8 +136,8 @@ def stack(pictures: Sequence[npt.NDArray[np.uint8]], fill: int | tuple[int, int,
 
 
 def start_worker(worker: int) -> None:
-    """Leave signals to the main process, and keep OpenCV from starting a thread pool in every worker."""
-    for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU"):  # SIGTERM is torch's own to send
+    """Ignore signals, which the main process handles, and turn off OpenCV's thread pool in the worker."""
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU"):  # torch ends workers with SIGTERM
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
     Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
@@ -150,7 +149,7 @@ def start_worker(worker: int) -> None:
 
 
 def _end_worker(error: BaseException, batch: object) -> None:
-    """End a worker that cannot hand a batch over: Python would drop the batch, and the main process wait for ever."""
+    """End a worker that cannot send a batch: Python would drop the batch, and the main process would wait forever."""
     os._exit(1)
 
 
@@ -161,13 +160,13 @@ def loader(
 
     Args:
         source: loads an episode.
-        order: of their keys.
+        order: keys of the episodes, in order.
         batch_size: episodes per batch.
-        workers: processes; 0 loads in this one.
-        skip: skip episodes whose images cannot be read.
+        workers: worker processes; 0 loads in this process.
+        skip: skip episodes with unreadable images.
 
     Raises:
-        MachineError: workers cannot hand over what they load.
+        MachineError: workers cannot send batches to this process.
     """
     if workers:
         check_temporary_folder()
@@ -178,7 +177,7 @@ def loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # or it would draw from the one that dropout draws from, once per epoch
+        generator=torch.Generator(),  # the default would take numbers from dropout's generator
         worker_init_fn=start_worker if workers else None,
         collate_fn=collate,
     )

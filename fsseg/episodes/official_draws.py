@@ -1,4 +1,4 @@
-"""The draws of the official codes: the same generator, asked in the same order, gives the same episodes."""
+"""The draws of the official codes: the same generator, called in the same order, gives the same episodes."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,16 @@ from fsseg.episode import Episode
 def panet_episodes(
     images: Mapping[int, Sequence[int]], way: int, shot: int, query: int, seed: int, episodes: int
 ) -> list[Episode]:
-    """A run's episodes drawn exactly as the official PANet code draws them (dataloaders/common.py, customized.py).
+    """Episodes of one run, drawn exactly as the official PANet code does (dataloaders/common.py, customized.py).
 
-    All queries of a run come from the same ways, drawn once; an image may stand in two ways of an episode.
+    The ways of the queries are drawn once per run. An image may appear in two ways of an episode.
 
     Args:
         images: image numbers of each class id, in the order of the official class lists.
         way: classes per episode.
         shot: supports per class.
         query: queries per episode.
-        seed: of Python's generator; 1234 + run in the paper's protocol.
+        seed: seed of Python's generator; 1234 + run in the official config.py.
         episodes: number of episodes.
     """
     generator = random.Random(seed)
@@ -40,15 +40,15 @@ def panet_episodes(
 
 
 def pmms_episodes(pairs: Sequence[tuple[int, int]], shot: int, seed: int, episodes: int) -> list[Episode]:
-    """1-way episodes drawn exactly as the official PMMs code draws them on PASCAL (data/voc_val.py).
+    """1-way episodes, drawn exactly as the official PMMs code does on PASCAL (data/voc_val.py).
 
-    Queries walk the list, which is shuffled whenever it is exhausted; so a class is as frequent as in the list.
+    Queries follow the list, which is shuffled after each pass; a class is as frequent as in the list.
     Supports are uniform over the other images of the query's class.
 
     Args:
         pairs: image number and class id, in the order of the official list; a class needs ``shot + 1`` images.
-        shot: supports, distinct.
-        seed: of Python's generator; 1385 in the official code.
+        shot: supports, all distinct.
+        seed: seed of Python's generator; 1385 in the official code.
         episodes: number of episodes.
     """
     generator = random.Random(seed)
@@ -66,7 +66,7 @@ def pmms_episodes(pairs: Sequence[tuple[int, int]], shot: int, seed: int, episod
 
 
 def _pmms_support(generator: random.Random, images: Sequence[int], query: int, shot: int) -> tuple[int, ...]:
-    """One support is drawn until it is not the query; several are drawn at once, from the list without the query."""
+    """Supports of a query: a single one is drawn again if it is the query; several are drawn without the query."""
     if shot > 1:
         return tuple(generator.sample([number for number in images if number != query], shot))
     support = query
@@ -78,17 +78,17 @@ def _pmms_support(generator: random.Random, images: Sequence[int], query: int, s
 def pfenet_episodes(
     shown: Mapping[int, Sequence[int]], images: Mapping[int, Sequence[int]], shot: int, seed: int, episodes: int
 ) -> list[Episode]:
-    """1-way episodes drawn as the official PFENet code draws them without workers (util/dataset.py, test.py).
+    """1-way episodes, drawn as the official PFENet code does without workers (util/dataset.py, test.py).
 
-    Queries walk the list of images, over and over; the class is one of those that the image shows, at any size.
-    Supports are uniform over the images that show enough of it, distinct. (With workers, as the code is run, each has
-    a generator of its own, so that its episodes depend on their number.)
+    Queries follow the list of images in repeated passes. The class is drawn from those that the image shows, at any
+    size. Supports are distinct and uniform over the images that show enough of the class. (The official code is run
+    with workers, which have separate generators; its episodes depend on the number of workers.)
 
     Args:
         shown: novel class ids that each query shows, in the order of the official list.
-        images: image numbers of each class id that show enough of it; a class needs ``shot + 1`` of them.
+        images: image numbers that show enough of each class id; a class needs ``shot + 1`` of them.
         shot: supports.
-        seed: of Python's generator; 321 in the official configurations.
+        seed: seed of Python's generator; 321 in the official configurations.
         episodes: number of episodes.
     """
     generator = random.Random(seed)
@@ -108,17 +108,17 @@ def pfenet_episodes(
 def hsnet_episodes(
     pairs: Sequence[tuple[int, int]], shot: int, seed: int, episodes: int, repeat: bool = True
 ) -> list[Episode]:
-    """1-way episodes drawn as the official HSNet code draws them on PASCAL without workers (data/pascal.py).
+    """1-way episodes, drawn as the official HSNet code does on PASCAL without workers (data/pascal.py).
 
-    Queries walk the list, over and over in the same order. Supports are uniform over the other images of the query's
-    class, each on its own, so that they may repeat.
+    Queries follow the list in repeated passes of the same order. Each support is drawn independently and uniformly
+    from the other images of the query's class, so that supports may repeat.
 
     Args:
         pairs: image number and class id, in the order of the official list; a class needs ``shot + 1`` images.
         shot: supports.
-        seed: of numpy's old generator; 0 in the official code.
+        seed: seed of numpy's RandomState; 0 in the official code.
         episodes: number of episodes.
-        repeat: supports may repeat; where not, a support that is there already is drawn again.
+        repeat: whether supports may repeat; if not, a repeated support is drawn again.
     """
     generator = np.random.RandomState(seed)
     images: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""What the options of `EpisodeData` may be, before any file is looked at."""
+"""Checks of the options of `EpisodeData` that need no file of the data set."""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def check_ranges(data: "EpisodeData") -> None:
-    """Refuse numbers out of their ranges, batches that this machine cannot hold, and files without a name.
+    """Refuse numbers out of range, batches larger than the memory, and empty file names.
 
     Raises:
-        FssegError: one is.
+        FssegError: an option is refused.
     """
     limits.check(flat(data), RANGES, "--data.")
     images = data.way * data.shot + data.query
@@ -27,10 +27,10 @@ def check_ranges(data: "EpisodeData") -> None:
 
 
 def check_fold(dataset: Dataset, fold: int, way: int) -> None:
-    """Refuse a fold that a data set lacks, and more ways than it has novel classes.
+    """Refuse a fold that the data set lacks, and more ways than the fold has novel classes.
 
     Raises:
-        FssegError: either.
+        FssegError: fold or way is refused.
     """
     if not 0 <= fold < dataset.folds:
         raise FssegError(f"--data.fold {fold}: {dataset.name} has folds 0 to {dataset.folds - 1}.")
@@ -46,48 +46,51 @@ def check_base(dataset: Dataset, fold: int) -> None:
         FssegError: the fold has none.
     """
     if not dataset.base(fold):
-        mend = "make more folds" if len(dataset.class_names) > 1 else "one class can be tested only"
-        raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {mend}.")
+        fix = "make more folds" if len(dataset.class_names) > 1 else "one class can be tested only"
+        raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {fix}.")
 
 
 def check_pairs(episodes: EpisodeOptions, protocol: Protocol) -> None:
-    """Refuse list files that nothing would read.
+    """Refuse list files if no option asks for official pairs, which the files replace.
 
     Raises:
-        FssegError: no pairs are the official ones, whose place the files take.
+        FssegError: the files would not be read.
     """
     unused = "official" not in (episodes.pairs, protocol.pairs) and not episodes.test_file
     if episodes.pairs_files is not None and unused:
         raise FssegError(
-            "--data.episodes.pairs_files takes the place of official pairs: give --data.episodes.pairs official, or "
+            "--data.episodes.pairs_files replaces official pairs: give --data.episodes.pairs official, or "
             "--protocol.pairs official in a test."
         )
 
 
 def check_sizes(data: "EpisodeData", protocol: Protocol) -> None:
-    """Images of different sizes do not fit into one tensor, large ones not into memory, several ways not into a walk.
+    """Refuse combinations that cannot work.
+
+    Images of different sizes do not fit into one tensor, large batches do not fit into memory, and some draws have one
+    way and one query only.
 
     Raises:
-        FssegError: an option of the data does not go with another one, or with the protocol.
+        FssegError: an option conflicts with another one, or with the protocol.
     """
-    draw, together = f"--protocol.draw {protocol.draw} draws one class and one query an episode", data.loading
-    alone = [
+    draw = f"--protocol.draw {protocol.draw} draws one class and one query an episode"
+    single = [
         (protocol.one_way, draw, "way", data.way),
         (
             data.images.size is None,
-            "--data.images.size null trains on photos of different sizes",
+            "--data.images.size null trains on images of different sizes",
             "batch_size",
             data.batch_size,
         ),
         (
             protocol.size == "own",
-            "photos of different sizes are tested one by one",
+            "images of different sizes are tested one by one",
             "loading.test_batch_size",
-            together.test_batch_size,
+            data.loading.test_batch_size,
         ),
     ]
-    for asked, why, name, value in alone:
-        if asked and (value, data.query) != (1, 1):
+    for applies, why, name, value in single:
+        if applies and (value, data.query) != (1, 1):
             raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {data.query}.")
     if isinstance(protocol.size, int):
         images = data.way * data.test_shot + data.query

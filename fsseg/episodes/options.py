@@ -1,4 +1,4 @@
-"""Options of `EpisodeData` in groups. Beside each stands what it decides and its range, for whoever checks or compares.
+"""Options of `EpisodeData` in groups, each with its range and the results that it changes.
 
 A group is a frozen dataclass: `images.size` in Python, ``images: {size: 321}`` in YAML, ``--data.images.size 321`` on
 the command line.
@@ -20,14 +20,14 @@ _FLIP = {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}
 
 
 class Decides(Flag):
-    """What an option decides. Two runs may differ in an option that does not decide what they are compared by."""
+    """Results that an option changes. Comparable runs may differ in options that do not change the compared results."""
 
-    MACHINE = 0  # speed, memory, and where files lie
+    MACHINE = 0  # no result; only speed, memory and the places of files
     TRAINING = auto()  # the weights after a given number of steps
-    LENGTH = auto()  # after how many steps a training ends
-    VALIDATION = auto()  # the numbers of a validation, and by them the best checkpoint
+    LENGTH = auto()  # the number of training steps
+    VALIDATION = auto()  # the numbers of a validation, and through them the best checkpoint
     EPISODES = auto()  # the episodes of a test
-    ROWS = auto()  # what a test counts in its episodes
+    ROWS = auto()  # the pixel counts of test episodes
 
 
 _MACHINE, _TRAINING, _VALIDATION = Decides.MACHINE, Decides.TRAINING, Decides.VALIDATION
@@ -36,12 +36,12 @@ _ALL = _TRAINING | _VALIDATION | _EPISODES | _ROWS
 
 
 class Option(NamedTuple):
-    """An option besides its type and default.
+    """Facts about an option besides type and default.
 
     Attributes:
-        decides: see `Decides`.
-        allowed: range of a number; None where the data set gives it, or where the option is no number.
-        default: option of the same group whose value null stands for.
+        decides: results that the option changes.
+        allowed: range of a number; None if the data set gives the range, or if the option is no number.
+        default: option of the same group that gives the value of null.
     """
 
     decides: Decides
@@ -50,26 +50,27 @@ class Option(NamedTuple):
 
 
 def _about(*option: Any) -> dict[str, Option]:
-    """Metadata of a field."""
+    """Metadata of a dataclass field."""
     return {"option": Option(*option)}
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images and masks are shown to a method.
+    """Sizes, augmentation and annotation of images and masks.
 
     Attributes:
         size: images and masks are resized to size x size (PANet section 4.1: 417); null keeps images at their own
-            sizes, one episode a batch (SG-One).
-        test_size: size of validation and test episodes where the protocol has none; ``size`` if null (PMMs: 321, 481).
+            sizes, one episode per batch (SG-One).
+        test_size: size of validation and test episodes if the protocol has none; ``size`` if null (PMMs: 321, 481).
         augment: albumentations for training, each as ``{class_path: ..., init_args: {...}}``.
-        support_void: what pixels labelled 255 are in supports of training: ``background`` (all seed codes), or
+        support_void: label of pixels labelled 255 in training supports: ``background`` (codes of PANet and PMMs), or
             ``ignore``.
-        query_void: what they are in the training loss: ``ignore`` (PANet), or ``background`` (PMMs, CANet).
-        support_annotation: what supports of training are annotated with: ``mask``, ``scribble`` or ``box``.
-        test_support_annotation: the same of validation and test; ``support_annotation`` if null (PANet trains with
-            masks and tests with all three, table 6).
-        box_instance: whose box: the ``largest`` instance's (PANet's code), or a ``random`` one's (its paper).
+        query_void: label of pixels labelled 255 in training queries: ``ignore`` (PANet), or ``background`` (PMMs,
+            CANet).
+        support_annotation: annotation of training supports: ``mask``, ``scribble`` or ``box``.
+        test_support_annotation: annotation of validation and test supports; ``support_annotation`` if null (PANet
+            trains with masks and tests with all three, table 6).
+        box_instance: instance that gives the box: the ``largest`` (PANet's code), or a ``random`` one (its paper).
     """
 
     size: int | None = field(default=417, metadata=_about(_TRAINING, SIDE))
@@ -84,7 +85,7 @@ class ImageOptions:
     box_instance: BoxInstance = field(default="largest", metadata=_about(_TRAINING | _VALIDATION | _ROWS))
 
     def with_defaults(self) -> Self:
-        """The same, with the values that null stands for."""
+        """The same options, with null replaced by its value."""
         return replace(
             self,
             test_size=self.size if self.test_size is None else self.test_size,
@@ -94,19 +95,20 @@ class ImageOptions:
 
 @dataclass(frozen=True)
 class EpisodeOptions:
-    """Which images episodes are drawn from, and how many episodes.
+    """Images to draw episodes from, and number of episodes.
 
     Attributes:
         train: training episodes per epoch; every epoch has new ones.
         val: validation episodes.
-        test_file: file of test episodes, see `fsseg.episodes.episode_file`; they take the place of the protocol's
-            draw.
-        drop_novel: leave out training images that show a novel class. PANet keeps them, the object as background.
-        pairs: which images count for a class in training and validation, see `Protocol`; PMMs: ``official`` on VOC.
-        pairs_files: folder of list files in place of the ``official`` pairs, see `fsseg.episodes.pair_lists`.
-        min_pixels: an image counts for a class from this many pixels on, in training and validation.
-        missing_classes: what a class with too few images for an episode is: an ``error``, or a class to ``skip``.
-        seed: of training and validation episodes; --seed_everything where it is not given.
+        test_file: file of test episodes that replaces the protocol's draw, see `fsseg.episodes.episode_file`.
+        drop_novel: leave out training images that show a novel class. PANet keeps them and labels the object
+            background.
+        pairs: rule by which an image counts for a class in training and validation, see `Protocol`; PMMs:
+            ``official`` on VOC.
+        pairs_files: folder of list files that replace the ``official`` pairs, see `fsseg.episodes.pair_lists`.
+        min_pixels: pixels of a class from which on an image counts for the class, in training and validation.
+        missing_classes: treatment of a class with too few images for an episode: ``error``, or ``skip``.
+        seed: seed of training and validation episodes; --seed_everything by default.
     """
 
     train: int = field(default=1000, metadata=_about(_TRAINING | _VALIDATION, COUNT))
@@ -122,15 +124,15 @@ class EpisodeOptions:
 
 @dataclass(frozen=True)
 class LoadingOptions:
-    """How episodes are loaded: speed, memory, and broken files.
+    """How episodes are loaded: speed, memory and broken files.
 
     Attributes:
-        workers: processes that load episodes; 0 loads in the main one.
+        workers: processes that load episodes; 0 loads in the main process.
         test_batch_size: validation and test episodes per step.
-        unreadable_images: what an image that cannot be read is: an ``error``, or a reason to ``skip`` its episodes.
-        cache_features: a test encodes each image once and keeps its features, where images are of one size and none
+        unreadable_images: treatment of an image that cannot be read: ``error``, or ``skip`` its episodes.
+        cache_features: a test encodes each image once and caches its features, if all images have one size and none
             is skipped.
-        cache_memory: GB of features in memory, beyond which they are in a file; half of what is free by default.
+        cache_memory: GB of features in memory, half of the free memory by default; further features go to a file.
     """
 
     workers: int = field(default=2, metadata=_about(_MACHINE, WORKERS))
@@ -143,13 +145,13 @@ class LoadingOptions:
 
 GROUPS = {"images": ImageOptions, "episodes": EpisodeOptions, "loading": LoadingOptions}
 
-# Every option of `EpisodeData` by dotted name; a test holds the first ones to its signature.
+# Every option of `EpisodeData` by dotted name; a test compares the first ones with its signature.
 OPTIONS: Mapping[str, Option] = {
     "dataset": Option(_ALL),
     "root": Option(_MACHINE),
     "fold": Option(_ALL),
     "way": Option(_ALL),
-    "shot": Option(_TRAINING, SHOTS),  # of a test only where test_shot is null, see `with_defaults`
+    "shot": Option(_TRAINING, SHOTS),  # a test uses it only if test_shot is null, see `with_defaults`
     "test_shot": Option(_VALIDATION | _EPISODES, SHOTS, "shot"),
     "query": Option(_ALL, SHOTS),
     "batch_size": Option(_TRAINING, SHOTS),
@@ -163,10 +165,10 @@ def flat(data: Any) -> dict[str, Any]:
     """Options of `EpisodeData` by dotted name.
 
     Args:
-        data: an `EpisodeData`, or its configuration as a mapping or a namespace; its groups likewise.
+        data: an `EpisodeData`, or its configuration as nested mappings or namespaces.
 
     Raises:
-        FssegError: a group is one value.
+        FssegError: a group has a single value instead of options.
     """
     found: dict[str, Any] = {}
     for name, value in _members(data).items():
@@ -178,7 +180,7 @@ def flat(data: Any) -> dict[str, Any]:
 
 
 def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by dotted name, with the values that null stands for."""
+    """Options by dotted name, with null replaced by its value."""
     filled = dict(options)
     for name, option in OPTIONS.items():
         if option.default is not None and options.get(name) is None:

@@ -1,8 +1,8 @@
-"""Lists of (image, class) pairs in files, which take the place of a data set's official pairs.
+"""Files with lists of (image, class) pairs that replace a data set's official pairs.
 
-A file has the pairs of one split and one fold's novel classes, one a line: ``2007_000452__09``, an image and its class
-id. The layouts are those of PMMs and CANet (``val/split0_val.txt``), of HSNet (``val/fold0.txt``, ``trn/fold0.txt``)
-and of `fsseg data prepare pascal` (``train/fold0.txt``).
+A file has the pairs of one split and the novel classes of one fold. Each line has an image name and a class id:
+``2007_000452__09``. The layouts are those of PMMs and CANet (``val/split0_val.txt``), of HSNet (``val/fold0.txt``,
+``trn/fold0.txt``) and of `fsseg data prepare pascal` (``train/fold0.txt``).
 """
 
 import hashlib
@@ -30,21 +30,21 @@ class PairLists(NamedTuple):
     """Lists of a folder.
 
     Attributes:
-        folder: of the files.
-        digests: six digits of each list, by split and fold; empty for a list that is the published one.
+        folder: folder of the files.
+        digests: six hexadecimal digits of a hash of each list, by split and fold; empty for a published list.
     """
 
     folder: Path
     digests: dict[tuple[Split, int], str]
 
     def named(self, protocol: Protocol, fold: int) -> Protocol:
-        """A protocol that says which list its official pairs are of."""
+        """The protocol with the digest of the list that its official pairs come from."""
         if protocol.pairs == "any":
             return protocol
         return replace(protocol, listed_pairs=self.digests[protocol.split, fold])
 
     def require(self, dataset: Dataset, classes: Sequence[int], split: Split) -> None:
-        """Refuse lists without those of some classes.
+        """Refuse a folder without the lists of some classes.
 
         Raises:
             FssegError: a list that the classes need is missing.
@@ -59,14 +59,14 @@ class PairLists(NamedTuple):
 
 
 def use_pair_lists(folder: Path, dataset: Dataset) -> PairLists:
-    """Let all lists of a folder take the place of a data set's official pairs.
+    """Replace a data set's official pairs by all lists of a folder.
 
     Args:
-        folder: with the files.
+        folder: folder of the files.
         dataset: opened data set; its index is replaced.
 
     Raises:
-        FssegError: no such folder, no list in the folder, or a list that does not fit the data set.
+        FssegError: the folder is missing or has no list, or a list does not fit the data set.
     """
     if not folder.is_dir():
         raise FssegError(f"--data.episodes.pairs_files {folder}: no such folder.")
@@ -88,7 +88,7 @@ def use_pair_lists(folder: Path, dataset: Dataset) -> PairLists:
     for number, class_id in order:
         official[number, class_id] = True
     dataset.index = replace(dataset.index, official=official, order=tuple(order))
-    dataset.pairs_note = ""  # the protocol says which lists they are
+    dataset.pairs_note = ""  # the protocol names the lists
     return PairLists(folder, digests)
 
 
@@ -120,7 +120,7 @@ def _read(path: Path, dataset: Dataset, split: Split, fold: int, numbers: dict[s
 
 
 def _pair(line: str, dataset: Dataset, split: Split, fold: int, numbers: dict[str, int]) -> tuple[str, int] | str:
-    """Image name and class id of a line, or what is wrong with the line."""
+    """Image name and class id of a line, or the problem of the line."""
     found = _LINE.fullmatch(line)
     if found is None:
         return "an image and its class id are needed, such as 2007_000452__09"
@@ -136,7 +136,7 @@ def _pair(line: str, dataset: Dataset, split: Split, fold: int, numbers: dict[st
 
 
 def _digest(pairs: list[tuple[str, int]], dataset: Dataset, split: Split, fold: int) -> str:
-    """Empty for the published list of PASCAL-5i, which is sorted; six digits of pairs and order for any other."""
+    """Six hexadecimal digits of a hash of a list; empty for the published list of PASCAL-5i, which is sorted."""
     published = published_lists().get((split, fold)) if dataset.family == "pascal" else None
     if pairs == sorted(pairs) and list_sha256(pairs) == published:
         return ""

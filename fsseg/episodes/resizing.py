@@ -1,4 +1,4 @@
-"""How an episode is shown: the sizes of images and masks, what void is, and what supports are annotated with."""
+"""Sizes of images and masks of an episode, and the meaning of void pixels."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,18 @@ from fsseg.episode import IGNORE
 from fsseg.episodes.transforms import resize_image, resize_mask
 from fsseg.protocols.protocol import Resize, Truth, Void
 
-_CELL = 8  # sides of padded images are multiples of it, as in PFENet's transform.py
+_CELL = 8  # sides of resized images are multiples of 8 before padding, as in PFENet's transform.py
 
 
 class View(NamedTuple):
-    """How images and masks become what a method sees, and what its predictions are compared with.
+    """Resizes images and masks for a method, and true masks for the evaluation.
 
     Attributes:
         size: side of the square that images are resized to; None for the images' own sizes.
         resize: see `Protocol`.
-        truth: what predictions are compared with, `Protocol.evaluate_at`.
-        support_void: what pixels labelled 255 are in supports.
-        query_void: what they are in queries.
+        truth: size of the true masks, see `Protocol.evaluate_at`.
+        support_void: meaning of pixels labelled 255 in supports.
+        query_void: meaning of pixels labelled 255 in queries.
     """
 
     size: int | None
@@ -30,12 +30,12 @@ class View(NamedTuple):
     query_void: Void = "ignore"
 
     def void(self, mask: Mask, role: str) -> Mask:
-        """A mask whose pixels labelled 255 are what this view says of a ``support`` or ``query``."""
+        """A mask with void pixels relabelled for the role ``support`` or ``query``."""
         policy = self.support_void if role == "support" else self.query_void
         return mask * (mask != IGNORE) if policy == "background" else mask  # background is 0
 
     def image(self, image: Image) -> Image:
-        """An image as the network sees it."""
+        """The image at the size that the method gets."""
         if self.size is None:
             return image
         if self.resize == "stretch":
@@ -43,7 +43,7 @@ class View(NamedTuple):
         return _padded(resize_image(image, fitted(image.shape[:2], self.size)), self.size, fill=0)
 
     def mask(self, mask: Mask) -> Mask:
-        """A mask at the size of `image`'s result."""
+        """The mask, resized like its image; padding is IGNORE (255)."""
         if self.size is None:
             return mask
         if self.resize == "stretch":
@@ -53,7 +53,7 @@ class View(NamedTuple):
     def true_mask(self, mask: Mask) -> Mask:
         """The mask that a prediction is compared with.
 
-        Where images are padded to a square, so is the truth, with ignored pixels (PFENet's test.py).
+        If images are padded to a square, so is the mask, with IGNORE (PFENet's test.py).
         """
         if self.truth == "input":
             return self.mask(mask)
@@ -63,7 +63,7 @@ class View(NamedTuple):
 
 
 def fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """``(height, width)`` of an image whose longer side becomes ``size``, down to multiples of 8 (PFENet)."""
+    """``(height, width)`` of an image resized to a longer side of ``size``, rounded down to multiples of 8 (PFENet)."""
     height, width = shape[:2]
     scale = size / max(height, width)
     long = size // _CELL * _CELL
@@ -72,17 +72,17 @@ def fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
 
 
 def resampled(mask: Mask, resized: Mask) -> Mask:
-    """A resized mask back at the mask's own size, by torch's ``nearest``: PMMs' ground truth (test.py).
+    """Resize a resized mask back to its own size by torch's ``nearest``, as PMMs' test.py does with the true mask.
 
-    0.3 to 0.4 % of the pixels of VOC's masks change on the way.
+    This changes 0.3 to 0.4 % of the pixels of VOC's masks.
     """
     rows, columns = (np.arange(side) * small // side for side, small in zip(mask.shape, resized.shape, strict=True))
     back: Mask = resized[rows[:, None], columns]
     return back
 
 
-def _padded(picture: Image | Mask, size: int, fill: int) -> Image | Mask:
-    """A picture in the upper left corner of a square."""
-    square = np.full((size, size, *picture.shape[2:]), fill, dtype=np.uint8)
-    square[: picture.shape[0], : picture.shape[1]] = picture
+def _padded(array: Image | Mask, size: int, fill: int) -> Image | Mask:
+    """Pad an image or a mask to a square, right and bottom."""
+    square = np.full((size, size, *array.shape[2:]), fill, dtype=np.uint8)
+    square[: array.shape[0], : array.shape[1]] = array
     return square

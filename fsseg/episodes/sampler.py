@@ -1,7 +1,7 @@
-"""Episodes from an index, as a pure function of seed and number, and the order in which processes take them.
+"""Episodes as a pure function of seed and number, and the order in which processes take them.
 
-A test set is a list of episodes, never a random state: whatever the number of workers, processes or GPUs, episode
-``number`` of seed ``seed`` is the same.
+A test set is a list of episodes, never a random state: episode ``number`` of seed ``seed`` is the same for any number
+of workers, processes and GPUs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ Numbers = npt.NDArray[np.int64]
 Images = Mapping[int, Numbers]  # image numbers of each class id
 Chosen = list[tuple[int, ...]]  # image numbers drawn for each way
 
-_TRIES = 100
+_TRIES = 100  # draws of an episode before giving up; the classes of a draw may share too many images
 
 
 class Key(NamedTuple):
-    """What a data loader asks for: one episode of one run; padding is loaded, but must not be counted."""
+    """Key of a data loader: one episode of one run. Padding is loaded, but must not be counted."""
 
     run: int
     number: int
@@ -31,14 +31,14 @@ class Key(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What episodes may look like, besides ways, shots and queries.
+    """Rules of a draw, besides ways, shots and queries.
 
     Attributes:
-        queries: image numbers of each class id that may be queries; None: those that may be supports.
+        queries: image numbers of each class id that may be queries; None allows all that may be supports.
         several: queries show at least two classes of the episode.
         repeat_supports: supports of an episode may repeat.
         absent: share of episodes whose queries show no class of the episode.
-        lacking: image numbers that show no pixel of some classes; for ``absent``.
+        lacking: gives the image numbers that show no pixel of some classes; needed for ``absent``.
     """
 
     queries: Images | None = None
@@ -49,7 +49,7 @@ class Rules(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Queries and supports of a class are drawn alike."""
+        """Whether supports and queries of a class are drawn together, from the same images."""
         return self.queries is None and not self.several and not self.repeat_supports
 
 
@@ -59,22 +59,22 @@ PLAIN = Rules()
 def draw_episode(
     images: Images, way: int, shot: int, query: int, seed: int, number: int, rules: Rules = PLAIN
 ) -> Episode:
-    """Episode ``number`` of a seed.
+    """Draw episode ``number`` of a seed.
 
     Classes are drawn uniformly, then images uniformly within a class. All images of an episode are distinct, also
-    across ways. The way that a query is drawn for is drawn per query (PANet's code draws it once per run).
+    across ways. The way of each query is drawn per episode (PANet's code draws it once per run).
 
     Args:
         images: image numbers of each class id; a class needs ``shot + query`` of them.
         way: classes per episode.
         shot: supports per class.
         query: queries per episode.
-        seed: chooses the list of episodes.
-        number: position in that list.
-        rules: what else is asked for.
+        seed: seed of the list of episodes.
+        number: position in the list.
+        rules: further rules.
 
     Raises:
-        FssegError: the classes have too few images that are not shared with each other.
+        FssegError: too few distinct images: the classes share too many of them.
     """
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number])))
     class_ids = sorted(images)
@@ -102,10 +102,10 @@ def _draw(
     rules: Rules,
     generator: np.random.Generator,
 ) -> tuple[Chosen, Chosen] | None:
-    """Supports and queries of each class; None where there are too few.
+    """Supports and queries of each class; None if there are too few.
 
-    Without special rules both are drawn at once. Otherwise queries are drawn first, of the images that may be queries,
-    and supports of what is left.
+    Plain rules draw both together. Other rules draw queries first, from the images that may be queries, and then
+    supports from the remaining images.
     """
     if rules.plain:
         both = _distinct(images, classes, [shot + count for count in counts], generator)
@@ -129,7 +129,7 @@ def _query_images(images: Images, classes: Sequence[int], rules: Rules) -> Image
 
 
 def _supports(images: Images, shot: int, rules: Rules, generator: np.random.Generator) -> Chosen | None:
-    """Supports of each class, distinct unless they may repeat."""
+    """Supports of each class, distinct unless they may repeat; None if there are too few."""
     if not rules.repeat_supports:
         return _distinct(images, tuple(images), [shot] * len(images), generator)
     if not all(len(found) for found in images.values()):
@@ -138,7 +138,7 @@ def _supports(images: Images, shot: int, rules: Rules, generator: np.random.Gene
 
 
 def _absent(episode: Episode, rules: Rules, generator: np.random.Generator) -> Episode:
-    """The same episode; or, in a share of all, with queries that show none of its classes."""
+    """The episode; with probability ``rules.absent``, its queries are replaced by images without its classes."""
     if generator.random() >= rules.absent or rules.lacking is None:
         return episode
     found = rules.lacking(episode.classes)
@@ -157,7 +157,7 @@ def _distinct(
     counts: Sequence[int],
     generator: np.random.Generator,
 ) -> Chosen | None:
-    """Images for each class, none twice; None where an earlier class took too many of a later one's."""
+    """Distinct images for each class; None if earlier classes took too many images of a later one."""
     drawn: Chosen = []
     taken: list[int] = []
     for class_id, count in zip(classes, counts, strict=True):
@@ -173,15 +173,15 @@ def _distinct(
 class EpisodeOrder(Sampler[Key]):
     """Keys of the episodes that this process loads, in order.
 
-    Process r of w takes episodes r, r + w, ...; where w does not divide their number, the last round is filled with
-    padding, so that every process makes equally many steps and no episode counts twice. (Lightning's own distributed
-    sampler pads with episodes that do count: use ``use_distributed_sampler=False``.)
+    Process r of w takes episodes r, r + w, ... If w does not divide their number, the last round has padding: every
+    process takes the same number of steps, and no episode counts twice. (Lightning's distributed sampler pads with
+    episodes that count: use ``use_distributed_sampler=False``.)
 
     Args:
-        runs: lists of episodes, one after the other.
-        episodes: length of each.
-        first: number of an epoch's first episode, asked for at its start; 0 in every epoch where it is not given.
-        done: episodes of this process that are left out at the beginning, since they were done before.
+        runs: number of runs.
+        episodes: episodes per run.
+        first: gives the number of an epoch's first episode, called at its start; 0 in every epoch by default.
+        done: number of this process's first episodes that are skipped, because a resumed test has done them.
     """
 
     def __init__(self, runs: int, episodes: int, first: Callable[[], int] | None = None, done: int = 0) -> None:
@@ -201,7 +201,7 @@ class EpisodeOrder(Sampler[Key]):
 
 
 def _processes() -> tuple[int, int]:
-    """Rank and number of processes; asked for late, since the group is not up when loaders are made."""
+    """Rank and number of processes; read at iteration, because loaders are made before the process group."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1

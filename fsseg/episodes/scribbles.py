@@ -1,9 +1,9 @@
-"""Scribbles made from masks, as PANet tests with them (section 4.4): what a person would draw in a second.
+"""Scribbles generated from masks, as in PANet's test with weak annotations (section 4.4).
 
-The generator is the interactive robot of the DAVIS challenge, which PANet's code brings along (util/scribbles.py): open
-the mask, take its medial axis, and smooth the longest path through each part of it. Written anew on scipy and
-scikit-image: cycles are broken by a minimum spanning tree, of paths that are equally long another one may be taken, and
-a region too small for a path is marked by its medial axis, where the code leaves it without a scribble.
+The algorithm is the interactive robot of the DAVIS challenge, in PANet's code util/scribbles.py: open the mask, take
+its medial axis, and smooth the longest path through each connected part of the axis. This version uses scipy and
+scikit-image. It differs in three points: a minimum spanning tree breaks cycles; among paths of equal length it may
+choose another one; a region too small for a path gets its medial axis as scribble, where the code makes none.
 """
 
 from itertools import pairwise
@@ -20,11 +20,12 @@ from skimage.morphology import disk, medial_axis
 Region = npt.NDArray[np.bool_]  # H W
 Points = npt.NDArray[np.float64]  # n x 2, row and column
 
-_WIDTH, _WIDEST = 0.15, 16  # of the opening's disk: diameter in sides of the mask's area, largest radius in pixels
-_SHRINK = 0.9  # of the radius, where nothing is left
-_LEAST = 4  # nodes of a path
-_SAMPLES = 1000  # of a smoothed path
-_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))  # half of the eight, so that each edge is found once
+# Constants of util/scribbles.py.
+_WIDTH, _WIDEST = 0.15, 16  # opening's disk: diameter relative to the root of the mask's area; largest radius in pixels
+_SHRINK = 0.9  # factor of the radius after an opening that left nothing
+_LEAST = 4  # smallest number of pixels of a path
+_SAMPLES = 1000  # points of a smoothed path
+_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))  # half of the eight neighbours, so that each edge is found once
 
 
 def scribbles(region: Region, seed: int = 0) -> list[Region]:
@@ -32,7 +33,7 @@ def scribbles(region: Region, seed: int = 0) -> list[Region]:
 
     Args:
         region: pixels of a class, or of the background.
-        seed: of the order in which the medial axis is thinned.
+        seed: seed of the order in which the medial axis is thinned.
     """
     if not region.any():
         return []
@@ -42,27 +43,27 @@ def scribbles(region: Region, seed: int = 0) -> list[Region]:
 
 
 def skeleton(region: Region, seed: int = 0) -> Region:
-    """Medial axis of a region, opened so that thin parts have no branch of their own."""
+    """Medial axis of the opened region; the opening removes thin parts, which would add branches."""
     padded = np.pad(opened(region), 1)
     axis: Region = medial_axis(padded, rng=seed)[1:-1, 1:-1]
     return axis
 
 
 def opened(region: Region) -> Region:
-    """A region without what is narrower than 15 % of its area's side; its whole, where nothing else would be left."""
+    """A region without parts narrower than 15 % of the root of its area; the region itself if nothing would remain."""
     radius = min(_WIDTH * np.sqrt(region.sum()) / 2, _WIDEST)
     while radius > 1:
-        # Rank filters look at pixels of the picture only, so that a region does not shrink at its border.
+        # Rank filters use pixels inside the image only, so that a region does not shrink at the image's border.
         shape = disk(radius)
-        kept: Region = rank.maximum(rank.minimum(region.astype(np.uint8), shape), shape) > 0
-        if kept.any():
-            return kept
+        large: Region = rank.maximum(rank.minimum(region.astype(np.uint8), shape), shape) > 0
+        if large.any():
+            return large
         radius *= _SHRINK
     return region
 
 
 def longest_paths(axis: Region) -> list[Points]:
-    """The longest path, in steps, through each connected part of an axis that has at least four pixels."""
+    """The longest path, in steps, through each connected part of an axis with at least four pixels."""
     nodes = np.argwhere(axis)
     number = np.full(axis.shape, -1)
     number[axis] = np.arange(len(nodes))
@@ -83,7 +84,7 @@ def longest_paths(axis: Region) -> list[Points]:
 
 
 def _longest(tree: coo_matrix, start: int) -> list[int]:
-    """Nodes of the longest path, in steps, of the tree that a node belongs to: from the farthest to the farthest."""
+    """Nodes of the longest path, in steps, of the tree that contains a node, found by two breadth-first searches."""
     order, _ = breadth_first_order(tree, start, directed=False)
     order, before = breadth_first_order(tree, order[-1], directed=False)
     path = [int(order[-1])]
@@ -93,7 +94,7 @@ def _longest(tree: coo_matrix, start: int) -> list[int]:
 
 
 def smoothed(path: Points, samples: int = _SAMPLES) -> Points:
-    """Bezier curve with all points of a path as control points; a path of more points than samples stays as it is."""
+    """Bezier curve with all points of a path as control points; a path with more points than samples is returned."""
     if len(path) > samples:
         return path
     degree = len(path) - 1
@@ -105,7 +106,7 @@ def smoothed(path: Points, samples: int = _SAMPLES) -> Points:
 
 
 def draw(path: Points, shape: tuple[int, ...]) -> Region:
-    """A path as straight lines between its points, which are truncated to pixels as the code does."""
+    """Draw straight lines between the points of a path, truncated to pixels as in PANet's code."""
     scale = (np.array(shape) - 1) / np.array(shape)
     pixels = (path * scale).astype(int)
     drawn: Region = np.zeros(shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""Resizing as the official codes do it, and training augmentation."""
+"""Resizing as in the official codes, and training augmentation."""
 
 import importlib
 import inspect
@@ -18,8 +18,7 @@ from fsseg.errors import FssegError
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
     """Resize to ``(height, width)`` by PIL's bilinear filter, which averages when it shrinks (PANet transforms.py)."""
-    picture = PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
@@ -28,21 +27,21 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 class Augmentation:
-    """A chain of albumentations for image and mask together, deterministic per call.
+    """Albumentations for an image and its mask, deterministic for a seed.
 
     Args:
-        steps: transforms as ``{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}``, or bare class
-            paths; ``albumentations.`` may be left out. Pixels that a transform uncovers become 255 in the mask, unless
-            its ``fill_mask`` says otherwise.
+        steps: transforms as ``{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}``, or as class paths
+            alone; ``albumentations.`` may be left out. Pixels that a transform uncovers become 255 in the mask, unless
+            ``fill_mask`` is given.
 
     Raises:
-        FssegError: no such transform, or arguments it does not take.
+        FssegError: a transform is unknown, or refuses its arguments.
     """
 
     def __init__(self, steps: Sequence[Mapping[str, Any] | str]) -> None:
         self._chain = None
         if steps:
-            # Without this albumentations asks a server for its newest version at every import.
+            # Otherwise albumentations asks a server for its newest version at every import.
             os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
             import albumentations
 
@@ -52,18 +51,18 @@ class Augmentation:
         """Augment an image and its mask; the seed decides everything.
 
         Raises:
-            FssegError: a transform fails on this image, or makes something else of it than an image of 0..255.
+            FssegError: a transform fails on this image, or its result is no uint8 image.
         """
         if self._chain is None:
             return image, mask
-        # One generator, which the steps draw from in turn. Seeded by the chain each would have its own of the same
-        # seed, so that e.g. a vertical flip would come along with every horizontal one.
+        # The steps share one generator. The chain would give each step a generator with the same seed, and a vertical
+        # flip would then happen exactly with a horizontal one.
         generators = np.random.default_rng(seed), random.Random(seed)
         for step in self._chain.transforms:
             step.set_random_state(*generators)
         try:
             result = self._chain(image=image, mask=mask)
-        except Exception as error:  # albumentations has exceptions of its own, e.g. for crops larger than the image
+        except Exception as error:  # albumentations raises various classes, e.g. for crops larger than the image
             size = f"{image.shape[1]}x{image.shape[0]}"
             raise FssegError(
                 f"--data.images.augment fails on an image of {size}: {' '.join(str(error).split())}"
@@ -87,7 +86,7 @@ def _build(step: Mapping[str, Any] | str) -> Any:
         if "fill_mask" in inspect.signature(transform.__init__).parameters:
             arguments.setdefault("fill_mask", IGNORE)
         with warnings.catch_warnings():
-            # albumentations only warns of an argument that it doesn't know, and goes on without it.
+            # albumentations only warns of an unknown argument and ignores it.
             warnings.filterwarnings("error", message=".*not valid for transform")
             return transform(**arguments)
     except (ImportError, AttributeError) as error:

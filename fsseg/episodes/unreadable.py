@@ -1,7 +1,7 @@
-"""Episodes that show an image or a mask that cannot be read: refused by name, or skipped, and the batch says so.
+"""Episodes with an image or a mask that cannot be read: an error that names the file, or a skipped episode.
 
-A loader must give a batch for every key, so another episode takes a skipped one's place. Which one is a function of the
-key alone, so that a resumed training, or one with other workers, takes the same.
+A loader must return a batch for every key, so another episode replaces a skipped one. The replacement depends on the
+key alone: a resumed training, or one with another number of workers, takes the same episode.
 """
 
 import torch
@@ -12,20 +12,20 @@ from fsseg.episodes.sampler import EpisodeOrder, Key
 from fsseg.errors import FssegError, UnreadableError
 
 LEAVE_OUT = "To leave out its episodes: --data.loading.unreadable_images skip."
-_TRIES = 100
-_APART = 1 << 40  # between the numbers of a training's episode and of those that may take its place
+_TRIES = 100  # replacements before giving up: most files are then unreadable
+_APART = 1 << 40  # distance between the numbers of a training episode and its replacements
 
 
 class Readable(TorchDataset[Batch]):
-    """Episodes of a source, without those that cannot be loaded.
+    """Episodes of a source, without those that cannot be read.
 
-    In training, another episode takes the place of one that is skipped. Of validation and test episodes, whose number
-    is what a result is of, nothing may take the place: what is loaded instead is marked so that it is not counted.
+    In training, another episode replaces a skipped one. Validation and test have a fixed list of episodes: there a
+    replacement is loaded too, but is marked and not counted.
 
     Args:
         source: loads an episode.
-        order: of the keys; with a first number of its own where it is a training's.
-        skip: skip such episodes; otherwise they are refused.
+        order: order of the keys; only a training's has ``first``.
+        skip: skip episodes that cannot be read; otherwise they raise.
     """
 
     def __init__(self, source: TorchDataset[Batch], order: EpisodeOrder, skip: bool) -> None:
@@ -36,7 +36,7 @@ class Readable(TorchDataset[Batch]):
         """One episode.
 
         Raises:
-            UnreadableError: it shows an image that cannot be read, or a hundred others do too.
+            UnreadableError: an image or a mask cannot be read; with ``skip``, also those of 99 replacements.
         """
         for attempt in range(_TRIES if self.skip else 1):
             try:
@@ -47,7 +47,9 @@ class Readable(TorchDataset[Batch]):
             if attempt and self.listed and not key.padding:
                 return batch._replace(number=torch.tensor(-2 - key.number))
             return batch
-        raise UnreadableError(f"{wrong} {f'So do {_TRIES - 1} more episodes.' if self.skip else LEAVE_OUT}")
+        raise UnreadableError(
+            f"{wrong} {f'{_TRIES - 1} replacements cannot be read either.' if self.skip else LEAVE_OUT}"
+        )
 
     def _instead(self, key: Key, attempt: int) -> Key:
         if self.listed:
@@ -55,7 +57,7 @@ class Readable(TorchDataset[Batch]):
         return key._replace(number=key.number + attempt * _APART)
 
     def reason(self, key: Key) -> str:
-        """Why an episode was skipped."""
+        """The reason why an episode was skipped."""
         try:
             self.source[key]
         except FssegError as error:
@@ -64,7 +66,7 @@ class Readable(TorchDataset[Batch]):
 
 
 def skipped(batch: Batch) -> list[Key]:
-    """Keys of the episodes that others in a batch took the place of."""
+    """Keys of the skipped episodes that the episodes of a batch replace."""
     found = []
     for run, number in zip(batch.run.tolist(), batch.number.tolist(), strict=True):
         if number < -1:

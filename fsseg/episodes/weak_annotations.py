@@ -1,7 +1,7 @@
-"""Weak annotations of supports: scribbles and boxes in place of masks (PANet sections 3.6 and 4.4, table 6).
+"""Weak annotations of supports: scribbles and boxes instead of masks (PANet sections 3.6 and 4.4, table 6).
 
-What nobody annotated is 255: a method takes it for neither the class nor background. Both are made from masks at the
-image's own size, before augmentation and resizing.
+Pixels without annotation are 255, neither class nor background. Annotations are made from masks at the image's own
+size, before augmentation and resizing.
 """
 
 from collections import OrderedDict
@@ -17,21 +17,21 @@ from fsseg.episode import BACKGROUND, IGNORE
 
 Annotation = Literal["mask", "scribble", "box"]
 BoxInstance = Literal["largest", "random"]
-Pixels = npt.NDArray[np.int64]  # places in a flattened mask
+Pixels = npt.NDArray[np.int64]  # positions in a flattened mask
 
-_KEPT = 1000  # images whose scribbles are kept, of some kB each; making them takes half a second
+_CACHED = 1000  # images with cached scribbles, of some kB each; making the scribbles takes half a second
 
 
 class Annotator:
-    """Draws what a person would give instead of a mask.
+    """Makes the annotation of a support from its mask.
 
     Args:
         dataset: opened data set.
         annotation: ``mask``: the mask itself.
-            ``scribble``: one scribble on the class, of one of its parts chosen at random, and those of the background.
-            ``box``: the filled box of one instance is the class, what is outside the boxes of all its instances is
+            ``scribble``: one scribble on a random part of the class, and the scribbles of the background.
+            ``box``: the filled box of one instance is the class; pixels outside the boxes of all instances are
             background.
-        instance: whose box: the ``largest`` (PANet's code), or a ``random`` one (its paper).
+        instance: instance that gives the box: the ``largest`` (PANet's code), or a ``random`` one (its paper).
     """
 
     def __init__(self, dataset: Dataset, annotation: Annotation = "mask", instance: BoxInstance = "largest") -> None:
@@ -39,14 +39,14 @@ class Annotator:
         self._scribbles: OrderedDict[tuple[int, ...], tuple[list[Pixels], list[Pixels]]] = OrderedDict()
 
     def __call__(self, number: int, mask: Mask, classes: Sequence[int], way: int, seed: int) -> Mask:
-        """A support's annotation.
+        """The annotation of a support.
 
         Args:
             number: image number.
-            mask: its episode labels.
+            mask: episode labels of the image.
             classes: class id of each way.
-            way: that the image is a support of.
-            seed: decides what is random.
+            way: way of the support.
+            seed: seed of all random choices.
 
         Returns:
             ``H W`` episode labels; the mask itself for ``mask``.
@@ -63,7 +63,7 @@ class Annotator:
         key = (number, classes[way], *sorted(classes))  # the other ways are no background
         if key not in self._scribbles:
             self._scribbles[key] = _scribbles(mask == way + 1), _scribbles(mask == BACKGROUND)
-            if len(self._scribbles) > _KEPT:
+            if len(self._scribbles) > _CACHED:
                 self._scribbles.popitem(last=False)
         self._scribbles.move_to_end(key)
         foreground, background = self._scribbles[key]

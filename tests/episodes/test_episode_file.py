@@ -65,8 +65,8 @@ BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda c: {**c, "way": 1}, "has 1-way 2-shot episodes with 1 query; 2-way 2-shot with 1 is asked for. Give"),
     (lambda c: change(c, classes=["plain disc"]), "run 0, episode 0 is no 2-way 2-shot episode with 1 query"),
     (lambda c: change(c, classes=["plain disc", "plain disc"]), "names a class twice"),
-    (lambda c: change(c, classes=["plain disc", "plain cross"]), "plain cross is no novel class of Shapes here"),
-    (lambda c: change(c, query=["shapes-99999"]), "shapes-99999 is no image of Shapes here"),
+    (lambda c: change(c, classes=["plain disc", "plain cross"]), "plain cross is no novel class of Shapes"),
+    (lambda c: change(c, query=["shapes-99999"]), "shapes-99999 is no image of Shapes"),
     (lambda c: change(c, query=[7]), "7 is no image of Shapes"),
     (lambda c: change(c, query_way=[2]), "is no 2-way 2-shot episode"),
     (lambda c: change(c, query_way=["first"]), "is no 2-way 2-shot episode"),
@@ -101,7 +101,7 @@ def test_a_broken_list_is_named_with_the_place(
 
 @pytest.mark.parametrize(
     ("text", "match"),
-    [("{", "is no whole JSON file"), ("[" * 100_000, "is no whole JSON file"), (None, "no such file")],
+    [("{", "is no complete JSON file"), ("[" * 100_000, "is no complete JSON file"), (None, "no such file")],
 )
 def test_what_is_no_json(shapes: Shapes, tmp_path: Path, text: str | None, match: str) -> None:
     path = tmp_path / "episodes.json"
