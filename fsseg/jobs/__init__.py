@@ -1,1 +1,1 @@
-"""Many commands: what is to be done, what is done already, and engines that do the rest."""
+"""Jobs of a benchmark or a sweep, and the engines that run them."""

@@ -1,4 +1,4 @@
-"""A job: one command of fsseg that can be started again until its work is done."""
+"""A job: one command of fsseg that can be restarted until it is done."""
 
 import sys
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ JobState = Literal["done", "failed", "left", "before"]
 
 @dataclass(frozen=True)
 class Job:
-    """A command, and how to know that it is done.
+    """A command, and the files that show that it is done.
 
     Attributes:
-        name: unique among the jobs; its log is ``logs/<name>.log``, slashes as dashes.
-        arguments: of ``fsseg``; the command begins anew or goes on where it was (``--resume``).
-        done: files that exist once the work is done, and not before.
-        after: names of jobs that must be done first.
+        name: unique name; the log is ``logs/<name>.log``, with dashes for slashes.
+        arguments: arguments of ``fsseg``, so that the command starts or resumes (``--resume``).
+        done: files that exist if and only if the command has done its work.
+        after: names of the jobs that must be done first.
     """
 
     name: str
@@ -26,28 +26,28 @@ class Job:
     after: tuple[str, ...] = ()
 
     def is_done(self, where: Path | None = None) -> bool:
-        """Whether its work is done; relative files are looked for in ``where``."""
+        """Whether the files of ``done`` exist; relative paths start at the folder ``where``."""
         return all(((where / path) if where else path).is_file() for path in self.done)
 
     @property
     def command(self) -> list[str]:
-        """What a process is started with."""
+        """Command line of the process."""
         return [sys.executable, "-m", "fsseg", *self.arguments]
 
     def log(self, folder: Path) -> Path:
-        """Where its output goes, below the folder of all jobs."""
+        """Path of the log, below the folder of all jobs."""
         return folder / "logs" / f"{self.name.replace('/', '-')}.log"
 
 
 class Outcome(NamedTuple):
-    """What became of a job.
+    """Outcome of a job.
 
     Attributes:
         job: the job.
-        state: ``done`` now, done ``before``, ``failed``, or ``left`` because a job before it failed.
-        seconds: that it took.
-        log: its output; none of a job that was not started.
-        said: last line of a failure, or why it was left.
+        state: ``done`` now, done ``before``, ``failed``, or ``left`` because a job that it needs failed.
+        seconds: run time.
+        log: path of its output; the file is missing if the job was not started.
+        said: last line of the log of a failed job, or the reason why a job was left out.
     """
 
     job: Job
@@ -58,18 +58,18 @@ class Outcome(NamedTuple):
 
 
 def left_out(job: Job, log: Path) -> Outcome:
-    """Of a job that is not started, since one before it failed."""
+    """Outcome of a job that is not started because a job that it needs failed."""
     return Outcome(job, "left", 0, log, f"not started: {', '.join(job.after)} failed")
 
 
 def ended(job: Job, code: int, seconds: float, log: Path, where: Path | None = None) -> Outcome:
-    """Of a job whose process has ended.
+    """Outcome of a job whose process has ended.
 
     Args:
         job: the job.
-        code: the process's exit code; negative where a signal killed it.
-        seconds: that it took.
-        log: its output.
+        code: exit code of the process; negative if a signal killed the process.
+        seconds: run time.
+        log: path of the output.
         where: see `Job.is_done`.
     """
     if code == 0 and job.is_done(where):
@@ -78,17 +78,17 @@ def ended(job: Job, code: int, seconds: float, log: Path, where: Path | None = N
 
 
 def _last_line(log: Path) -> str:
-    """The last line that a job said: where it failed, why."""
+    """Last line of a log, which has the error of a failed job."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip() if lines else "its log is empty"
 
 
 def failures(outcomes: Sequence[Outcome], what: str) -> str:
-    """Which jobs failed, each with what it said and its log; empty where none did.
+    """Report of the failed jobs with their errors and logs; empty if no job failed.
 
     Args:
-        outcomes: of all jobs.
-        what: they are called.
+        outcomes: outcomes of all jobs.
+        what: noun for the jobs in the plural, e.g. ``jobs`` or ``points``.
     """
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if not failed:
@@ -97,11 +97,11 @@ def failures(outcomes: Sequence[Outcome], what: str) -> str:
     more = f", {left} were not started" if any(outcome.job.after for outcome in outcomes) else ""
     lines = [f"{len(failed)} of {len(outcomes)} {what} failed{more}:"]
     lines += [f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}" for outcome in failed]
-    return "\n".join([*lines, "The same command tries them again, and leaves alone what is done."])
+    return "\n".join([*lines, "The same command tries them again, and skips jobs that are done."])
 
 
 def chains(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs that hang together, in order: a training and its tests; each chain could run on a machine of its own."""
+    """Jobs grouped by their dependencies, in order, e.g. a training and its tests; chains are independent."""
     found: list[list[Job]] = []
     for job in jobs:
         chain = next((chain for chain in found if any(other.name in job.after for other in chain)), None)

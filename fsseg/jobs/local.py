@@ -1,4 +1,4 @@
-"""Jobs on this machine: several processes at a time, none of which outlives the one that started it."""
+"""Jobs as processes on this machine. The processes end when their parent process ends."""
 
 import ctypes
 import fcntl
@@ -14,26 +14,26 @@ from pathlib import Path
 from fsseg.errors import FssegError
 from fsseg.jobs.job import Job, Outcome, ended, left_out
 
-_PATIENCE = 60.0  # seconds that jobs of a killed runner may take to end
-_POLL = 0.05  # seconds between two looks at the processes
-_PR_SET_PDEATHSIG = 1  # Linux: a signal to the child when its parent dies
+_PATIENCE = 60.0  # seconds that jobs may take to end after a signal, enough to write a checkpoint
+_POLL = 0.05  # seconds between two polls of the processes
+_PR_SET_PDEATHSIG = 1  # from Linux's <sys/prctl.h>: the child gets a signal when its parent dies
 
 
 @contextmanager
 def alone(folder: Path, tell: Callable[[str], None]) -> Iterator[int]:
-    """Hold a folder against other runners, and against jobs that a killed one left.
+    """Lock a folder against other runners, and against running jobs of a killed runner.
 
-    The lock is on an open file that jobs inherit, so that it is free only once the last of them has ended.
+    The lock belongs to an open file that jobs inherit; it is released when the last of them has ended.
 
     Args:
-        folder: of the jobs.
-        tell: where waiting is said.
+        folder: folder of the jobs.
+        tell: prints a line when this process waits.
 
     Yields:
-        the descriptor that jobs are to inherit.
+        the file descriptor that jobs must inherit.
 
     Raises:
-        FssegError: another runner, or one of its jobs, is at work there.
+        FssegError: another runner, or one of its jobs, holds the lock for a minute.
     """
     with (folder / ".lock").open("w") as file:
         for attempt in range(round(_PATIENCE)):
@@ -42,10 +42,10 @@ def alone(folder: Path, tell: Callable[[str], None]) -> Iterator[int]:
                 break
             except BlockingIOError:
                 if attempt == 0:
-                    tell(f"waiting for another command, or a job that it left, to end in {folder}")
+                    tell(f"waiting in {folder} for another command or its jobs to end")
                 time.sleep(1)
         else:
-            raise FssegError(f"{folder}: another command is at work there. Wait for it, or stop it.")
+            raise FssegError(f"{folder}: another command uses this folder. Wait for its end, or stop it.")
         yield file.fileno()
 
 
@@ -57,22 +57,22 @@ def run_local(
     tell: Callable[[str], None],
     devices: Sequence[str] = (),
 ) -> list[Outcome]:
-    """Run jobs as processes, in order, those that must wait for others once these are done.
+    """Run jobs as processes, in order; a job starts when the jobs that it needs are done.
 
     Args:
-        jobs: what is to be done; one whose file is there is done.
-        folder: of all jobs; logs go below it.
-        workers: processes at a time.
-        threads: of each process on the CPU.
-        tell: where beginnings and ends are said, a line each.
-        devices: GPUs of each worker, see `deal`; none leaves the choice to the jobs.
+        jobs: jobs to run; those that are done already are skipped.
+        folder: folder of all jobs; logs are written below it.
+        workers: largest number of processes at a time.
+        threads: CPU threads of each process.
+        tell: prints a line at each start and end of a job.
+        devices: GPUs of each worker, see `deal`; with none the jobs choose.
 
     Returns:
-        what became of each, in the order of ``jobs``.
+        outcomes, in the order of ``jobs``.
 
     Raises:
-        FssegError: another runner is at work in the folder.
-        KeyboardInterrupt: Ctrl-C; the jobs have been told to stop, too.
+        FssegError: another runner uses the folder.
+        KeyboardInterrupt: Ctrl-C; the jobs have been interrupted too.
     """
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     with alone(folder, tell) as lock:
@@ -80,12 +80,12 @@ def run_local(
 
 
 def deal(count: int, workers: int, each: int = 1) -> tuple[str, ...]:
-    """GPUs of each worker, as CUDA_VISIBLE_DEVICES has them; none where one worker has them all.
+    """GPUs of each worker as values of CUDA_VISIBLE_DEVICES; empty if one worker has all GPUs.
 
     Args:
-        count: GPUs that this process sees.
-        workers: to share them.
-        each: GPUs that a job wants; workers share where there are too few.
+        count: number of GPUs that this process sees.
+        workers: number of workers.
+        each: GPUs per job; workers share GPUs if there are too few.
     """
     if count == 0 or workers == 1:
         return ()
@@ -96,7 +96,7 @@ def deal(count: int, workers: int, each: int = 1) -> tuple[str, ...]:
 
 
 class _Runner:
-    """One thread that starts processes and looks after them; see `run_local`."""
+    """Starts and polls the processes of `run_local` in one thread."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Runner:
         return [self.outcomes[job.name] for job in self.jobs]
 
     def _start_what_can(self) -> bool:
-        """Start as many as there are free workers; whether a job waits or runs."""
+        """Start jobs while workers are free; returns whether jobs are waiting or running."""
         waiting = [job for job in self.jobs if job.name not in self.outcomes and job.name not in self.running]
         for job in waiting:
             before = [self.outcomes.get(name) for name in job.after]
@@ -150,9 +150,11 @@ class _Runner:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=environment,
-                start_new_session=True,  # Ctrl-C reaches it once, from here
+                start_new_session=True,  # otherwise a terminal's Ctrl-C would reach the job twice
                 pass_fds=(self.lock,),
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # safe: this process has one thread
+                preexec_fn=_die_with_parent
+                if sys.platform == "linux"
+                else None,  # preexec_fn is safe in a process with one thread
             )
         self.running[job.name] = (process, worker, time.monotonic())
         self.tell(f"{self._place(job)} {job.name} ...")
@@ -175,7 +177,7 @@ class _Runner:
         return f"[{self.jobs.index(job) + 1:{width}}/{len(self.jobs)}]"
 
     def _stop(self) -> None:
-        """Let what still runs keep its state: a training writes a checkpoint at SIGINT."""
+        """End running jobs by SIGINT, at which a training writes a checkpoint; kill them after a minute."""
         for process, _, _ in self.running.values():
             process.send_signal(signal.SIGINT)
         for process, _, _ in self.running.values():
@@ -190,13 +192,13 @@ def _die_with_parent() -> None:
 
 
 def share_of_cores(workers: int) -> int:
-    """CPU threads of each of several jobs: what OMP_NUM_THREADS says, or a share of the cores."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, (os.cpu_count() or 1) // workers)
+    """CPU threads of each of several jobs: the value of OMP_NUM_THREADS, or a share of the cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else max(1, (os.cpu_count() or 1) // workers)
 
 
 def duration(seconds: float) -> str:
-    """Such as 0:07 or 1:02:03."""
+    """A duration as text, such as 0:07 or 1:02:03."""
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

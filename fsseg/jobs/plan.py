@@ -1,4 +1,4 @@
-"""The plan of a benchmark: which trainings and tests a cross-validation is made of."""
+"""The plan of a benchmark: the trainings and tests of a cross-validation."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,13 +17,13 @@ from fsseg.untrusted.text import load_yaml
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """The record of a benchmark in its folder, ``benchmark.yaml``, so that no other benchmark is mixed with it.
+    """The record of a benchmark in its folder, ``benchmark.yaml``, which keeps different benchmarks apart.
 
     Attributes:
-        threads: of each job on the CPU. Sums round by it, so that a benchmark keeps the number it began with.
+        threads: CPU threads of each job. They affect the rounding of sums, so a resumed benchmark keeps the number.
         train_shot: see `Plan`.
         untrained: see `Plan`.
-        experiment: the options that all jobs have in common and that decide the numbers.
+        experiment: options that all jobs share and that change the numbers.
     """
 
     threads: Positive
@@ -42,7 +42,7 @@ def read_record(path: Path) -> PlanRecord:
         return convert(load_yaml(path.read_text(encoding="utf-8")), PlanRecord, free=("experiment",))
     except ValueError as error:
         raise FssegError(
-            f"{path} is broken: delete it, and the same command notes anew what the folder is of."
+            f"{path} is broken: delete it and run the same command again, which writes a new one."
         ) from error
 
 
@@ -53,14 +53,14 @@ def write_record(path: Path, record: PlanRecord) -> None:
 
 @dataclass(frozen=True)
 class Training:
-    """One training, or one untrained network, and its tests."""
+    """One training and its tests; ``fit`` is None for an untrained network."""
 
     fold: int
     shot: int
     seed: int
     folder: Path
     fit: Job | None
-    tests: dict[str, Job]  # by shots and annotation, in words
+    tests: dict[str, Job]  # by shots and annotation in words
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Plan:
 
     Attributes:
         arguments: configuration files and options of the experiment.
-        out: folder of everything.
-        folds: tested one by one.
-        shots: of the tests.
-        seeds: of the trainings.
-        train_shot: shots of every training, each tested at all ``shots`` (PMMs trains on one); None: each of ``shots``
-            has trainings of its own (PANet).
-        annotations: of the tests' supports; empty: as the experiment has it.
-        untrained: test networks as they start.
-        checkpoint: the file of a run that is tested.
+        out: folder of the benchmark.
+        folds: folds to test.
+        shots: shots of the tests.
+        seeds: seeds of the trainings.
+        train_shot: shots of every training, which is tested at all ``shots`` (PMMs trains on one shot); None trains
+            separately for each of ``shots`` (PANet).
+        annotations: annotations of the test supports; empty for the experiment's.
+        untrained: test networks without training.
+        checkpoint: name of the tested checkpoint file in a run folder.
     """
 
     arguments: tuple[str, ...]
@@ -91,12 +91,12 @@ class Plan:
     checkpoint: str = "last.ckpt"
 
     def trainings(self) -> list[Training]:
-        """In the order of work: seed by seed, so that a first table is there early."""
+        """Trainings in the order of work: seed by seed, so that a first table is complete early."""
         shots = self.shots if self.train_shot is None else (self.train_shot,)
         return [self._training(f, k, s) for s, k, f in product(self.seeds, shots, self.folds)]
 
     def jobs(self) -> list[Job]:
-        """All jobs; each training before its tests."""
+        """All jobs, each training before its tests."""
         return [
             job
             for training in self.trainings()
@@ -119,7 +119,7 @@ class Plan:
         return Training(fold, shot, seed, folder, fit, tests)
 
     def _test(self, name: str, folder: Path, common: Sequence[str], shot: int, annotation: str, what: str) -> Job:
-        # By the experiment's own files: what stands beside the checkpoint may name known classes only.
+        # The experiment's files configure the test: the file beside a checkpoint may name known classes only.
         origin = (*common, "--untrained" if self.untrained else f"--ckpt_path={folder / self.checkpoint}")
         options = [f"--data.test_shot={shot}"]
         options += [f"--data.images.test_support_annotation={annotation}"] if annotation else []
@@ -129,7 +129,7 @@ class Plan:
 
 
 def plan_text(plan: Plan, name: str) -> str:
-    """What will run, and what is done, for a terminal."""
+    """The plan for a terminal, with the state of each job."""
     trainings = plan.trainings()
     jobs = plan.jobs()
     done = sum(job.is_done() for job in jobs)

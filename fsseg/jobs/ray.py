@@ -1,4 +1,4 @@
-"""Jobs as tasks of a Ray cluster, which places them, and starts those again whose machine is lost."""
+"""Jobs as tasks of a Ray cluster, which schedules them and restarts tasks of lost machines."""
 
 import logging
 import os
@@ -22,22 +22,22 @@ def run_ray(
     gpus: float | None = None,
     retries: int = 2,
 ) -> list[Outcome]:
-    """Run jobs as Ray tasks; one that must wait takes those before it as arguments, so that Ray keeps the order.
+    """Run jobs as Ray tasks; a task takes the tasks that it needs as arguments, so that Ray keeps the order.
 
     Args:
-        jobs: what is to be done; one whose file is there is done.
-        folder: of all jobs, on a file system that all nodes see.
+        jobs: jobs to run; those that are done already are skipped.
+        folder: folder of all jobs, on a file system of all nodes.
         threads: CPU cores of each task.
-        tell: where ends are said, a line each.
-        address: of the cluster, such as ``auto``; a cluster of this machine where there is none.
-        gpus: of each task; where it is not given, one if the cluster has any.
-        retries: how often Ray starts a task again that died with its machine or worker process.
+        tell: prints a line at each end of a job.
+        address: address of the cluster, such as ``auto``; by default a cluster on this machine.
+        gpus: GPUs of each task; by default one if the cluster has any.
+        retries: number of restarts of a task whose machine or worker process died.
 
     Returns:
-        what became of each, in the order of ``jobs``.
+        outcomes, in the order of ``jobs``.
 
     Raises:
-        FssegError: no Ray, or no cluster at the address.
+        FssegError: Ray is not installed, no cluster answers at the address, or no machine is large enough for a task.
     """
     try:
         import ray
@@ -51,7 +51,7 @@ def run_ray(
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError) as error:
             raise FssegError(
-                f"--address {address}: no Ray cluster answers there, or it wants a token that this machine has not "
+                f"--address {address}: no Ray cluster answers, or the cluster needs a token that this machine lacks "
                 f"(RAY_AUTH_TOKEN): {' '.join(str(error).split())[:200]}"
             ) from error
         gpus = _wanted_gpus(ray, gpus, threads)
@@ -67,14 +67,14 @@ def _wanted_gpus(ray: Any, gpus: float | None, threads: int) -> float:
     """GPUs of a task.
 
     Raises:
-        FssegError: no machine of the cluster could ever run a task.
+        FssegError: no machine of the cluster is large enough for a task.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in ("GPU", "CPU")}
     wanted = gpus if gpus is not None else float(most["GPU"] > 0)
     if wanted > most["GPU"] or threads > most["CPU"]:
         raise FssegError(
-            f"a task wants {wanted:g} GPUs and {threads} cores; no machine of the cluster has more than "
+            f"a task needs {wanted:g} GPUs and {threads} cores; no machine of the cluster has more than "
             f"{most['GPU']:g} and {most['CPU']:g}. Lower --gpus or --threads."
         )
     return wanted
@@ -83,7 +83,7 @@ def _wanted_gpus(ray: Any, gpus: float | None, threads: int) -> float:
 def _collect(
     ray: Any, task: Any, jobs: Sequence[Job], folder: Path, threads: int, tell: Callable[[str], None]
 ) -> list[Outcome]:
-    """Hand all jobs over, then tell as they end."""
+    """Submit all jobs, and report each at its end."""
     references: dict[str, Any] = {}
     for job in jobs:
         before = [references[name] for name in job.after]
@@ -97,17 +97,17 @@ def _collect(
         job = next(job for job in jobs if job.name == name)
         try:
             outcome: Outcome = ray.get(reference)
-        except ray.exceptions.RayError as error:  # its machine was lost more often than it may be tried
+        except ray.exceptions.RayError as error:  # lost more often than ``retries``
             outcome = Outcome(job, "failed", 0, job.log(folder), " ".join(str(error).split())[:200])
         outcomes[name] = outcome
         if outcome.state != "before":
-            told = f": {outcome.said}" if outcome.said else f" in {duration(outcome.seconds)}"
-            tell(f"[{len(outcomes)}/{len(jobs)}] {name}: {outcome.state}{told}")
+            details = f": {outcome.said}" if outcome.said else f" in {duration(outcome.seconds)}"
+            tell(f"[{len(outcomes)}/{len(jobs)}] {name}: {outcome.state}{details}")
     return [outcomes[job.name] for job in jobs]
 
 
 def _run(job: Job, folder: Path, threads: int, where: str, *before: Outcome) -> Outcome:
-    """One job, on whichever machine Ray has chosen; GPUs are those that Ray has made visible."""
+    """Run one job in a Ray task; Ray sets the visible GPUs."""
     log = job.log(folder)
     if job.is_done(Path(where)):
         return Outcome(job, "before", 0, log)

@@ -1,4 +1,4 @@
-"""Jobs as a script for SLURM: an array, one element for each training with its tests."""
+"""Jobs as a SLURM script: an array job with one element per training and its tests."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from fsseg.jobs.job import Job, chains
 
 
 def slurm_script(jobs: Sequence[Job], folder: Path, name: str, threads: int = 4) -> str:
-    """A script for ``sbatch`` that does what is left; an element that is started again goes on where it was.
+    """A script for ``sbatch`` that runs the remaining jobs; a requeued element resumes.
 
     Args:
-        jobs: what is to be done; one whose file is there is done.
-        folder: of all jobs, on a file system that all nodes see.
-        name: of the array.
+        jobs: all jobs; chains whose jobs are all done are left out.
+        folder: folder of all jobs, on a file system of all nodes.
+        name: name of the array job.
         threads: CPU threads of each element.
     """
     left = [chain for chain in chains(jobs) if not all(job.is_done() for job in chain)]

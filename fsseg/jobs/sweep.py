@@ -1,7 +1,7 @@
-"""Sweeps: W&B's own files, and the points of those that need no server.
+"""Sweep files in W&B's format, and the points of grid and random sweeps, which need no server.
 
-The form is that of https://docs.wandb.ai/models/sweeps/sweep-config-keys; point ``n`` of a random sweep is a pure
-function of ``(seed, n)``, so that a sweep can be stopped, gone on with, and made longer.
+https://docs.wandb.ai/models/sweeps/sweep-config-keys describes the format. Point ``n`` of a random sweep is a pure
+function of ``(seed, n)``, so that a sweep can be stopped, resumed and extended.
 """
 
 import itertools
@@ -28,9 +28,9 @@ _DISTRIBUTIONS = {
     "normal": (),
 }
 _OPTIONAL = {"categorical": {"probabilities"}, "q_uniform": {"q"}, "normal": {"mu", "sigma"}}
-_MOST = 100_000  # points of a sweep
-_LARGEST, _SMALLEST = 1e15, 1e-12  # size of a number in it, of a step
-_DROPPED = ("${env}", "${interpreter}")  # of a command: what W&B starts processes with
+_MOST = 100_000  # largest number of points, so that a sweep fits into memory
+_LARGEST, _SMALLEST = 1e15, 1e-12  # largest absolute value, below which floats have all whole numbers; smallest step
+_DROPPED = ("${env}", "${interpreter}")  # words of a command that only W&B needs
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Sweep:
     """A sweep file.
 
     Attributes:
-        method: ``grid``: all combinations; ``random``: draws.
-        metric: name of what is compared.
-        goal: whether more of it is better.
+        method: ``grid``: all combinations; ``random``: random draws.
+        metric: name of the metric that ranks the points.
+        goal: whether larger or smaller values are better.
         parameters: distribution of each option.
-        command: words after ``fsseg``, with ``${args}`` where a point's options come.
-        cap: the file's own number of points, ``run_cap``.
-        left_out: keys that only W&B's server acts on.
+        command: words after ``fsseg``, with ``${args}`` in the place of a point's options.
+        cap: number of points given by the file, ``run_cap``.
+        left_out: keys of the file that need W&B's server and have no effect here.
     """
 
     method: Literal["grid", "random"]
@@ -56,7 +56,7 @@ class Sweep:
     left_out: tuple[str, ...] = ()
 
     def arguments(self, point: SweepPoint) -> list[str]:
-        """Words after ``fsseg`` for a point, its options in W&B's form."""
+        """Words after ``fsseg`` for a point, with options in W&B's form."""
         options = [f"--{name}={'null' if value is None else value}" for name, value in point.items()]
         return [word for given in self.command for word in (options if given == "${args}" else [given])]
 
@@ -64,23 +64,23 @@ class Sweep:
         """Points of the sweep.
 
         Args:
-            count: how many; the file's ``run_cap`` where it is None, and all of a grid.
-            seed: of random ones.
+            count: number of points; None for the file's ``run_cap``, or for all points of a grid.
+            seed: seed of random points.
 
         Raises:
-            FssegError: nobody says how many draws, or a grid over a range.
+            FssegError: the number of random points is missing, there are too many points, or a grid has a range.
         """
         count = self.cap if count is None else count
         if self.method == "grid":
             columns = [self._listed(name) for name in self.parameters]
             if math.prod(map(len, columns)) > _MOST and (count is None or count > _MOST):
-                raise FssegError(f"the grid has more than {_MOST:,} points: take values out, or give --count N.")
+                raise FssegError(f"the grid has more than {_MOST:,} points: remove values, or give --count N.")
             every = (dict(zip(self.parameters, values, strict=True)) for values in itertools.product(*columns))
             return list(itertools.islice(every, count))
         if count is not None and count > _MOST:
-            raise FssegError(f"--count {count}: {_MOST:,} points are the most.")
+            raise FssegError(f"--count {count}: at most {_MOST:,} is needed.")
         if count is None:
-            raise FssegError("a random sweep has no end: give --count N, or `run_cap: N` in the file.")
+            raise FssegError("a random sweep needs a number of points: give --count N, or `run_cap: N` in the file.")
         return [self._drawn(np.random.default_rng([seed, number])) for number in range(count)]
 
     def _listed(self, name: str) -> list[Any]:
@@ -98,7 +98,7 @@ class Sweep:
 
 
 def _draw(given: dict[str, Any], random: np.random.Generator) -> Any:
-    """A value of a checked distribution."""
+    """Draw a value from a checked distribution."""
     match given["distribution"]:
         case "constant":
             return given["value"]
@@ -122,7 +122,7 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        FssegError: it isn't one, or it needs W&B's server.
+        FssegError: the file is no sweep, or the sweep needs W&B's server.
     """
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
@@ -167,10 +167,10 @@ def _command(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _checked(name: str, given: Any) -> dict[str, Any]:
-    """A parameter with its distribution, which W&B infers from the other keys.
+    """A parameter with its distribution, which is inferred from the other keys as in W&B.
 
     Raises:
-        FssegError: not one of those that run here, or keys that don't fit.
+        FssegError: the distribution needs W&B's server, or the keys do not fit the distribution.
     """
     if not isinstance(given, dict) or "parameters" in given:
         raise FssegError(f"{name}: `values: [...]`, `value: ...`, or `min` and `max` are needed.")
@@ -202,7 +202,9 @@ def _inferred(given: dict[str, Any]) -> str | None:
 def _check_numbers(name: str, kind: str, given: dict[str, Any]) -> None:
     for key in [key for key in ("min", "max", "q", "mu", "sigma") if key in given]:
         if not is_number(given[key]) or abs(given[key]) > _LARGEST:
-            raise FssegError(f"{name}: {key} {given[key]!r} is no number to YAML; write 0.001 or 1.0e-3.")
+            raise FssegError(
+                f"{name}: {key} {given[key]!r}: a number is needed; YAML reads 1e-3 as text, write 1.0e-3."
+            )
     if "min" in given and given["min"] >= given["max"]:
         raise FssegError(f"{name}: min {given['min']} must be below max {given['max']}.")
     if kind == "int_uniform" and not all(isinstance(given[key], int) for key in ("min", "max")):
@@ -214,6 +216,6 @@ def _check_numbers(name: str, kind: str, given: dict[str, Any]) -> None:
     if "values" in given and not (isinstance(given["values"], list) and given["values"]):
         raise FssegError(f"{name}: values: a list of one or more is needed.")
     shares = given.get("probabilities")
-    whole = isinstance(shares, list) and all(is_number(share) and share >= 0 for share in shares)
-    if shares is not None and not (whole and len(shares) == len(given["values"]) and abs(sum(shares) - 1) <= 1e-6):
+    numbers = isinstance(shares, list) and all(is_number(share) and share >= 0 for share in shares)
+    if shares is not None and not (numbers and len(shares) == len(given["values"]) and abs(sum(shares) - 1) <= 1e-6):
         raise FssegError(f"{name}: probabilities: one per value, of sum 1, are needed.")

@@ -1,4 +1,4 @@
-"""What came of a sweep's points: ranked, as files and as a table."""
+"""Results of a sweep: ranked points, as files and as a table."""
 
 import csv
 import io
@@ -13,14 +13,14 @@ from fsseg.untrusted.text import csv_cell
 
 
 class PointResult(NamedTuple):
-    """A point and what came of it.
+    """Result of a point.
 
     Attributes:
-        number: from 1 on; its folder's name.
-        point: value by option.
-        state: done, or failed.
-        last: the metric's last value; None where there is none.
-        best: its best value.
+        number: number of the point, from 1; also the name of its folder.
+        point: value of each option.
+        state: ``done`` or ``failed``.
+        last: last value of the metric, if any.
+        best: best value of the metric, if any.
     """
 
     number: int
@@ -31,13 +31,13 @@ class PointResult(NamedTuple):
 
 
 def rank(results: Sequence[PointResult], goal: str) -> list[PointResult]:
-    """Best first, by the last value, which is that of last.ckpt; those without one at the end."""
+    """Points sorted by the last value of the metric (that of last.ckpt), best first; points without a value last."""
     sign = -1 if goal == "maximize" else 1
     return sorted(results, key=lambda r: (r.last is None, sign * (r.last or 0), r.number))
 
 
 def write(out: Path, sweep: Sweep, ranked: Sequence[PointResult]) -> None:
-    """Write all points as JSON and CSV."""
+    """Write all points to ``results.json`` and ``results.csv``."""
     content = {"metric": sweep.metric, "goal": sweep.goal, "points": [result._asdict() for result in ranked]}
     atomic.write_text(out / "results.json", json.dumps(content, indent=2) + "\n")
     made = io.StringIO()
@@ -50,7 +50,7 @@ def write(out: Path, sweep: Sweep, ranked: Sequence[PointResult]) -> None:
 
 
 def text_table(sweep: Sweep, ranked: Sequence[PointResult]) -> str:
-    """All points, ranked, for the terminal."""
+    """Ranked points for a terminal."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.4g}"

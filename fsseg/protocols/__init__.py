@@ -1,1 +1,1 @@
-"""How a number is made: the protocol and the presets of five codes."""
+"""Protocols of tests, and presets: fsseg's own protocol and those of four official codes."""

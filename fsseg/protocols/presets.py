@@ -1,7 +1,6 @@
-"""Protocols by name: ours, and those of four codes, each value with where it stands.
+"""Protocols by name: ours and those of four official codes, with the source of each value.
 
-A code that has a value on PASCAL-5i and another on COCO-20i has both here. On a data set of one's own a protocol keeps
-what does not depend on the data set.
+A value may differ on PASCAL-5i and COCO-20i, as in some codes. Other data sets have the common value.
 """
 
 from collections.abc import Mapping
@@ -19,10 +18,10 @@ class Choice(NamedTuple):
     """A protocol's value of one field.
 
     Attributes:
-        value: on any data set.
-        source: why, or where it stands.
-        pascal: on PASCAL-5i, where it differs.
-        coco: on COCO-20i, where it differs.
+        value: value on any data set.
+        source: file of the official code, or the reason.
+        pascal: value on PASCAL-5i, if it differs.
+        coco: value on COCO-20i, if it differs.
     """
 
     value: Any
@@ -32,14 +31,14 @@ class Choice(NamedTuple):
 
     def on(self, family: str) -> Any:
         """The value on a family of data sets."""
-        own = {"pascal": self.pascal, "coco": self.coco}.get(family)
-        return self.value if own is None else own
+        special = {"pascal": self.pascal, "coco": self.coco}.get(family)
+        return self.value if special is None else special
 
 
 _FSSEG = {
     "split": Choice("val", "no image of a training list is tested"),
     "pairs": Choice("any", "on PASCAL-5i the lists that PMMs and HSNet share, nearly OSLSM's size rule", "official"),
-    "release": Choice(2017, "the current release; train and val share no image with each other"),
+    "release": Choice(2017, "the current release; train and val share no image"),
     "fold_rule": Choice("interleaved", "FWB; nearly all work on COCO-20i since"),
     "masks": Choice(
         "exact", "pycocotools' annToMask, one mask per class: 9.5 % of COCO's labelled pixels have several"
@@ -47,23 +46,23 @@ _FSSEG = {
     "base_images": Choice("keep", "most codes; an object of a novel class is background in training"),
     "support_void": Choice("ignore", "void is where annotators were not sure"),
     "void": Choice("ignore", "void is where annotators were not sure"),
-    "size": Choice("trained", "the method's own affair"),
-    "evaluate_at": Choice("original", "what a user of a mask gets"),
-    "runs": Choice(5, "so that there is a spread to print"),
+    "size": Choice("trained", "the size belongs to the method"),
+    "evaluate_at": Choice("original", "the size of the mask that a user needs"),
+    "runs": Choice(5, "several runs give a standard deviation"),
     "episodes": Choice(1000, "4,000 on COCO-20i, where 1,000 vary too much (BAM issue 42)", coco=4000),
-    "seed": Choice(1234, "any; PANet's"),
+    "seed": Choice(1234, "arbitrary; the seed of PANet's config.py"),
     "draw": Choice("seeded", "the same for any number of workers, processes and GPUs"),
     "repeat_supports": Choice(False, "five shots are five images"),
     "absent": Choice("count", "a false alarm is an error"),
-    "selection": Choice("last", "choosing needs labels of the classes that are called new"),
+    "selection": Choice("last", "choosing by novel classes needs their labels"),
 }
 _PANET = {
-    "split": Choice("train", "config.py: data_split trainaug, and train2014 on COCO, for test.py too"),
+    "split": Choice("train", "config.py: data_split trainaug, and train2014 on COCO, also in test.py"),
     "pairs": Choice("any", "util/voc_classwise_filenames.py: any size"),
     "release": Choice(2014, "config.py: train2014"),
     "fold_rule": Choice("contiguous", "util/utils.py: CLASS_LABELS"),
     "masks": Choice("exact", "dataloaders/coco.py: annToMask, crowds included"),
-    "other_ways": Choice("labelled", "customized.py: on COCO an image brings its own way only", coco="background"),
+    "other_ways": Choice("labelled", "customized.py: on COCO an image has its own way's label only", coco="background"),
     "base_images": Choice("keep", "no filter in the code"),
     "support_void": Choice("background", "customized.py: getMask"),
     "void": Choice("ignore", "util/metric.py"),
@@ -142,14 +141,15 @@ PRESETS: dict[str, dict[str, Choice]] = {
 
 
 def protocol(asked: Mapping[str, Any], family: str) -> Protocol:
-    """The protocol that a name and changes to it make.
+    """A named protocol with some fields changed.
 
     Args:
-        asked: field to value; fields that are None or missing are the named protocol's, ``fsseg`` where no name is.
-        family: of the data set, see `fsseg.datasets.Dataset`.
+        asked: values by field; other fields, and fields that are None, have the value of the named protocol. The name
+            is ``fsseg`` by default.
+        family: family of the data set, see `fsseg.datasets.Dataset`.
 
     Raises:
-        FssegError: no such protocol or field, a value out of range, or values that don't go together.
+        FssegError: unknown protocol or field, a value out of range, or values that exclude each other.
     """
     known = [field.name for field in fields(Protocol)]
     for field in asked:

@@ -1,7 +1,7 @@
-"""Protocol: how a number is made, once method and weights are given. Everything that decides it, in one object.
+"""Protocol: everything that determines a test's number besides method, weights and data set, in one object.
 
-The field's numbers differ because its protocols differ, mostly without saying so. `fsseg.protocols.presets` has the
-protocols of five codes by name, each field with its source.
+Published numbers differ partly because their protocols differ, often without notice. `fsseg.protocols.presets` has the
+protocols of four official codes and our own, with the source of each value.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "list"]
 Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
-Chosen = Literal["last", "base_val", "novel_val", "by hand"]  # how a checkpoint was
+Chosen = Literal["last", "base_val", "novel_val", "by hand"]  # of a tested checkpoint
 
-_SEEDS = 2**32  # that numpy's generators take
-# What decides which episodes are drawn; where they are given, none of these has a say.
+_SEEDS = 2**32  # number of seeds that numpy's RandomState accepts
+# Fields that determine the drawn episodes; they have no effect on episodes from a file.
 DRAWING = ("split", "pairs", "min_pixels", "draw", "runs", "episodes", "seed", "repeat_supports", "queries",
            "absent_queries")  # fmt: skip
 _DRAWN = {
@@ -43,53 +43,54 @@ _DRAWN = {
     "hsnet": "drawn as HSNet's code does",
     "list": "episodes from a file",
 }
-_ONE_WAY = ("pmms", "pfenet", "hsnet")  # draws of one class and one query
+_ONE_WAY = ("pmms", "pfenet", "hsnet")  # draws with one class and one query
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How episodes of a test are drawn, shown, and compared.
+    """How episodes of a test are drawn, resized and compared.
 
-    The defaults are the protocol ``fsseg`` on a data set of one's own.
+    The defaults are the protocol ``fsseg`` on a custom data set.
 
     Attributes:
-        name: of the protocol that the values come from; a value that is not its own changes the hash, not the name.
-        split: whose images are tested on. PANet's code tests on training images of the novel classes.
-        pairs: which images count for a class. ``any``: all that show it. ``official``: those of the lists of PASCAL-5i
-            that PMMs and HSNet share, nearly OSLSM's size rule (more than two pixels of the class on a grid of every
-            32nd pixel); or those of list files (--data.episodes.pairs_files).
-        min_pixels: an image counts for a class from this many pixels on, at the image's own size.
-        release: of COCO.
-        fold_rule: of COCO, see `fsseg.datasets.Coco`.
-        masks: of COCO, see `fsseg.datasets.Coco`.
-        crowds: of COCO, see `fsseg.datasets.Coco`.
-        other_ways: of COCO, see `fsseg.datasets.Coco`.
-        base_images: what the training does with images that show a novel class: ``keep`` them, the object as
-            background, or ``drop`` them. A test cannot change it, and says where a checkpoint's training differs.
-        support_void: what pixels labelled 255 are in a support: ``background``, or ``ignore``.
-        void: what pixels labelled 255 are in the evaluation.
-        size: side of the square that images are resized to; ``own``: they keep their sizes; ``trained``: as the
-            experiment says (--data.images.test_size, or --data.images.size).
-        resize: ``stretch``: to the square, aspect ratio not kept. ``pad``: the longer side to the square's, the rest is
-            black and ignored.
-        evaluate_at: ``input``: predictions are compared with masks resized like the images. ``original``: with the
-            masks at their own sizes. ``resampled``: with masks resized to the input and back, as PMMs' code does.
-        runs: R, runs, each with its own episodes.
+        name: named protocol that the values come from; a changed value changes the digest, not the name.
+        split: split of the tested images. PANet's code tests on training images of the novel classes.
+        pairs: rule by which an image counts for a class. ``any``: the image shows the class. ``official``: the pair is
+            in the lists of PASCAL-5i that PMMs and HSNet share, nearly OSLSM's size rule (more than two pixels of the
+            class on a grid of every 32nd pixel), or in list files (--data.episodes.pairs_files).
+        min_pixels: pixels of a class from which on an image counts for the class, at the image's own size.
+        release: release of COCO.
+        fold_rule: for COCO, see `fsseg.datasets.Coco`.
+        masks: for COCO, see `fsseg.datasets.Coco`.
+        crowds: for COCO, see `fsseg.datasets.Coco`.
+        other_ways: for COCO, see `fsseg.datasets.Coco`.
+        base_images: training images that show a novel class: ``keep`` them and label the object background, or
+            ``drop`` them. A test cannot change this, but notes when a checkpoint's training differs.
+        support_void: meaning of pixels labelled 255 in supports: ``background``, or ``ignore``.
+        void: meaning of pixels labelled 255 in the evaluation.
+        size: side of the square that images are resized to; ``own``: images keep their sizes; ``trained``: the size of
+            the experiment (--data.images.test_size, or --data.images.size).
+        resize: ``stretch``: resize to the square without keeping the aspect ratio. ``pad``: resize the longer side, and
+            pad with black, ignored pixels.
+        evaluate_at: ``input``: compare predictions with masks resized like the images. ``original``: with masks at
+            their own sizes. ``resampled``: with masks resized to the input and back, as in PMMs' code.
+        runs: R, number of runs; each has other episodes.
         episodes: E, episodes per run.
-        seed: of the first run; run r has seed + r.
-        draw: how episodes are drawn: ``seeded`` by their number, or as a code does it; ``list``: from a file.
+        seed: seed of the first run; run r has seed + r.
+        draw: ``seeded``: draw each episode from its number. ``list``: take episodes from a file. Other values: draw as
+            in an official code.
         repeat_supports: whether supports of an episode may repeat.
-        absent: false positives of a class that a query lacks ``count``, or ``drop`` out.
-        queries: ``any`` query that shows a class of the episode, or one that shows ``several`` of them.
-        absent_queries: share of episodes whose query shows none of their classes. They are reported apart, by their
-            false positives.
-        selection: which checkpoint is tested: the ``last``, the best on base classes of the val images
-            (``base_val``), or the best on the novel classes themselves (``novel_val``).
-        listed: digest of the episodes, where they are those of a file; see `of_list`.
-        listed_pairs: digest of the official pairs, where they are those of list files that are not the published ones.
+        absent: ``count`` false positives of a class that a query does not show, or ``drop`` them.
+        queries: ``any``: a query shows a class of the episode. ``several``: a query shows two or more of them.
+        absent_queries: share of episodes whose queries show no class of the episode. Their false positives are
+            reported separately.
+        selection: checkpoint to test: ``last``, the best on base classes of the val images (``base_val``), or the best
+            on the novel classes (``novel_val``).
+        listed: digest of episodes from a file, see `of_list`.
+        listed_pairs: digest of official pairs from list files; empty for the published lists.
 
     Raises:
-        FssegError: a value is out of range, or two don't go together.
+        FssegError: a value is out of range, or two values exclude each other.
     """
 
     name: Name = "fsseg"
@@ -136,7 +137,7 @@ class Protocol:
         self._check_draw()
 
     def _check_draw(self) -> None:
-        """A code's draw is that code's: what it cannot do is refused, not done otherwise."""
+        """Refuse options that the draw or the resizing does not support."""
         wanted = [
             ("repeat_supports", self.repeat_supports, ("seeded", "hsnet")),
             ("queries several", self.queries == "several", ("seeded",)),
@@ -154,12 +155,12 @@ class Protocol:
             raise FssegError(f"--protocol.{option} needs a --protocol.size in pixels, not own.")
 
     def of_list(self, runs: int = 1, episodes: int = 1, digest: str = "") -> "Protocol":
-        """This protocol on the episodes of a file; what decides the drawing of others is at its defaults.
+        """This protocol with episodes from a file; all fields of the draw get their defaults.
 
         Args:
-            runs: of the file.
-            episodes: per run.
-            digest: of the episodes.
+            runs: number of runs in the file.
+            episodes: episodes per run.
+            digest: digest of the episodes.
         """
         values: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in DRAWING}
         values |= {"draw": "list", "runs": runs, "episodes": episodes, "listed": digest}
@@ -167,25 +168,25 @@ class Protocol:
 
     @property
     def one_way(self) -> bool:
-        """Its draw knows one class and one query an episode."""
+        """Whether the draw has one class and one query per episode."""
         return self.draw in _ONE_WAY
 
     @property
     def digest(self) -> str:
-        """Six digits that differ wherever a value differs; the name is none.
+        """Six hexadecimal digits of a hash of all values but the name.
 
-        Of what departs from the defaults, so that a field of a later version changes no digest of before.
+        The hash covers values that differ from the defaults, so that a new field does not change existing digests.
         """
         values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         values.pop("name", None)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
 
     def __str__(self) -> str:
-        """Name and digest, as rows carry them."""
+        """Name and digest, as in rows and tables."""
         return f"{self.name}#{self.digest}"
 
     def in_words(self, pairs: int | None = None) -> str:
-        """What decides a number besides method, weights and data set.
+        """The protocol in words.
 
         Args:
             pairs: number of (image, class) pairs that episodes are drawn from.
@@ -225,17 +226,17 @@ class Protocol:
         return [f"void {where[self.void]}, in supports {where[self.support_void]}"]
 
 
-# Fields that a test fills in from files; they are no options.
+# Fields that a test fills in from files; users cannot set them.
 OF_FILES = ("listed", "listed_pairs")
 
 
 def pair_rule(pairs: Pairs, min_pixels: int, digest: str = "") -> str:
-    """Which images count for a class, in words; empty where all do that show it.
+    """Rule by which an image counts for a class, in words; empty if every image that shows the class counts.
 
     Args:
         pairs: see `Protocol`.
         min_pixels: see `Protocol`.
-        digest: of list files.
+        digest: digest of list files.
     """
     lists = f"list files [{digest}]" if digest else "official lists"
     rule = [lists] if pairs == "official" else []

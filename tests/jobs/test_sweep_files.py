@@ -100,7 +100,7 @@ def test_distributions(tmp_path):
     ("parameters", "said"),
     [
         ("{x: {distribution: beta, a: 1, b: 2}}", "distribution beta needs W&B's server; here: constant, cat"),
-        ("{x: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}}", "'1e-4' is no number to YAML"),
+        ("{x: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}}", "'1e-4': a number is needed"),
         ("{x: {min: 2, max: 1}}", "x: min 2 must be below max 1"),
         ("{x: {values: [1], q: 3}}", "takes values and maybe probabilities; given are values, q"),
         ("{x: {values: [1, 2], probabilities: [0.5]}}", "x: probabilities: one per value, of sum 1, are needed"),
