@@ -1,1 +1,1 @@
-"""From official archives to the trees that data sets read: download, safe extraction, masks, lists."""
+"""Makes the folders of PASCAL-5i and COCO-20i from the official archives: download, extraction, masks, lists."""

@@ -1,4 +1,4 @@
-"""The official archives, and no others: where they are, and how they are told from damaged ones."""
+"""URLs and checksums of the official archives."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,14 @@ from fsseg.protocols.protocol import Year
 
 
 class Archive(NamedTuple):
-    """A file of the authors' own server.
+    """A file on the authors' server.
 
     Attributes:
-        name: of the file.
-        url: of the file.
-        md5: of its content. A published checksum is what there is; it tells damage, not malice, so that extraction
-            trusts nothing either.
-        gigabytes: of its content, about.
-        folder: that it fills, of COCO's.
+        name: file name.
+        url: address of the file.
+        md5: published checksum. MD5 detects damage but no attack, so extraction treats every archive as untrusted.
+        gigabytes: approximate size.
+        folder: folder that an archive of COCO unpacks to.
     """
 
     name: str

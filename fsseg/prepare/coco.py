@@ -1,4 +1,4 @@
-"""COCO-20i's tree: images and instance annotations, from the official archives."""
+"""Makes COCO-20i's folders of images and instance annotations from the official archives."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -11,22 +11,22 @@ from fsseg.protocols.protocol import SPLITS, Year
 
 
 def prepare(root: Path, year: Year, archives: Path | None = None) -> bool:
-    """Make the tree below ``root``; whatever is there already is left alone, and so is a tree made by other means.
+    """Make the folders below ``root``; existing files stay, and so do folders that another program made.
 
     Args:
-        root: folder to make ``annotations``, ``trainYEAR`` and ``valYEAR`` in.
+        root: folder for ``annotations``, ``trainYEAR`` and ``valYEAR``.
         year: release.
-        archives: folder that holds the archives; they are downloaded to ``root/archives`` where it is not given.
+        archives: folder with the archives; by default they are downloaded to ``root/archives``.
 
     Returns:
-        whether it made something.
+        whether files were made.
 
     Raises:
-        FssegError: an archive cannot be had or is damaged, or the disk is full; the next call goes on.
+        FssegError: an archive cannot be downloaded or is damaged, or the disk is full; the next call resumes.
     """
     state = PreparedArchives(root)
-    given = [root / f"annotations/instances_{split}{year}.json" for split in SPLITS]
-    if not state.begun and all(path.is_file() for path in given):
+    annotations = [root / f"annotations/instances_{split}{year}.json" for split in SPLITS]
+    if not state.begun and all(path.is_file() for path in annotations):
         return False
     if all(state.has(archive) for archive in COCO[year]):
         return False
@@ -36,11 +36,11 @@ def prepare(root: Path, year: Year, archives: Path | None = None) -> bool:
         for archive in wanted:
             state.note_lost(archive)
             path = fetch(archive, root / "archives", archives)
-            for name, content in members(path, lambda name: _is_kept(name, year)):
+            for name, content in members(path, lambda name: _is_used(name, year)):
                 write(root / PurePosixPath(name), content)
             state.add(archive, [archive.folder])
     return True
 
 
-def _is_kept(name: str, year: Year) -> bool:
+def _is_used(name: str, year: Year) -> bool:
     return bool(re.fullmatch(rf"(annotations/instances_(train|val){year}\.json|(train|val){year}/[^/]+\.jpg)", name))

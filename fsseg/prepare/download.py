@@ -1,4 +1,4 @@
-"""Archives from a server or a folder: resumed where a transfer broke off, and checked before they are used."""
+"""Archives from a server or a folder: interrupted downloads resume, and checksums are verified before use."""
 
 import hashlib
 import http.client
@@ -18,25 +18,25 @@ from fsseg.progress import Progress
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without an answer
-_TRIES = 5  # that bring nothing new, before giving up
-_PAUSE = 0.5  # seconds, doubled with every such try
+_TRIES = 5  # tries without new bytes before giving up
+_PAUSE = 0.5  # seconds, doubled with every try without new bytes
 
 
 class _BrokenError(Exception):
-    """A transfer broke off; the next one may go on with it."""
+    """A transfer was interrupted; the next try may resume it."""
 
 
 def fetch(archive: Archive, folder: Path, given: Path | None = None) -> Path:
-    """The archive, downloaded or found, with the right checksum.
+    """Path of an archive with the right checksum, downloaded or found.
 
     Args:
-        archive: which.
-        folder: to download to; a file there is checked, one that broke off is gone on with.
-        given: folder where the archive lies already; nothing is downloaded then.
+        archive: archive to get.
+        folder: folder for downloads; a complete file there is checked, an incomplete one is resumed.
+        given: folder with the archive; nothing is downloaded then.
 
     Raises:
-        FssegError: it is not there, cannot be reached, is damaged, or the disk is full. What was downloaded is kept,
-            unless its checksum is wrong.
+        FssegError: the archive is missing, cannot be reached or is damaged, or the disk is full. A partial download
+            stays; a download with a wrong checksum is deleted.
     """
     if given is not None:
         path = given / archive.name
@@ -63,16 +63,16 @@ def fetch(archive: Archive, folder: Path, given: Path | None = None) -> Path:
 
 
 def check_space(archives: Iterable[Archive], root: Path, unpacked: float, given: Path | None) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Refuse to start without enough disk space.
 
     Args:
-        archives: to be unpacked.
-        root: to write to; archives in ``root/archives`` are not downloaded.
-        unpacked: gigabytes that they unpack to.
-        given: folder where the archives lie already; nothing is downloaded then.
+        archives: archives to unpack.
+        root: folder to write to; archives in ``root/archives`` are not downloaded.
+        unpacked: gigabytes of the unpacked files.
+        given: folder with the archives; nothing is downloaded then.
 
     Raises:
-        FssegError: there is too little space.
+        FssegError: the disk has too little space.
     """
     missing = [a for a in archives if given is None and not (root / "archives" / a.name).is_file()]
     existing = next(path for path in (root, *root.resolve().parents) if path.exists())
@@ -92,8 +92,8 @@ def _download(archive: Archive, part: Path) -> None:
             reason = str(error)
         except urllib.error.URLError as error:
             raise FssegError(
-                f"{archive.url} cannot be reached ({_reason(error)}). Try again later, or get {archive.name} by other "
-                "means and give its folder: --archives DIR."
+                f"{archive.url} cannot be reached ({_reason(error)}). Try again later, or download {archive.name} "
+                "otherwise and give its folder: --archives DIR."
             ) from error
         else:
             reason = "it ended early"
@@ -105,20 +105,20 @@ def _download(archive: Archive, part: Path) -> None:
             tries = 0
         if tries >= _TRIES:
             raise FssegError(
-                f"{archive.url} breaks off at {size / 1e9:.2f} GB ({reason}). Run the command again: it goes on there."
+                f"{archive.url} breaks off at {size / 1e9:.2f} GB ({reason}). Run the command again: it resumes there."
             )
 
 
 def _transfer(archive: Archive, part: Path) -> int:
-    """Append what is missing; returns the size that the whole should have."""
+    """Append the missing bytes; returns the size of the complete file."""
     size = _size(part)
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={size}-"} if size else {})
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        error.close()  # it is a response, too
+        error.close()  # the error holds the connection of a response
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and size:
-            return size  # all is there; the checksum will tell
+            return size  # the file is complete, or the checksum will differ
         raise
     except urllib.error.URLError:
         raise
@@ -126,7 +126,7 @@ def _transfer(archive: Archive, part: Path) -> int:
         raise _BrokenError(_words(error)) from error
     with response:
         resumed = response.status == http.client.PARTIAL_CONTENT
-        start = size if resumed else 0  # a server that knows no ranges sends all of it again
+        start = size if resumed else 0  # a server without ranges sends the complete file again
         length = response.headers.get("Content-Length") or ""
         total = start + (int(length) if length.isdecimal() else 0)
         with atomic.writing(part.parent, ROOM), part.open("ab" if resumed else "wb") as file, \
@@ -143,9 +143,9 @@ def _copy(source: http.client.HTTPResponse, file: BinaryIO, step: Progress) -> N
 
 
 def _read(source: http.client.HTTPResponse) -> bytes:
-    """The server's faults, told from those of the disk: both are OSErrors."""
+    """Read from the server; its OSErrors become `_BrokenError`, to separate them from those of the disk."""
     try:
-        return source.read1(_CHUNK)  # what has come, and not a full chunk that may never be
+        return source.read1(_CHUNK)  # read1 returns the bytes that have arrived and does not wait for a full chunk
     except (http.client.HTTPException, OSError) as error:
         raise _BrokenError(_words(error)) from error
 
@@ -154,7 +154,7 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _check(path: Path, archive: Archive, mend: str) -> None:
+def _check(path: Path, archive: Archive, repair: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file, Progress(f"checking {archive.name}:", path.stat().st_size, "GB") as step:
         while chunk := file.read(_CHUNK):
@@ -162,7 +162,7 @@ def _check(path: Path, archive: Archive, mend: str) -> None:
             step.add(len(chunk))
     if digest.hexdigest() != archive.md5:
         raise FssegError(
-            f"{path} has the checksum {digest.hexdigest()}, {archive.md5} is expected: it is damaged. {mend}"
+            f"{path} has the checksum {digest.hexdigest()}, {archive.md5} is expected: it is damaged. {repair}"
         )
 
 

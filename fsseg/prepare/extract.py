@@ -1,4 +1,4 @@
-"""Members of an archive, one by one, trusting nothing: no path leads out of the target, no link is made."""
+"""Members of an untrusted archive: paths out of the target, links and oversized archives are refused."""
 
 import stat
 import tarfile
@@ -11,21 +11,22 @@ from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.progress import Progress
 
-ROOM = "The same command goes on where it was."  # once there is room on the disk
+ROOM = "Run the same command again: it resumes."  # repair after a full disk
 _LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
 _ALL = 40 << 30  # bytes of all members; COCO's train images have 19 gigabytes
-_MANY = 1_000_000  # members; the same have 118,288
+_MANY = 1_000_000  # number of members; COCO's train images have 118,288
 
 
 def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the members that are wanted, in the archive's order.
+    """Names and contents of the wanted members, in the archive's order.
 
     Args:
         path: a tar file, compressed or not, or a zip file.
-        wanted: whether a member's name is.
+        wanted: whether a member with this name is wanted.
 
     Raises:
-        FssegError: no archive, a damaged one, a wanted member that is a link or too large, or one that leads out.
+        FssegError: the file is no archive or is damaged, a wanted member is a link, a member's path leads out of the
+            target, or the archive is too large.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -33,7 +34,7 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
         else:
             yield from _of_tar(path, wanted)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
-        raise FssegError(f"{path} is no archive, or a damaged one. Download it again.") from error
+        raise FssegError(f"{path} is no archive, or is damaged. Download it again.") from error
 
 
 def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -43,7 +44,7 @@ def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
         for member in archive:
             step.to(raw.tell())
             _check_path(path, member.name)
-            check(member.name, member.size)  # also of what is passed over, which is unpacked all the same
+            check(member.name, member.size)  # also of unwanted members, which are decompressed too
             if not member.isdir() and wanted(member.name):
                 if not member.isfile():
                     raise FssegError(f"{path}: {member.name} is a link or no file at all; refused.")
@@ -75,13 +76,13 @@ def _check_path(path: Path, name: str) -> None:
 
 
 class _Sizes:
-    """Refuses an archive that unpacks to more than the official ones do."""
+    """Refuses an archive that unpacks to much more than the official ones."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.all, self.members = path, 0, 0
 
     def __call__(self, name: str, size: int) -> None:
-        """Count a member in."""
+        """Add a member to the totals."""
         self.all, self.members = self.all + size, self.members + 1
         for found, most, what in ((size, _LARGEST, name), (self.all, _ALL, "it")):
             if found > most:
@@ -93,16 +94,16 @@ class _Sizes:
 
 
 def write(path: Path, content: bytes, member: bool = True) -> None:
-    """Write a file under its name only once it is whole.
+    """Write a file atomically.
 
     Args:
-        path: of the file.
-        content: of the file.
-        member: of an archive: what is there already is left alone, unless it is empty, as after a power cut. Else a
-            file of other content is replaced.
+        path: path of the file.
+        content: content of the file.
+        member: the file is a member of an archive: an existing file stays, unless it is empty (after a power cut).
+            Otherwise an existing file is replaced if its content differs.
 
     Raises:
-        FssegError: it cannot be written.
+        FssegError: the file cannot be written.
     """
     if path.exists() and (path.stat().st_size > 0 if member else path.read_bytes() == content):
         return

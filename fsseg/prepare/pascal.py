@@ -1,7 +1,7 @@
-"""PASCAL-5i's tree: VOC 2012 with SBD's masks, from the two official archives.
+"""Makes PASCAL-5i's folders: VOC 2012 with SBD's masks, from the two official archives.
 
-An image's mask is VOC's where VOC has one (2,913 images, with void borders), SBD's elsewhere (without void). That makes
-12,031 masks; the 1,449 of VOC's val list are val, the other 10,582 are train ("trainaug"), as in all later work.
+The 2,913 images with a VOC mask (with void borders) keep it; other images have SBD's mask (without void). This gives
+12,031 masks: the 1,449 of VOC's val list are val, the other 10,582 are train ("trainaug"), as in all later work.
 """
 
 import io
@@ -22,18 +22,18 @@ from fsseg.prepare.extract import members, write
 from fsseg.prepare.state import PreparedArchives
 from fsseg.progress import Progress
 
-_UNPACKED = 2.2  # gigabytes
-_KEPT = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
-_MASKS = {"cls": "SegmentationClassAug", "inst": "SegmentationObjectAug"}  # SBD's folder to ours
+_UNPACKED = 2.2  # gigabytes of the unpacked files
+_USED = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
+_MASKS = {"cls": "SegmentationClassAug", "inst": "SegmentationObjectAug"}  # our folders by SBD's
 _OF_VOC = {"SegmentationClass": "SegmentationClassAug", "SegmentationObject": "SegmentationObjectAug"}
 
 
 class Made(NamedTuple):
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
-        ours: the tree is one that it made; others are taken as they are.
-        changed: it made something.
+        ours: fsseg made the folders, now or before; folders of other origin stay as they are.
+        changed: this call made files.
     """
 
     ours: bool
@@ -41,14 +41,14 @@ class Made(NamedTuple):
 
 
 def prepare(root: Path, archives: Path | None = None) -> Made:
-    """Make the tree below ``root``; whatever is there already is left alone.
+    """Make the folders below ``root``; existing files stay.
 
     Args:
-        root: folder to make ``VOCdevkit/VOC2012`` in, or a VOCdevkit.
-        archives: folder that holds the archives; they are downloaded to ``root/archives`` where it is not given.
+        root: folder for ``VOCdevkit/VOC2012``, or a VOCdevkit.
+        archives: folder with the archives; by default they are downloaded to ``root/archives``.
 
     Raises:
-        FssegError: an archive cannot be had or is damaged, or the disk is full; the next call goes on.
+        FssegError: an archive cannot be downloaded or is damaged, or the disk is full; the next call resumes.
     """
     folder = devkit(root) / "VOC2012"
     state = PreparedArchives(devkit(root))
@@ -63,13 +63,13 @@ def prepare(root: Path, archives: Path | None = None) -> Made:
         if VOC in wanted:
             state.note_lost(VOC)
             path = fetch(VOC, root / "archives", archives)
-            for name, content in members(path, _is_kept):
+            for name, content in members(path, _is_used):
                 write(folder / PurePosixPath(name).relative_to("VOCdevkit/VOC2012"), content)
-            state.add(VOC, [f"VOC2012/{part}" for part in _KEPT])
+            state.add(VOC, [f"VOC2012/{part}" for part in _USED])
         if SBD in wanted:
             state.note_lost(SBD)
             _masks_of_voc(folder)
-        if not state.has(SBD):  # yet
+        if not state.has(SBD):
             path = fetch(SBD, root / "archives", archives)
             for name, content in members(path, _is_mat):
                 _mask_of_sbd(folder, PurePosixPath(name), content)
@@ -85,7 +85,7 @@ def devkit(root: Path) -> Path:
 
 
 def _is_tree(root: Path) -> bool:
-    """It has lists and masks, by whatever means."""
+    """Whether the folder has lists and masks, whichever program made them."""
     try:
         Pascal().locate(root)
     except FssegError:
@@ -93,8 +93,8 @@ def _is_tree(root: Path) -> bool:
     return True
 
 
-def _is_kept(name: str) -> bool:
-    return any(name.startswith(f"VOCdevkit/VOC2012/{part}/") for part in _KEPT)
+def _is_used(name: str) -> bool:
+    return any(name.startswith(f"VOCdevkit/VOC2012/{part}/") for part in _USED)
 
 
 def _is_mat(name: str) -> bool:
@@ -103,7 +103,7 @@ def _is_mat(name: str) -> bool:
 
 
 def _masks_of_voc(folder: Path) -> None:
-    """VOC's masks with their palettes taken off: codes that read colours find grey levels equal to the ids."""
+    """Copy VOC's masks without their palettes, so that codes that read colours get grey levels equal to class ids."""
     for source, target in _OF_VOC.items():
         paths = sorted((folder / source).glob("[!.]*.png"))
         with Progress(f"masks of {source}:", len(paths), "masks") as step:
@@ -115,17 +115,17 @@ def _masks_of_voc(folder: Path) -> None:
 
 def _of_voc(path: Path) -> npt.NDArray[np.uint8]:
     try:
-        with PIL.Image.open(path, formats=("PNG",)) as picture:
-            return np.asarray(picture)
+        with PIL.Image.open(path, formats=("PNG",)) as mask:
+            return np.asarray(mask)
     except Exception as error:  # PIL raises nearly anything on a broken file
-        raise FssegError(f"{path} is no picture, or a broken one. Delete it and run the command again.") from error
+        raise FssegError(f"{path} is no image, or is broken. Delete it and run the command again.") from error
 
 
 def _mask_of_sbd(folder: Path, name: PurePosixPath, content: bytes) -> None:
     kind = name.parent.name
     path = folder / _MASKS[kind] / f"{name.stem}.png"
     if path.is_file() or (folder / "SegmentationClass" / f"{name.stem}.png").is_file():
-        return  # VOC's own mask goes before
+        return  # VOC's mask has priority
     try:
         found = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)[f"GT{kind}"].Segmentation
         mask = np.atleast_2d(np.asarray(found)).astype(np.uint8)
@@ -141,7 +141,7 @@ def _png(mask: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _write_lists(folder: Path) -> None:
-    """Lists of train and val images; written last, so that a tree without them is not whole."""
+    """Write the lists of train and val images; they come last, so that their presence marks a complete result."""
     path = folder / "ImageSets" / "Segmentation" / "val.txt"
     try:
         val = path.read_text(encoding="utf-8").split()
@@ -156,11 +156,11 @@ def _write_lists(folder: Path) -> None:
 
 
 def write_pairs(root: Path, dataset: Pascal) -> None:
-    """Lists of PASCAL-5i's (image, class) pairs by OSLSM's rule, as HSNet and PMMs read them: ``2007_000452__09``.
+    """Write PASCAL-5i's official (image, class) pairs in the format of HSNet and PMMs: ``2007_000452__09``.
 
     Args:
-        root: that the tree is below.
-        dataset: opened.
+        root: folder given to `prepare`.
+        dataset: opened data set.
     """
     for split in ("train", "val"):
         for fold in range(dataset.folds):
@@ -170,7 +170,7 @@ def write_pairs(root: Path, dataset: Pascal) -> None:
 
 
 def pair_lines(dataset: Pascal, split: str, fold: int) -> Sequence[str]:
-    """Lines of one list, by name and class."""
+    """Lines of one list, sorted by image name and class."""
     numbers = dataset.numbers("train" if split == "train" else "val")
     pairs = [
         (dataset.image_name(int(i)), class_id)

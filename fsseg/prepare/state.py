@@ -1,4 +1,4 @@
-"""What of a tree is done: the archives that were unpacked whole and what they left, kept in a file beside them."""
+"""The record of unpacked archives, in a file beside their folders."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The record of an archive: its checksum, and the number of files in each folder that it filled."""
+    """The record of an archive: its checksum, and the number of files in each folder that it unpacked to."""
 
     md5: str
     files: dict[str, Natural]
 
 
 class PreparedArchives:
-    """The archives unpacked below a folder, recorded in a file of it.
+    """The archives that were unpacked below a folder.
 
     Args:
-        folder: that the file is in.
+        folder: folder of the record.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,15 +40,15 @@ class PreparedArchives:
 
     @property
     def begun(self) -> bool:
-        """The tree is one of ours, whole or not."""
+        """Whether fsseg made the folders, completely or in part."""
         return self.path.is_file()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Begin, or go on with, a tree; one process at a time.
+        """Start or resume; one process at a time.
 
         Raises:
-            FssegError: another one is at it, or the folder cannot be written.
+            FssegError: another process holds the lock, or the folder cannot be written.
         """
         with atomic.writing(self.folder, ROOM):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,12 +67,12 @@ class PreparedArchives:
             held.release()
 
     def has(self, archive: Archive) -> bool:
-        """Whether this very archive was unpacked whole, and nothing of it was lost since."""
+        """Whether the archive with this checksum was unpacked completely, and no file was lost since."""
         entry = self._read().get(archive.name)
         return entry is not None and entry.md5 == archive.md5 and not self.lost(archive)
 
     def lost(self, archive: Archive) -> str:
-        """In words, what is gone of an archive that was unpacked; empty if nothing."""
+        """Files of an unpacked archive that were lost, in words; empty if none."""
         entry = self._read().get(archive.name)
         for part, count in entry.files.items() if entry else ():
             if leads_out(part):
@@ -83,16 +83,16 @@ class PreparedArchives:
         return ""
 
     def note_lost(self, archive: Archive) -> None:
-        """Log what is gone of an archive that was unpacked."""
+        """Log a warning about lost files of an unpacked archive."""
         if lost := self.lost(archive):
             _log.warning(lost)
 
     def add(self, archive: Archive, parts: Sequence[str]) -> None:
-        """It was unpacked whole.
+        """Record that an archive was unpacked completely.
 
         Args:
-            archive: which.
-            parts: folders that it filled.
+            archive: the archive.
+            parts: folders that it unpacked to.
         """
         files = {part: _count(self.folder / part) for part in parts}
         self._write({**self._read(), archive.name: Unpacked(archive.md5, files)})
@@ -108,5 +108,5 @@ class PreparedArchives:
 
 
 def _count(folder: Path) -> int:
-    """Files of a folder, hidden ones left out."""
+    """Number of files in a folder, without hidden ones."""
     return sum(1 for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else 0

@@ -1,4 +1,4 @@
-"""Reads all of a data set once and says everything that is wrong with it."""
+"""Reads every image and mask of a data set, and lists all problems."""
 
 from typing import NamedTuple
 
@@ -11,14 +11,14 @@ from fsseg.progress import Progress
 
 
 class Problem(NamedTuple):
-    """An image, and what is wrong with it or its mask."""
+    """An image, and the problem of the image or its mask."""
 
     image: str
     problem: str
 
 
 class _Checks(TorchDataset[tuple[str, str]]):
-    """Name and problem of each image; an empty problem where there is none."""
+    """Name and problem of each image; the problem is empty if there is none."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -32,7 +32,7 @@ class _Checks(TorchDataset[tuple[str, str]]):
             self.dataset.check(number)
         except FssegError as error:
             return name, str(error)
-        except Exception as error:  # whatever a broken file does to a library, the others are read too
+        except Exception as error:  # a broken file may raise anything in a library; the other files must be read too
             return name, f"{type(error).__name__}: {' '.join(str(error).split())}"
         return name, ""
 
@@ -41,8 +41,8 @@ def verify(dataset: Dataset, workers: int) -> list[Problem]:
     """Check every image, in parallel.
 
     Args:
-        dataset: located (see `Dataset.locate`), or opened.
-        workers: processes; 0 reads in this one.
+        dataset: data set, located (see `Dataset.locate`) or opened.
+        workers: worker processes; 0 reads in this process.
     """
     checks = _Checks(dataset)
     loader = DataLoader(checks, batch_size=None, num_workers=workers)

@@ -135,7 +135,7 @@ def test_a_transfer_that_gets_nowhere_is_given_up_and_what_is_there_kept(server:
     server.files[SBD] = server.files[SBD]
     ran = prepare("pascal", "--root", "data")
     assert ran.code == 2
-    assert "breaks off at 0.00 GB (it ended early). Run the command again: it goes on there." in ran.line
+    assert "breaks off at 0.00 GB (it ended early). Run the command again: it resumes there." in ran.line
     assert (tmp_path / "data/archives" / VOC).is_file()
     part = tmp_path / "data/archives" / f"{SBD}.part"
     part.write_bytes(server.files[SBD][:500])
@@ -171,7 +171,7 @@ def test_a_server_that_cannot_be_reached(server: Server, prepare, monkeypatch: p
     ran = prepare("pascal", "--root", "data")
     assert (
         ran.code,
-        f"{SBD} cannot be reached (HTTP 404). Try again later, or get {SBD} by other means" in ran.line,
+        f"{SBD} cannot be reached (HTTP 404). Try again later, or download {SBD} otherwise" in ran.line,
     ) == (2, True)
     monkeypatch.setattr(pascal, "SBD", pascal.SBD._replace(url="http://127.0.0.1:9/x"))
     assert "cannot be reached ([Errno 111] Connection refused)" in prepare("pascal", "--root", "data").line
@@ -325,7 +325,10 @@ def test_a_disk_that_is_full_while_unpacking(server: Server, prepare, tmp_path: 
         patch.setattr(Path, "write_bytes", full)
         ran = prepare("pascal", "--root", "data")
     assert ran.code == 1
-    assert f"{file} cannot be written: No space left on device. Make room. The same command goes on where" in ran.line
+    assert (
+        f"{file} cannot be written: No space left on device. Make room. Run the same command again: it resumes."
+        in ran.line
+    )
     asked = len(server.asked)
     assert prepare("pascal", "--root", "data").code == 0
     assert {name for name, _ in server.asked[asked:]} <= {SBD}, "what was downloaded is not downloaded again"
@@ -403,7 +406,7 @@ def test_a_zip_may_not_lead_out_nor_link(server: Server, prepare, monkeypatch, t
     for content, words in (
         (zipped({"../evil.jpg": b"x"}), "leads out of the folder"),
         (buffer.getvalue(), "is a link or no file at all"),
-        (b"PK\x03\x04 no zip at all", "is no archive, or a damaged one"),
+        (b"PK\x03\x04 no zip at all", "is no archive, or is damaged"),
     ):
         server.files["val2017.zip"] = content
         every = tuple(
