@@ -1,7 +1,7 @@
-"""Atomic writes: a file gets its name only once it is complete, and a full disk is one line with exit code 1.
+"""Atomic writes: a file gets its name when it is complete, and a full disk gives one line with exit code 1.
 
-Whatever has several writes (an encoder of pictures, an exporter of graphs) writes into memory first: their own code in
-C takes a short write, the first sign of a full disk, for a whole one, or aborts the process.
+Libraries that write a file in several steps (an image encoder, a graph exporter) write into memory first: their C code
+ignores a short write, the first sign of a full disk, or aborts the process.
 """
 
 import errno
@@ -15,19 +15,19 @@ from typing import BinaryIO
 
 from fsseg.errors import FssegError, MachineError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no room, a quota, a limit, a broken disk
-_LONGEST = 255  # bytes of a file name on the usual file systems
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # full disk, quota, file size limit, broken disk
+_LONGEST = 255  # bytes of a file name on common file systems (NAME_MAX)
 
 
 @contextmanager
 def write(path: Path, repair: str = "", durable: bool = True, shared: bool = False) -> Iterator[Path]:
-    """A hidden file to write to, beside ``path``; it is renamed to ``path`` at the end, or removed after an error.
+    """A hidden file beside ``path`` to write to; it is renamed to ``path`` at the end, or removed after an error.
 
     Args:
-        path: of the file.
-        repair: what a person does next who has made room on a full disk.
+        path: path of the file.
+        repair: sentence of the error that says what to do after making room on a full disk.
         durable: flush the content to the disk before the rename, so that the file survives a power cut.
-        shared: other processes may write the same file at this moment (a cache): each has a hidden file of its own.
+        shared: other processes may write the same file (a cache); each process gets a separate hidden file.
 
     Raises:
         FssegError: the file cannot be written; `MachineError` where the disk is full.
@@ -49,17 +49,17 @@ def write(path: Path, repair: str = "", durable: bool = True, shared: bool = Fal
 
 
 def write_bytes(path: Path, content: bytes, repair: str = "", durable: bool = True) -> None:
-    """Write a file; `write` names arguments and errors."""
+    """Write a file; `write` documents arguments and errors."""
     with write(path, repair, durable) as part:
         part.write_bytes(content)
 
 
 def save(path: Path, write_into: Callable[[BinaryIO], object], repair: str = "", durable: bool = True) -> None:
-    """Write what a library writes into a file, by way of memory.
+    """Write a file with a library's function, through memory.
 
     Args:
-        path: of the file.
-        write_into: the library's function, which is given a file in memory.
+        path: path of the file.
+        write_into: writes the content into a file in memory.
         repair: see `write`.
         durable: see `write`.
 
@@ -72,12 +72,12 @@ def save(path: Path, write_into: Callable[[BinaryIO], object], repair: str = "",
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, line ends as they are; `write` names the errors."""
+    """Write a text file in UTF-8 without changing line ends; `write` documents the errors."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def make_folder(folder: Path, repair: str = "") -> None:
-    """Make a folder and those above it.
+    """Make a folder and its parents.
 
     Raises:
         FssegError: see `write`.
@@ -90,14 +90,14 @@ def make_folder(folder: Path, repair: str = "") -> None:
 
 @contextmanager
 def writing(place: Path, repair: str = "") -> Iterator[None]:
-    """What the operating system refuses while files are written, as one line.
+    """Turn an OSError of writing files into a one-line error.
 
     Args:
-        place: named by the error where the operating system names no file.
+        place: path for the error if the operating system names no file.
         repair: see `write`.
 
     Raises:
-        FssegError: in place of OSError.
+        FssegError: an OSError was raised.
     """
     try:
         yield
@@ -106,7 +106,7 @@ def writing(place: Path, repair: str = "") -> Iterator[None]:
 
 
 def failure(error: OSError, path: object, repair: str = "") -> FssegError:
-    """The operating system's error about a file that could not be written, as one line."""
+    """The one-line error for an OSError about a file that cannot be written."""
     if error.errno in FULL:
         return MachineError(f"{path} cannot be written: {error.strerror}. Make room. {repair}".strip())
     return FssegError(f"{path} cannot be written: {error.strerror or error}. Choose another place.")
@@ -120,5 +120,5 @@ def _part(path: Path, shared: bool) -> Path:
 
 
 def _remove(part: Path) -> None:
-    with suppress(OSError):  # the folder is gone, read-only, or no folder: `write` has said so
+    with suppress(OSError):  # the folder is missing, read-only or no folder: `write` raises the error
         part.unlink(missing_ok=True)

@@ -1,15 +1,15 @@
-"""IoU from pixel counts: the one place where intersections are divided by unions.
+"""IoU from pixel counts: the only place where intersections are divided by unions.
 
-The rule: counts are summed first, over whatever a number covers (a query, a class of a run, a bootstrap draw), and
-divided once. Where the union is 0, neither mask nor prediction shows the class, and the IoU is NaN: the class is left
-out of a mean, it does not count as 0 or 1.
+Counts are first summed over everything that a number covers (a query, a class of a run, a bootstrap draw), and divided
+once. If the union is 0, neither mask nor prediction shows the class. The IoU is then NaN, and means leave the class out
+instead of counting 0 or 1.
 """
 
 from typing import Any, TypeVar
 
 import numpy as np
 
-A = TypeVar("A", bound=Any)  # an array or a tensor; this module imports no torch, tables start fast
+A = TypeVar("A", bound=Any)  # an array or a tensor; without torch's import, tables start fast
 
 
 def iou(intersection: A, union: A) -> A:
@@ -17,7 +17,7 @@ def iou(intersection: A, union: A) -> A:
 
     Args:
         intersection: summed pixel counts, a numpy array or a tensor of floats, of any shape.
-        union: likewise, of the same shape; 0 only where the intersection is 0.
+        union: summed pixel counts of the same shape; 0 only where the intersection is 0.
     """
     with np.errstate(invalid="ignore"):  # numpy warns of 0 / 0, torch does not; both give NaN
         ratio: A = intersection / union
@@ -25,7 +25,7 @@ def iou(intersection: A, union: A) -> A:
 
 
 def percent(intersection: A, union: A) -> A:
-    """`iou` in percent; the product comes first, so that every place rounds alike."""
+    """`iou` in percent; multiplying before dividing makes all callers round alike."""
     product: Any = 100 * intersection
     ratio: A = iou(product, union)
     return ratio

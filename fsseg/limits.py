@@ -1,7 +1,7 @@
-"""Ranges of all numbers that a user gives, so that none ends in a traceback, a full machine or a wait without end.
+"""Ranges of the numbers that a user gives. A number out of range would end in a traceback, full memory or a hang.
 
-Those of the data's options stand beside them, in `fsseg.episodes.options`.
-What a machine can hold depends on several numbers together: `check_memory` estimates what they need at least.
+Ranges of the data's options are in `fsseg.episodes.options`. Memory depends on several numbers together: `check_memory`
+estimates the least amount that they need.
 """
 
 import os
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from fsseg.errors import FssegError
 
-_PIXELS, _MANY, _SEEDS = 10_000, 1_000_000_000, 2**32 - 1  # pixels of a side; a number of steps; numpy's seeds
-PROCESSES = max(64, 2 * (os.cpu_count() or 1))  # that one command may start
-_BYTES = 16  # of a pixel: its colours and mask as bytes, and its colours as floats
+_PIXELS, _MANY, _SEEDS = 10_000, 1_000_000_000, 2**32 - 1  # pixels of a side; steps; numpy's largest seed
+PROCESSES = max(64, 2 * (os.cpu_count() or 1))  # largest number of processes of one command
+_BYTES = 16  # bytes per pixel: colours and mask as uint8 (4), and the normalised colours as float32 (12)
 
 
 class Range(NamedTuple):
@@ -34,7 +34,7 @@ PROTOCOL = {
 }
 _CHANNELS = Range(1, 65_536)
 _FACTOR = Range(-1_000_000, 1_000_000)
-# Arguments of methods, encoders and data sets; one of a user's own class that has another name is its own affair.
+# Arguments of methods, encoders and data sets; other arguments of custom classes are not checked.
 CLASSES = {
     "scale": _FACTOR,
     "align_weight": _FACTOR,
@@ -70,19 +70,19 @@ TRAINER = {
 
 
 def check(options: Mapping[str, Any], ranges: Mapping[str, Range], prefix: str = "--") -> None:
-    """Refuse numbers out of their ranges; what is no number is left to others.
+    """Refuse numbers out of range; values that are no numbers are ignored.
 
     Args:
-        options: values by name; one may be a list of numbers.
-        ranges: by name; names that ``options`` lacks are left out.
-        prefix: of the names in the error.
+        options: values by name; a value may be a list of numbers.
+        ranges: ranges by name; names that ``options`` lacks are ignored.
+        prefix: prefix of the names in the error.
 
     Raises:
-        FssegError: one is out of its range.
+        FssegError: a number is out of range.
     """
     for name, allowed in ranges.items():
         value = options.get(name)
-        value = int(value) if isinstance(value, str) and value.isdecimal() else value  # --trainer.devices is a text
+        value = int(value) if isinstance(value, str) and value.isdecimal() else value  # --trainer.devices is text
         for number in value if isinstance(value, list | tuple) else [value]:
             if isinstance(number, int | float) and not isinstance(number, bool):
                 _check_one(f"{prefix}{name}", number, allowed)
@@ -98,14 +98,14 @@ def _check_one(name: str, value: float, allowed: Range) -> None:
 
 
 def check_classes(config: Any, prefix: str) -> None:
-    """Refuse arguments of classes out of their ranges, also of classes and groups that are arguments themselves.
+    """Refuse arguments of classes that are out of range, also in nested classes and groups.
 
     Args:
-        config: ``{class_path: ..., init_args: {...}}``, or anything else, which has no arguments.
+        config: ``{class_path: ..., init_args: {...}}``, or any other value, which has no arguments.
         prefix: option of the outermost class.
 
     Raises:
-        FssegError: one is out of its range.
+        FssegError: an argument is out of range.
     """
     given = _mapping(config)
     options = _mapping(given["init_args"]) if "init_args" in given else given
@@ -115,7 +115,7 @@ def check_classes(config: Any, prefix: str) -> None:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping of YAML's, or a namespace of jsonargparse's, as a mapping; empty where it is neither."""
+    """A YAML mapping or a jsonargparse namespace as a mapping; empty for other values."""
     if isinstance(value, Mapping):
         return value
     return vars(value) if hasattr(value, "__dict__") and not callable(value) else {}
@@ -125,13 +125,13 @@ def check_memory(name: str, size: int | None, images: int, episodes: int) -> Non
     """Refuse a batch of images that this machine cannot hold.
 
     Args:
-        name: of the option that has the size.
-        size: height and width of the images; None is of any size, and not estimated.
-        images: of an episode.
-        episodes: of a batch.
+        name: name of the option that gives the size.
+        size: height and width of the images; None, for any size, is not checked.
+        images: images per episode.
+        episodes: episodes per batch.
 
     Raises:
-        FssegError: the images alone, without features, are larger than the memory.
+        FssegError: the images, without any features, are larger than the memory.
     """
     needed, there = _BYTES * (size or 0) ** 2 * images * episodes, memory()
     if needed > there:

@@ -1,8 +1,7 @@
-"""How far something is, on standard error: a bar on a terminal, a few plain lines in a log or a pipe.
+"""Progress on standard error: a bar on a terminal, a few plain lines in a log or a pipe.
 
-rich is imported late: it asks typing for Union[float, int], and typing then gives that, order and all, to whoever asks
-for Union[int, float]. Lightning does, and the command line would read --trainer.limit_test_batches 1 as 1.0, which
-means all.
+rich is imported late. It creates Union[float, int], and typing's cache then returns this order for Lightning's
+Union[int, float] too: the command line would read --trainer.limit_test_batches 1 as 1.0, which means all batches.
 """
 
 import sys
@@ -16,31 +15,31 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
-_LINES = 10  # of a step without a terminal
-_FEW = 100  # items; counting fewer takes less than a second
+_LINES = 10  # lines per step without a terminal
+_FEW = 100  # items; fewer take less than a second and print no lines
 _MANY = 1000  # files; reading fewer takes less than a second
 
 
 def tell(line: str) -> None:
-    """Print a line about progress, beside what a command prints as its result."""
+    """Print a line about progress to standard error; results go to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 
 def on_terminal() -> bool:
-    """Whether a person watches."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 class Progress:
-    """One long step; a context that takes the bar away at its end.
+    """Progress of one long step; a context manager that removes the bar at its end.
 
     Args:
-        what: names the step.
-        total: its size.
-        unit: ``GB`` for numbers of bytes, or what is counted. Steps of few items print no lines.
-        done: where it begins.
-        shown: draw or print; another process does otherwise.
-        terminal: draw a bar, or print a line for every tenth. Standard error decides where it is not given.
+        what: name of the step.
+        total: size of the step.
+        unit: ``GB`` for bytes, or the plural of the counted items. Steps with fewer than 100 items print no lines.
+        done: amount done at the start.
+        shown: draw or print; False in processes that stay silent.
+        terminal: whether to draw a bar or to print a line per tenth; by default a terminal gets a bar.
     """
 
     def __init__(
@@ -60,15 +59,15 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the step began; never 0."""
+        """Seconds since the start of the step; never 0."""
         return max(time.monotonic() - self._begun, 1e-9)
 
     def to(self, done: float, words: str = "") -> None:
-        """Show how much is done.
+        """Show the amount done.
 
         Args:
-            done: amount.
-            words: that say so; amount and unit by default.
+            done: amount done.
+            words: text to show; amount and unit by default.
         """
         tenth = int(done * _LINES // self.total) > int(self.done * _LINES // self.total)
         self.done = done
@@ -78,7 +77,7 @@ class Progress:
             tell(f"{self.what} {words or self._amount()}")
 
     def add(self, more: float) -> None:
-        """Show that so much more is done."""
+        """Add to the amount done."""
         self.to(self.done + more)
 
     def _amount(self) -> str:
@@ -88,7 +87,7 @@ class Progress:
         return f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB, {speed:.1f} MB/s"
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar:
             self._bar.stop()
             self._bar = None
@@ -101,7 +100,7 @@ class Progress:
 
 
 def tracked(items: Sequence[T], what: str) -> Iterable[T]:
-    """The items, with a progress bar, or one line where there is no terminal, if they are many."""
+    """The items, with a progress bar (one line without a terminal) if there are many."""
     if len(items) < _MANY:
         return items
     if not on_terminal():
@@ -113,7 +112,7 @@ def tracked(items: Sequence[T], what: str) -> Iterable[T]:
 
 
 def status(what: str) -> AbstractContextManager[object]:
-    """A context that says what is being waited for."""
+    """A context manager that shows what the command is waiting for."""
     if on_terminal():
         return _console().status(what)
     tell(what)
