@@ -15,7 +15,7 @@ from fsseg.datasets.images import cache_folder
 from fsseg.episode import Batch
 from fsseg.episodes.distinct_images import Images, image_loader, shown, with_pixels
 from fsseg.episodes.draw import Draw, drawn, listed, seeded
-from fsseg.episodes.eligible_images import Need, class_images, whole
+from fsseg.episodes.eligible_images import Need, class_images, with_complete_masks
 from fsseg.episodes.episode_file import Runs, load
 from fsseg.episodes.loading import Episodes, loader
 from fsseg.episodes.option_checks import check_base, check_fold, check_pairs, check_ranges, check_sizes
@@ -264,7 +264,7 @@ class EpisodeData(LightningDataModule):
         return Episodes(self.dataset, draw, self._view, Augmentation([]), self.protocol.seed, annotator)
 
     def _seeded(self, images: dict[int, Numbers], shot: int) -> Draw:
-        queries = whole(self.dataset, images)
+        queries = with_complete_masks(self.dataset, images)
         rules = PLAIN if queries is images else Rules(queries=queries)
         return seeded(images, (self.way, shot, self.query), self.seed, rules)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from fsseg.datasets.base import Dataset
 from fsseg.episode import Episode
-from fsseg.episodes.eligible_images import whole
+from fsseg.episodes.eligible_images import with_complete_masks
 from fsseg.episodes.official_draws import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
 from fsseg.episodes.sampler import PLAIN, Images, Key, Numbers, Rules, draw_episode
 from fsseg.errors import FssegError
@@ -39,14 +39,14 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
     Raises:
         FssegError: an official code's draw is asked for, but some images have weak masks.
     """
-    queries = whole(dataset, images)
+    queries = with_complete_masks(dataset, images)
     if protocol.draw == "seeded":
         rules = Rules(
             queries=None if queries is images else queries,
             several=protocol.queries == "several",
             repeat_supports=protocol.repeat_supports,
             absent=protocol.absent_queries,
-            lacking=partial(_lacking, dataset, numbers=_whole_numbers(dataset, protocol)),
+            lacking=partial(_lacking, dataset, numbers=_complete_numbers(dataset, protocol)),
         )
         return seeded(images, sizes, protocol.seed, rules)
     if weak := sum(map(len, images.values())) - sum(map(len, queries.values())):
@@ -79,7 +79,7 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
     return pfenet_episodes(walk, lists, shot, seed, episodes)
 
 
-def _whole_numbers(dataset: Dataset, protocol: Protocol) -> Numbers:
+def _complete_numbers(dataset: Dataset, protocol: Protocol) -> Numbers:
     return np.array([n for n in dataset.numbers(protocol.split) if n not in dataset.weak], dtype=np.int64)
 
 

@@ -56,7 +56,7 @@ def class_images(
         FssegError: a class has too few images, or too few classes have enough.
     """
     images = {c: dataset.index.images(c, numbers, min_pixels, pairs) for c in classes}
-    queries = whole(dataset, images)
+    queries = with_complete_masks(dataset, images)
     few = {
         c: len(found)
         for c, found in images.items()
@@ -70,7 +70,7 @@ def class_images(
     return enough
 
 
-def whole(dataset: Dataset, images: Images) -> Images:
+def with_complete_masks(dataset: Dataset, images: Images) -> Images:
     """Images with a complete mask, which may be queries; the given mapping itself if no mask is weak."""
     if not dataset.weak:
         return images

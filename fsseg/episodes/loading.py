@@ -22,7 +22,7 @@ from fsseg.episodes.unreadable import Readable
 from fsseg.episodes.weak_annotations import Annotator
 from fsseg.machine_errors import check_temporary_folder
 
-_MEAN_COLOUR = (124, 116, 104)  # of ImageNet: padding is about zero after the encoder's normalisation
+_MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean: padding is about zero after the encoder's normalisation
 
 _NO_IMAGE: Image = np.zeros((0, 0, 3), dtype=np.uint8)
 

@@ -47,14 +47,14 @@ class Outcome(NamedTuple):
         state: ``done`` now, done ``before``, ``failed``, or ``left`` because a job that it needs failed.
         seconds: run time.
         log: path of its output; the file is missing if the job was not started.
-        said: last line of the log of a failed job, or the reason why a job was left out.
+        message: last line of the log of a failed job, or the reason why a job was left out.
     """
 
     job: Job
     state: JobState
     seconds: float
     log: Path
-    said: str = ""
+    message: str = ""
 
 
 def left_out(job: Job, log: Path) -> Outcome:
@@ -96,7 +96,7 @@ def failures(outcomes: Sequence[Outcome], what: str) -> str:
     left = sum(outcome.state == "left" for outcome in outcomes)
     more = f", {left} were not started" if any(outcome.job.after for outcome in outcomes) else ""
     lines = [f"{len(failed)} of {len(outcomes)} {what} failed{more}:"]
-    lines += [f"  {outcome.job.name}: {outcome.said}\n    log: {outcome.log}" for outcome in failed]
+    lines += [f"  {outcome.job.name}: {outcome.message}\n    log: {outcome.log}" for outcome in failed]
     return "\n".join([*lines, "The same command tries them again, and skips jobs that are done."])
 
 

@@ -168,7 +168,7 @@ class _Runner:
             self.free.append(worker)
             outcome = ended(job, process.returncode, time.monotonic() - begun, job.log(self.folder))
             took = duration(outcome.seconds)
-            words = f"done in {took}" if outcome.state == "done" else f"FAILED after {took}: {outcome.said}"
+            words = f"done in {took}" if outcome.state == "done" else f"FAILED after {took}: {outcome.message}"
             self.tell(f"{self._place(job)} {job.name}: {words}")
             self.outcomes[job.name] = outcome
 

@@ -101,7 +101,7 @@ def _collect(
             outcome = Outcome(job, "failed", 0, job.log(folder), " ".join(str(error).split())[:200])
         outcomes[name] = outcome
         if outcome.state != "before":
-            details = f": {outcome.said}" if outcome.said else f" in {duration(outcome.seconds)}"
+            details = f": {outcome.message}" if outcome.message else f" in {duration(outcome.seconds)}"
             tell(f"[{len(outcomes)}/{len(jobs)}] {name}: {outcome.state}{details}")
     return [outcomes[job.name] for job in jobs]
 

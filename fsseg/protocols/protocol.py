@@ -29,7 +29,7 @@ Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "list"]
 Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
-Chosen = Literal["last", "base_val", "novel_val", "by hand"]  # of a tested checkpoint
+Chosen = Literal["last", "base_val", "novel_val", "by hand"]  # how a tested checkpoint was chosen
 
 _SEEDS = 2**32  # number of seeds that numpy's RandomState accepts
 # Fields that determine the drawn episodes; they have no effect on episodes from a file.

@@ -16,7 +16,7 @@ from fsseg.untrusted.records import as_json as json_text
 from fsseg.untrusted.records import plain
 from fsseg.untrusted.text import csv_cell
 
-_WIDTH = 118  # of a line of text
+_WIDTH = 118  # characters of a line
 _PLUS_MINUS = {"text": " +- ", "markdown": " ± ", "latex": r" $\pm$ ", "html": " ± "}
 
 

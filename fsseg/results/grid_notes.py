@@ -8,13 +8,7 @@ from fsseg.results.results import FinishedTest, Series
 
 
 def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:
-    """Notes under a table, each once.
-
-    Args:
-        layout: layout of the table.
-        lines: its lines.
-        used: results that the lines show.
-    """
+    """Notes under a table, each once; ``used`` has the results that the lines show."""
     notes = [
         *(_difference_notes(layout, lines, used) if layout.source else []),
         *_recipe_notes(used),

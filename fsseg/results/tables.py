@@ -19,12 +19,7 @@ _RUN, _EPISODE, _CLASS, _QUERY_CLASS, _INTERSECTION, _UNION, _TRUTH, _PIXELS = r
 
 
 class Score(NamedTuple):
-    """Mean and standard deviation over runs, in percent.
-
-    Attributes:
-        mean: NaN if nothing was counted.
-        std: population standard deviation; NaN with one run.
-    """
+    """Mean and population standard deviation over runs, in percent; NaN without counts, and std also with one run."""
 
     mean: float
     std: float

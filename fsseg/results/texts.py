@@ -13,7 +13,7 @@ from fsseg.results.test_facts import Tested
 from fsseg.untrusted.records import as_json
 
 _BAR = 20  # characters of a full bar
-_WIDTH = 118  # of a line of text
+_WIDTH = 118  # characters of a line
 
 
 def as_text(table: Table) -> str:

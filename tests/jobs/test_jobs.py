@@ -52,7 +52,7 @@ def test_jobs_run_after_those_they_wait_for_and_a_failure_stops_only_what_hangs_
     assert states(outcomes) == {"test": "done", "fit": "done", "broken": "failed", "left": "left", "left too": "left"}
     assert order.read_text() == "fit test "
     failed = outcomes[2]
-    assert failed.said == "fsseg: class 17 has 4 images."
+    assert failed.message == "fsseg: class 17 has 4 images."
     assert "class 17" in failed.log.read_text()
     assert any("FAILED" in line for line in told)
 
@@ -256,7 +256,7 @@ def test_jobs_on_a_local_ray_cluster(tmp_path):
     assert states(outcomes) == {
         "fit": "done", "test": "done", "broken": "failed", "left": "left", "its worker dies once": "done",
     }  # fmt: skip
-    assert outcomes[2].said == "no"
+    assert outcomes[2].message == "no"
     assert states(run_ray(jobs[:2], tmp_path, 1, str)) == {"fit": "before", "test": "before"}
 
 
