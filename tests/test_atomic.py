@@ -118,7 +118,7 @@ OTHERS = {
     "datasets/images.py": "into the hidden file that `atomic.write` gives",
     "jobs/local.py": "a lock, and logs of processes",
     "jobs/ray.py": "logs of processes",
-    "prepare/download.py": "a download that goes on where it was; renamed after its checksum",
+    "prepare/download.py": "a download that resumes; renamed after its checksum",
 }
 
 
