@@ -1,6 +1,6 @@
-"""The README as a stranger follows it: every command and its Python, in order, in one folder.
+"""The README as a newcomer follows it: every command and its Python, in order, in one folder.
 
-Networks and numbers are tiny; what must be downloaded, and photos of one's own, are made here.
+Networks and numbers are tiny; what must be downloaded and your own images are made here.
 """
 
 import os
@@ -17,7 +17,7 @@ import pytest
 
 from fsseg.cli import main
 from tests.cli.conftest import TINY, jobs_here  # noqa: F401 - a fixture
-from tests.conftest import needs, write_folder
+from tests.conftest import needs
 from tests.prepare.conftest import contents, server  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,6 @@ ADDED = {
         "--protocol.pairs=any", "--protocol.min_pixels=1", "--protocol.size=32", "--protocol.runs=1",
         "--protocol.episodes=4",
     ),
-    "fsseg test --config experiments/panet_voc_5shot.yaml": SMALL,
     "fsseg benchmark": (*SMALL, *SHAPES, "--folds", "0", "--seeds", "0"),
     "fsseg predict": PICTURES,
     "fsseg demo": ("--port", "0"),
@@ -105,7 +104,6 @@ def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(run,
         run(command)
     assert (tmp_path / "runs/quickstart/fold0/test/table.md").is_file()
     assert fake_coco == tmp_path / "coco"
-    write_folder(tmp_path / "my_photos")
     own_photos(tmp_path)
     said = {}
     for command in lines[2:]:
