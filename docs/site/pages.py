@@ -144,9 +144,9 @@ def summary(path: Path) -> str:
 
 def command_names() -> list[str]:
     """Commands as they are typed after ``fsseg``."""
-    from fsseg.cli.help import COMMANDS, DATA_COMMANDS
+    from fsseg.cli.help import COMMANDS
 
-    return [*COMMANDS, *dict.fromkeys(name.split()[0] for name in DATA_COMMANDS)]
+    return list(COMMANDS)
 
 
 def command_pages() -> dict[str, str]:
