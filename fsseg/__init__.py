@@ -14,10 +14,10 @@ __all__ = ["Prediction", "Segmenter", "__version__", "fit", "test", "validate"]
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without MPLBACKEND, which it refuses to be imported with where it does not know the backend.
+    """Import matplotlib while MPLBACKEND is unset: an unknown backend in this variable makes the import fail.
 
-    Jupyter and Colab export their own, which another Python need not have, and torchmetrics imports matplotlib. A
-    backend that matplotlib knows is set, as it would have been. fsseg itself draws to files and needs none.
+    Jupyter and Colab export a backend of their own package, which another Python may lack, and torchmetrics imports
+    matplotlib. A backend that matplotlib knows is set after the import. fsseg draws to files and needs no backend.
     """
     backend = os.environ.pop("MPLBACKEND")
     try:
@@ -35,7 +35,7 @@ if os.environ.get("MPLBACKEND") and "matplotlib" not in sys.modules:
 
 
 def __getattr__(name: str) -> Any:
-    """What the package offers, imported at its first use: it imports torch, which `fsseg --help` does without."""
+    """Import a public name at its first use, so that `fsseg --help` does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module 'fsseg' has no attribute {name!r}")
     module = "fsseg.segmenter" if name[0].isupper() else "fsseg.experiment.commands"

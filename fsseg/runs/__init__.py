@@ -1,1 +1,1 @@
-"""What a run leaves on the disk and reports: folders, checkpoint files, loggers, progress, the test report."""
+"""The files and reports of a run: folders, checkpoint files, loggers, progress, the test report."""

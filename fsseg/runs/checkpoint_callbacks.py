@@ -1,4 +1,4 @@
-"""The last checkpoint, the best one, and signals that end a training."""
+"""Callbacks that write the last and the best checkpoint and that end a training at a signal."""
 
 import sys
 from dataclasses import replace
@@ -13,21 +13,21 @@ from fsseg.runs import signals
 from fsseg.runs.checkpoint_files import BEFORE, LAST
 from fsseg.runs.library_errors import lost_worker
 
-_METRIC = "val/mean_iou"  # that the best checkpoint has most of
+_METRIC = "val/mean_iou"  # the best checkpoint has its highest value
 
 
 class KeptCheckpoints(Callback):
-    """Writes ``last.ckpt`` atomically: every so many steps and when training ends, also by a signal.
+    """Writes ``last.ckpt`` atomically: at regular steps and when training ends, also by a signal.
 
-    Where the protocol chooses a checkpoint by validation, ``best.ckpt`` is written too. Every checkpoint records the
-    rule that chose it. The first signal (Ctrl-C, SIGTERM) lets the step finish, so that no half-made update is saved; a
-    second one stops at once. What ``last.ckpt`` replaces becomes ``last-before.ckpt``: should the last one be lost,
-    a training resumes from there. (ModelCheckpoint's own ``save_last`` writes ``last-v1.ckpt`` beside an older one.)
+    If the protocol selects a checkpoint by validation, ``best.ckpt`` is written too. Every checkpoint records the rule
+    that selected it. The first signal (Ctrl-C, SIGTERM) lets the step finish, so that no partial update is saved; a
+    second signal stops at once. The previous ``last.ckpt`` becomes ``last-before.ckpt``, from which a training resumes
+    if ``last.ckpt`` is lost. (ModelCheckpoint's ``save_last`` would write ``last-v1.ckpt`` beside an older file.)
 
     Args:
-        folder: of the checkpoints.
-        every: steps between two writes; 0 writes at the end only.
-        selection: the protocol's rule.
+        folder: Folder of the checkpoints.
+        every: Steps between two writes; 0 writes at the end only.
+        selection: The protocol's rule that selects a checkpoint.
     """
 
     def __init__(self, folder: Path, every: int, selection: Selection) -> None:
@@ -40,7 +40,7 @@ class KeptCheckpoints(Callback):
         self._due = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over signals, and write where the first process does, whoever started the others."""
+        """Take over signals, and write into the folder of the first process."""
         folder = trainer.strategy.broadcast(self.path.parent)
         self.path, self.best_path = folder / self.path.name, folder / self.best_path.name
 
@@ -51,25 +51,25 @@ class KeptCheckpoints(Callback):
         signals.gently(stop)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """From here on weights change."""
+        """Record that the weights change from here on."""
         self._in_step = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time; a signal to one process ends the same step of all."""
+        """Save if a write is due; a signal to one process ends the same step in all processes."""
         self._in_step = False
         if trainer.world_size > 1:
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
         if self.every and trainer.global_step % self.every == 0:
-            # Killed in the validation that follows, a resumed training would skip it.
+            # A training that is killed during the next validation would skip that validation after it resumes.
             self._due = trainer.is_last_batch and trainer.fit_loop.epoch_loop._should_check_val_epoch()
             if not self._due:
                 self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what waited for the epoch's validation."""
+        """Save a checkpoint that was delayed until after the validation."""
         if self._due:
             self._save_last(trainer)
         self._due = False
@@ -77,29 +77,29 @@ class KeptCheckpoints(Callback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Leave a validation early: no update is under way."""
+        """Stop during a validation after a signal: no update is in progress."""
         if self.interrupted:
             self._save_last(trainer)
             raise signals.Stopped
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the best."""
+        """Save the best checkpoint."""
         value = float(trainer.callback_metrics.get(_METRIC, -1.0))
         if self.selection != "last" and value > self.best:
             self.best = value
             self._save(trainer, self.best_path, self.selection)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, and give signals back."""
+        """Save, and release the signals."""
         self._save_last(trainer)
         signals.gently(None)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far, for a resumed training."""
+        """The best validation value so far, for a resumed training."""
         return {"best": self.best, "selection": self.selection}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best value, if it was measured by the same rule."""
+        """Restore the best value if it was measured by the same rule."""
         if state_dict.get("selection") == self.selection:
             self.best = float(state_dict["best"])
 
@@ -122,32 +122,32 @@ class KeptCheckpoints(Callback):
             part.replace(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep what was trained if it is a file, an option or a loader that is wrong, and give signals back."""
+        """Save the weights if a file, an option or a data loader caused the error, and release the signals."""
         wrong_input = isinstance(exception, FssegError) and not isinstance(exception, DivergedError | MachineError)
-        # A signal reports a worker's death, at any moment.
+        # The death of a worker is reported by a signal, which may arrive during a step.
         lost = lost_worker(exception) and not self._in_step and not trainer.validating
         if (
             (wrong_input or lost) and trainer.world_size == 1 and trainer.global_step > 0
-        ):  # other processes wouldn't come along
+        ):  # with several processes, the others would not take part
             self._save_last(trainer)
             print(
-                f"fsseg: step {trainer.global_step:,} is kept in {self.path}; go on with --ckpt_path or --resume",
+                f"fsseg: step {trainer.global_step:,} is saved in {self.path}; resume with --ckpt_path or --resume",
                 file=sys.stderr,
             )
         signals.gently(None)
 
 
 class OwnSignals(Callback):
-    """Keeps Lightning's handler of SIGTERM, which it sets before any of these, from taking the place of ours."""
+    """Replaces Lightning's handler of SIGTERM, which Lightning sets before each stage, by ours."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the first step."""
+        """Restore our handler before the first step."""
         signals.over_lightning()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the first episode."""
+        """Restore our handler before the first episode."""
         signals.over_lightning()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the first episode."""
+        """Restore our handler before the first episode."""
         signals.over_lightning()

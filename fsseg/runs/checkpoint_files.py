@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: written whole or not at all, and the newest one that can be read."""
+"""Checkpoint files: atomic writes, and the newest readable checkpoint of a folder."""
 
 import hashlib
 import zipfile
@@ -14,45 +14,46 @@ from fsseg.errors import FssegError
 from fsseg.runs.ranks import note
 from fsseg.untrusted.card import CheckpointCard, read_card
 
-LAST, BEFORE = "last.ckpt", "last-before.ckpt"  # BEFORE: what LAST was until it was replaced
+LAST, BEFORE = "last.ckpt", "last-before.ckpt"  # BEFORE is the previous LAST
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes every checkpoint, also ModelCheckpoint's own, beside its place and renames it once it is on the disk.
+    """Writes every checkpoint atomically: into the target folder under a temporary name, which is then renamed.
 
-    Lightning's writes into the system's folder for temporary files and moves it, which copies, and is not whole while
-    it does, where that is another disk.
+    Lightning writes into the system's temporary folder and moves the file. If that folder is on another disk, the move
+    is a copy, and the checkpoint is incomplete while it is copied.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one.
+        """Write a checkpoint.
 
         Raises:
-            MachineError: the disk is full.
+            MachineError: The disk is full.
         """
-        repair = "The checkpoint before it is as it was: go on with --resume."
-        place = Path(path)
-        atomic.make_folder(place.parent, repair)
-        atomic.save(place, partial(torch.save, checkpoint), repair)
+        fix = "The checkpoint before it is unchanged: resume with --resume."
+        target = Path(path)
+        atomic.make_folder(target.parent, fix)
+        atomic.save(target, partial(torch.save, checkpoint), fix)
 
 
 class Stored(NamedTuple):
-    """A checkpoint and the step it is at."""
+    """A checkpoint file and its step."""
 
     path: Path
     step: int
 
 
 def newest(folder: Path) -> Stored | None:
-    """The checkpoint that a training goes on from: the last one; where it is broken or lost, the newest that is not.
+    """The checkpoint from which a training resumes: ``last.ckpt``, or else the newest readable one.
 
-    It says so where it is not the last. ``best.ckpt`` is written in the middle of a validation and none of them.
+    A note names the checkpoint if it is not ``last.ckpt``. ``best.ckpt`` is ignored: it is written during a validation,
+    where no training resumes.
 
     Returns:
-        None where the folder holds no checkpoint.
+        The checkpoint; None if the folder holds none.
 
     Raises:
-        FssegError: none of them can be read.
+        FssegError: No checkpoint of the folder can be read.
     """
     last, others = folder / LAST, [path for path in folder.glob("*.ckpt") if path.name not in (LAST, "best.ckpt")]
     if found := readable(last):
@@ -62,22 +63,22 @@ def newest(folder: Path) -> Stored | None:
     earlier = newest_of(others)
     wrong = "cannot be read (truncated?)" if last.exists() else "is missing"
     if earlier is None:
-        raise FssegError(f"{last} {wrong}, and there is no earlier checkpoint: delete {folder} to train anew.")
-    note(f"{LAST} of {folder} {wrong}; going on from {earlier.path.name}, step {earlier.step:,}.")
+        raise FssegError(f"{last} {wrong}, and there is no earlier checkpoint: delete {folder} to train again.")
+    note(f"{LAST} of {folder} {wrong}; resuming from {earlier.path.name}, step {earlier.step:,}.")
     return earlier
 
 
 def newest_of(paths: list[Path]) -> Stored | None:
-    """The readable one of the highest step; none where there is none."""
+    """The readable checkpoint of the highest step; None if none is readable."""
     found = [stored for stored in map(readable, paths) if stored]
     return max(found, key=lambda stored: stored.step, default=None)
 
 
 def readable(path: Path) -> Stored | None:
-    """A checkpoint whose bytes are all there and as they were written; None otherwise."""
+    """The checkpoint of a path if the file is complete and its checksums match; None otherwise."""
     try:
         with zipfile.ZipFile(path) as file:
-            if file.testzip() is not None:  # a sum over each part is wrong
+            if file.testzip() is not None:  # a checksum does not match
                 return None
         return Stored(path, read_card(str(path)).step)
     except (OSError, zipfile.BadZipFile, EOFError, FssegError):
@@ -85,15 +86,15 @@ def readable(path: Path) -> Stored | None:
 
 
 def content_digest(path: Path) -> str:
-    """Digest of a checkpoint's content, the same wherever the file is moved.
+    """Digest of a checkpoint's content, which does not change when the file is moved or renamed.
 
-    It is one of the sums that the file itself holds of each of its parts, so that nothing large is read.
+    The digest is computed from the checksums in the zip file's directory, so that the tensors are not read.
     """
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(path) as file:
             for part in file.infolist():
-                name = part.filename.partition("/")[2]  # the first part is the name that the file was written under
+                name = part.filename.partition("/")[2]  # the first part is the name under which the file was written
                 digest.update(f"{name} {part.CRC} {part.file_size}\n".encode())
     except (OSError, zipfile.BadZipFile):
         with path.open("rb") as stream:
@@ -105,7 +106,7 @@ def card_of(ckpt_path: str) -> CheckpointCard:
     """The card of a checkpoint.
 
     Raises:
-        FssegError: it cannot be read; the line names an earlier one of its folder that can.
+        FssegError: The file cannot be read; the message names an earlier readable checkpoint of the folder, if any.
     """
     try:
         return read_card(ckpt_path)

@@ -1,4 +1,4 @@
-"""Where data comes from, and where runs and results go: fresh folders, written atomically."""
+"""Folders of data, runs and results: checked, chosen and written atomically."""
 
 import importlib
 import os
@@ -13,20 +13,20 @@ from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.runs.ranks import leads
 
-_RANDOM = 8  # characters that tempfile adds to a name
-# Processes that Lightning starts for DDP run the same command line; they must not choose a folder of their own.
+_RANDOM = 8  # random characters that tempfile adds to a name
+# Processes that Lightning starts for DDP run the same command line; they take the folder from this variable.
 _CHOSEN = "FSSEG_RUN_FOLDER"
 
 
 def check_root(root: str | None, dataset: Any) -> None:
-    """Refuse a data folder that isn't there before anything is downloaded or built.
+    """Refuse a missing data folder before anything is downloaded or built.
 
     Args:
-        root: ``--data.root``; the environment variable FSSEG_DATA_ROOT where it is None.
-        dataset: class of the data set.
+        root: ``--data.root``; if None, the environment variable FSSEG_DATA_ROOT.
+        dataset: Class of the data set.
 
     Raises:
-        FssegError: no folder, where the data set needs one.
+        FssegError: The data set needs a folder, and none is given or the folder does not exist.
     """
     root = root or os.environ.get("FSSEG_DATA_ROOT")
     if not dataset.needs_root:
@@ -44,29 +44,29 @@ def named_class(path: str) -> Any:
 
 
 def run_folder(out: str | None, name: str, fold: int, resumed: str | None, whichever: bool = False) -> Path:
-    """The folder of a training run; `make` makes it once nothing else can be refused.
+    """Choose the folder of a training run; `make` creates the folder later, after all checks.
 
     Args:
-        out: asked for by the user; refused where it holds another run.
-        name: of the experiment.
-        fold: its fold.
-        resumed: checkpoint to resume; a run's last one is resumed in its own folder.
-        whichever: any other one is, too, since the last was lost.
+        out: ``--out``; refused if the folder holds another run.
+        name: Name of the experiment.
+        fold: Fold of the data set.
+        resumed: Checkpoint to resume; ``last.ckpt`` is resumed in its own folder.
+        whichever: Resume any checkpoint in its own folder, because ``last.ckpt`` may be lost.
 
     Raises:
-        FssegError: the folder holds another run.
+        FssegError: The folder holds another run.
     """
     if "LOCAL_RANK" in os.environ and (chosen := os.environ.get(_CHOSEN)):
         return Path(chosen)
     beside = Path(resumed).parent if resumed and (whichever or Path(resumed).name == "last.ckpt") else None
     if out is not None:
         folder = Path(out)
-        if leads():  # to the other processes the folder may be one that the first has just begun
+        if leads():  # the first process may have just created the folder
             refuse_run(folder, resumed if beside else None)
     elif beside and (beside / "config.yaml").is_file():
         folder = beside
         refuse_links(folder)
-    else:  # also for a checkpoint that is not a run's last: resuming it must not overwrite what came later
+    else:  # an earlier checkpoint is resumed in a new folder, so that later files are not overwritten
         folder = fresh(Path("runs") / name / f"fold{fold}")
     os.environ[_CHOSEN] = str(folder.resolve())
     return folder
@@ -76,30 +76,30 @@ def refuse_run(folder: Path, resumed: str | None) -> None:
     """Refuse a folder that holds a run other than the resumed one.
 
     Args:
-        folder: that is going to be written.
-        resumed: checkpoint to resume.
+        folder: Folder to write.
+        resumed: Checkpoint to resume.
 
     Raises:
-        FssegError: it does.
+        FssegError: The folder holds another run.
     """
-    goes_on = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
-    if (folder / "config.yaml").exists() and not goes_on:
+    resumes = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
+    if (folder / "config.yaml").exists() and not resumes:
         raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse to write into a folder with links that lead out of it; whoever made the folder may have planted them.
+    """Refuse to write into a folder with links that lead out of it: an untrusted folder may contain such links.
 
     Raises:
-        FssegError: there is one.
+        FssegError: The folder contains such a link.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise FssegError(f"{path} is a link out of its folder, through which nothing is written. Take it away.")
+            raise FssegError(f"{path} is a link out of its folder; fsseg writes through no such link. Delete it.")
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file exists and is no link out of its folder, which could show another file of this machine."""
+    """Whether a file exists and is no link out of its folder; such a link could expose another file of this machine."""
     return path.is_file() and path.resolve().parent == path.parent.resolve()
 
 
@@ -110,10 +110,10 @@ def forget() -> None:
 
 
 def empty(folder: Path) -> Path:
-    """A folder that was asked for, absent or empty.
+    """The folder of ``--out``, which must be missing or empty.
 
     Raises:
-        FssegError: it holds files.
+        FssegError: The folder holds files.
     """
     folder = folder if folder.name else folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -123,7 +123,7 @@ def empty(folder: Path) -> Path:
 
 @contextmanager
 def kept_if(folder: Path, worth: Callable[[], bool]) -> Iterator[None]:
-    """Take a new folder away again if what is done inside fails and leaves nothing worth keeping."""
+    """Delete a new folder again if the body fails and ``worth`` finds nothing to keep in the folder."""
     new = not folder.exists() or not any(folder.iterdir())
     try:
         yield
@@ -144,17 +144,17 @@ def fresh(folder: Path) -> Path:
 
 @contextmanager
 def result_folder(folder: Path, keep: Callable[[BaseException, Path], bool] = lambda *_: False) -> Iterator[Path]:
-    """A folder to write results into that appears under its name only once they are complete.
+    """A temporary folder for results, which is renamed to its final name once the results are complete.
 
     Args:
-        folder: its name.
-        keep: whether what is there so far stays, under a hidden name, when the work fails.
+        folder: Final name.
+        keep: Whether partial results stay, under the hidden temporary name, when the body fails.
 
     Raises:
-        FssegError: the place cannot be written; known before the work starts.
+        FssegError: The parent folder cannot be written; this is checked before the body runs.
     """
     make(folder.parent)
-    # Below the folder as it is named: since Python 3.12 what mkdtemp returns is absolute.
+    # mkdtemp returns an absolute path since Python 3.12; the given path may be relative.
     part = folder.parent / Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)).name
     try:
         yield part
@@ -170,11 +170,11 @@ def result_folder(folder: Path, keep: Callable[[BaseException, Path], bool] = la
 
 
 def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
-    """Hidden folders of results that were never completed.
+    """Hidden folders of partial results of earlier commands.
 
     Args:
-        folder: name that they were to get.
-        but: the one that is being written.
+        folder: Final name of the results.
+        but: The temporary folder of the present command, which is left out.
     """
     prefix = f".{folder.name}-"
     found = [left for left in folder.parent.glob(f"{prefix}*") if len(left.name) == len(prefix) + _RANDOM]
@@ -182,14 +182,14 @@ def left_behind(folder: Path, but: Path | None = None) -> list[Path]:
 
 
 def make(folder: Path, results: Path | None = None) -> None:
-    """Make a folder.
+    """Create a folder and check that files can be written there.
 
     Args:
-        folder: to make.
-        results: what the error names; the folder by default.
+        folder: Folder to create.
+        results: Path that the error names; by default the folder.
 
     Raises:
-        FssegError: it cannot be written.
+        FssegError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -205,10 +205,10 @@ def make(folder: Path, results: Path | None = None) -> None:
 
 @contextmanager
 def named(option: str, path: Path) -> Iterator[None]:
-    """Name the option whose file cannot be written, or has an ending that names no format.
+    """Put an option's name in front of the error if its file cannot be written or has an unknown ending.
 
     Raises:
-        FssegError: the same, behind the option's name.
+        FssegError: The original error with the option's name.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Identity of a training or a test: the options that decide it, out of a whole configuration."""
+"""Identity of a training or a test: the options of a configuration that decide its numbers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,21 +10,21 @@ _TRAINING, _VALIDATION, _EPISODES, _ROWS = Decides.TRAINING, Decides.VALIDATION,
 TEST = _EPISODES | _ROWS
 _DATA = {name: option.decides for name, option in OPTIONS.items()}
 
-# One entry for each parameter of `fsseg.task.Task`; a test holds the table to the signature.
+# One entry for each parameter of `fsseg.task.Task`; a test compares the table with the signature.
 MODEL: Mapping[str, Decides] = {
     "method": _TRAINING | _VALIDATION | _ROWS,
     "optimizer": _TRAINING,
     "lr_scheduler": _TRAINING,
     "head_lr": _TRAINING,
     "bias_lr": _TRAINING,
-    "channels_last": _TRAINING,  # last digits, which add up over the steps of a training
+    "channels_last": _TRAINING,  # changes the last digits, whose differences grow during a training
 }
 
-# One entry for each parameter of Lightning's Trainer, likewise. An option of a later Lightning decides everything.
+# One entry for each parameter of Lightning's Trainer. An option of a later Lightning counts as deciding everything.
 TRAINER: Mapping[str, Decides] = {
     "accelerator": Decides.MACHINE,
     "strategy": Decides.MACHINE,
-    "devices": Decides.MACHINE,  # a note says where the number of processes changes
+    "devices": Decides.MACHINE,  # a changed number of processes is noted
     "num_nodes": Decides.MACHINE,
     "precision": _TRAINING | _VALIDATION | _ROWS,
     "logger": Decides.MACHINE,
@@ -65,7 +65,7 @@ TRAINER: Mapping[str, Decides] = {
     "model_registry": Decides.MACHINE,
 }
 
-# What Lightning does where an option is null, and other spellings of a value.
+# Lightning's value of an option that is null, and other spellings of a precision.
 _NULL = {
     "precision": "32-true", "gradient_clip_val": 0, "gradient_clip_algorithm": "norm", "deterministic": False,
     "limit_train_batches": 1.0, "limit_val_batches": 1.0, "limit_test_batches": 1.0, "val_check_interval": 1.0,
@@ -74,15 +74,15 @@ _SPELT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixe
 
 
 def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:
-    """The options of a configuration that decide something.
+    """The options of a configuration that have one of the given roles.
 
     Args:
-        own: the configuration of fit or test.
-        role: what they decide; of several, at least one.
+        own: Configuration of fit or test.
+        role: Roles of the wanted options; an option needs at least one of them.
 
     Returns:
-        the sections ``seed_everything``, ``model``, ``data``, ``trainer`` and ``protocol``, with these options only and
-        null replaced by the value that null stands for; those of the data by dotted name.
+        The sections ``seed_everything``, ``model``, ``data``, ``trainer`` and ``protocol`` with these options only.
+        Null is replaced by the value that it stands for; options of the data have dotted names.
     """
     found: dict[str, Any] = {
         "model": _of(own["model"], MODEL, role),
@@ -111,7 +111,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first option, by name, that two configurations have otherwise, with both values; None if there is none."""
+    """Name and both values of the first option, in order of names, that differs; None if no option differs."""
     one, other = dict(flat(before)), dict(flat(now))
     for key in sorted(one.keys() | other.keys()):
         if one.get(key) != other.get(key):

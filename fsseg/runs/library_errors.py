@@ -1,4 +1,4 @@
-"""What Lightning, torch and jsonargparse say: their chatter is silenced, their errors become one line."""
+"""Messages of Lightning and torch: needless warnings are silenced, errors become one line."""
 
 import logging
 import traceback
@@ -16,22 +16,22 @@ _CHATTER = (
     ".*does not have many workers.*",
     "Checkpoint directory .* exists",
     ".*self.log.*batch_size.*",
-    ".*sync_dist=True.*",  # the metrics have already added up all processes
+    ".*sync_dist=True.*",  # the metrics already hold the sum over all processes
     ".*returned 0 length.*",
     ".*defined a `validation_step`.*",
     ".*callbacks used to create the checkpoint",
-    ".*resuming from a checkpoint that ended before the epoch ended.*",  # episodes continue where they were
-    "The dirpath has changed from .*",  # of a run whose folder was moved
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # the sampler continues at the same episode
+    "The dirpath has changed from .*",  # the run's folder was moved
     "Total length of `list` across ranks is zero",
     "Found .* in eval mode at the start of training.*",  # BatchNorm of encoders that keep their statistics
-    "You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # a note says it
+    "You passed `Trainer.accelerator='cpu', precision='16-mixed'.*",  # fsseg prints its own note
     "The number of training batches .* is smaller than the logging interval",
 )
-_LOST = "a process that loads data was killed, most often for want of memory: fewer --data.loading.workers need less."
+_LOST = "a process that loads data was killed, most often for lack of memory. Lower --data.loading.workers."
 
 
 def quieten() -> None:
-    """Silence chatter of libraries; warnings that a user can act on stay."""
+    """Silence needless warnings of libraries; warnings that a user can act on stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _CHATTER:
@@ -42,15 +42,15 @@ _RESTORING = (
     "lightning.pytorch.trainer.connectors.checkpoint_connector",
     "lightning.pytorch.utilities.migration.utils",
 )
-_LENGTH = 150  # letters of a library's error
+_LENGTH = 150  # most characters of a library's error that are shown
 
 
 @contextmanager
 def machine_errors() -> Iterator[None]:
-    """A fault of the machine, e.g. too many open files, as one line.
+    """Turn an error of the machine, e.g. too many open files, into one line.
 
     Raises:
-        MachineError: in place of the system's.
+        MachineError: The system reported such an error.
     """
     try:
         yield
@@ -62,12 +62,12 @@ def machine_errors() -> Iterator[None]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What Lightning or the operating system refuses, as one line.
+    """Turn errors of Lightning and of the operating system into one line.
 
     Raises:
-        FssegError: in place of theirs.
+        FssegError: One of them refused.
     """
-    import torch.distributed as dist  # late: commands on data touch neither torch nor Lightning
+    import torch.distributed as dist  # imported here: commands on data need neither torch nor Lightning
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
@@ -88,24 +88,24 @@ def plain_errors() -> Iterator[None]:
         raise FssegError(_line(error)) from error
     except RuntimeError as error:
         if dist.is_available() and dist.is_initialized() and "peer" in str(error):
-            raise FssegError("another process has stopped; its line says why.") from error
+            raise FssegError("another process has stopped; its error message gives the reason.") from error
         if lost_worker(error):
             raise MachineError(_LOST) from error
         raise
 
 
 def lost_worker(error: BaseException) -> bool:
-    """Whether an error says that a process that loads data was killed: torch's, or that its connection is broken."""
+    """Whether an error reports that a data loading process was killed: torch's error, or a broken connection."""
     killed = isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
     return killed or (isinstance(error, OSError | EOFError) and _origin(error).startswith("multiprocessing."))
 
 
 @contextmanager
 def restoring() -> Iterator[None]:
-    """Whatever Lightning or torch raises while they take over the states of a broken checkpoint, as one line.
+    """Turn any error that Lightning or torch raises while it restores a checkpoint's states into one line.
 
     Raises:
-        FssegError: in place of theirs.
+        FssegError: The states are broken.
     """
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -122,10 +122,13 @@ def restoring() -> Iterator[None]:
 
 @contextmanager
 def building(what: str) -> Iterator[None]:
-    """Arguments that a constructor refuses, as one line.
+    """Turn the error of a constructor that refuses its arguments into one line.
+
+    Args:
+        what: Start of the line.
 
     Raises:
-        FssegError: in place of TypeError, ValueError or ImportError.
+        FssegError: The constructor raised TypeError, ValueError or ImportError.
     """
     try:
         yield
@@ -138,10 +141,10 @@ def _line(error: BaseException) -> str:
 
 
 def _origin(error: BaseException) -> str:
-    """Name of the module that raised."""
+    """Name of the module that raised the error."""
     return (_modules(error) or [""])[-1]
 
 
 def _modules(error: BaseException) -> list[str]:
-    """Names of the modules that an error came through, the one that raised last."""
+    """Names of the modules of an error's traceback; the module that raised the error is last."""
     return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]

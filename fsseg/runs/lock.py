@@ -1,9 +1,8 @@
-"""One command at a time writes a folder.
+"""A lock that lets one command at a time write a folder.
 
-The lock is the operating system's (flock): it ends with its owner, however that ends, so that a file left by a killed
-process is no obstacle, on this host or, where the file system hands locks on as NFS does, on another one.
-(The library filelock truncates the file on every try, with what it says of its owner, and its locks live on in the
-processes that load data while their parent is dead.)
+The lock is the operating system's (flock). It ends when its process ends, so that the lock file of a killed process
+does not block the next command. On a shared file system such as NFS, the lock holds between hosts. (The library
+filelock erases the owner's description at every attempt, and its locks survive their owner in data loading processes.)
 """
 
 import contextlib
@@ -28,11 +27,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_HELD: dict[Path, int] = {}  # lock files of this process, with their descriptors
+_HELD: dict[Path, int] = {}  # descriptors of this process's lock files
 
 
 def _release_in_child() -> None:
-    """A forked process, as one that loads data, holds no lock of its parent's."""
+    """Release the parent's locks in a forked process, e.g. one that loads data."""
     for descriptor in _HELD.values():
         os.close(descriptor)
     _HELD.clear()
@@ -44,19 +43,19 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder that is going to be written; of several processes of one command, the first does.
+    """Hold the lock of a folder while it is written; only the first process of a command takes the lock.
 
     Args:
-        folder: that need not exist yet.
+        folder: Folder to lock; it need not exist yet.
 
     Raises:
-        FssegError: another command holds it, or the lock's file cannot be written.
+        FssegError: Another command holds the lock, or the lock file cannot be written.
     """
     if not leads() or fcntl is None:
         yield
         return
     path = _file_of(folder)
-    if path in _HELD:  # by this command, a moment ago
+    if path in _HELD:  # this command already holds the lock
         yield
         return
     descriptor = _take(path, folder)
@@ -73,7 +72,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _file_of(folder: Path) -> Path:
-    """Beside the folder, since results get theirs only in the end; inside where there is no place beside."""
+    """Path of the lock file: beside the folder, which may not exist yet, or inside if its parent is not writable."""
     folder = folder.resolve()
     if folder.is_dir() and not os.access(folder.parent, os.W_OK):
         return folder / ".lock"
@@ -81,7 +80,7 @@ def _file_of(folder: Path) -> Path:
 
 
 def _take(path: Path, folder: Path) -> int | None:
-    """The descriptor of a lock that is ours now; None where the file system has no locks."""
+    """Take the lock and return its descriptor; None if the file system has no locks."""
     folders.make(path.parent, folder)
     while True:
         try:
@@ -103,7 +102,7 @@ def _take(path: Path, folder: Path) -> int | None:
         if _is_there(path, descriptor):
             _sign(descriptor)
             return descriptor
-        os.close(descriptor)  # its owner took the file away between our opening and locking it
+        os.close(descriptor)  # the owner deleted the file after we opened it
 
 
 def _is_there(path: Path, descriptor: int) -> bool:
@@ -113,22 +112,22 @@ def _is_there(path: Path, descriptor: int) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Write who holds the lock, for whoever comes second."""
+    """Write the owner of the lock into the file, for the error of a second command."""
     owner = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join(["fsseg", *sys.argv[1:]]),
     }
-    with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
+    with contextlib.suppress(OSError):  # the disk is full; the lock holds nevertheless
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(owner).encode(), 0)
 
 
 def _owner(descriptor: int) -> str:
-    """Who holds a lock, in words."""
+    """Description of the command that holds a lock."""
     try:
-        told = load_json(os.pread(descriptor, 1 << 16, 0).decode())
-        return f"`{told['command']}` (process {told['pid']} on {told['host']}, since {told['since']})"
+        owner = load_json(os.pread(descriptor, 1 << 16, 0).decode())
+        return f"`{owner['command']}` (process {owner['pid']} on {owner['host']}, since {owner['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another command"

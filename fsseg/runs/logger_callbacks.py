@@ -1,4 +1,4 @@
-"""What loggers get besides losses: configuration, learning rate, pictures, tables, checkpoints, the same for all."""
+"""Callbacks that log configuration, learning rate, episode pictures, tables and checkpoints to every logger."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,18 +18,18 @@ from fsseg.results.texts import as_markdown
 from fsseg.runs.test_report import Report, panel
 from fsseg.task import TestOutput
 
-_PICTURES = 4  # episodes of a validation that are drawn, the same each time
+_PICTURES = 4  # drawn episodes of a validation; the same ones each time
 _COLUMNS = ["class", "iou", "std", "queries"]
 
 
 class LoggedFit(Callback):
-    """Logs a training's configuration, learning rate, episodes of each validation, and checkpoints where asked for.
+    """Logs a training's configuration, learning rate, validation episodes and, if requested, checkpoints.
 
-    Losses and metrics are logged by the `Task`.
+    The `Task` logs losses and metrics.
 
     Args:
-        config: as in config.yaml.
-        folder: of the run.
+        config: Content of config.yaml.
+        folder: Folder of the run.
     """
 
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
@@ -37,16 +37,16 @@ class LoggedFit(Callback):
         self.panels: list[Panel] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the loggers the configuration."""
+        """Log the configuration."""
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The step's learning rate."""
+        """Log the step's learning rate."""
         pl_module.log("lr", pl_module.learning_rate, batch_size=1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A new sheet."""
+        """Discard the episodes of the previous validation."""
         self.panels = []
 
     def on_validation_batch_end(
@@ -58,21 +58,21 @@ class LoggedFit(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first episodes."""
+        """Collect the first episodes."""
         dataset = trainer.datamodule.dataset  # type: ignore[attr-defined]
         for b in range(len(batch.run) if trainer.is_global_zero else 0):
             if len(self.panels) < _PICTURES and batch.number[b] >= 0:
                 self.panels.append(panel(dataset, batch, outputs, b))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw them."""
+        """Draw and log the collected episodes."""
         if self.panels and not trainer.sanity_checking and not trainer.fast_dev_run:
             picture = draw_episodes(self.panels)
             for logger in trainer.loggers:
                 log_picture(logger, "val/episodes", picture, trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Upload the last and the best checkpoint, where ``log_model`` asks W&B to."""
+        """Upload the last and the best checkpoint to W&B if its logger has ``log_model``."""
         for logger in trainer.loggers if trainer.is_global_zero else []:
             if isinstance(logger, WandbLogger) and logger._log_model:
                 for kind in ("best", "last"):
@@ -84,20 +84,20 @@ class LoggedTest(Callback):
     """Logs a test's numbers, table and episodes.
 
     Args:
-        loggers: to log to; the trainer itself has none in a test, since it would log at step 0.
-        report: of the test; comes before this callback.
-        config: of the test.
-        step: of the checkpoint.
-        key: that everything is logged under.
+        loggers: Loggers of the test; the trainer has none, because it would log at step 0.
+        report: Report of the test; its callback runs before this one.
+        config: Configuration of the test.
+        step: Step of the checkpoint.
+        key: Prefix of all logged names.
     """
 
     def __init__(self, loggers: Sequence[Logger], report: Report, config: dict[str, Any], step: int, key: str) -> None:
         self.loggers, self.report, self.config, self.step, self.key = loggers, report, config, step, key
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what the report has made."""
+        """Log the report's numbers, table and episodes."""
         table = self.report.table
-        if table is None:  # another process's
+        if table is None:  # only the first process has the table
             return
         scores = {f"iou/{line.name}": line.iou for line in table.classes}
         scores |= {"mean_iou": table.mean_iou, "binary_iou": table.binary_iou}
@@ -113,7 +113,7 @@ class LoggedTest(Callback):
 
 
 def log_picture(logger: Logger, key: str, picture: PIL.Image.Image, step: int) -> None:
-    """Give a picture to a logger; CSV's is a file ``pictures/KEY-stepSTEP.png`` beside its metrics.csv."""
+    """Log a picture; CSVLogger gets a file ``pictures/KEY-stepSTEP.png`` beside its metrics.csv."""
     if isinstance(logger, WandbLogger):
         logger.log_image(key, [picture], step=step)
     elif isinstance(logger, TensorBoardLogger):
@@ -125,7 +125,7 @@ def log_picture(logger: Logger, key: str, picture: PIL.Image.Image, step: int) -
 
 
 def log_table(logger: Logger, key: str, table: Table, step: int) -> None:
-    """Give a test's table to a logger: a W&B table with the numbers of table.json, or TensorBoard's text."""
+    """Log a test's table: a W&B table with the numbers of table.json, or text for TensorBoard."""
     if isinstance(logger, WandbLogger):
         logger.log_table(key, columns=_COLUMNS, data=table_lines(table), step=step)
     elif isinstance(logger, TensorBoardLogger):
@@ -133,7 +133,7 @@ def log_table(logger: Logger, key: str, table: Table, step: int) -> None:
 
 
 def table_lines(table: Table) -> list[list[Any]]:
-    """Class, IoU, deviation over runs, queries; mean-IoU and binary-IoU last. Percent, None where nothing counted."""
+    """Rows of class, IoU, deviation, queries; mean-IoU and binary-IoU last. IoU in percent; None if undefined."""
     every = sum(line.queries for line in table.classes)
     lines = [(line.name, line.iou, line.queries) for line in table.classes]
     lines += [("mean-IoU", table.mean_iou, every), ("binary-IoU", table.binary_iou, every)]
@@ -141,7 +141,7 @@ def table_lines(table: Table) -> list[list[Any]]:
 
 
 def log_checkpoint(logger: WandbLogger, path: Path, kind: str, step: int) -> None:
-    """Make a checkpoint an artifact of the run, under the name that Lightning gives to those of ModelCheckpoint."""
+    """Upload a checkpoint as an artifact of the W&B run, with the name that Lightning gives ModelCheckpoint's files."""
     import wandb
 
     artifact = wandb.Artifact(f"model-{logger.version}", type="model", metadata={"step": step, "kind": kind})

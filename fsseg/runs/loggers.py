@@ -1,6 +1,6 @@
-"""Loggers that a configuration names: set up before they are built, opened early and closed at the end.
+"""Loggers of a configuration: prepared before they are built, opened early and closed at the end.
 
-W&B and TensorBoard are imported only where a configuration names them.
+W&B and TensorBoard are imported only if a configuration names them.
 """
 
 import logging
@@ -22,32 +22,32 @@ from fsseg.untrusted.records import as_json, read_json
 
 _log = logging.getLogger(__name__)
 
-_RUN = "wandb.json"  # in a run's folder
+_RUN = "wandb.json"  # file in a run's folder
 
 
 @dataclass(frozen=True)
 class WandbRun:
-    """The record of the W&B run that a run's folder logs to, ``wandb.json``."""
+    """Record of the W&B run of a folder, ``wandb.json``."""
 
     id: str
     project: str | None
     entity: str | None
 
 
-_HERE = (None, ".")  # Lightning's default for where to write
+_HERE = (None, ".")  # Lightning's defaults of ``save_dir``
 _UNSENT = ("offline", "dryrun", "disabled")
 
 
 def prepare(trainer: Any, folder: Path, name: str) -> None:
-    """Let the loggers of a configuration write into a run's folder, and refuse those that cannot.
+    """Let the loggers of a configuration write into a run's folder.
 
     Args:
-        trainer: configuration of the trainer, changed in place.
-        folder: of the run.
-        name: of the run, for display.
+        trainer: Configuration of the trainer, changed in place.
+        folder: Folder of the run.
+        name: Name of the run, for display.
 
     Raises:
-        FssegError: a package is missing, or W&B knows no login.
+        FssegError: A package is missing, or W&B has no login.
     """
     for entry in _entries(trainer):
         kind = folders.named_class(entry.class_path)
@@ -60,11 +60,11 @@ def prepare(trainer: Any, folder: Path, name: str) -> None:
 
 
 def without_files(trainer: Any, command: str) -> None:
-    """Keep a configuration's loggers for a test, except CSV: a test writes result files of its own.
+    """Keep a configuration's loggers for a test, except CSVLogger: a test writes its own result files.
 
     Args:
-        trainer: configuration of the trainer, changed in place.
-        command: test; validate logs nothing.
+        trainer: Configuration of the trainer, changed in place.
+        command: ``test`` or ``validate``; validate logs nothing.
     """
     named = _entries(trainer) if command == "test" else []
     kept = [entry for entry in named if not issubclass(folders.named_class(entry.class_path), CSVLogger)]
@@ -72,14 +72,14 @@ def without_files(trainer: Any, command: str) -> None:
 
 
 def listed(given: Any) -> list[Logger]:
-    """Loggers that a configuration names, built."""
+    """The built loggers of a configuration as a list."""
     if isinstance(given, bool | None):
         return []
     return list(given) if isinstance(given, Sequence) else [given]
 
 
 def with_csv(given: Any, folder: Path) -> list[Logger] | bool:
-    """The loggers of a training: those asked for, and always CSV, which charts and sweeps read; False for none."""
+    """The requested loggers and always CSVLogger, whose files charts and sweeps read; False for no logger at all."""
     if given is False:
         return False
     asked = listed(given)
@@ -88,14 +88,14 @@ def with_csv(given: Any, folder: Path) -> list[Logger] | bool:
 
 @contextmanager
 def opened(loggers: Sequence[Logger], trainer: Trainer, folder: Path) -> Iterator[None]:
-    """A W&B run around a command: begun before Lightning would, and ended, failed or not.
+    """Open the W&B run of a command before Lightning would, and close it whether the command fails or not.
 
-    So its refusal is one line, and another command in this process gets a run of its own.
+    An error of W&B thus becomes one line, and the next command of this process gets another W&B run.
 
     Args:
-        loggers: of the command.
-        trainer: Lightning's; all but its first process log nothing.
-        folder: of the run; remembers which W&B run it is.
+        loggers: Loggers of the command.
+        trainer: Lightning's trainer; only its first process logs.
+        folder: Folder of the run, where ``wandb.json`` records the W&B run.
 
     Raises:
         FssegError: W&B refuses.
@@ -107,13 +107,13 @@ def opened(loggers: Sequence[Logger], trainer: Trainer, folder: Path) -> Iterato
         failed = False
     finally:
         for logger in loggers:
-            # The property `experiment` would start a run where there is none.
+            # The property `experiment` would start a run if none exists.
             if isinstance(logger, WandbLogger) and logger._experiment is not None:
                 logger.experiment.finish(exit_code=int(failed))
 
 
 def _open(loggers: Sequence[Logger], folder: Path) -> None:
-    """Start a W&B run, say where it is, and remember it."""
+    """Start a W&B run, log its address, and record it in ``wandb.json``."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
@@ -122,7 +122,7 @@ def _open(loggers: Sequence[Logger], folder: Path) -> None:
                 run = logger.experiment
             except wandb.errors.Error as error:
                 text = " ".join(str(error).split()).rstrip(".")
-                raise FssegError(f"W&B: {text}. WANDB_MODE=offline logs without it.") from error
+                raise FssegError(f"W&B: {text}. Set WANDB_MODE=offline to log without a server.") from error
             if getattr(run, "disabled", False):
                 continue
             atomic.write_text(folder / _RUN, as_json(WandbRun(run.id, run.project, run.entity)))
@@ -130,13 +130,13 @@ def _open(loggers: Sequence[Logger], folder: Path) -> None:
 
 
 def _entries(trainer: Any) -> list[Any]:
-    """Configurations of loggers."""
+    """Configurations of the loggers, each with a class path."""
     every = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
     return [entry for entry in every if hasattr(entry, "class_path")]
 
 
 def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
-    os.environ.setdefault("WANDB_SILENT", "true")  # `opened` says where the run is
+    os.environ.setdefault("WANDB_SILENT", "true")  # `_open` logs the address of the run
     try:
         import wandb
     except ImportError as error:
@@ -164,7 +164,7 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
 
 
 def _known_run(folder: Path) -> WandbRun | None:
-    """The W&B run of a run's folder; None where there is none, or where the file is broken."""
+    """The W&B run of a run's folder; None if the file is missing or broken."""
     try:
         known = read_json(folder / _RUN, WandbRun)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A test that was stopped: its rows so far, from which the same command with ``--resume`` goes on."""
+"""Rows of a stopped test, from which the same command with ``--resume`` continues."""
 
 import json
 import logging
@@ -21,20 +21,20 @@ from fsseg.runs.identity import TEST, first_difference, identity
 
 _log = logging.getLogger(__name__)
 
-ROWS, _ASKED = "rows.part", "unfinished.json"  # rows by number of image; what they were asked for
+ROWS, _ASKED = "rows.part", "unfinished.json"  # rows, with image numbers; identity of their test
 
 
 def asked_of(own: Mapping[str, Any], ckpt_path: str | None, protocol: Protocol, pairs: int) -> dict[str, Any]:
-    """Identity of a test. Its rows are resumed, and it counts as finished, only where the identity is the same.
+    """Identity of a test. Partial rows are resumed, and a finished test is accepted, only if the identity matches.
 
     Args:
-        own: configuration of the test.
-        ckpt_path: its checkpoint.
-        protocol: its protocol, with the digest of listed episodes.
-        pairs: number of (image, class) pairs that episodes are drawn from.
+        own: Configuration of the test.
+        ckpt_path: Checkpoint of the test.
+        protocol: Protocol of the test, with the digest of listed episodes.
+        pairs: Number of (image, class) pairs from which episodes are drawn.
     """
     config = identity(own, TEST)
-    config["data"].pop("episodes.test_file")  # a file may move; the protocol has the digest of its episodes
+    config["data"].pop("episodes.test_file")  # the file may move; the protocol holds the digest of its episodes
     weights = content_digest(Path(ckpt_path)) if ckpt_path else "untrained"
     if ckpt_path:
         config.pop("seed_everything")
@@ -44,19 +44,19 @@ def asked_of(own: Mapping[str, Any], ckpt_path: str | None, protocol: Protocol, 
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a whole test."""
+    """Whether a folder holds a complete test."""
     return all((folder / name).is_file() for name in ("table.json", "rows.csv"))
 
 
 def refuse_other_test(folder: Path, asked: Tested) -> None:
-    """Refuse a finished test that is not the one asked for.
+    """Refuse a finished test that is not the requested one.
 
     Args:
-        folder: of the finished test.
-        asked: what is asked for.
+        folder: Folder of the finished test.
+        asked: Facts of the requested test.
 
     Raises:
-        FssegError: the folder holds another test.
+        FssegError: The folder holds another test.
     """
     try:
         found = read_table(folder).tested
@@ -74,7 +74,7 @@ def refuse_other_test(folder: Path, asked: Tested) -> None:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first option that differs, by name; the version of fsseg is none."""
+    """Name and both values of the first option that differs; the version of fsseg does not count."""
     found = first_difference(*({key: one[key] for key in one if key != "version"} for one in (before, now)))
     if found is None:
         return None
@@ -83,16 +83,16 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str,
 
 
 def begin(part: Path, asked: Mapping[str, Any]) -> None:
-    """Note beside the rows what they were asked for."""
+    """Write the identity of the test beside its rows."""
     atomic.write_text(part / _ASKED, json.dumps(asked))
 
 
 def end(folder: Path, part: Path) -> None:
-    """Take the note away, since the test is finished, and whatever earlier tests left of theirs.
+    """Delete the identity of a finished test, and the partial results of earlier tests.
 
     Args:
-        folder: where the results go.
-        part: where they are being written.
+        folder: Final folder of the results.
+        part: Temporary folder of the results.
     """
     (part / _ASKED).unlink(missing_ok=True)
     for old in folders.left_behind(folder, but=part):
@@ -100,13 +100,13 @@ def end(folder: Path, part: Path) -> None:
 
 
 def take_up(folder: Path, part: Path, asked: Mapping[str, Any], at_most: int) -> Streamed | None:
-    """The rows of the test that got furthest, if any did. A line says where there are rows of another test only.
+    """The partial rows with the most episodes; None if there are none. A note reports rows of another test.
 
     Args:
-        folder: where the test's results go in the end.
-        part: where they are being written.
-        asked: identity that the rows must have.
-        at_most: episodes.
+        folder: Final folder of the results.
+        part: Temporary folder of the results.
+        asked: Identity that the rows must have.
+        at_most: Most episodes that are read.
     """
     left = {old: _noted(old) for old in folders.left_behind(folder, but=part) if (old / ROWS).is_file()}
     found = [stream.read(old / ROWS, at_most) for old, noted in left.items() if noted == asked]
@@ -120,7 +120,7 @@ def take_up(folder: Path, part: Path, asked: Mapping[str, Any], at_most: int) ->
 
 
 def _why(noted: Mapping[str, Any], asked: Mapping[str, Any], episodes: int) -> str:
-    """Why rows are not gone on from."""
+    """The reason why the rows of an earlier test are not resumed."""
     were = f"{episodes:,} episodes that were tested before are of another test"
     if noted.get("weights") != asked["weights"]:
         why = "other weights"
@@ -128,11 +128,11 @@ def _why(noted: Mapping[str, Any], asked: Mapping[str, Any], episodes: int) -> s
         why = f"{difference[0]} was {difference[1]}, now {difference[2]}"
     else:
         why = f"fsseg was {noted.get('version')}, now {asked['version']}"
-    return f"{were} ({why}): this test begins anew. Their rows are kept until it is finished."
+    return f"{were} ({why}): this test restarts. The old rows are kept until a test is finished."
 
 
 def forget(folder: Path, part: Path, asked: Mapping[str, Any]) -> None:
-    """Take away what this test left when it was stopped, now that its rows are in ``part``."""
+    """Delete the partial results of this test, whose rows have been copied to ``part``."""
     for old in folders.left_behind(folder, but=part):
         if _noted(old) == asked:
             shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What is written for each query, such that a stopped run goes on: masks, overlays, probabilities, scores, COCO."""
+"""Result files of `fsseg predict`: masks, overlays, probabilities, scores, COCO JSON; a stopped run can be resumed."""
 
 import csv
 import io
@@ -29,24 +29,24 @@ from fsseg.untrusted.records import as_json, read_json
 from fsseg.untrusted.text import csv_cell, csv_text, file_name, is_relative_path
 
 SCORES, COCO = "scores.csv", "annotations.json"
-# What lies in a folder of results.
+# Names in a folder of results.
 MASKS, OVERLAYS, PROBABILITIES, ASKED = "masks", "overlays", "probabilities", "predict.json"
 _COLUMNS = ("name", "image", "height", "width", "class", "pixels", "score")
 _SCORE = re.compile(r"^([01]\.\d{3})?$", re.ASCII)
 _NAMES = {"support": "supports", "negative": "negatives", "method": "--model.method",
           "files": "contents of supports or checkpoint"}  # fmt: skip
-_QUALITY = 90  # of overlays
-_REPAIR = "The same command goes on from there."
-_MASK, _OVERLAY = "", "/"  # keys beside names of classes
+_QUALITY = 90  # JPEG quality of overlays
+_FIX = "The same command resumes there."
+_MASK, _OVERLAY = "", "/"  # keys that are no class names
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """The record of what decides predictions besides the queries, ``predict.json``: options, by their names.
+    """Record of the options that decide the predictions, without the queries, ``predict.json``.
 
     Attributes:
-        method: where there is no checkpoint.
-        files: fingerprint of supports and checkpoint.
+        method: Configuration of the method; None if there is a checkpoint.
+        files: Fingerprint of supports and checkpoint.
     """
 
     support: list[str]
@@ -62,20 +62,20 @@ class PredictionRequest:
 
 
 class PredictionFolder:
-    """The folder of results; a query is done once it stands in ``scores.csv``, which is written last.
+    """Folder of results; a query is done once ``scores.csv``, which is written last, has its rows.
 
     Args:
-        folder: made where it is missing.
-        asked: what decides the results; a folder of other ones is refused.
-        queries: of this run, by name.
-        classes: names, in the order of their labels.
-        probabilities: write maps.
+        folder: Path of the folder, which is created if it is missing.
+        asked: Options that decide the results; a folder with other options is refused.
+        queries: Paths of this run's queries by name.
+        classes: Class names in the order of their labels.
+        probabilities: Whether probability maps are written.
 
     Attributes:
-        rows: of ``scores.csv``, one for each query and class.
+        rows: Rows of ``scores.csv``, one for each query and class.
 
     Raises:
-        FssegError: the folder cannot be written, or holds something else.
+        FssegError: The folder cannot be written, or holds other files.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class PredictionFolder:
         self.folder, self.queries, self.classes, self.probabilities = folder, queries, classes, probabilities
         self.rows: list[dict[str, str]] = []
         self._resolved = folder.resolve()
-        with atomic.writing(folder, _REPAIR):
+        with atomic.writing(folder, _FIX):
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                self._go_on(asked)
+                self._resume(asked)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._files = QueryFiles(folder / QUERIES)
@@ -100,33 +100,33 @@ class PredictionFolder:
 
     @property
     def done(self) -> set[str]:
-        """Names of the pictures that are done, also of earlier runs."""
+        """Names of the queries that are done, also in earlier runs."""
         return {row["name"] for row in self.rows}
 
-    def _go_on(self, asked: PredictionRequest) -> None:
+    def _resume(self, asked: PredictionRequest) -> None:
         free = [field.name for field in fields(PredictionRequest)]
         try:
             before = read_json(self.folder / ASKED, PredictionRequest, free)
             text = (self.folder / SCORES).read_bytes().decode() if (self.folder / SCORES).exists() else ""
         except (OSError, ValueError) as error:
             raise FssegError(
-                f"--out {self.folder} already holds files, and no `fsseg predict`. Choose another."
+                f"--out {self.folder} already holds files, but no results of `fsseg predict`. Choose another."
             ) from error
         if before != asked:
             name = next(name for name in free if getattr(before, name) != getattr(asked, name))
             raise FssegError(
                 f"--out {self.folder} holds results of other {_NAMES.get(name, f'--{name}')}: choose another folder, "
-                "or give the same again to go on there."
+                "or give the same again to resume there."
             )
         folders.refuse_links(self.folder)
         self._files = QueryFiles(self.folder / QUERIES)
-        # A line that a kill cut off is no query that is done, and neither are the ones before it of the same query.
-        whole = text[: text.rfind("\n") + 1]
-        rows = [_of_csv(row) for row in csv.DictReader(io.StringIO(whole))]
+        # A killed run may leave a partial last line; all rows of its query are then dropped.
+        complete = text[: text.rfind("\n") + 1]
+        rows = [_of_csv(row) for row in csv.DictReader(io.StringIO(complete))]
         good = [row for row in rows if self._is_row(row)]
         counts = Counter(row["name"] for row in good)
         self.rows = [row for row in good if counts[row["name"]] == len(self.classes) and self._is_current(row)]
-        if len(self.rows) < len(rows) or whole != text or not text:
+        if len(self.rows) < len(rows) or complete != text or not text:
             atomic.write_text(self.folder / SCORES, _as_csv(self.rows, header=True))
 
     def _is_row(self, row: Mapping[str | None, Any]) -> bool:
@@ -139,14 +139,14 @@ class PredictionFolder:
         return numbers and row["class"] in self.classes and bool(_SCORE.match(row["score"]))
 
     def _is_current(self, row: Mapping[str, str]) -> bool:
-        """Whether a row's files are there, of the picture that has its name now and still has the same content."""
+        """Whether a row's files exist and its query has the same path and the same content as before."""
         name, path = row["name"], Path(row["image"])
-        if self.queries.get(name, path) != path or not all(map(_is_whole, self._places(name).values())):
+        if self.queries.get(name, path) != path or not all(map(_has_content, self._places(name).values())):
             return False
         return not path.is_file() or self._files.is_same(name, path)
 
     def _places(self, name: str) -> dict[str, Path]:
-        """Where the files of a query go: ``mask``, ``overlay``, and the map of each class."""
+        """Paths of a query's files: mask, overlay, and the probability map of each class."""
         found = {_MASK: self.folder / MASKS / f"{name}.png", _OVERLAY: self.folder / OVERLAYS / f"{name}.jpg"}
         if self.probabilities:
             folder = self.folder / PROBABILITIES
@@ -154,17 +154,17 @@ class PredictionFolder:
         return found
 
     def add(self, name: str, path: Path, state: QueryState, image: Image, found: Prediction) -> None:
-        """Write what was found in a query.
+        """Write the prediction of a query.
 
         Args:
-            name: of the query.
-            path: of its file.
-            state: of the file, before it was read.
-            image: that was read from it.
-            found: in the image.
+            name: Name of the query.
+            path: Path of the query's file.
+            state: State of the file before it was read.
+            image: The query, ``H W 3``.
+            found: Prediction for the query.
 
         Raises:
-            FssegError: the disk is full, or the folder cannot be written.
+            FssegError: The disk is full, or the folder cannot be written.
         """
         places = self._places(name)
         mask = PIL.Image.fromarray(found.mask)
@@ -176,7 +176,7 @@ class PredictionFolder:
                 grey = np.rint(255 * found.probability[label]).astype(np.uint8)
                 self._write(places[class_name], PIL.Image.fromarray(grey), "PNG")
         rows = self._rows(name, path, found)
-        with atomic.writing(self.folder, _REPAIR):
+        with atomic.writing(self.folder, _FIX):
             self._files.add(name, state)
             with (self.folder / SCORES).open("a", newline="", encoding="utf-8") as file:
                 file.write(_as_csv(rows))
@@ -184,10 +184,10 @@ class PredictionFolder:
 
     def _write(self, place: Path, picture: PIL.Image.Image, form: str, **options: Any) -> None:
         if not place.parent.is_dir():
-            atomic.make_folder(place.parent, _REPAIR)
+            atomic.make_folder(place.parent, _FIX)
         if not place.parent.resolve().is_relative_to(self._resolved):
-            raise FssegError(f"{place.parent} is a link out of --out, through which nothing is written. Remove it.")
-        atomic.save(place, partial(picture.save, format=form, **options), _REPAIR, durable=False)
+            raise FssegError(f"{place.parent} is a link out of --out; fsseg writes through no such link. Delete it.")
+        atomic.save(place, partial(picture.save, format=form, **options), _FIX, durable=False)
 
     def _rows(self, name: str, path: Path, found: Prediction) -> list[dict[str, str]]:
         height, width = found.mask.shape
@@ -200,10 +200,10 @@ class PredictionFolder:
         return rows
 
     def finish(self) -> None:
-        """Write all masks as COCO's annotations: a region for each class of each picture, as compressed RLE.
+        """Write all masks as COCO annotations: one region, as compressed RLE, for each class of each image.
 
         Raises:
-            FssegError: the folder cannot be written.
+            FssegError: The folder cannot be written.
         """
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
@@ -224,7 +224,7 @@ class PredictionFolder:
 
 
 def _region(region: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """A region in COCO's form."""
+    """Segmentation, area and box of a region ``H W`` in COCO's format."""
     rle = coco.encode(np.asfortranarray(region.astype(np.uint8)))
     box = [float(value) for value in coco.toBbox(rle)]
     segmentation = {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
@@ -244,6 +244,6 @@ def _of_csv(row: Mapping[Any, Any]) -> dict[Any, Any]:
     return {column: csv_text(value) if isinstance(value, str) else value for column, value in row.items()}
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file is there, and not empty, as after a power cut."""
+def _has_content(path: Path) -> bool:
+    """Whether a file exists and is not empty; a power cut may leave an empty file."""
     return path.is_file() and path.stat().st_size > 0

@@ -1,4 +1,4 @@
-"""How far a run is, see `fsseg.progress`."""
+"""Callback that shows the progress of a run, see `fsseg.progress`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +10,10 @@ from fsseg.progress import Progress
 
 
 class EpisodeProgress(Callback):
-    """Steps done, episodes per second, time left and the metrics so far.
+    """Shows finished steps, episodes per second, remaining time and the metrics so far.
 
     Args:
-        terminal: see `fsseg.progress.Progress`.
+        terminal: See `fsseg.progress.Progress`.
     """
 
     def __init__(self, terminal: bool | None = None) -> None:
@@ -21,7 +21,7 @@ class EpisodeProgress(Callback):
         self._progress: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin at the step that a checkpoint brought."""
+        """Begin at the step of the checkpoint, or at 0."""
         total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.estimated_stepping_batches)
         self._begin(trainer, "training", total, trainer.global_step)
 
@@ -32,11 +32,11 @@ class EpisodeProgress(Callback):
         self._advance(trainer, trainer.global_step, len(batch.run))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, unless it is a validation within a training."""
+        """Begin, except for a validation within a training."""
         if trainer.state.fn == "validate":
             self._begin(trainer, "validation", int(sum(trainer.num_val_batches)), 0)
 
@@ -48,12 +48,12 @@ class EpisodeProgress(Callback):
             self._advance(trainer, batch_idx + 1, len(batch.run))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if trainer.state.fn == "validate":
             self._end()
 
     def watched(self, trainer: Trainer, starts: range, what: str) -> Iterator[int]:
-        """First numbers of batches of images, each batch shown once it is done."""
+        """Yield the first image number of each batch, and show each batch once it is done."""
         self._begin(trainer, what, starts.stop, 0)
         for start in starts:
             yield start
@@ -62,7 +62,7 @@ class EpisodeProgress(Callback):
         self._end()
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin; images may have been encoded before."""
+        """Begin the test; images may have been encoded before."""
         self._begin(trainer, "test", int(sum(trainer.num_test_batches)), 0)
 
     def on_test_batch_end(
@@ -72,11 +72,11 @@ class EpisodeProgress(Callback):
         self._advance(trainer, batch_idx + 1, len(batch.run))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away, so that the error stands on a line of its own."""
+        """Remove the bar, so that the error gets its own line."""
         self._end()
 
     def _begin(self, trainer: Trainer, what: str, total: int, done: int) -> None:

@@ -1,4 +1,4 @@
-"""Which file each result of `fsseg predict` was made from: the same content is done, whatever its time or name says."""
+"""Records the query file of each result of `fsseg predict`, so that only changed files are segmented again."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ QUERIES = "queries.jsonl"  # in the folder of results
 
 
 class QueryState(NamedTuple):
-    """The file of a query: size and hash of its content, and when the file system last changed it."""
+    """State of a query's file: size and hash of its content, and the file system's times and inode, see `_changed`."""
 
     size: int
     sha256: str
@@ -22,14 +22,13 @@ class QueryState(NamedTuple):
 
 
 class QueryFiles:
-    """A file with a line of JSON per query: name, size, hash of its content, and the file system's state of it.
+    """A file with one line of JSON per query: its name and its `QueryState`.
 
-    As long as that state (times of content and of inode, inode) is the recorded one, nothing is read; otherwise size
-    and hash decide, so that a copied data set is done, and a photo that an older one replaced (``mv``, ``cp -p``) is
-    not.
+    If the file system's times and inode are the recorded ones, the query is not read. Otherwise size and hash decide: a
+    copied data set counts as done, and an image that was replaced by an older file (``mv``, ``cp -p``) does not.
 
     Args:
-        path: of the file; a line that a kill cut off is passed over.
+        path: Path of the file; a partial last line, left by a killed run, is ignored.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +49,7 @@ class QueryFiles:
         """Record the file of a query.
 
         Raises:
-            OSError: the disk is full.
+            OSError: The disk is full.
         """
         entry = {"name": name, **state._asdict()}
         with self.path.open("a", encoding="utf-8") as file:
@@ -58,7 +57,7 @@ class QueryFiles:
         self._known[name] = entry
 
     def is_same(self, name: str, path: Path) -> bool:
-        """Whether a query's file is the recorded one."""
+        """Whether a query's file has the recorded content."""
         known = self._known.get(name, {})
         state = path.stat()
         if known.get("size") != state.st_size:
@@ -73,17 +72,17 @@ def state_of(path: Path) -> QueryState:
     """The present state of a query's file.
 
     Raises:
-        UnreadableError: it cannot be read.
+        UnreadableError: The file cannot be read.
     """
     try:
-        state = path.stat()  # first: a file that changes while it is hashed has another one afterwards
+        state = path.stat()  # before hashing: a file that changes meanwhile then has another state
         return QueryState(state.st_size, _hash(path), _changed(state))
     except OSError as error:
         raise UnreadableError(f"image {path} cannot be read: {error.strerror}.") from error
 
 
 def _changed(state: os.stat_result) -> list[int]:
-    """Other numbers after each write, rename and replacement, even one that keeps the time of the content."""
+    """Numbers that change at each write, rename and replacement, even if the modification time is preserved."""
     return [state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
 
 

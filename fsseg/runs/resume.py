@@ -1,4 +1,4 @@
-"""``--resume``: a command that can be started again until it has done its work, as runners and clusters do."""
+"""``--resume``: the same command can be started again until its work is done, e.g. by a cluster."""
 
 import platform
 import shutil
@@ -22,19 +22,21 @@ from fsseg.runs.partial_test import is_finished
 from fsseg.runs.ranks import leads
 from fsseg.untrusted.records import Natural, as_json, read_json
 
-FINISHED = "run.json"  # of a training that reached its end
+FINISHED = "run.json"  # file of a finished training
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedTraining:
-    """The record of a training that reached its end, ``run.json``.
+    """Record of a finished training, ``run.json``.
+
+    The fields after ``command`` describe the machine and the versions of the packages.
 
     Attributes:
-        steps: that it reached.
-        asked: the options of the trainer that decide its end, as text: JSON has no spans of time.
-        seconds: since it was begun or resumed.
-        resumed_at: step where it was resumed, 0 otherwise.
-        command: the last one, as it was typed; the other fields say what it ran on, with versions of packages.
+        steps: Steps of the training.
+        asked: Options of the trainer that decide its end, as text, because JSON has no time spans.
+        seconds: Seconds since the training began or was resumed.
+        resumed_at: Step at which the training was resumed; 0 if it was not.
+        command: The last command line.
     """
 
     steps: Natural
@@ -60,33 +62,33 @@ _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "nump
 
 
 def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> Path | None:
-    """Checkpoint that ``--resume`` continues from, if any. Whether the work is done, the command finds out later.
+    """Checkpoint from which ``--resume`` continues, if any. The command checks later whether the work is finished.
 
     Args:
         command: ``fit`` or ``test``.
-        out: its ``--out``.
-        ckpt_path: its ``--ckpt_path``.
+        out: Its ``--out``.
+        ckpt_path: Its ``--ckpt_path``.
 
     Raises:
-        FssegError: nothing says where the work would be.
+        FssegError: ``--out`` is missing, or an option does not fit ``--resume``.
     """
     if command == "validate":
         raise FssegError("--resume is for `fit` and `test`.")
     if out is None:
-        raise FssegError(f"--resume needs --out DIR, the folder where the {command} may have been before.")
+        raise FssegError(f"--resume needs --out DIR, the folder of the {command} that is resumed.")
     folder = Path(out)
     if command == "test":
-        if leads() and not is_finished(folder):  # another process would take away what the first has begun
+        if leads() and not is_finished(folder):  # only the first process may move files
             _make_room(folder)
         return None
     if ckpt_path is not None:
-        raise FssegError("--resume goes on from the last.ckpt in --out; leave --ckpt_path out.")
+        raise FssegError("--resume uses the last.ckpt in --out; leave --ckpt_path out.")
     return _of_training(folder)
 
 
 def _of_training(folder: Path) -> Path | None:
-    """Checkpoint that a training continues from, if any."""
-    for left in folder.glob(".*.ckpt.part") if leads() else ():  # of one that was being written
+    """Checkpoint from which a training continues, if any."""
+    for left in folder.glob(".*.ckpt.part") if leads() else ():  # partial files of a killed training
         left.unlink(missing_ok=True)
     stored = newest(folder)
     if stored:
@@ -97,18 +99,18 @@ def _of_training(folder: Path) -> Path | None:
 
 
 def is_trained(ckpt_path: Path, own: Mapping[str, Any]) -> bool:
-    """Whether a training has reached the end that it is asked for.
+    """Whether a training has reached the end that its configuration requests.
 
     Args:
-        ckpt_path: its checkpoint; only its last one is the end.
-        own: configuration that asks.
+        ckpt_path: Its checkpoint; only ``last.ckpt`` can be the end.
+        own: The configuration.
     """
     found = finished(ckpt_path.parent)
     return ckpt_path.name == LAST and found is not None and found.asked == _asked(own)
 
 
 def finished(folder: Path) -> FinishedTraining | None:
-    """The record of a training that reached its end; None where it has not, or where the file is broken."""
+    """The record of a finished training; None if the training is not finished or the file is broken."""
     try:
         return read_json(folder / FINISHED, FinishedTraining, free=("command", "asked", "device"))
     except (OSError, ValueError):
@@ -116,18 +118,18 @@ def finished(folder: Path) -> FinishedTraining | None:
 
 
 def _asked(own: Mapping[str, Any]) -> dict[str, str]:
-    """Where a training is to end, as text, since JSON has no spans of time."""
+    """The options that decide the end of a training, as text, because JSON has no time spans."""
     return {name: str(value) for name, value in length(own).items()}
 
 
 def _make_room(folder: Path) -> None:
-    """Put what is left of a test that lost its rows or its table aside, so that it can be made again."""
+    """Rename the folder of a test that lost its rows or its table, so that the test can run again."""
     if folder.is_dir() and any(folder.iterdir()):
         folder.rename(folders.fresh(folder.with_name(f"{folder.name}-broken")))
 
 
 def _begin_anew(folder: Path) -> None:
-    """Take away what a training left that was stopped before its first checkpoint."""
+    """Delete the files of a training that was stopped before its first checkpoint."""
     (folder / "config.yaml").unlink()
     shutil.rmtree(folder / "logs", ignore_errors=True)
 
@@ -136,18 +138,18 @@ def _begin_anew(folder: Path) -> None:
 def finishing(
     folder: Path, own: Mapping[str, Any], trainer: Any, step: int, ended: Callable[[], bool]
 ) -> Iterator[None]:
-    """Write that a training is finished, where it is, what end it was asked for, and what it ran on.
+    """Write the record ``run.json`` if the training in the body reaches its end.
 
     Args:
-        folder: of the run.
-        own: its configuration.
-        trainer: Lightning's.
-        step: where it goes on.
-        ended: whether the training reached its end, asked afterwards.
+        folder: Folder of the run.
+        own: Configuration of the run.
+        trainer: Lightning's trainer.
+        step: Step at which the training begins or resumes.
+        ended: Whether the training reached its end; called after the body.
     """
     begun = time.time()
     if trainer.is_global_zero and not trainer.fast_dev_run:
-        (folder / FINISHED).unlink(missing_ok=True)  # of an earlier end, which this training goes beyond
+        (folder / FINISHED).unlink(missing_ok=True)  # an earlier end, which this training passes
     yield
     if trainer.is_global_zero and not trainer.fast_dev_run and ended():
         done = FinishedTraining(
@@ -161,7 +163,7 @@ def finishing(
 
 
 def _environment(trainer: Any) -> dict[str, Any]:
-    """What a command ran on: versions, device, processes, threads, precision."""
+    """Command line, device, processes, threads, precision, system and versions of packages."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {

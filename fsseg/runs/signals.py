@@ -1,8 +1,8 @@
-"""Signals that ask a command to end: it stops where nothing is lost, says so, and exits with 128 + the signal's number.
+"""Signals that stop a command: the command saves its work, prints a line, and exits with 128 + the signal's number.
 
-SIGTERM comes from scancel, docker stop and kill, SIGHUP from a terminal that closes, SIGUSR1, SIGUSR2 and SIGXCPU from
-batch systems shortly before the time of a job is over. Lightning would save a file of its own at SIGUSR1 and end with
-exit code 0 at SIGTERM; it leaves SIGUSR1 to a handler that is there already, and `over_lightning` takes SIGTERM back.
+scancel, docker stop and kill send SIGTERM. A closing terminal sends SIGHUP. Batch systems send SIGUSR1, SIGUSR2 or
+SIGXCPU shortly before the end of a job's time. Lightning would save its own file at SIGUSR1 and exit with code 0 at
+SIGTERM. Lightning does not replace an existing handler of SIGUSR1, and `over_lightning` restores ours of SIGTERM.
 """
 
 import os
@@ -19,11 +19,11 @@ from fsseg.runs.ranks import leads
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 STOPPING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_TOGETHER = 1.0  # seconds; timeout and srun send a signal to a process and to its group, which is one wish to stop
+_TOGETHER = 1.0  # seconds; timeout and srun send one signal twice, to the process and to its group
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal, its argument, asks the command to end. Whatever a Ctrl-C may interrupt, any other signal may."""
+    """A signal, its argument, stops the command; a KeyboardInterrupt, so that every signal acts like Ctrl-C."""
 
 
 class _Listener:
@@ -31,11 +31,11 @@ class _Listener:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None  # the first one
-        self.gently: Callable[[], None] | None = None  # what the first one does in place of raising
+        self.gently: Callable[[], None] | None = None  # called by the first signal in place of raising
         self._process, self._last = os.getpid(), 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a copy of the process, which is nobody's command
+        if os.getpid() != self._process:  # a forked process, which runs no command
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -55,7 +55,7 @@ _current: _Listener | None = None
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Stop at a signal, by `Stopped`, while a command runs; what the process ignores (nohup) stays ignored."""
+    """Raise `Stopped` at a signal while a command runs; ignored signals (nohup) stay ignored."""
     global _current
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -74,33 +74,33 @@ def listening() -> Iterator[None]:
 
 
 def over_lightning() -> None:
-    """Take SIGTERM back from Lightning, whose handler broadcasts to other processes in the middle of their work."""
+    """Restore our handler of SIGTERM: Lightning's handler communicates with processes that may be computing."""
     if _current is not None and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _current)
 
 
 def gently(stop: Callable[[], None] | None) -> None:
-    """Let the first signal do something in place of raising `Stopped`, until this is called with None."""
+    """Call ``stop`` at the first signal in place of raising `Stopped`; None restores the default."""
     if _current is not None:
         _current.gently = stop
 
 
 def received() -> bool:
-    """Whether the command is asked to end."""
+    """Whether the command has received a signal."""
     return _current is not None and _current.received is not None
 
 
-def say_stopped(goes_on: bool) -> int:
-    """Say that the command was stopped.
+def say_stopped(resumes: bool) -> int:
+    """Print that the command was stopped.
 
     Args:
-        goes_on: whether the same command goes on where it was.
+        resumes: Whether the same command resumes its work.
 
     Returns:
-        its exit code.
+        The exit code.
     """
     number = _current.received if _current is not None and _current.received else signal.SIGINT
-    said = "" if number == signal.SIGINT else f" The signal was {number.name}."
+    name = "" if number == signal.SIGINT else f" The signal was {number.name}."
     if leads():
-        print(f"fsseg: stopped.{said}{' The same command goes on from there.' if goes_on else ''}", file=sys.stderr)
+        print(f"fsseg: stopped.{name}{' The same command resumes there.' if resumes else ''}", file=sys.stderr)
     return SIGNALLED + number

@@ -1,4 +1,4 @@
-"""Counts episodes that were skipped since their images cannot be read, and says so."""
+"""Callback that counts and reports episodes that are skipped because their images cannot be read."""
 
 import logging
 from typing import Any
@@ -11,58 +11,58 @@ from fsseg.episodes.unreadable import skipped
 
 _log = logging.getLogger(__name__)
 
-_NAMED = 10  # reasons that are shown
+_NAMED = 10  # most reasons that are logged
 
 
 class Skipped(Callback):
-    """Says which images cannot be read when an episode is skipped and, after a training, how many were.
+    """Logs the reason for each skipped episode and, after a training, the number of skipped episodes.
 
-    A test's table says it (`fsseg.runs.test_report.Report`).
+    The number of a test's skipped episodes is in its table, see `fsseg.runs.test_report.Report`.
     """
 
     def __init__(self) -> None:
-        self.trained = 0  # training episodes
-        self.left: set[tuple[int, int]] = set()  # validation episodes, by run and number
-        self._said: set[str] = set()
+        self.trained = 0  # skipped training episodes
+        self.left: set[tuple[int, int]] = set()  # skipped validation episodes, by run and number
+        self._logged: set[str] = set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """Count training episodes."""
+        """Count skipped training episodes."""
         self.trained += len(self._found(batch, trainer.train_dataloader))
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Count validation episodes; they are the same in every epoch."""
+        """Count skipped validation episodes once; they are the same in every epoch."""
         self.left |= self._found(batch, trainer.val_dataloaders)
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Say which images of test episodes cannot be read."""
+        """Log the reasons for skipped test episodes."""
         self._found(batch, trainer.test_dataloaders)
 
     def _found(self, batch: Batch, loader: Any) -> set[tuple[int, int]]:
         keys = skipped(batch)
-        for key in keys if len(self._said) < _NAMED else []:
-            if (reason := loader.dataset.reason(key)) not in self._said:
-                self._said.add(reason)
+        for key in keys if len(self._logged) < _NAMED else []:
+            if (reason := loader.dataset.reason(key)) not in self._logged:
+                self._logged.add(reason)
                 _log.warning(f"an episode is skipped: {reason}")
         return {(key.run, key.number) for key in keys}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many."""
+        """Log the numbers of skipped episodes."""
         trained, left = (_of_all(trainer, count) for count in (self.trained, len(self.left)))
         if trainer.is_global_zero:
             for count, what in ((trained, "training"), (left, "validation")):
                 if count:
-                    _log.warning(f"{_counted(count, f'{what} episode')} skipped, as images cannot be read")
+                    _log.warning(f"{_counted(count, f'{what} episode')} skipped: their images cannot be read")
 
     def state_dict(self) -> dict[str, Any]:
-        """So that a resumed training tells the whole number."""
+        """The count, which a resumed training continues."""
         return {"trained": self.trained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the count."""
         self.trained = state_dict["trained"]
 
 

@@ -1,4 +1,4 @@
-"""What is about to be tested, in the facts and the words of its table."""
+"""Facts and notes of a test, as its table shows them."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def describe(
     seed: int,
     precision: str,
 ) -> Tested:
-    """What is about to be tested; without a card the method as it starts, from the seed."""
+    """Facts of a test before it runs; without a card, the untrained method is tested."""
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
     name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
@@ -67,11 +67,11 @@ def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:
     return TestedCheckpoint(path, str(Path(path).resolve()), card.step, card.selection)
 
 
-_EACH = ("fold", "shot", "episodes.seed")  # what trainings of one recipe may differ in
+_EACH = ("fold", "shot", "episodes.seed")  # options that may differ between trainings of one recipe
 
 
 def recipe(config: dict[str, Any]) -> str:
-    """Six digits that differ wherever two trainings differ in more than fold, shots, seed and machine."""
+    """Digest of six digits that is equal if trainings differ in fold, shots, seed and machine only."""
     found = identity(config, Decides.TRAINING | Decides.LENGTH)
     data = {name: value for name, value in found["data"].items() if name not in _EACH}
     text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
@@ -79,10 +79,10 @@ def recipe(config: dict[str, Any]) -> str:
 
 
 def _training_notes(data: EpisodeData, card: CheckpointCard) -> list[str]:
-    """Where the checkpoint's training is not what the protocol has, which a test cannot change."""
+    """Notes on differences between the checkpoint's training and the protocol, which a test cannot change."""
     notes, protocol, chosen = [], data.protocol, card.selection
     if chosen == "novel_val":
-        notes.append("the checkpoint was chosen on the novel classes, so that they are not new to it: expect less")
+        notes.append("the checkpoint was chosen on the novel classes, so its result is too optimistic")
     if chosen != protocol.selection:
         notes.append(f"the protocol tests {_RULES[protocol.selection]}; this checkpoint is {_RULES[chosen]}")
     dropped = "drop" if card.trained["data"].get("episodes", {}).get("drop_novel") else "keep"
@@ -99,9 +99,9 @@ def _pairs_note(data: EpisodeData) -> str:
 
 
 def _encoder(encoder: Encoder, card: CheckpointCard | None) -> str:
-    """Name of an encoder; published numbers are of ImageNet weights, so other starts are part of the name."""
+    """Name of an encoder; weights other than ImageNet's, which published numbers have, are part of the name."""
     weights = encoder.weights
-    if card is not None and weights is not None:  # where the checkpoint's training began, whatever is asked for now
+    if card is not None and weights is not None:  # the initial weights of the checkpoint's training
         trained = card.trained["model"]["method"]["init_args"]["encoder"]
         weights = (trained.get("init_args") or {}).get("weights", weights)
     if weights in (None, "imagenet"):

@@ -1,4 +1,4 @@
-"""Collects a test's rows and pictures, and writes what a person reads."""
+"""Callback that collects a test's rows and pictures and writes its result files."""
 
 import logging
 from collections import Counter
@@ -34,15 +34,15 @@ class Report(Callback):
     """Writes rows.csv, table.md, table.json, episodes.json and episodes.png.
 
     Args:
-        tested: what is tested.
-        dataset: names images and classes.
-        folder: to write into.
-        taken: rows of an earlier test that was stopped, which this one goes on from.
+        tested: Facts of the test.
+        dataset: Data set, for the names of images and classes.
+        folder: Folder of the results.
+        taken: Rows of the same test that was stopped before, which this test resumes.
     """
 
     def __init__(self, tested: Tested, dataset: Dataset, folder: Path, taken: Streamed | None = None) -> None:
         self.tested, self.dataset, self.folder = tested, dataset, folder
-        self.expected = tested.protocol.runs * tested.protocol.episodes  # that make the test whole
+        self.expected = tested.protocol.runs * tested.protocol.episodes  # episodes of the complete test
         self.stream = Stream(folder / ROWS, taken)
         self.panels: list[Panel] = []
         self._shown: Counter[int] = Counter()
@@ -51,7 +51,7 @@ class Report(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: TestOutput, batch: Batch, batch_idx: int
     ) -> None:
-        """Write the rows, and keep a few episodes of each class for the picture."""
+        """Write the rows, and collect a few episodes of each class for the picture."""
         with atomic.writing(self.stream.path):
             self.stream.add(batch_rows(batch, outputs.counts), [(key.run, key.number) for key in skipped(batch)])
         for b in range(len(batch.run)):
@@ -62,7 +62,7 @@ class Report(Callback):
                 self.panels.append(panel(self.dataset, shown, outputs, b))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the rows of all processes together and write."""
+        """Gather the rows of all processes and write the result files."""
         streamed = [self.stream.read()]
         if dist.is_available() and dist.is_initialized():
             parts: list[Any] = [None] * dist.get_world_size()
@@ -84,37 +84,37 @@ class Report(Callback):
         self._draw()
 
     def close(self) -> None:
-        """Take the rows as they came away, once all that is made of them is written."""
+        """Delete the file of partial rows, once the result files are written."""
         self.stream.remove()
 
     def _note(self, rows: list[Row], episodes: int, left: int) -> None:
-        """Say below the table what is missing."""
+        """Add notes about missing episodes and classes to the table."""
         notes = []
         if episodes < self.expected:
             notes.append(f"only {episodes:,} of {self.expected:,} episodes were tested")
         if left:
             were = "1 episode was" if left == 1 else f"{left:,} episodes were"
-            notes.append(f"{were} left out, as images cannot be read (--data.loading.unreadable_images skip)")
+            notes.append(f"{were} left out: images cannot be read (--data.loading.unreadable_images skip)")
         drawn = {row.class_id for row in rows} & self.tested.classes.keys()
         if len(drawn) < len(self.tested.classes):
             notes.append(f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these")
         self.tested = replace(self.tested, notes=(*self.tested.notes, *notes))
 
     def _listed(self, episodes: EpisodesByNumber) -> str:
-        """What goes into episodes.json."""
+        """Content of episodes.json."""
         runs = [[e for key, e in sorted(episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)]
         return as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
 
     def _draw(self) -> None:
-        """The picture, without which a test is finished all the same."""
+        """Write the picture; a test is finished even if drawing fails."""
         path = self.folder / "episodes.png"
         try:
             atomic.save(path, partial(draw_episodes(self.panels).save, format="PNG"))
-        except Exception as error:  # whatever it is, hours of testing stand against it
+        except Exception as error:  # no error here may lose hours of testing
             _log.warning(f"no episodes.png, {error} `fsseg look` draws episodes of a finished test.")
 
     def text(self, folder: Path) -> str:
-        """What the terminal shows, once the files are under their final name."""
+        """Text for the terminal, with the files' final paths."""
         if self.table is None:
             return ""
         files = {
@@ -127,14 +127,14 @@ class Report(Callback):
         return "\n".join(["", as_text(self.table), "", *lines])
 
     def _named(self, row: Row) -> Row:
-        """Image numbers to names, and the protocol's name."""
+        """Replace image numbers by names, and add the protocol's name."""
         support = " ".join(self.dataset.image_name(int(i)) for i in row.support.split())
         query = self.dataset.image_name(int(row.query))
         return row._replace(support=support, query=query, protocol=str(self.tested.protocol))
 
 
 def panel(dataset: Dataset, batch: Batch, outputs: TestOutput, b: int) -> Panel:
-    """Episode ``b`` of a batch with what was predicted, to be drawn."""
+    """Panel of episode ``b`` of a batch with its prediction."""
     counts = outputs.counts
     names = dataset.class_name, dataset.image_name
     return panel_of(batch, b, 0, *names, outputs.prediction, query_iou(counts.intersection, counts.union, b, 0))

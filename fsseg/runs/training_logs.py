@@ -1,4 +1,4 @@
-"""What a training has logged: the CSV files of Lightning's logger, over all that it was resumed."""
+"""Reads the CSV files of Lightning's logger, also of a training that was resumed."""
 
 import csv
 from collections.abc import Iterable
@@ -7,19 +7,19 @@ from pathlib import Path
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import shown
 
-Logged = dict[str, dict[int, float]]  # by metric and step
+Logged = dict[str, dict[int, float]]  # values by metric and step
 _OTHERS = ("epoch", "step")  # columns that are no metrics
-_LETTERS = 80  # of an error
+_LETTERS = 80  # most characters of an error that are shown
 
 
 def read_logs(folder: Path) -> Logged:
-    """What a run has logged, by metric and step.
+    """Logged values of a run by metric and step.
 
-    A resumed training logs into a version of its own. What the version before it logged from its first step on was
-    trained anew, and is left out.
+    A resumed training logs into a new version folder. Values of the previous version from the resumed step on are left
+    out, because those steps were trained again.
 
     Raises:
-        FssegError: no logs.
+        FssegError: The folder has no logs, or a file is broken.
     """
     found = [path for path in folder.glob("logs/version_*/metrics.csv") if path.parent.name[8:].isdecimal()]
     files = sorted(found, key=lambda path: int(path.parent.name[8:]))
@@ -38,7 +38,7 @@ def read_logs(folder: Path) -> Logged:
                 if value and name not in _OTHERS
             ]
         except (OSError, ValueError, csv.Error) as error:
-            raise FssegError(f"{file} is broken ({shown(str(error))[:_LETTERS]}). Take it away.") from error
+            raise FssegError(f"{file} is broken ({shown(str(error))[:_LETTERS]}). Delete it.") from error
         first = min((int(row["step"]) for row in rows), default=None)
         if first is not None:
             logged = {name: {s: v for s, v in before.items() if s < first} for name, before in logged.items()}
@@ -48,7 +48,7 @@ def read_logs(folder: Path) -> Logged:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    """Rows of a log but for a last one that was cut off in the middle."""
+    """Rows of a log without a partial last row."""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
     if rows and "step" not in rows[0]:
@@ -57,10 +57,10 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def distinct(folders: Iterable[Path]) -> list[str]:
-    """Short names that tell folders apart: the parts of their paths that differ.
+    """Short, distinct names of folders: the parts of their paths that differ.
 
     Raises:
-        FssegError: one folder is there twice.
+        FssegError: A folder is given twice.
     """
     paths = [folder.resolve().parts for folder in folders]
     if len(set(paths)) < len(paths):
