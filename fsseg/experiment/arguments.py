@@ -1,4 +1,4 @@
-"""Words of a command line, before the parser reads them."""
+"""Functions on the words of a command line, before the parser reads them."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from fsseg.experiment.files import find_experiment
 
 
 def take(words: Sequence[str], *names: str) -> tuple[list[str], list[str]]:
-    """Values of an option, in either form, and the words without it.
+    """Values of an option, given as ``--name value`` or ``--name=value``, and the words without the option.
 
     Raises:
-        FssegError: a value is missing.
+        FssegError: A value is missing.
     """
     values: list[str] = []
     others: list[str] = []
@@ -31,21 +31,21 @@ def take(words: Sequence[str], *names: str) -> tuple[list[str], list[str]]:
 
 
 def last(words: Sequence[str], name: str) -> str | None:
-    """The last value of an option; None where it is not given."""
+    """The last value of an option; None if the option is not given."""
     values, _ = take(words, name)
     return values[-1] if values else None
 
 
 def flags(words: Sequence[str]) -> frozenset[str]:
-    """Names of the options given, with their dashes."""
+    """Names of the given options, with their dashes."""
     return frozenset(word.partition("=")[0] for word in words)
 
 
 def files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Configuration files, and the other words: a file that is read after an option would silently win over it.
+    """Configuration files, and the other words. Files are read first, so that no file overrides an option.
 
     Raises:
-        FssegError: there is no such file.
+        FssegError: A file does not exist.
     """
     files, others = take(words, "-c", "--config")
     return [find_experiment(path) for path in files], others

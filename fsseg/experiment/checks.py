@@ -1,4 +1,4 @@
-"""What fit, validate and test refuse before anything is built: one function for each refusal."""
+"""Checks of fit, validate and test before anything is built: one function for each error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _end_of_training(c: Configuration) -> None:
 
 
 def _schedule(c: Configuration) -> None:
-    """Refuse a training that outlasts its schedule, and note where a schedule outlasts the training by far."""
+    """Refuse a training longer than its schedule, and note a schedule longer than twice the training."""
     steps = c.options.trainer.max_steps
     total = (c.own["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
     if c.command != "fit" or total is None:
@@ -65,7 +65,7 @@ def _schedule(c: Configuration) -> None:
     if steps > total:
         fix = f"Give --model.lr_scheduler.total_steps {steps} too"
         if c.card is not None:
-            fix = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train anew"
+            fix = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train again"
         raise FssegError(f"--trainer.max_steps {steps} goes beyond the schedule's end at {total}. {fix}.")
     if 0 < steps < total / 2:
         note(
@@ -83,13 +83,13 @@ def _more_steps(c: Configuration) -> None:
     steps = c.options.trainer.max_steps
     if c.command == "fit" and 0 < steps <= c.step and not c.at_end:
         raise FssegError(
-            f"{c.options.ckpt_path} is at step {c.step:,}; --trainer.max_steps {steps:,} asks for no more. Give a "
-            "larger one."
+            f"{c.options.ckpt_path} is at step {c.step:,}; --trainer.max_steps {steps:,} is not above it. Give a "
+            "larger number."
         )
 
 
 def _base_images(c: Configuration) -> None:
-    """A training follows its own option; note where the protocol would have it otherwise."""
+    """Note if the option ``drop_novel``, which a training follows, differs from the protocol."""
     wanted = c.protocol.base_images == "drop"
     if c.command != "fit" or wanted == c.own["data"]["episodes"]["drop_novel"]:
         return

@@ -1,7 +1,7 @@
-"""Another class in place of the one that a file names: the arguments of the first one do not become the second one's.
+"""Drops the arguments of a class that an option replaces by another class.
 
-jsonargparse keeps each argument that the second class happens to have, without a word: ``mean`` and ``weights`` of an
-encoder, ``lr`` of an optimiser. It offers no setting for that, so that its function is replaced while it parses.
+jsonargparse silently keeps each argument that the second class also has: ``mean`` and ``weights`` of an encoder, ``lr``
+of an optimiser. jsonargparse has no setting for this, so its function is replaced during parsing.
 """
 
 import inspect
@@ -21,13 +21,13 @@ _FUNCTION = "discard_init_args_on_class_path_change"
 
 @contextmanager
 def own_arguments(parser: ArgumentParser) -> Iterator[None]:
-    """While parsing, drop a class's arguments once another class takes its place; note which at the end.
+    """While parsing, drop a class's arguments if another class replaces it; a note lists them at the end.
 
-    An argument that is a class itself, as a method's encoder is, stays, where the second class has it, too. Defaults
-    that are dropped are not noted.
+    An argument that is a class itself, such as a method's encoder, stays if the second class has it too. Dropped
+    defaults are not noted.
 
     Args:
-        parser: that parses.
+        parser: Parser of the options.
     """
     specs = [action.default for action in parser._actions if _typehints.is_subclass_spec(action.default)]
     defaults = {spec["class_path"]: dict(spec.get("init_args") or {}) for spec in specs}
@@ -51,7 +51,7 @@ def own_arguments(parser: ArgumentParser) -> Iterator[None]:
         raise
     finally:
         setattr(_typehints, _FUNCTION, discard)
-        for line in notes:  # also before --print_config ends the command
+        for line in notes:  # --print_config may have ended the command
             note(shown(line))
 
 
@@ -59,11 +59,11 @@ def _drop(spec: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
     """Drop a class's arguments, except those that are classes themselves.
 
     Args:
-        spec: the class and its arguments.
-        given: arguments that the option has for that class by default.
+        spec: Class path and arguments of the class.
+        given: Default arguments that the option has for the class.
 
     Returns:
-        those that are no defaults.
+        Dropped arguments whose values differ from their defaults.
     """
     options = spec["init_args"]
     defaults = {**_defaults(spec["class_path"]), **given}
@@ -77,7 +77,7 @@ def _drop(spec: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(path: str) -> dict[str, Any]:
-    """Defaults of a class's arguments. The parser has imported it; a name that it refused must not be imported here."""
+    """Defaults of a class's arguments. Only imported classes are used: a refused name must not be imported here."""
     module, _, name = path.rpartition(".")
     try:
         parameters = inspect.signature(getattr(sys.modules.get(module), name)).parameters.values()

@@ -1,4 +1,4 @@
-"""fit, validate and test: as functions for Python, and as commands."""
+"""fit, validate and test, as functions for Python and as commands."""
 
 import json
 import sys
@@ -30,14 +30,14 @@ def fit(config: Files = (), options: Mapping[str, Any] | None = None) -> Trained
     """Train a method, as ``fsseg fit`` does.
 
     Args:
-        config: experiment file, or several, which are merged; none where ``options`` have a ``ckpt_path``.
-        options: by the names that they have on the command line, e.g. ``{"data.fold": 1, "out": "runs/one"}``.
+        config: Experiment file, or several files, which are merged; none if ``options`` have a ``ckpt_path``.
+        options: Options by their command line names, e.g. ``{"data.fold": 1, "out": "runs/one"}``.
 
     Returns:
-        the run's folder, its step and its checkpoints.
+        The run's folder, its step and its checkpoints.
 
     Raises:
-        FssegError: the experiment is refused, or the training fails.
+        FssegError: The experiment is refused, or the training fails.
     """
     with settled("fit", _words(config, options)) as c:
         return train(c)
@@ -47,44 +47,44 @@ def validate(config: Files = (), options: Mapping[str, Any] | None = None) -> Va
     """Measure a checkpoint on validation episodes, as ``fsseg validate`` does.
 
     Args:
-        config: see `fit`.
-        options: see `fit`; ``ckpt_path``, or ``untrained``, is needed.
+        config: See `fit`.
+        options: See `fit`; ``ckpt_path`` or ``untrained`` is needed.
 
     Returns:
-        mean-IoU and binary-IoU.
+        Mean-IoU and binary-IoU.
 
     Raises:
-        FssegError: see `fit`.
+        FssegError: See `fit`.
     """
     with settled("validate", _words(config, options)) as c:
         return measure(c)
 
 
-def test(config: Files = (), options: Mapping[str, Any] | None = None) -> Table:  # noqa: PT028 - no test of pytest's
+def test(config: Files = (), options: Mapping[str, Any] | None = None) -> Table:  # noqa: PT028 - pytest does not collect this function
     """Test a checkpoint on the novel classes, as ``fsseg test`` does.
 
     Args:
-        config: see `fit`.
-        options: see `fit`; ``ckpt_path``, or ``untrained``, is needed.
+        config: See `fit`.
+        options: See `fit`; ``ckpt_path`` or ``untrained`` is needed.
 
     Returns:
-        the table; rows.csv, episodes.json and the rest lie in the folder of the results.
+        The table; the folder of the results holds rows.csv, episodes.json and the other files.
 
     Raises:
-        FssegError: see `fit`; the process is not the first of several; ``resume`` finds a finished test.
+        FssegError: See `fit`; also if this is not the first process, or if ``resume`` finds a finished test.
     """
     with settled("test", _words(config, options)) as c:
         found = evaluate(c)
     if found.table is None:
-        raise FssegError(found.text or "the first process has the table.")
+        raise FssegError(found.text or "only the first process has the table.")
     return found.table
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``fit``, ``validate`` or ``test`` with the words of a command line; returns the exit code.
+    """Run ``fit``, ``validate`` or ``test`` with the words of a command line; return the exit code.
 
     Raises:
-        FssegError: see `fit`.
+        FssegError: See `fit`.
     """
     command, *words = arguments
     names, words = take(words, "--protocols")
@@ -105,9 +105,9 @@ def run(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def settled(command: str, words: Sequence[str]) -> Iterator[Configuration]:
-    """The configuration of a command; what libraries raise meanwhile is one line.
+    """The checked configuration of a command; errors of libraries in the body become one line.
 
-    The folder of a command that is resumed is locked before anything in it decides what is left to do.
+    The folder of a resumed command is locked before its files are read.
     """
     quieten()
     resume, out = "--resume" in words, last(words, "--out")
@@ -120,7 +120,7 @@ def settled(command: str, words: Sequence[str]) -> Iterator[Configuration]:
 
 
 def _words(config: Files, options: Mapping[str, Any] | None) -> list[str]:
-    """Words of the command line that ask for the same."""
+    """Equivalent words of the command line."""
     files = [config] if isinstance(config, str | Path) else config
     given = dict(options or {})
     switches = [f"--{name}" for name in ("resume", "untrained") if given.pop(name, False)]
@@ -146,7 +146,7 @@ def _validation(found: Validated) -> str:
 
 
 def _test_under_each(words: list[str], names: Sequence[str]) -> int:
-    """Test under one protocol after another, and show them side by side; one that is not possible says why."""
+    """Test under several protocols and show the results side by side, with the reason for each refused protocol."""
     given, words = take(words, "--out")
     if "--protocol.name" in flags(words):
         raise FssegError("--protocols names the protocols; leave --protocol.name out.")

@@ -1,4 +1,4 @@
-"""What a checkpoint may be used for: nothing is replaced silently, what does not fit is refused by name."""
+"""Refuses a checkpoint that does not fit the requested method, training, fold or classes."""
 
 import importlib
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from fsseg.untrusted.card import CheckpointCard
 
 Config = Mapping[str, Any]
 
-# A checkpoint brings the weights, so where they came from at first is of no account.
+# The checkpoint holds the weights, so the source of the initial weights does not matter.
 _FREE = frozenset({"encoder.init_args.weights"})
 
-# COCO's name of what VOC calls otherwise: a checkpoint of the one has seen these classes of the other.
+# Classes with different names in VOC and COCO, to find classes that a checkpoint has seen in the other data set.
 _SAME = {
     "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle",
     "pottedplant": "potted plant", "sofa": "couch", "tvmonitor": "tv",
@@ -27,10 +27,10 @@ _SAME = {
 
 
 def stored_config(ckpt_path: str, card: CheckpointCard) -> dict[str, Any]:
-    """The configuration of a checkpoint: of the file beside it, or of the copy inside it.
+    """The configuration of a checkpoint, from config.yaml beside it or else from the copy inside it.
 
     Raises:
-        FssegError: it is broken, or names what an untrusted one may not.
+        FssegError: It is broken, or names a class that an untrusted configuration may not name.
     """
     folder = Path(ckpt_path).parent
     if (folder / "config.yaml").is_file():
@@ -51,7 +51,7 @@ def refuse_other_method(ckpt_path: str, card: CheckpointCard, asked: Config) -> 
 
 
 def refuse_other_weights(ckpt_path: str, card: CheckpointCard, model: nn.Module) -> None:
-    """Refuse a checkpoint whose tensors are not the model's."""
+    """Refuse a checkpoint whose tensors differ from the model's in name or shape."""
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     wrong = sorted(name for name in own.keys() | card.shapes.keys() if own.get(name) != card.shapes.get(name))
     if wrong:
@@ -67,7 +67,7 @@ def refuse_other_training(ckpt_path: str, card: CheckpointCard, asked: Config) -
 
 
 def refuse_other_fold(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -> None:
-    """Refuse to validate on another fold than the checkpoint's."""
+    """Refuse to validate on a fold other than the checkpoint's."""
     base = [data.dataset.class_name(c) for c in data.base]
     if (card.dataset, card.fold, card.trained_on) != (data.dataset.name, data.fold, base):
         raise FssegError(
@@ -96,5 +96,5 @@ def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: f
             option = "--" + f"{prefix}.{key}".replace(".init_args", "").lstrip(".")
             raise FssegError(
                 f"{ckpt_path} was trained with {option} {before[key]}; {now[key]} is asked for. Leave {option} out, or "
-                "train anew."
+                "train again."
             )

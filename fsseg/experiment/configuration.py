@@ -1,4 +1,4 @@
-"""The configuration of fit, validate and test: read from files and options, settled, checked."""
+"""The configuration of fit, validate and test: read from files and options, completed and checked."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -35,24 +35,24 @@ _DEFAULTS = {
     "checkpoint.auto_insert_metric_name": False,
     "checkpoint.every_n_train_steps": 5000,
     "checkpoint.save_top_k": -1,
-    "checkpoint.enable_version_counter": False,  # a resumed training writes a step's file again
+    "checkpoint.enable_version_counter": False,  # a resumed training overwrites a step's file
 }
 
 
 @dataclass
 class Configuration:
-    """What a command is asked for, settled before anything is built.
+    """The complete configuration of a command, before anything is built.
 
     Attributes:
-        command: fit, validate or test.
-        options: of files and command line, as jsonargparse's namespace.
-        flags: names of the options of the command line, with their dashes.
-        stored: the configuration is a checkpoint's, whose classes are not all trusted.
-        protocol: how a test is made.
-        own: what config.yaml and checkpoints hold.
-        card: of the checkpoint that is asked for.
-        name: of the experiment.
-        folder: of the training, or of the one that is tested.
+        command: ``fit``, ``validate`` or ``test``.
+        options: Options of files and command line, as jsonargparse's namespace.
+        flags: Names of the options of the command line, with their dashes.
+        stored: Whether the configuration is a checkpoint's, which is untrusted.
+        protocol: Protocol of a test.
+        own: Configuration as config.yaml and checkpoints store it.
+        card: Card of the given checkpoint.
+        name: Name of the experiment.
+        folder: Folder of the training, or of the tested training.
     """
 
     command: str
@@ -67,22 +67,22 @@ class Configuration:
 
     @property
     def step(self) -> int:
-        """Of the checkpoint; 0 without one."""
+        """Step of the checkpoint; 0 without a checkpoint."""
         return self.card.step if self.card else 0
 
     @property
     def at_end(self) -> bool:
-        """Whether a training was stopped between its last step and noting that it is finished."""
+        """Whether a training was stopped after its last step, before its record of the end was written."""
         return self.card is not None and self.options.resume and self.step == self.options.trainer.max_steps
 
     def classes(self) -> AbstractContextManager[None]:
-        """Within it, the parser imports and builds only what a stored configuration may name, where this is one."""
+        """Context in which the parser builds only known classes if the configuration is untrusted."""
         return known_classes_only() if self.stored else nullcontext()
 
 
 @cache
 def parser_of(command: str) -> Parser:
-    """The parser of a command, which takes long to build from the signatures and keeps nothing of what it parses."""
+    """The parser of a command, cached because building it from the signatures is slow."""
     parser = Parser(prog=f"fsseg {command}", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="Configuration file; several are merged.")
     parser.add_argument("--seed_everything", type=bool | int, default=0, help="Seed of weights and training episodes.")
@@ -91,7 +91,7 @@ def parser_of(command: str) -> Parser:
     parser.add_class_arguments(EpisodeData, "data", fail_untyped=False, sub_configs=True, skip={"protocol"})
     parser.add_argument("--out", type=str | None, default=None, help="Folder of the run, or of the results.")
     parser.add_argument("--untrained", action="store_true", help="Test without a checkpoint.")
-    parser.add_argument("--resume", action="store_true", help="Continue in --out where it was, or begin there.")
+    parser.add_argument("--resume", action="store_true", help="Resume in --out, or begin there.")
     parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to resume, validate or test.")
     parser.add_class_arguments(Asked, "protocol")
     parser.add_class_arguments(ModelCheckpoint, "checkpoint", fail_untyped=False, sub_configs=True)
@@ -103,16 +103,16 @@ def parser_of(command: str) -> Parser:
 def read(
     command: str, words: Sequence[str], ckpt_path: Path | None = None, stored: Mapping[str, Any] | None = None
 ) -> Configuration:
-    """Read, settle and check the configuration of a command; nothing is built.
+    """Read, complete and check the configuration of a command; nothing is built.
 
     Args:
-        command: fit, validate or test.
-        words: of the command line.
-        ckpt_path: checkpoint of a training that is resumed, in place of ``--ckpt_path``.
-        stored: configuration to start from, which is not trusted; by default the checkpoint's where no file is given.
+        command: ``fit``, ``validate`` or ``test``.
+        words: Words of the command line.
+        ckpt_path: Checkpoint of a resumed training, in place of ``--ckpt_path``.
+        stored: Untrusted configuration to start from; by default, without ``--config``, the checkpoint's.
 
     Raises:
-        FssegError: the command refuses it.
+        FssegError: A check refuses the configuration.
     """
     files, words = files_first(words)
     asked = str(ckpt_path) if ckpt_path else last(words, "--ckpt_path")
@@ -136,19 +136,19 @@ def read(
 
 
 def _settled(command: str, options: Any, names: frozenset[str], stored: bool) -> Configuration:
-    """Settle what depends on several options."""
-    if command != "fit":  # what a test is asked for wins over the experiment's test_...
+    """Complete the options that depend on other options."""
+    if command != "fit":  # flags of a test override the file's test_... options
         for group, option in (("", "shot"), ("images.", "support_annotation")):
             if f"--data.{group}{option}" in names and f"--data.{group}test_{option}" not in names:
                 options.data[f"{group}test_{option}"] = options.data[f"{group}{option}"]
     expand_configuration(options)
     if options.seed_everything is True:
-        options.seed_everything = 0  # as Lightning has it
+        options.seed_everything = 0  # as in Lightning
     family = folders.named_class(options.data.dataset.class_path).family
     protocol = settle_for(family, options.data, vars(options.protocol), names, test=command == "test")
     own = {**_dumped(command, options), "protocol": protocol.asked}
     if options.data.root is not None:
-        own["data"]["root"] = str(Path(options.data.root).resolve())  # tests may start in another folder
+        own["data"]["root"] = str(Path(options.data.root).resolve())  # a test may start in another working folder
     if options.data.episodes.seed is None:
         options.data.episodes.seed = int(options.seed_everything)
     card = card_of(options.ckpt_path) if options.ckpt_path is not None else None
@@ -156,16 +156,16 @@ def _settled(command: str, options: Any, names: frozenset[str], stored: bool) ->
 
 
 def _dumped(command: str, options: Any) -> dict[str, Any]:
-    """The sections of config.yaml, without checking anew what was parsed a moment ago."""
+    """The sections of config.yaml; the parsed options are not validated again."""
     text = parser_of(command).dump(options, skip_validation=True, skip_unset=False, format="yaml")
     content = yaml.safe_load(text)
     return {key: content[key] for key in OWN}
 
 
 def _name(options: Any) -> str:
-    """Name of a run: its configuration files', or its method's."""
+    """Name of a run: the names of its configuration files, or the name of its method."""
     files = [Path(str(path)) for path in options.config or []]
-    stems = [path.stem for path in files if path.parent.name != "loggers"]  # where numbers go is no part of the name
+    stems = [path.stem for path in files if path.parent.name != "loggers"]  # files of loggers are no part of the name
     names = [stem for stem in stems if stem != "config"]
     return "+".join(names) if names else str(options.model.method.class_path).rpartition(".")[2].lower()
 

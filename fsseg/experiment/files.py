@@ -1,4 +1,4 @@
-"""Where experiment files are, and the nearest name to a mistyped one. Imports no torch."""
+"""Finds experiment files, and suggests the nearest name for a mistyped one. Imports no torch."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ def experiments() -> dict[str, Path]:
 
 
 def experiment_folder() -> Path | None:
-    """The experiments that came with this fsseg: of the repository, or of the installed package."""
+    """Folder of the experiment files, in the installed package or in the repository; None if there is none."""
     package = Path(fsseg.__file__).parent
     for folder in (package / "experiments", package.parent / "experiments"):
         if folder.is_dir():
@@ -24,10 +24,10 @@ def experiment_folder() -> Path | None:
 
 
 def find_experiment(path: str) -> str:
-    """A configuration file; ``experiments/NAME.yaml`` is found from any working folder.
+    """Path of a configuration file; ``experiments/NAME.yaml`` is found from any working folder.
 
     Raises:
-        FssegError: no such file.
+        FssegError: The file does not exist.
     """
     if Path(path).is_file():
         return path
@@ -43,7 +43,7 @@ def find_experiment(path: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known word, or nothing; an option of the same name in another group comes first."""
+    """A hint at the nearest known word, or ""; an option of the same name in another group comes first."""
     words = list(known)
     same = [one for one in words if one.rpartition(".")[2] == word.rpartition(".")[2]]
     near = get_close_matches(word, same or words, n=1)

@@ -1,4 +1,4 @@
-"""``~`` in paths, which no shell expands behind ``--option=``, in quotes, in a YAML file or in a variable."""
+"""Expands ``~`` in paths; a shell does not expand it after ``--option=``, in quotes, in YAML or in a variable."""
 
 import os
 from argparse import Namespace
@@ -7,24 +7,24 @@ from typing import Any
 
 
 def at_home(text: str) -> str:
-    """A path, or an option with one, with the home folder in the place of a leading ``~``."""
+    """Replace a leading ``~`` of a path, or of an option's value, by the home folder."""
     option, equals, value = text.partition("=") if text.startswith("--") else ("", "", text)
     found = os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
     return f"{option}{equals}{found}"
 
 
 def expand_arguments(arguments: Sequence[str]) -> list[str]:
-    """A command's words with their paths at home, and the data folder of the environment likewise."""
+    """Expand the words of a command, and in place the environment variable FSSEG_DATA_ROOT."""
     if root := os.environ.get("FSSEG_DATA_ROOT"):
         os.environ["FSSEG_DATA_ROOT"] = at_home(root)
     return [at_home(word) for word in arguments]
 
 
 def expand_configuration(config: Any) -> None:
-    """Replace every text of a configuration that is a path at home, in place.
+    """Expand every text of a configuration in place.
 
     Args:
-        config: a namespace, mapping or list, of any depth.
+        config: A namespace, mapping or list of any depth.
     """
     target = vars(config) if isinstance(config, Namespace) else config
     for key, value in list(enumerate(target) if isinstance(target, list) else target.items()):

@@ -1,4 +1,4 @@
-"""From a configuration to method, data and trainer."""
+"""Builds method, data and trainer from a configuration."""
 
 from contextlib import nullcontext
 from functools import partial
@@ -27,18 +27,18 @@ from fsseg.runs.skipped_episodes import Skipped
 from fsseg.task import Task
 from fsseg.untrusted.card import Card
 
-_LAST_EVERY = 1000  # steps between two writes of last.ckpt, at most
+_LAST_EVERY = 1000  # most steps between two writes of last.ckpt
 
 
 class Objects(NamedTuple):
-    """What a command works with.
+    """Objects of a command.
 
     Attributes:
-        task: optimiser, schedule and metrics around the method.
-        data: not set up yet.
-        trainer: Lightning's.
-        checkpoints: the callback that keeps last.ckpt and best.ckpt.
-        loggers: of a test, which get its results; those of a training are the trainer's.
+        task: The LightningModule, with the method.
+        data: Data module, not set up yet.
+        trainer: Lightning's trainer.
+        checkpoints: Callback that writes last.ckpt and best.ckpt.
+        loggers: Loggers of a test, which get its results; a training's loggers belong to the trainer.
     """
 
     task: Task
@@ -49,10 +49,10 @@ class Objects(NamedTuple):
 
 
 def build(c: Configuration) -> Objects:
-    """Build method, data and trainer; a checkpoint spares the download of pretrained weights.
+    """Build method, data and trainer; with a checkpoint, no pretrained weights are downloaded.
 
     Raises:
-        FssegError: an argument is refused, or the checkpoint does not fit.
+        FssegError: An argument is refused, or the checkpoint does not fit.
     """
     options = c.options
     if options.seed_everything is not False:
@@ -81,7 +81,7 @@ def build(c: Configuration) -> Objects:
 
 
 def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Trainer:
-    """The trainer, with our progress bar and, in a training, our logger and checkpoints."""
+    """The trainer with fsseg's progress bar and, for a training, its logger and checkpoints."""
     settle_slurm()
     options = vars(made.trainer)
     asked = options["callbacks"] or []
@@ -102,7 +102,7 @@ def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Train
         if changed["logger"]:
             callbacks.append(LoggedFit(c.own, c.folder))
     else:
-        changed |= {"logger": False, "enable_checkpointing": False}  # loggers get results, not steps
+        changed |= {"logger": False, "enable_checkpointing": False}  # loggers get a test's results, not its steps
     with building("--trainer"):
         trainer = Trainer(**{**options, **changed})
     _check_processor(made.trainer, trainer)
@@ -110,7 +110,7 @@ def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Train
 
 
 def _introduce(task: Task, trainer: Trainer) -> None:
-    """Let a task say what it does, and show how far it is."""
+    """Give the task functions that print a line and show progress."""
     task.say = lambda line: tell(line) if trainer.is_global_zero else None
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EpisodeProgress):
@@ -128,16 +128,16 @@ def _refuse_checkpoint(c: Configuration, task: Task, data: EpisodeData) -> None:
 
 
 def _check_processor(options: Any, trainer: Trainer) -> None:
-    """Refuse, or note, what a CPU cannot do."""
+    """Refuse, or note, options that a CPU does not support."""
     if options.sync_batchnorm and trainer.strategy.root_device.type != "cuda":
         raise FssegError(
             "--trainer.sync_batchnorm works on GPUs only: leave it out, or give --trainer.accelerator gpu."
         )
     if str(options.precision) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
-        note("--trainer.precision 16-mixed is bf16-mixed on a CPU, which has no other 16 bits.")
+        note("--trainer.precision 16-mixed runs as bf16-mixed on a CPU.")
 
 
 def _with_whole_checkpoints(plugins: Any) -> list[Any]:
-    """The plugins asked for, and ours unless they say how checkpoints are stored."""
+    """The given plugins, and `WholeCheckpoints` unless one of them stores checkpoints."""
     asked = plugins if isinstance(plugins, list) else [plugins] if plugins else []
     return asked if any(isinstance(plugin, CheckpointIO) for plugin in asked) else [*asked, WholeCheckpoints()]

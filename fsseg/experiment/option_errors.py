@@ -1,6 +1,6 @@
-"""What is wrong with options that jsonargparse has refused, found by looking at them again.
+"""Explains in one line why jsonargparse refused an option.
 
-jsonargparse says why only in English, so each option is compared with the signature that it belongs to.
+jsonargparse gives the reason only as English text, so each option is compared again with its signature.
 """
 
 import inspect
@@ -29,22 +29,22 @@ _WORDS: dict[Any, str] = {
 }
 
 
-_PLAIN = ("builtins", "typing", "pathlib", "datetime", "torch")  # modules of types that are no classes to choose from
+_PLAIN = ("builtins", "typing", "pathlib", "datetime", "torch")  # modules whose types are values, not classes to choose
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_MADE = ("params", "optimizer")
-_NOTHING = object()  # value of an option that has none
+_MADE = ("params", "optimizer")  # arguments that the code passes, not the user
+_NOTHING = object()  # marks a missing value
 
 
 def explain(
     parser: ArgumentParser, sources: Iterable[Mapping[str, Any] | Sequence[str]], message: str, error: Exception | None
 ) -> str:
-    """One line about the first option that is wrong; jsonargparse's own words where all of them look right.
+    """One line about the first wrong option; jsonargparse's message if no option looks wrong.
 
     Args:
-        parser: that has refused them.
-        sources: configurations and words of the command line, in the order of reading.
-        message: of jsonargparse.
-        error: behind it.
+        parser: Parser that refused the options.
+        sources: Configurations and words of the command line, in the order of reading.
+        message: Message of jsonargparse.
+        error: Cause of the message.
     """
     check = _Check(parser, error)
     lines = (line for source in sources for name, value in _given(parser, source) if (line := check(name, value)))
@@ -52,7 +52,7 @@ def explain(
 
 
 def _given(parser: ArgumentParser, source: Mapping[str, Any] | Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Names, without the dashes in front, and values of a configuration or of a command line."""
+    """Names, without leading dashes, and values of the options of a configuration or a command line."""
     if isinstance(source, Mapping):
         yield from source.items()
         return
@@ -76,11 +76,11 @@ def _file(path: Any) -> Iterator[tuple[str, Any]]:
 
 
 class _Check:
-    """Compares one option after another; a class that one names has the options that follow.
+    """Checks options one by one; an option that names a class decides which options may follow.
 
     Args:
-        parser: of the options.
-        error: of jsonargparse.
+        parser: Parser of the options.
+        error: Cause of jsonargparse's message.
     """
 
     def __init__(self, parser: ArgumentParser, error: Exception | None) -> None:
@@ -88,15 +88,15 @@ class _Check:
         self.others = {a.dest for a in parser._actions} - self.types.keys()
         self.flags = [option for action in parser._actions for option in action.option_strings]
         self.error = error
-        self.classes: dict[str, Any] = {}  # by option
-        self.given: dict[str, set[str]] = {}  # arguments, by the option of their class
+        self.classes: dict[str, Any] = {}  # named class by option
+        self.given: dict[str, set[str]] = {}  # given arguments by the option of their class
         for action in parser._actions:
             default = getattr(action.default, "as_dict", lambda found=action.default: found)()
             if action.dest in self.types and isinstance(default, Mapping):
                 self._class(action.dest, self.types[action.dest], default)
 
     def __call__(self, name: str, value: Any) -> str | None:
-        """What is wrong with an option, in one line."""
+        """One line about what is wrong with an option; None if nothing is wrong."""
         name = name.removesuffix("+")
         option = next((known for known in self.types if f"{name}.".startswith(f"{known}.")), None)
         if option is None:
@@ -116,7 +116,7 @@ class _Check:
         return line or f"--{option} {value if value != '' else repr(value)}: {_in_words(hint)} is needed."
 
     def missing(self) -> str | None:
-        """A class that lacks an argument, in one line."""
+        """One line about a class that lacks an argument; None if there is none."""
         for option, kind in self.classes.items():
             for name, parameter in _parameters(kind).items():
                 if parameter.default is parameter.empty and name not in self.given.get(option, set()):
@@ -124,7 +124,7 @@ class _Check:
         return None
 
     def _section(self, name: str, value: Any) -> str | None:
-        """What is wrong with options that share the first part of their name, or with one that is in no signature."""
+        """One line about a wrong group of options, or about an option that no signature has."""
         if inner := next((known for known in self.types if known.startswith(f"{name}.")), None):
             value = _loaded(value) if isinstance(value, str) else value
             if isinstance(value, Mapping):
@@ -136,7 +136,7 @@ class _Check:
         return None if name in self.others else f"no option {flag}.{did_you_mean(flag, self.flags)}"
 
     def _class(self, option: str, hint: Any, value: Any) -> str | None:
-        """Note the class, or the classes, that a value names; an empty line where it names none."""
+        """Record the class or classes that a value names; return "" if the value names no class."""
         value = _loaded(value) if isinstance(value, str) and value[:1] in ("{", "[") else value
         if not _kinds(hint):
             return ""
@@ -161,7 +161,7 @@ class _Check:
         return None
 
     def _argument(self, option: str, name: str) -> Any:
-        """Type of an argument of the class that an option names; a text, what is wrong with it."""
+        """Type of an argument of an option's class; a text if the argument is wrong."""
         kind = self.classes.get(option)
         if kind is None:
             return f"--{option} needs a class before its option {name}."
@@ -208,7 +208,7 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
-    """Classes that a type asks for, by their base: of an instance, a list of them, or a function that makes one."""
+    """Base classes in a type: of an instance, of a list of instances, or of a function's return value."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return tuple(dict.fromkeys(kind for part in inner for kind in _kinds(part)))
@@ -231,7 +231,7 @@ def _in_words(hint: Any) -> str:
 
 
 def _below(kind: Any) -> Iterator[type]:
-    """A class and its subclasses, without abstract ones."""
+    """Yield a class and its subclasses, without abstract classes."""
     if not inspect.isabstract(kind):
         yield kind
     for below in kind.__subclasses__():
@@ -239,7 +239,7 @@ def _below(kind: Any) -> Iterator[type]:
 
 
 def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
-    """Arguments of a class by name; an optimiser's and a schedule's first is for the code that makes them."""
+    """Arguments of a class by name, without those that the code passes, see ``_MADE``."""
     found = inspect.signature(kind).parameters.values()
     return {each.name: each for each in found if each.kind not in _VARIABLE and each.name not in _MADE}
 

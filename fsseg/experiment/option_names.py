@@ -1,8 +1,8 @@
-"""Names of the options of fit, validate and test, cached, so that a typing error is refused before torch is imported.
+"""Caches the option names of fit, validate and test, so that a mistyped option is refused before torch is imported.
 
-Only what is certain is refused: an option of the data, the trainer, the protocol or the checkpoints whose group, as
-``--data.`` of ``--data.shto``, has options in the cache. Their names are those of one signature. The options of a class
-that a user names, as ``--data.dataset.year``, are not in the cache: they are left to the parser, and so is all else.
+Only options of the data, the trainer, the protocol and the checkpoints are checked, and only if their group, e.g.
+``--data.`` of ``--data.shto``, has options in the cache. The parser checks all other options, also those of a class
+that the user names, e.g. ``--data.dataset.year``, which the cache does not hold.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
 
 _GROUPS = ("--data.", "--trainer.", "--protocol.", "--checkpoint.")
-_LIBRARIES = ("lightning", "jsonargparse")  # whose signatures or parser decide the names too
+_LIBRARIES = ("lightning", "jsonargparse")  # libraries that decide the names too
 
 
 def refuse_unknown(arguments: Sequence[str]) -> None:
-    """Refuse an option that the parser would refuse, if the cache has the options of this very code.
+    """Refuse an unknown option with the parser's message, if the cache was written by this version of the code.
 
     Raises:
-        FssegError: there is no such option; the line is the parser's.
+        FssegError: An option is unknown.
     """
     asked = [word.partition("=")[0].removesuffix("+") for word in arguments if word.startswith(_GROUPS)]
     if not asked:
@@ -38,12 +38,12 @@ def refuse_unknown(arguments: Sequence[str]) -> None:
 
 
 def unknown(name: str, known: Iterable[str]) -> FssegError:
-    """The error about an option that there is not."""
+    """The error for an unknown option."""
     return FssegError(f"no option {name}.{did_you_mean(name, known)}")
 
 
 def store(names: Sequence[str]) -> None:
-    """Cache the options of a parser that has just been built; a cache that cannot be written is done without."""
+    """Cache the option names of a new parser; errors of the disk are ignored."""
     if list(names) == _read():
         return
     with suppress(OSError, FssegError):
@@ -54,7 +54,7 @@ def store(names: Sequence[str]) -> None:
 
 
 def _read() -> list[str]:
-    """The cached names; none where the cache is missing, broken, or another code's."""
+    """The cached names; empty if the cache is missing, broken, or of another version of the code."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads(_path().read_text(encoding="utf-8"))
         names = content["names"]
@@ -64,7 +64,7 @@ def _read() -> list[str]:
 
 
 def _code() -> str:
-    """A short name for this version of the code: its files with their sizes and times, and its libraries' versions."""
+    """Digest of this version of the code: sizes and times of its files, and versions of its libraries."""
     root = Path(fsseg.__file__).parent
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*.py"))]
     versions = []

@@ -1,4 +1,4 @@
-"""The argument parser: jsonargparse's, with one-line errors that name the fix."""
+"""jsonargparse's parser with one-line errors that name the fix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,25 +14,25 @@ from fsseg.untrusted.text import BrokenTextError, load_yaml
 
 
 class Parser(ArgumentParser):
-    """jsonargparse's parser, raising `FssegError` instead of printing its usage."""
+    """jsonargparse's parser, which raises `FssegError` instead of printing its usage."""
 
-    _sources: tuple[Mapping[str, Any] | Sequence[str], ...] = ()  # what is being parsed
+    _sources: tuple[Mapping[str, Any] | Sequence[str], ...] = ()  # the present input, for error messages
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str], namespace: Any = None, *, stored: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Options of a command line, each class with arguments of its own.
+        """Parse a command line; arguments of a replaced class are dropped, see `own_arguments`.
 
         Args:
-            args: words of the command line.
-            namespace: options that they change.
-            stored: configuration that they change, in place of ``namespace``.
-            kwargs: of jsonargparse, inside of a class.
+            args: Words of the command line.
+            namespace: Options that the words change.
+            stored: Configuration that the words change, in place of ``namespace``.
+            kwargs: jsonargparse's arguments for the parser of a class.
 
         Raises:
-            FssegError: an option is unknown or of another type.
+            FssegError: An option is unknown or has a wrong type.
         """
-        if not self.exit_on_error:  # a class's own parser, inside of another one
+        if not self.exit_on_error:  # the parser of a class, called by another parser
             return super().parse_args(args, namespace, **kwargs)
         self._sources = (stored or {}, list(args))
         with own_arguments(self):
@@ -40,17 +40,17 @@ class Parser(ArgumentParser):
             return super().parse_args(list(args), base, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the error as one line, with a hint at what may have been meant."""
-        if not self.exit_on_error:  # a class's own parser, inside of another one
+        """Raise the error as one line, with the nearest known name."""
+        if not self.exit_on_error:  # the parser of a class, called by another parser
             super().error(message, ex)
         raise FssegError(explain(self, self._sources, message, ex)) from ex
 
 
 def check_yaml(path: str) -> dict[str, Any]:
-    """Content of a configuration file; where it is no YAML, the error names file and line.
+    """Content of a configuration file; the error for broken YAML names file and line.
 
     Raises:
-        FssegError: it isn't, or holds no options.
+        FssegError: The file is no YAML, or holds no options.
     """
     try:
         content = load_yaml(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Options of the protocol: from what was asked for to a protocol, and to what it changes in a test."""
+"""Options of the protocol: builds the protocol, and applies it to the data set of a test."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
@@ -9,12 +9,12 @@ from fsseg.protocols.presets import NAMES, protocol
 from fsseg.protocols.protocol import DRAWING, OF_FILES, Protocol
 
 _HINTS = get_type_hints(Protocol)
-# The same fields, each of them to be left out: what is not asked for is the named protocol's.
+# The fields of `Protocol`, all optional: a missing field has the named protocol's value.
 _ASKED = [(f.name, _HINTS[f.name] | None, field(default=None)) for f in fields(Protocol) if f.name not in OF_FILES]
 Asked = make_dataclass("Asked", _ASKED)
 Asked.__doc__ = Protocol.__doc__
 
-# Options of COCO's data sets that a protocol decides in a test, by the protocol's field.
+# Options of COCO's data sets that a protocol decides in a test, by field of the protocol.
 _OF_COCO = {
     "release": "year",
     "fold_rule": "fold_rule",
@@ -26,11 +26,11 @@ _OF_COCO = {
 
 @dataclass(frozen=True)
 class Settled:
-    """The settled protocol.
+    """A protocol with its options.
 
     Attributes:
-        protocol: all fields of it.
-        asked: its name and the fields that differ from it, as configurations store them.
+        protocol: The protocol with all fields.
+        asked: Its name and the changed fields, as configurations store them.
     """
 
     protocol: Protocol
@@ -40,15 +40,15 @@ class Settled:
 def settle(configured: Mapping[str, Any], flags: Collection[str], family: str) -> Settled:
     """The protocol of files and flags.
 
-    Changes in a file belong to the protocol that the file names: another name on the command line drops them.
+    Changed fields in a file belong to the protocol that the file names; another name on the command line drops them.
 
     Args:
-        configured: files and flags merged; None where nothing was asked for.
-        flags: names of the flags given.
-        family: of the data set.
+        configured: Options of files and flags; None for an option that is not given.
+        flags: Names of the given flags.
+        family: Family of the data set.
 
     Raises:
-        FssegError: see `protocol`.
+        FssegError: See `protocol`.
     """
     asked = {name: value for name, value in configured.items() if value is not None}
     if "--protocol.name" in flags:
@@ -57,17 +57,17 @@ def settle(configured: Mapping[str, Any], flags: Collection[str], family: str) -
 
 
 def settle_for(family: str, data: Any, configured: Mapping[str, Any], flags: Collection[str], test: bool) -> Settled:
-    """The protocol of files and flags, and of the data that it is for.
+    """The protocol of files and flags, completed for a data set.
 
     Args:
-        family: of the data set.
-        data: configuration of the data; its data set is changed in place, see `_apply_to_dataset`.
-        configured: see `settle`.
-        flags: names of the flags given.
-        test: it is about a test.
+        family: Family of the data set.
+        data: Configuration of the data; its data set is changed in place, see `_apply_to_dataset`.
+        configured: See `settle`.
+        flags: Names of the given flags.
+        test: Whether the command is a test.
 
     Raises:
-        FssegError: see `protocol`; an option was given that another one decides.
+        FssegError: See `protocol`; also if a given option is decided by another option.
     """
     found = settle(configured, flags, family)
     if data.episodes.test_file:
@@ -76,20 +76,20 @@ def settle_for(family: str, data: Any, configured: Mapping[str, Any], flags: Col
 
 
 def _apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Collection[str], test: bool) -> Protocol:
-    """Let a protocol choose COCO's release, folds and masks for a test; elsewhere the data set says what there is.
+    """Apply the protocol's COCO release, folds and masks to a test; other data sets decide these fields themselves.
 
     Args:
-        settled: the protocol.
-        dataset: configuration of the data set, changed in place.
-        family: of the data set.
-        flags: names of the flags given; one that says otherwise is not passed over.
-        test: it is about a test.
+        settled: The protocol.
+        dataset: Configuration of the data set, changed in place.
+        family: Family of the data set.
+        flags: Names of the given flags; a flag that contradicts the protocol is refused.
+        test: Whether the command is a test.
 
     Returns:
-        the protocol, with what the data set decides.
+        The protocol, with the fields that the data set decides.
 
     Raises:
-        FssegError: an option was given that another one decides.
+        FssegError: A given option is decided by another option.
     """
     options = getattr(dataset, "init_args", None) or {}
     if family != "coco":
@@ -108,7 +108,7 @@ def _apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Colle
 
 
 def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) -> Any:
-    """What a data set other than COCO has for one of COCO's fields: its own option, or the plain value."""
+    """Value of a COCO field for another data set: its own option of that name, or the default."""
     option = _OF_COCO[name]
     if f"--protocol.{name}" in flags:
         fix = f"give --data.dataset.{option}" if option in options else "leave it out"
@@ -117,24 +117,24 @@ def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) ->
 
 
 def _refuse_drawing(flags: Collection[str]) -> None:
-    """Refuse options that decide which episodes are drawn, where those of a file are tested.
+    """Refuse options that decide how episodes are drawn if the episodes come from a file.
 
     Raises:
-        FssegError: there is one.
+        FssegError: Such an option is given.
     """
     for name in DRAWING:
         if f"--protocol.{name}" in flags:
             raise FssegError(
-                f"--protocol.{name} decides which episodes are drawn; those of --data.episodes.test_file are given. "
+                f"--protocol.{name} decides which episodes are drawn; --data.episodes.test_file lists them. "
                 "Leave one out."
             )
 
 
 def chosen(names: str) -> list[str]:
-    """Protocols of a list such as ``panet,pmms``, or all.
+    """Names of protocols in a list such as ``panet,pmms``, or in ``all``.
 
     Raises:
-        FssegError: one of them is none.
+        FssegError: A name is unknown.
     """
     if names == "all":
         return list(NAMES)

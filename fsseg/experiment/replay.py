@@ -1,4 +1,4 @@
-"""A finished test, looked at again: its episodes as tensors, their predictions, their pictures."""
+"""Rebuilds a finished test: its episodes as tensors, their predictions, their panels."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from fsseg.runs.library_errors import plain_errors, quieten
 from fsseg.untrusted.configuration import stored_file
 
 _FILES = ("config.yaml", "episodes.json", "rows.csv", "table.json")
-# One process, and nothing written; what decides the numbers, such as the precision, stays as it was.
+# One process that writes nothing; options that decide the numbers, such as the precision, stay.
 _QUIET = (
     "--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto", "--trainer.logger=false",
     "--trainer.enable_progress_bar=false", "--trainer.callbacks=null",
@@ -35,17 +35,17 @@ _QUIET = (
 
 
 class Query(NamedTuple):
-    """A query of a test, and how well it was segmented.
+    """A query of a test and its IoU.
 
     Attributes:
-        run: number of the run.
-        number: of the episode within the run.
-        query: place of the query within the episode.
-        iou: sum of intersections over sum of unions of the ways, in percent; NaN where neither mask nor prediction
-            show any.
-        ways: IoU of each way, likewise.
-        image: name of the query.
-        classes: class id of each way.
+        run: Number of the run.
+        number: Number of the episode within the run.
+        query: Position of the query within the episode.
+        iou: Sum of intersections over sum of unions of the ways, in percent; NaN if neither mask nor prediction shows
+            a way.
+        ways: IoU of each way in percent; NaN likewise.
+        image: Name of the query image.
+        classes: Class id of each way.
     """
 
     run: int
@@ -58,20 +58,20 @@ class Query(NamedTuple):
 
 
 class Replay:
-    """The test of a folder, built again from its configuration, its episodes and its checkpoint.
+    """A finished test, rebuilt from its configuration, its episodes and its checkpoint.
 
     Args:
-        folder: that `fsseg test` wrote.
-        root: folder of the data set, where it is another than the test's.
+        folder: Folder of `fsseg test`.
+        root: Folder of the data set, if it has moved since the test.
 
     Attributes:
-        tested: what was tested.
-        rows: of ``rows.csv``.
-        method: in eval mode, on the device of `fsseg test`.
-        data: set up for the test.
+        tested: Facts of the test.
+        rows: Rows of ``rows.csv``.
+        method: The method in eval mode, on the device of `fsseg test`.
+        data: Data module, set up for the test.
 
     Raises:
-        FssegError: the folder is no whole test, or the checkpoint or data are gone or others by now.
+        FssegError: The folder is no complete test, or checkpoint or data are missing or have changed.
     """
 
     def __init__(self, folder: Path, root: str | None = None) -> None:
@@ -87,15 +87,15 @@ class Replay:
         loader = self.data.test_dataloader()
         self._source: Episodes = loader.dataset.source  # type: ignore[attr-defined]
         episodes = (stored.get("data") or {}).get("episodes") or {}
-        if episodes.get("test_file") is None:  # a list would forget the seed, which weak annotations hang on
+        if episodes.get("test_file") is None:  # weak annotations depend on the seed, which a list does not hold
             self._source.seed = settled.protocol.seed
         self._loader = loader
 
     def batch(self, run: int, number: int) -> Batch:
-        """An episode, on the CPU.
+        """One episode as a batch on the CPU.
 
         Raises:
-            FssegError: the test has no such episode.
+            FssegError: The test has no such episode.
         """
         runs, episodes = self.data.protocol.runs, self.data.protocol.episodes
         if not (0 <= run < runs and 0 <= number < episodes):
@@ -106,17 +106,17 @@ class Replay:
         return collate([self._source[Key(run, number)]])
 
     def batches(self) -> Iterator[Batch]:
-        """All episodes of the test, on the method's device, in its batches."""
+        """Yield the batches of the test on the method's device."""
         for batch in self._loader:
             yield self.on_device(batch)
 
     def on_device(self, batch: Batch) -> Batch:
-        """A batch where the method is."""
+        """The batch on the method's device."""
         return Batch(*(tensor.to(self._strategy.root_device) for tensor in batch))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Without gradients, and at the precision of the test."""
+        """Context without gradients, at the precision of the test."""
         with torch.inference_mode(), self._precision.forward_context():
             yield
 
@@ -126,10 +126,10 @@ class Replay:
             return self.method(self.on_device(batch)).argmax(2).cpu()  # type: ignore[no-any-return]
 
     def panel(self, run: int, number: int, query: int = 0) -> Panel:
-        """An episode with one of its queries and its prediction, to be drawn.
+        """Panel of an episode with one query and its prediction.
 
         Raises:
-            FssegError: see `batch`.
+            FssegError: See `batch`.
         """
         batch = self.batch(run, number)
         prediction = self.prediction(batch)
@@ -138,33 +138,33 @@ class Replay:
         return panel_of(batch, 0, query, *names, prediction, iou)
 
     def queries(self) -> list[Query]:
-        """Queries of all episodes, in the order of the rows."""
+        """Queries of all episodes in the order of the rows."""
         return queries_of(self.rows)
 
 
 def read_test(folder: Path) -> Tested:
-    """What a folder's test was of.
+    """Facts of a finished test.
 
     Raises:
-        FssegError: the folder is no whole test.
+        FssegError: The folder is no complete test.
     """
     if not folder.is_dir():
         raise FssegError(f"{folder}: no such folder. The folder of a test is needed, e.g. runs/quickstart/fold0/test.")
     if missing := [name for name in _FILES if not (folder / name).is_file()]:
         inside = folder / "test"
-        mend = f"Did you mean {inside}?" if inside.is_dir() else "Give the folder that `fsseg test` wrote."
-        raise FssegError(f"{folder} is no test: {missing[0]} is missing. {mend}")
+        fix = f"Did you mean {inside}?" if inside.is_dir() else "Give the folder that `fsseg test` wrote."
+        raise FssegError(f"{folder} is no test: {missing[0]} is missing. {fix}")
     return read_table(folder).tested
 
 
 def queries_of(rows: list[Row]) -> list[Query]:
-    """Rows of a test, query by query.
+    """Queries of a test from its rows.
 
     Raises:
-        FssegError: they do not follow each other as a test writes them.
+        FssegError: The rows are not in the order that a test writes.
     """
     episodes: dict[tuple[int, int], list[list[Row]]] = {}
-    for row in rows:  # a query's rows stand together, background first
+    for row in rows:  # the rows of a query are consecutive, background first
         queries = episodes.setdefault((row.run, row.episode), [])
         if row.class_id == BACKGROUND:
             queries.append([])
@@ -185,7 +185,7 @@ def _query(place: int, ways: list[Row]) -> Query:
 
 
 def _build(words: list[str], stored: Mapping[str, Any]) -> tuple[Configuration, Objects]:
-    """What `fsseg test` builds, with the checkpoint's weights in it, on its device."""
+    """Build the objects of `fsseg test`, with the checkpoint's weights, on its device."""
     quieten()
     try:
         with plain_errors():
@@ -203,7 +203,7 @@ def _build(words: list[str], stored: Mapping[str, Any]) -> tuple[Configuration, 
 
 
 def _words(folder: Path, tested: Tested, stored: Mapping[str, Any], root: str | None) -> list[str]:
-    """Options in which the replay differs from the test's configuration."""
+    """Options that differ from the test's configuration."""
     path = _checkpoint_file(folder, tested.checkpoint) if tested.checkpoint else None
     accelerator = "cpu" if (stored.get("trainer") or {}).get("accelerator") == "cpu" else "auto"
     return [
@@ -216,19 +216,19 @@ def _words(folder: Path, tested: Tested, stored: Mapping[str, Any], root: str | 
 
 
 def _checkpoint_file(folder: Path, checkpoint: TestedCheckpoint) -> Path:
-    """The test's checkpoint; beside the test, where a run has moved with its tests."""
+    """Path of the test's checkpoint; if a run was moved with its tests, the checkpoint beside the test."""
     recorded = Path(checkpoint.path)
     beside = folder.resolve().parent / recorded.name
     for path in (recorded, beside):
         if path.is_file():
             return path
-    raise FssegError(f"{folder} tested {recorded}, which is gone. Put it back, or beside the test as {beside}.")
+    raise FssegError(f"{folder} tested {recorded}, which is missing. Put it back, or copy it to {beside}.")
 
 
 def _refuse_other_step(tested: Tested, settled: Configuration) -> None:
-    """Refuse a ``last.ckpt`` that went on after the test."""
+    """Refuse a ``last.ckpt`` that was trained further after the test."""
     if tested.checkpoint and settled.card and tested.checkpoint.step != settled.step:
         raise FssegError(
-            f"the test was of step {tested.checkpoint.step:,}, its checkpoint is at step {settled.step:,} by now. "
+            f"the test was of step {tested.checkpoint.step:,}, its checkpoint is now at step {settled.step:,}. "
             f"Test again: fsseg test --ckpt_path {settled.options.ckpt_path}."
         )

@@ -1,4 +1,4 @@
-"""The segmenter that a command works with: from a checkpoint, or a method on an ImageNet encoder without training."""
+"""Builds the segmenter of a command: from a checkpoint, or an untrained method with an ImageNet encoder."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ _SIZE = 417  # PANet section 4.1
 
 
 class Engine(NamedTuple):
-    """A segmenter, and what a person is to be told of it."""
+    """A segmenter and its description for the terminal."""
 
     segmenter: Segmenter
     described: str
@@ -29,8 +29,8 @@ class Chosen(NamedTuple):
     """The method that options choose.
 
     Attributes:
-        parser: that read the options.
-        config: their values, as ``config.model.method``.
+        parser: Parser of the options.
+        config: Values of the options, as ``config.model.method``.
     """
 
     parser: Parser
@@ -38,17 +38,17 @@ class Chosen(NamedTuple):
 
 
 def read_method(given: Any, words: Sequence[str]) -> Chosen:
-    """Read the options ``--model.method``; those of ``--config`` come first, so that the others win over them.
+    """Read the options ``--model.method``, which override the method of ``--config``.
 
     Args:
-        given: the other options; the experiment's size is taken where they have none.
-        words: the options of the method.
+        given: The other options; they get the experiment's image size if they have none.
+        words: Words of the options of the method.
 
     Raises:
-        FssegError: one is wrong, there is no such experiment, or it names no method.
+        FssegError: An option is wrong, or the experiment is missing or names no method.
     """
     if given.ckpt_path and words:
-        raise FssegError(f"--ckpt_path brings its method along: leave {words[0].partition('=')[0]} out.")
+        raise FssegError(f"--ckpt_path decides the method: leave {words[0].partition('=')[0]} out.")
     stored = None
     if given.config:
         path = find_experiment(given.config)
@@ -67,47 +67,47 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
 
 
 def _sizes(given: Any) -> dict[str, int]:
-    """The sizes that are asked for, by the way that an image is fitted to one."""
+    """The given sizes by the way in which images are resized."""
     sizes = {"square": given.size, "long_side": given.long_side, "tile": getattr(given, "tile", None)}
     return {fit: size for fit, size in sizes.items() if size is not None}
 
 
 def engine(given: Any, chosen: Chosen) -> Engine:
-    """The segmenter that options ask for.
+    """Build the segmenter.
 
     Args:
-        given: the other options.
-        chosen: the method, where no checkpoint brings one.
+        given: The options that are not the method's.
+        chosen: The method that is used without a checkpoint.
 
     Raises:
-        FssegError: options that exclude each other, or a checkpoint or weights that cannot be read.
+        FssegError: Options exclude each other, or a checkpoint or weights cannot be read.
     """
     asked = _sizes(given)
     if len(asked) > 1:
-        raise FssegError("--size, --long_side and --tile are three ways to show a picture: one of them is needed.")
+        raise FssegError("--size, --long_side and --tile are three ways to resize an image: give one of them.")
     limits.check(vars(given), dict.fromkeys(("size", "long_side", "tile"), limits.SIDE))
     if given.ckpt_path is None:
         expand_configuration(chosen.config.model.method)
         limits.check_classes(chosen.config.model.method, "--model.method")
-        torch.manual_seed(0)  # where weights are random, the next command is to have the same
+        torch.manual_seed(0)  # random weights are the same in each command
         method = chosen.parser.instantiate(chosen.config).model.method
         fit, size = next(iter(asked.items()), ("square", _SIZE))
         source = f"no checkpoint: {_origin(method.encoder.weights)}"
         made = Segmenter(method, size, fit, given.device)  # type: ignore[arg-type]
         return Engine(made, f"{method.name}  {method.encoder.name}  ({source})")
     if given.config is not None:
-        raise FssegError("--ckpt_path brings its method along: leave --config out.")
+        raise FssegError("--ckpt_path decides the method: leave --config out.")
     loaded = Segmenter.load(given.ckpt_path, given.device)
     if asked and loaded.classes:
-        raise FssegError(f"{given.ckpt_path} has learnt at a size: leave --size, --long_side and --tile out.")
+        raise FssegError(f"{given.ckpt_path} has supports of a fixed size: leave --size, --long_side and --tile out.")
     for fit, size in asked.items():
         loaded = Segmenter(loaded.method, size, fit, given.device)  # type: ignore[arg-type]
     return Engine(loaded, f"{loaded.method.name}  {loaded.method.encoder.name}  {given.ckpt_path}")
 
 
 def _origin(weights: str | None) -> str:
-    """Where an encoder's weights are from, in words."""
+    """Description of the source of an encoder's weights."""
     if weights in (None, "none"):
-        return "weights at random, for trying things out only"
+        return "random weights, for trials only"
     named = "ImageNet weights" if weights == "imagenet" else f"weights of {weights}"
     return f"{named}, not trained for few-shot segmentation"

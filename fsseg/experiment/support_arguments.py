@@ -1,4 +1,4 @@
-"""Arguments of `fsseg predict`: supports with their masks, and queries."""
+"""Arguments of `fsseg predict`: supports with their masks, negative images, and queries."""
 
 import os
 import re
@@ -31,22 +31,22 @@ from fsseg.runs.prediction_files import ASKED, MASKS, OVERLAYS, PROBABILITIES
 from fsseg.segmenter.inputs import as_labels
 from fsseg.untrusted.text import is_line, relative_path
 
-_DEFAULT = "object"  # class of supports that none is named for
+_DEFAULT = "object"  # class of supports without a class name
 _FORM = "[CLASS=]IMAGE:MASK is needed, MASK a file or a box LEFT,TOP,RIGHT,BOTTOM"
 _CLASS = re.compile(r"^([^=/\\:]+)=(.+)$", re.DOTALL)
 _BOX = re.compile(r"^\d+(\.\d+)?(,\d+(\.\d+)?){3}$", re.ASCII)
-_NUMBERS = re.compile(r"^[\d.,\s-]+$")  # what was meant as a box
-_UNNAMEABLE = set('/\\:*?"<>|')  # classes name folders of probability maps
+_NUMBERS = re.compile(r"^[\d.,\s-]+$")  # looks like a wrong box
+_UNNAMEABLE = set('/\\:*?"<>|')  # class names are folder names of probability maps
 
 
 class Shown(NamedTuple):
-    """A support, or a picture that is to be rejected, as it was given.
+    """A support or a negative image of the command line.
 
     Attributes:
-        classes: names; several where the mask is a label map of them. None of what is to be rejected.
-        image: file of the picture.
-        mask: file of its mask, a box, or None where every pixel counts.
-        value: of the class in a mask of several.
+        classes: Class names; several if the mask is a label map, none for a negative image.
+        image: File of the image.
+        mask: File of its mask, or a box; None if every pixel counts.
+        value: Value of the class in a label map of several classes.
     """
 
     classes: tuple[str, ...]
@@ -55,10 +55,10 @@ class Shown(NamedTuple):
     value: int | None = None
 
     def labels(self) -> Mask:
-        """The mask, as `fsseg.Segmenter.learn` takes it.
+        """The mask ``H W`` for `fsseg.Segmenter.learn`.
 
         Raises:
-            FssegError: it is missing, broken, or lies outside of the picture.
+            FssegError: The mask is missing or broken, or a box lies outside of the image.
         """
         size = image_size(self.image, upright=True)
         if self.mask is None:
@@ -76,16 +76,16 @@ class Shown(NamedTuple):
             return read_region(path)
         labels = read_scribble(path)
         if not (labels == 1).any():
-            raise FssegError(f"mask {path} is empty: no scribble of it is the class (1). Paint the object.")
+            raise FssegError(f"mask {path} is empty: no scribble has the label 1 of the class. Paint the object.")
         return labels
 
     def _marked(self, path: Path, size: tuple[int, int]) -> Mask:
-        """Of a JSON; in a picture that is to be rejected all that is marked is meant, whatever it is called."""
+        """Mask from an annotation JSON. In a negative image every shape counts, whatever its label."""
         ids = {name: c for c, name in enumerate(self.classes, 1)} if self.classes else _Any()
         try:
             labels = read_marks(path, ids).paint(*size)
             if not ((labels != BACKGROUND) & (labels != IGNORE)).any():
-                raise FssegError(f"mask {path} is empty: no shape of it is a class. Mark the object.")
+                raise FssegError(f"mask {path} is empty: no shape has the name of a class. Mark the object.")
             return labels.astype(np.uint8)
         except FssegError as error:
             hint = " Name the class in front: CLASS=IMAGE:MASK." if self.classes == (_DEFAULT,) else ""
@@ -93,11 +93,11 @@ class Shown(NamedTuple):
 
 
 def _chosen(path: Path, value: int) -> Mask:
-    """The class of a value in a label map."""
+    """Mask of one value in a label map."""
     labels = read_labels(path)
     void = void_of(labels)
     if value == void:
-        raise FssegError(f"mask {path}: {value} is what nobody labelled. White of black and white: leave :{value} out.")
+        raise FssegError(f"mask {path}: {value} marks ignored pixels. In a black and white mask, leave :{value} out.")
     if not (labels == value).any():
         found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
         raise FssegError(f"mask {path} holds no pixel of {value}; it has {found}. Give one of them.")
@@ -105,7 +105,7 @@ def _chosen(path: Path, value: int) -> Mask:
 
 
 class _Any(dict[str, int]):
-    """Labels by name: 1, whatever the name."""
+    """Mapping that gives every name the label 1."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -115,14 +115,14 @@ class _Any(dict[str, int]):
 
 
 def supports(given: Sequence[str]) -> list[Shown]:
-    """Supports as ``--support`` has them.
+    """Supports of ``--support``.
 
     Args:
-        given: ``[CLASS=]IMAGE:MASK[:VALUE]`` each. A class holds until the next one; ``cat,dog=`` names the labels of a
-            map, from 1 on. A box is ``LEFT,TOP,RIGHT,BOTTOM`` in pixels.
+        given: Values ``[CLASS=]IMAGE:MASK[:VALUE]``. A class applies until the next class; ``cat,dog=`` names the
+            labels 1, 2 of a label map. A box is ``LEFT,TOP,RIGHT,BOTTOM`` in pixels.
 
     Raises:
-        FssegError: one is of another form, or a file is missing.
+        FssegError: A value has another form, or a file is missing.
     """
     found: list[Shown] = []
     classes: tuple[str, ...] = (_DEFAULT,)
@@ -140,27 +140,25 @@ def supports(given: Sequence[str]) -> list[Shown]:
 
 
 def _shown(text: str, files: str, classes: tuple[str, ...]) -> Shown:
-    """``IMAGE[:MASK[:VALUE]]`` taken apart."""
+    """Parse ``IMAGE[:MASK[:VALUE]]``."""
     image, _, rest = files.partition(":")
     mask, _, value = rest.partition(":")
     if not image or (value and not (mask and value.isascii() and value.isdigit())):
-        raise FssegError(f"{text}: {_FORM}. Names with a colon can not be given.")
+        raise FssegError(f"{text}: {_FORM}. File names with a colon are not possible.")
     if mask and _NUMBERS.match(mask) and not _BOX.match(mask) and not Path(mask).is_file():
         raise FssegError(f"{text}: a box is four numbers without spaces, LEFT,TOP,RIGHT,BOTTOM.")
     if value:
         is_map = not _BOX.match(mask) and Path(mask).suffix.lower() != ".json"
         if len(classes) > 1 or not is_map or not 1 <= int(value) <= MOST_CLASSES:
-            raise FssegError(
-                f"{text}: a value of 1 to {MOST_CLASSES} is for a picture that masks one class among others."
-            )
+            raise FssegError(f"{text}: a value of 1 to {MOST_CLASSES} is for a label map of several classes.")
     return Shown(classes, Path(image), mask or None, int(value) if value else None)
 
 
 def rejected(given: Sequence[str]) -> list[Shown]:
-    """Pictures as ``--negative`` has them: ``IMAGE``, or ``IMAGE:MASK[:VALUE]`` where only what it marks is meant.
+    """Images of ``--negative``: ``IMAGE``, or ``IMAGE:MASK[:VALUE]`` if only the masked pixels count.
 
     Raises:
-        FssegError: a file is missing.
+        FssegError: A file is missing.
     """
     found = []
     for text in given:
@@ -174,9 +172,9 @@ class Queries(NamedTuple):
     """Images to segment.
 
     Attributes:
-        paths: by the name of what is written for each, in the order of their names.
-        undecodable: images whose decoder is not installed.
-        notes: other files that were left out, counted by their ending, of each ``--query``.
+        paths: Paths by the name of the query's result files, in the order of names.
+        undecodable: Images whose decoder is not installed.
+        notes: For each ``--query``, the counts of ignored other files by ending.
     """
 
     paths: dict[str, Path]
@@ -185,16 +183,16 @@ class Queries(NamedTuple):
 
 
 def queries(given: Sequence[str]) -> Queries:
-    """Images as ``--query`` has them.
+    """Images of ``--query``.
 
     Args:
-        given: files, folders (all images in and below them, but no hidden or system files, and no results of this
-            command), patterns such as ``photos/*.jpg``.
+        given: Files, folders (all images in and below them, without hidden and system files and results of this
+            command), or patterns such as ``images/*.jpg``.
 
     Raises:
-        FssegError: nothing there, or no image among it that can be decoded.
+        FssegError: A path does not exist, or holds no image that can be decoded.
     """
-    found: dict[Path, Path] = {}  # path below what was given, by path
+    found: dict[Path, Path] = {}  # path relative to the given folder, by path
     undecodable: list[Path] = []
     notes: list[str] = []
     for text in given:
@@ -218,16 +216,16 @@ def queries(given: Sequence[str]) -> Queries:
 
 
 def _listed(text: str, path: Path) -> list[Path]:
-    """Files of a folder or a pattern, without hidden and system ones.
+    """Files of a folder or a pattern, without hidden and system files.
 
     Raises:
-        FssegError: it is neither.
+        FssegError: The text is neither a folder nor a pattern.
     """
     if path.is_dir():
         return list_files(path, below=True)
     if not has_magic(text):
         raise FssegError(f"--query {text}: no such file or folder.")
-    fixed = len(tuple(takewhile(lambda part: not has_magic(part), path.parts)))  # named by the user
+    fixed = len(tuple(takewhile(lambda part: not has_magic(part), path.parts)))  # these may be hidden
     matching = (Path(p) for p in sorted(glob(text, recursive=True)))
     return [p for p in matching if p.is_file() and not any(map(is_ignored, p.parts[fixed:]))]
 
@@ -240,7 +238,7 @@ def _none_found(undecodable: Sequence[Path], others: str) -> str:
 
 
 def _named(found: dict[Path, Path]) -> dict[str, Path]:
-    """A name for each, without ending where that is unique."""
+    """A unique name for each path, without the ending if that suffices."""
     names: dict[str, Path] = {}
     stems = [below.with_suffix("").as_posix().casefold() for below in found.values()]
     for path, below in found.items():
@@ -254,7 +252,7 @@ def _named(found: dict[Path, Path]) -> dict[str, Path]:
 
 
 def _is_result(path: Path) -> bool:
-    """Whether a picture was written by this command."""
+    """Whether an image was written by this command."""
     parents = path.absolute().parents
     return any(
         inner.name in (MASKS, OVERLAYS, PROBABILITIES) and (outer / ASKED).is_file()
@@ -265,7 +263,7 @@ def _is_result(path: Path) -> bool:
 def _check_classes(classes: Sequence[str], text: str) -> None:
     for name in classes:
         if not name or not is_line(name) or set(name) & _UNNAMEABLE or name.strip(".") == "":
-            raise FssegError(f"--support {text}: {name!r} is no name of a class. Letters, digits and spaces make one.")
+            raise FssegError(f"--support {text}: {name!r} is no name of a class. Use letters, digits and spaces.")
     if len(set(classes)) < len(classes):
         raise FssegError(f"--support {text}: a class is named twice.")
 

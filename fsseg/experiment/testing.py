@@ -1,4 +1,4 @@
-"""A validation or a test, once its configuration is settled."""
+"""Runs a validation or a test of a complete configuration."""
 
 import sys
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ class Validated(NamedTuple):
     """Result of a validation, as fractions of one.
 
     Attributes:
-        mean_iou: mean-IoU of the classes.
-        binary_iou: foreground against background.
-        heading: what was validated on what, in words.
+        mean_iou: Mean-IoU of the classes.
+        binary_iou: IoU of foreground and background.
+        heading: Description of method, data and episodes.
     """
 
     mean_iou: float
@@ -39,12 +39,12 @@ class Validated(NamedTuple):
 
 
 class TestRun(NamedTuple):
-    """What a test has left.
+    """Result of a test.
 
     Attributes:
-        folder: of its results.
-        table: None where it was finished before, and in all processes but the first.
-        text: for people.
+        folder: Folder of the result files.
+        table: Table; None if the test was finished before, and in all processes but the first.
+        text: Text for the terminal.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ def measure(c: Configuration) -> Validated:
     """Validate a method.
 
     Raises:
-        FssegError: there is nothing to validate.
+        FssegError: There are no validation episodes.
     """
     built = build(c)
     data = built.data
@@ -79,11 +79,11 @@ def evaluate(c: Configuration, alone: bool = True) -> TestRun:
     """Test a method and write the results.
 
     Args:
-        c: settled configuration.
-        alone: it is not one of several tests, whose tables are shown together.
+        c: Complete configuration.
+        alone: Whether this is the only test, not one of several under ``--protocols``.
 
     Raises:
-        FssegError: the data, the folder or a finished test in it refuses, or the test fails.
+        FssegError: The data or the folder is refused, or the test fails.
     """
     built = build(c)
     if not alone and built.trainer.world_size > 1:
@@ -112,14 +112,14 @@ def _described(c: Configuration, built: Objects) -> Tested:
 
 
 def _set_up(c: Configuration, built: Objects) -> Tested:
-    """What is about to be tested, once the data is open."""
+    """Set up the data, and return the facts of the test with its identity."""
     built.data.setup("test")
     asked = partial_test.asked_of(c.own, c.options.ckpt_path, built.data.protocol, built.data.pair_count)
     return replace(_described(c, built), asked=asked)
 
 
 def _finished(c: Configuration, built: Objects) -> TestRun:
-    """A test that was finished before, if it is the one that is asked for."""
+    """The result of a finished test; another test than the requested one is refused."""
     folder = Path(c.options.out)
     tested = _set_up(c, built)
     partial_test.refuse_other_test(folder, tested)
@@ -130,10 +130,10 @@ class _Test:
     """A test that writes into a folder.
 
     Args:
-        c: settled configuration.
-        built: of it.
-        folder: that the results are in at the end.
-        alone: see `evaluate`.
+        c: Complete configuration.
+        built: Its objects.
+        folder: Final folder of the results.
+        alone: See `evaluate`.
     """
 
     def __init__(self, c: Configuration, built: Objects, folder: Path, alone: bool) -> None:
@@ -142,7 +142,7 @@ class _Test:
         self.report: Report | None = None
 
     def __call__(self, part: Path) -> Report:
-        """Test, and write the results into a folder that becomes the final one."""
+        """Test, and write the results into the temporary folder ``part``."""
         c, built, trainer = self.c, self.built, self.built.trainer
         tested = _set_up(c, built)
         before = self._continued(tested.asked, part) if self.one_process else None
@@ -166,28 +166,28 @@ class _Test:
         return report
 
     def _continued(self, asked: Mapping[str, Any], part: Path) -> Streamed | None:
-        """The rows of the same test, where it was stopped; of one process alone, which no other must agree with."""
+        """The partial rows of the same test if it was stopped; used in tests with one process only."""
         partial_test.begin(part, asked)
         if not self.c.options.resume:
             return None
         data = self.built.data
-        most = data.protocol.runs * data.protocol.episodes - 1  # a test of nothing would end without table
+        most = data.protocol.runs * data.protocol.episodes - 1  # at least one episode must be tested to write the table
         before = partial_test.take_up(self.folder, part, asked, at_most=most)
         if before:
             data.tested_episodes = before.episodes
-            print(f"going on after {before.episodes:,} episodes that were tested before", file=sys.stderr)
+            print(f"resuming after {before.episodes:,} episodes that were tested before", file=sys.stderr)
         return before
 
     def keep(self, error: BaseException, part: Path) -> bool:
-        """Whether the rows of a test that fails are kept, to resume it; prints how."""
+        """Whether the rows of a failed test are kept; if so, print how to resume the test."""
         report = self.report
         if report is None or report.stream.episodes == 0 or not (self.alone and self.one_process):
             return False
         if isinstance(error, DivergedError):
             return False
         print(
-            f"fsseg: {report.stream.episodes:,} of {report.expected:,} episodes are kept; the same command with "
-            f"--resume --out {self.folder} goes on from there",
+            f"fsseg: {report.stream.episodes:,} of {report.expected:,} episodes are saved; the same command with "
+            f"--resume --out {self.folder} resumes there",
             file=sys.stderr,
         )
         return True

@@ -1,4 +1,4 @@
-"""A training, once its configuration is settled."""
+"""Runs a training of a complete configuration."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,15 +18,15 @@ from fsseg.runs.resume import finishing, is_trained
 
 
 class Trained(NamedTuple):
-    """What a training has left.
+    """Result of a training.
 
     Attributes:
-        folder: of the run.
-        step: that it has reached.
-        last: checkpoint of that step; None where none was written.
-        best: checkpoint of the best validation, where the protocol asks for one.
-        interrupted: a signal has stopped it.
-        before: nothing was left to do, since it was finished before.
+        folder: Folder of the run.
+        step: Last step.
+        last: Checkpoint of the last step; None if none was written.
+        best: Checkpoint of the best validation, if the protocol selects by validation.
+        interrupted: Whether a signal stopped the training.
+        before: Whether the training was finished before this command.
     """
 
     folder: Path
@@ -38,16 +38,16 @@ class Trained(NamedTuple):
 
 
 def train(c: Configuration) -> Trained:
-    """Train, in one of several processes or alone.
+    """Train a method, in one or several processes.
 
     Raises:
-        FssegError: the data or the folder refuses, or the training fails.
+        FssegError: The data or the folder is refused, or the training fails.
     """
     if c.card is not None and c.options.resume and is_trained(Path(c.options.ckpt_path), c.own):
         return Trained(c.folder, c.step, Path(c.options.ckpt_path), before=True)
     built = build(c)
     trainer, last = built.trainer, built.checkpoints
-    built.data.setup("fit")  # whatever it refuses, it refuses before a file is written
+    built.data.setup("fit")  # its errors come before any file is written
     _note_differences(c, built.data, trainer.world_size)
     leads = trainer.is_global_zero
     with locked(c.folder), folders.kept_if(c.folder, lambda: any(c.folder.glob("*.ckpt"))) if leads else nullcontext():
@@ -64,19 +64,19 @@ def train(c: Configuration) -> Trained:
 
 
 def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> None:
-    """Note what a validation leaves out, and what a resumed training cannot repeat."""
+    """Note classes without validation, and a changed number of processes."""
     if left := data.unvalidated:
         names = ", ".join(data.dataset.class_name(number) for number in left)
         note(f"no validation {f'of {names}' if len(left) < len(data.validated) else 'at all'}: too few val images.")
     if c.card is not None and c.card.processes != processes:
         note(
-            f"a training of {c.card.processes} processes goes on in {processes}, with other episodes and random "
+            f"a training of {c.card.processes} processes resumes in {processes}, with other episodes and random "
             "numbers."
         )
 
 
 def _begin(c: Configuration) -> None:
-    folders.refuse_run(c.folder, c.options.ckpt_path)  # begun since we looked
+    folders.refuse_run(c.folder, c.options.ckpt_path)  # another run may have begun after the first check
     folders.make(c.folder)
     atomic.write_text(c.folder / "config.yaml", yaml.safe_dump(c.own, sort_keys=False))
 
