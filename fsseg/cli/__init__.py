@@ -16,16 +16,16 @@ from fsseg.experiment.home_paths import expand_arguments
 from fsseg.machine_errors import machine_error, reader_has_gone
 from fsseg.runs.signals import listening, received, say_stopped
 
-_SIGPIPE = 13  # Windows has none; a shell with pipefail learns that the output is cut
-# Commands that resume where they were when they are given again; fit and test print how.
-_GO_ON = ("predict", "benchmark", "sweep", "prepare")
+_SIGPIPE = 13  # a constant, because Windows has no SIGPIPE; with pipefail, a shell sees that the output is cut
+# Commands that resume when they are given again; fit and test print how.
+_RESUMING = ("predict", "benchmark", "sweep", "prepare")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    A mistake of the user's is one line on standard error and exit code 2, a fault of the machine likewise and 1, a
-    signal that stops the command likewise and 128 plus its number.
+    Errors are one line on standard error. The exit code is 2 for a wrong input, 1 for an error of the machine, and 128
+    plus the signal's number for a signal.
     """
     arguments = expand_arguments(sys.argv[1:] if argv is None else argv)
     _replace_characters()
@@ -39,26 +39,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             if not received():
                 return code
-        return say_stopped(goes_on=bool(set(arguments[:2]) & set(_GO_ON)))
+        return say_stopped(resumes=bool(set(arguments[:2]) & set(_RESUMING)))
 
 
 def _replace_characters() -> None:
-    """Print ``?`` for a character that a terminal which is not UTF-8 lacks; standard error escapes it by itself."""
+    """Print ``?`` for characters that the terminal's encoding lacks; standard error escapes them by default."""
     if reconfigure := getattr(sys.stdout, "reconfigure", None):
         reconfigure(errors="replace")
 
 
 class _Lines(logging.Handler):
-    """Prints what the library logs on standard error: a warning as a note, anything else as it is."""
+    """Prints log messages on standard error; a warning gets the prefix ``note:``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line on the standard error of this moment."""
+        """Print a line on the present standard error, which a test may replace."""
         note = "note: " if record.levelno >= logging.WARNING else ""
         print(f"{note}{record.getMessage()}", file=sys.stderr, flush=True)
 
 
 def _print_log() -> None:
-    """Let the library's log appear on standard error, once, whatever other handlers a logger's package installs."""
+    """Print the library's log on standard error once, independent of other packages' handlers."""
     log = logging.getLogger("fsseg")
     log.handlers, log.propagate = [_Lines()], False
     log.setLevel(logging.INFO)
@@ -67,7 +67,7 @@ def _print_log() -> None:
 def _run(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
-    except SystemExit as end:  # the parser's, after --print_config and --help_all; Lightning's, after Ctrl-C
+    except SystemExit as end:  # of the parser after --print_config and --help_all; of Lightning after Ctrl-C
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         return int(end.code or 0)
@@ -118,7 +118,7 @@ def _run_data(arguments: list[str]) -> int:
 
 
 def _with_all_help(arguments: list[str]) -> list[str]:
-    """Words as the parser takes them: its own ``--help`` lists all options."""
+    """Words for the parser, whose own ``--help`` lists all options."""
     return ["--help" if word == "--help_all" else word for word in arguments]
 
 
@@ -126,8 +126,8 @@ def _refuse(error: FssegError) -> int:
     from fsseg.untrusted.text import shown
 
     message = str(error)
-    # An error in a data loader's worker arrives inside the text of its traceback.
+    # The error of a data loader's worker is part of the text of a traceback.
     if "Original Traceback" in message:
         message = re.split(r"fsseg\.errors\.\w+: ", message.rstrip())[-1]
-    print(f"fsseg: {shown(message)}", file=sys.stderr)  # on one line, whatever a file had in it
+    print(f"fsseg: {shown(message)}", file=sys.stderr)  # one line, even if a file's content is in the message
     return error.code

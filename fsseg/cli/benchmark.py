@@ -1,4 +1,4 @@
-"""`fsseg benchmark`: a whole cross-validation, planned, run, resumed, and brought together in a table."""
+"""`fsseg benchmark`: plans, runs and resumes a cross-validation, and writes its table."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ _RECORD = "benchmark.yaml"
 
 def options() -> Options:
     """The command's options."""
-    made = Options("benchmark", {"--OPTION VALUE": "any option of `fsseg fit`, for all trainings: --data.root DIR ..."})
+    made = Options("benchmark", {"--OPTION VALUE": "any option of `fsseg fit`, e.g. --data.root DIR"})
     made.option("--config", str, "experiment; several are merged", action="append", default=[], metavar="FILE")
     made.option("--folds", int, "folds (default: all)", nargs="+")
     made.option("--shots", int, "shots of the tests (default: the experiment's)", nargs="+")
     made.option("--seeds", int, "seeds of the trainings (0)", nargs="+", default=[0])
-    trained = "trainings for each of the shots, or all with K (default: the experiment's way)"
+    trained = "shots of the trainings: same as the tests', or K (the experiment's)"
     made.option("--train_shot", str, trained, metavar="same|K")
-    weak = "what supports of the tests are annotated with"
+    weak = "annotations of the supports in tests"
     made.option("--annotations", Literal["mask", "scribble", "box"], weak, nargs="+", default=[])
-    made.option("--untrained", bool, "test networks as they start")
-    made.option("--out", Path, "folder of it all; the same command resumes there (runs/EXPERIMENT)", metavar="DIR")
-    made.option("--dry_run", bool, "say what would run, and what is done")
-    engine = "here, on a Ray cluster, or print a script for sbatch"
+    made.option("--untrained", bool, "test untrained networks")
+    made.option("--out", Path, "folder; the same command resumes (runs/EXPERIMENT)", metavar="DIR")
+    made.option("--dry_run", bool, "list the jobs and which are done, without running")
+    engine = "run here, on a Ray cluster, or print a script for sbatch"
     made.option("--engine", Literal["local", "ray", "slurm"], engine, default="local")
-    made.option("--workers", int, "jobs at a time on this machine; GPUs are dealt out to them (1)", default=1)
-    made.option("--threads", int, "CPU threads of a job; a benchmark keeps the number it began with")
-    made.option("--address", str, "of the Ray cluster", metavar="HOST:PORT")
-    made.option("--gpus", float, "of each job on Ray")
-    made.option("--retries", int, "of a job that Ray loses (%(default)s)", default=2)
+    made.option("--workers", int, "jobs at a time on this machine, which share its GPUs (1)", default=1)
+    made.option("--threads", int, "CPU threads of a job; fixed when a benchmark begins")
+    made.option("--address", str, "address of the Ray cluster", metavar="HOST:PORT")
+    made.option("--gpus", float, "GPUs of each job on Ray")
+    made.option("--retries", int, "restarts of a job that Ray loses (%(default)s)", default=2)
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Plan, and run what is left of the plan; returns the exit code.
+    """Plan the jobs and run those that are not done; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, or the folder holds another benchmark.
+        FssegError: An option is wrong, or the folder holds another benchmark.
     """
     quieten()
     made = options()
@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     if given.dry_run:
         return 0
     with locked(plan.out):
-        record = _record(plan, experiment.own, threads)  # what another benchmark may have noted since
+        record = _record(plan, experiment.own, threads)  # again: another benchmark may have begun meanwhile
         return _carry_out(plan, given, experiment, record)
 
 
@@ -104,7 +104,7 @@ def _carry_out(plan: Plan, given: Any, experiment: Configuration, record: PlanRe
 
 
 def _take_back(plan: Plan) -> None:
-    """Let a training that was finished go on where its last checkpoint is broken now and a test still wants it."""
+    """Resume a finished training if its last checkpoint is broken and a test still needs it."""
     from fsseg.runs.checkpoint_files import LAST
     from fsseg.runs.resume import FINISHED
 
@@ -112,7 +112,7 @@ def _take_back(plan: Plan) -> None:
         last = training.folder / plan.checkpoint
         wanted = training.fit and training.fit.is_done() and not all(test.is_done() for test in training.tests.values())
         if wanted and plan.checkpoint == LAST and not is_zipfile(last):
-            tell(f"note: {last} cannot be read (truncated?); its training goes on from the checkpoint before it.")
+            tell(f"note: {last} cannot be read (truncated?); its training resumes from the checkpoint before it.")
             (training.folder / FINISHED).unlink()
 
 
@@ -123,7 +123,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
                             "--seed_everything": "--seeds", "--ckpt_path": "nothing", "--resume": "nothing",
                             "--data.images.test_support_annotation": "--annotations"}.items():  # fmt: skip
         if any(word.partition("=")[0] == option for word in rest):
-            raise FssegError(f"benchmark: {option} is the benchmark's to say; give {instead} instead.")
+            raise FssegError(f"benchmark: {option} is set for each job; give {instead} instead.")
     options.refuse_near(rest, ())
 
 
@@ -133,11 +133,11 @@ def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
     for name in ("folds", "shots", "seeds"):
         values = getattr(given, name) or []
         if len(set(values)) < len(values):
-            raise FssegError(f"benchmark: --{name}: each number once is needed.")
+            raise FssegError(f"benchmark: --{name}: a number is given twice. Give each number once.")
     shots = given.shots or [data["test_shot"] or data["shot"]]
     arguments = [word for path in given.config for word in ("--config", str(Path(path).resolve()))]
     tested = data["images"]["test_support_annotation"]
-    if tested is not None:  # of the file: a flag for trainings is none for tests
+    if tested is not None:  # from the file; a flag would apply to trainings too
         arguments.append(f"--data.images.test_support_annotation={tested}")
     return Plan(
         arguments=(*arguments, *rest),
@@ -153,7 +153,7 @@ def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
 
 
 def _train_shot(asked: str | None, data: dict[str, Any]) -> int | None:
-    """Shots of all trainings, or None for those of each test; the experiment's own way where nothing is asked for."""
+    """Shots of all trainings, or None for the shots of each test; by default, as the experiment has it."""
     if asked == "same" or (asked is None and data["test_shot"] is None):
         return None
     if asked is None:
@@ -169,16 +169,16 @@ def _all_folds(data: dict[str, Any]) -> Sequence[int]:
     found = asked if asked is not None else getattr(kind, "folds", None)
     if not isinstance(found, int):
         raise FssegError(
-            f"benchmark: --folds is needed, e.g. --folds 0 1: {kind.__name__} has as many as its files say."
+            f"benchmark: --folds is needed, e.g. --folds 0 1: {kind.__name__} has no fixed number of folds."
         )
     return range(found)
 
 
 def _record(plan: Plan, own: dict[str, Any], threads: int) -> PlanRecord:
-    """The record of a benchmark, with the threads of the folder's where it has one.
+    """The record of a benchmark; the number of threads is taken from the folder's record if there is one.
 
     Raises:
-        FssegError: the folder holds another benchmark.
+        FssegError: The folder holds another benchmark.
     """
     path = plan.out / _RECORD
     now = PlanRecord(threads, plan.train_shot, plan.untrained, _decides(plan, own))
@@ -192,7 +192,7 @@ def _record(plan: Plan, own: dict[str, Any], threads: int) -> PlanRecord:
 
 
 def _decides(plan: Plan, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that all jobs of a benchmark have in common and that decide its numbers."""
+    """The options that are common to all jobs of a benchmark and decide its numbers."""
     from fsseg.episodes.options import Decides
     from fsseg.runs.checkpoint_files import LAST
     from fsseg.runs.identity import TEST, identity
@@ -218,14 +218,14 @@ def _refuse_other(plan: Plan, before: Mapping[str, Any], now: Mapping[str, Any])
 
 
 def _refuse_others_runs(plan: Plan, experiment: Mapping[str, Any]) -> None:
-    """Where nothing says what the folder is of, ask its finished trainings."""
+    """In a folder without a record, compare the configurations of its finished trainings."""
     for training in plan.trainings():
         if training.fit and training.fit.is_done():
             path = training.folder / "config.yaml"
             try:
                 before = _decides(plan, load_yaml(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise FssegError(f"{path} cannot be read; {training.folder} says that it is trained.") from error
+                raise FssegError(f"{path} of a finished training cannot be read. Choose another --out.") from error
             _refuse_other(plan, before, experiment)
 
 
@@ -240,7 +240,7 @@ def _run(plan: Plan, given: Any, threads: int, asked: Any) -> list[Outcome]:
 
 
 def _finish(plan: Plan, outcomes: Sequence[Outcome]) -> int:
-    from fsseg.cli.table import write_tables  # draws charts, which a plan need not wait for
+    from fsseg.cli.table import write_tables  # imports matplotlib
 
     failed = failures(outcomes, "jobs")
     if failed:

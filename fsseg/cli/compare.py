@@ -1,4 +1,4 @@
-"""`fsseg compare`: two tests, paired over the same episodes."""
+"""`fsseg compare`: compares two tests on the same episodes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from fsseg.plots.episodes import Panel
 
 _MEANING = (
-    "The interval is of a paired bootstrap over episodes: these trainings on other episodes. Whether other trainings\n"
-    "would differ alike is for several seeds to say."
+    "The interval is a paired bootstrap over episodes: the same trainings on other episodes. It does not cover the\n"
+    "variation between trainings; use several seeds."
 )
 
 
@@ -32,17 +32,17 @@ def options() -> Options:
     """The command's options."""
     made = Options("compare")
     made.option("tests", Path, "two folders of tests on the same episodes", nargs=2, metavar="A B")
-    made.option("--out", Path, "draw the episodes that differ most there, and write all numbers as JSON", metavar="DIR")
-    made.option("--count", int, "episodes that are drawn (%(default)s)", default=6)
+    made.option("--out", Path, "folder for the episodes that differ most and the numbers as JSON", metavar="DIR")
+    made.option("--count", int, "number of drawn episodes (%(default)s)", default=6)
     made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Compare; returns the exit code.
+    """Run ``compare``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, or the tests are not of the same episodes.
+        FssegError: An option is wrong, or the tests have different episodes.
     """
     given = options().read(arguments)
     limits.check(vars(given), {"count": limits.Range(0, 100_000)}, "compare: --")
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) -> str:
-    """The episodes that differ most, A's prediction above B's; returns where, or why they cannot be drawn."""
+    """Draw the episodes that differ most; return the path, or the reason why they cannot be drawn."""
     from fsseg.experiment.replay import Replay  # imports torch
     from fsseg.plots.episodes import draw_sections
 
@@ -92,7 +92,7 @@ def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) ->
 
 
 def _numbers(comparisons: Sequence[Comparison], tests: Sequence[Path]) -> dict[str, Any]:
-    """All numbers, every episode among them."""
+    """All numbers, also of each episode."""
     return {
         "first": str(tests[0]),
         "second": str(tests[1]),

@@ -1,4 +1,4 @@
-"""`fsseg curves`: training curves of several runs in one chart, from the CSV files of Lightning's logger."""
+"""`fsseg curves`: draws training curves of several runs in one chart."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _PREFERRED, _FALLBACK, _VAL = "train/segmentation", "train/loss", "val/mean_iou"
 def options() -> Options:
     """The command's options."""
     made = Options("curves")
-    made.option("runs", Path, "folders of `fsseg fit`, with Lightning's logs in them", nargs="+")
+    made.option("runs", Path, "folders of `fsseg fit`, with Lightning's CSV logs", nargs="+")
     made.option("--out", Path, "image to write (%(default)s)", default=Path("curves.png"), metavar="FILE")
-    drawn = f"what to draw ({_PREFERRED} where all runs have it, else {_FALLBACK}; {_VAL})"
+    drawn = f"metrics to draw ({_PREFERRED}, or else {_FALLBACK}; {_VAL})"
     made.option("--metric", str, drawn, nargs="+", metavar="NAME")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``curves``; returns the exit code.
+    """Run ``curves``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, a folder has no logs, or none has the metric.
+        FssegError: An option is wrong, a folder has no logs, or no run has the metric.
     """
     given = options().read(arguments)
     names = distinct(given.runs)
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[str, list[Curve]]:
-    """Curves of several runs by metric; see `read_logs` and `choose` for what is refused."""
+    """Curves of several runs by metric; for errors see `read_logs` and `choose`."""
     logged = [read_logs(folder) for folder in runs]
     from fsseg.plots.charts import Curve  # imports matplotlib
 
@@ -58,12 +58,12 @@ def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[
 
 
 def choose(logged: Sequence[Logged], asked: Sequence[str] | None) -> list[str]:
-    """Metrics to draw: what is asked for, else the segmentation loss where all runs have it, and the validation.
+    """Metrics to draw: the requested ones, or else the segmentation loss if all runs have it, and the validation IoU.
 
-    The total loss holds the regularisation, and two runs with and without it cannot be compared by it (PANet figure 5).
+    The total loss includes the regularisation, so it does not compare runs with and without it (PANet figure 5).
 
     Raises:
-        FssegError: no run has one that is asked for.
+        FssegError: No run has a requested metric.
     """
     known = sorted({name for log in logged for name in log})
     for name in asked or ():

@@ -27,19 +27,19 @@ from fsseg.runs.library_errors import building, quieten
 if TYPE_CHECKING:
     from fsseg.prepare.verify import Problem
 
-# Classes of data sets; one that is not asked for is not imported.
+# Classes of data sets by command name; only the requested class is imported.
 _KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson", "shapes": "Shapes"}
-_SHOWN = 20  # problems that the terminal shows
+_SHOWN = 20  # most problems that the terminal shows
 _RANGES = {"workers": limits.WORKERS, "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`
 
 
 def options(command: str, dataset: str | None = None) -> Options:
-    """The options of one of the commands.
+    """The options of a data command.
 
     Args:
-        command: its name.
-        dataset: the data set, whose class has options too.
+        command: Name of the command.
+        dataset: Name of a data set, whose class adds options.
     """
     if command in ("show", "episodes"):
         from fsseg.cli.data_episodes import options as episode_options
@@ -48,31 +48,31 @@ def options(command: str, dataset: str | None = None) -> Options:
     made = Options(f"data {command}")
     made.option("dataset", str, f"one of {', '.join(_KINDS)}")
     root = os.environ.get("FSSEG_DATA_ROOT") or None
-    made.option("--root", str, "its folder, or set FSSEG_DATA_ROOT", default=root, metavar="DIR")
+    made.option("--root", str, "folder of the data set, or set FSSEG_DATA_ROOT", default=root, metavar="DIR")
     if command == "prepare":
-        made.option("--archives", Path, "where archives are that are downloaded already", metavar="DIR")
+        made.option("--archives", Path, "folder of archives that are downloaded already", metavar="DIR")
     if command == "verify":
-        made.option("--workers", int, "processes that read (one for each CPU)", default=os.cpu_count() or 1)
+        made.option("--workers", int, "processes that read files (one per CPU)", default=os.cpu_count() or 1)
         made.option("--report", Path, "write all problems as JSON", metavar="FILE")
     if command == "info":
         made.option("--pairs", Literal["any", "official"], "which images count for a class (the protocol's)")
-        made.option("--min_pixels", int, "pixels from which on an image counts (%(default)s)", default=1)
-        made.option("--out", Path, "draw the counts", metavar="FILE")
+        made.option("--min_pixels", int, "fewest pixels of a class in an image (%(default)s)", default=1)
+        made.option("--out", Path, "write a chart of the counts", metavar="FILE")
     if dataset in _KINDS:
         made.add_class(_class(dataset))
     else:
-        made.others = {"--OPTION VALUE": f"an option of the data set: fsseg data {command} DATASET --help lists them"}
+        made.others = {"--OPTION VALUE": f"option of the data set, see fsseg data {command} DATASET --help"}
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one of the commands on data; returns the exit code.
+    """Run a data command; return the exit code.
 
     Args:
-        arguments: the command's second word, and its options.
+        arguments: Name of the command, and its options.
 
     Raises:
-        FssegError: the command, an option or the data set is wrong.
+        FssegError: The command, an option or the data set is wrong.
     """
     quieten()
     command, *words = arguments
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _own_options(text: str) -> str:
-    """An error in the names that these commands have for options."""
+    """Replace option names in an error by the names of the data commands."""
     text = text.replace("give --data.episodes.pairs any, or --protocol.pairs any in a test", "give --pairs any")
     for known in ("--data.dataset.", "--protocol."):
         text = text.replace(known, "--")
@@ -100,7 +100,7 @@ def _own_options(text: str) -> str:
 
 
 def _name(command: str, words: Sequence[str]) -> str:
-    """The data set that the first word names."""
+    """Name of the data set, from the first word."""
     name = words[0] if words and not words[0].startswith("-") else None
     if name is None:
         raise FssegError(f"data {command} needs a data set: fsseg data {command} {'|'.join(_KINDS)} --root DIR.")
@@ -119,7 +119,7 @@ def _class(name: str) -> type[Dataset]:
 
 def _parse(command: str, name: str, words: Sequence[str]) -> Any:
     given = options(command, name).read(words)
-    if given.root == "":  # as of an unset variable
+    if given.root == "":  # e.g. from an unset variable of the shell
         raise FssegError("--root is empty: the data set's folder is needed.")
     limits.check(vars(given), {**limits.CLASSES, **_RANGES})
     given.root = Path(given.root) if given.root else None
@@ -144,7 +144,7 @@ def _prepare(dataset: Dataset, given: Any) -> int:
     if made.ours and isinstance(dataset, Pascal):
         pascal.write_pairs(given.root, dataset)
     if dataset.index.cache is None and dataset.needs_root:
-        raise FssegError(f"{cache_folder()} cannot be written, nothing was kept. Set XDG_CACHE_HOME to another folder.")
+        raise FssegError(f"{cache_folder()} cannot be written, nothing was cached. Set XDG_CACHE_HOME.")
     train, val = (len(dataset.numbers(split)) for split in SPLITS)
     state = (
         f"prepared in {time.monotonic() - start:.1f} s" if made.changed or dataset.index.fresh else "already prepared"
@@ -154,7 +154,7 @@ def _prepare(dataset: Dataset, given: Any) -> int:
         print(f"  note: {dataset.note}")
     print(f"  cache: {dataset.index.cache}")
     if given.root is not None and (given.root / "archives").is_dir():
-        print(f"  {given.root / 'archives'} is not needed any more and may be deleted")
+        print(f"  {given.root / 'archives'} is no longer needed and may be deleted")
     return 0
 
 
@@ -163,7 +163,7 @@ def _verify(dataset: Dataset, given: Any) -> int:
 
     dataset.locate(given.root)
     problems = verify(dataset, given.workers)
-    # What masks show together: of COCO it is known, of PASCAL-5i it makes the official lists.
+    # Check the masks together: needless for COCO; for PASCAL-5i they give the official lists.
     if not problems and (isinstance(dataset, OwnDataset) or dataset.listed_pairs):
         try:
             dataset.open(given.root)
@@ -203,7 +203,7 @@ def _write_report(path: Path, dataset: Dataset, counts: Mapping[str, Count], pro
 
 
 def _info(dataset: Dataset, given: Any) -> int:
-    # The rule of our protocol where nobody asks for another one; `protocol` checks what is asked for.
+    # By default the rule of our protocol; `protocol` checks the given values.
     rule = protocol({"pairs": given.pairs, "min_pixels": given.min_pixels}, dataset.family)
     dataset.open(given.root)
     counted = census(dataset, rule.pairs, rule.min_pixels)
@@ -213,5 +213,5 @@ def _info(dataset: Dataset, given: Any) -> int:
 
         with folders.named("--out", given.out):
             draw_census(counted, given.out)
-        print(f"\n  picture: {given.out}")
+        print(f"\n  chart: {given.out}")
     return 0

@@ -1,4 +1,4 @@
-"""`fsseg data show` and `fsseg data episodes`: the episodes of a configuration, as an image and as a file."""
+"""`fsseg data show` and `fsseg data episodes`: write the episodes of a configuration as a picture or as a file."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from fsseg.experiment.parser import Parser
     from fsseg.plots.episodes import Panel
 
-_OTHERS = ("model", "trainer", "checkpoint")  # what a configuration says of other things
+_OTHERS = ("model", "trainer", "checkpoint")  # sections of a configuration that are ignored
 
 
 def options(command: str) -> Options:
-    """The options of ``show`` or ``episodes``, but for those of a configuration."""
+    """The options of ``show`` or ``episodes``, without those of a configuration."""
     made = Options(
         f"data {command}",
         {
-            "--config FILE": "experiment; several are merged, flags win over files",
-            "--data.OPTION VALUE": "an option of the data, as for fit and test: --data.root DIR, --data.shot 5 ...",
-            "--protocol.OPTION VALUE": "an option of the protocol, as for test: --protocol.name hsnet ...",
+            "--config FILE": "experiment; several are merged, flags override files",
+            "--data.OPTION VALUE": "option of the data, as for fit and test: --data.root DIR",
+            "--protocol.OPTION VALUE": "option of the protocol, as for test: --protocol.name hsnet",
             "--seed_everything N": "seed of training episodes (0)",
         },
     )
     default = Path("episodes.json" if command == "episodes" else "episodes.png")
     made.option("--out", Path, "file to write (%(default)s)", default=default, metavar="FILE")
     if command == "show":
-        made.option("--stage", Literal["train", "val", "test"], "which episodes (%(default)s)", default="train")
-        made.option("--count", int, "how many (%(default)s)", default=6)
+        made.option("--stage", Literal["train", "val", "test"], "stage of the episodes (%(default)s)", default="train")
+        made.option("--count", int, "number of episodes (%(default)s)", default=6)
     return made
 
 
 def run(command: str, words: Sequence[str]) -> int:
-    """Run ``show`` or ``episodes``; returns the exit code.
+    """Run ``show`` or ``episodes``; return the exit code.
 
     Raises:
-        FssegError: an option or the data set is wrong.
+        FssegError: An option or the data set is wrong.
     """
     files, words = files_first(words)
     names = flags(words)
@@ -64,7 +64,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
     limits.check(flat(given.data), RANGES, "--data.")
     if command == "show" and "--data.episodes.missing_classes" not in names:
-        given.data.episodes.missing_classes = "skip"  # whoever looks at data need not have enough of each class
+        given.data.episodes.missing_classes = "skip"  # the command must not fail for a class with few images
     tested = command == "episodes" or own.stage == "test"
     data = _data(parser, given, names, tested)
     if command == "episodes":
@@ -88,7 +88,7 @@ def _parser() -> Parser:
 
 
 def _data(parser: Parser, given: Any, names: frozenset[str], tested: bool) -> EpisodeData:
-    """The data module of the configuration, as `test` would have it, or `fit`."""
+    """The data module that `test` or `fit` would have."""
     from fsseg.experiment.protocol_options import settle_for
 
     kind = folders.named_class(given.data.dataset.class_path)
@@ -96,7 +96,7 @@ def _data(parser: Parser, given: Any, names: frozenset[str], tested: bool) -> Ep
     settled = settle_for(kind.family, given.data, vars(given.protocol), names, tested)
     if given.data.episodes.seed is None:
         given.data.episodes.seed = given.seed_everything
-    for name in _OTHERS:  # the parser would build whatever class they name
+    for name in _OTHERS:  # otherwise the parser would build their classes
         given[name] = None
     with building("the configuration"):
         data: EpisodeData = parser.instantiate(given).data
@@ -129,7 +129,7 @@ def _show(data: EpisodeData, given: Any) -> int:
     limits.check({"count": given.count}, {"count": limits.PICTURES})
     data.setup("test" if given.stage == "test" else "fit")
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[given.stage]()
-    panels = list(islice(_panels(data, loader), given.count * data.query))  # one for each query
+    panels = list(islice(_panels(data, loader), given.count * data.query))  # one panel per query
     if not panels:
         raise FssegError(
             f"--stage {given.stage} has no episodes: --data.episodes.val is 0, or no class has enough images."
@@ -153,10 +153,10 @@ def _panels(data: EpisodeData, batches: Any) -> Iterator[Panel]:
 
 
 def _format(path: Path) -> str:
-    """Pillow's name of the format of an ending."""
+    """Pillow's name of the format with the path's ending."""
     import PIL.Image
 
     form = PIL.Image.registered_extensions().get(path.suffix.lower())
     if form is None:
-        raise ValueError(f"unknown ending {path.suffix!r}; .png is one of many")
+        raise ValueError(f"unknown ending {path.suffix!r}; use e.g. .png")
     return form

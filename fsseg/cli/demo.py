@@ -1,4 +1,4 @@
-"""`fsseg demo`: a page to paint supports on and see queries segmented, on this machine."""
+"""`fsseg demo`: serves a local page where supports are painted and queries are segmented."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 _HOST, _PORT = "127.0.0.1", 7860
 _MEGABYTES, _PIXELS = 20, 40_000_000
-_UNTRAINED = "Not trained for this: masks are rough. A checkpoint of fsseg fit gives better ones."
-_OPEN = "anybody who reaches this machine can use the page: it has no password."
+_UNTRAINED = "This method is untrained, so masks are rough. A checkpoint of fsseg fit gives better masks."
+_OPEN = "the page has no password: anybody who can reach this machine can use it."
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("demo")
     add_segmenter(made)
-    reach = "who can reach the page: %(default)s (default) is this machine alone"
+    reach = "address of the page (%(default)s, reachable from this machine only)"
     made.option("--host", str, reach, default=_HOST, metavar="ADDRESS")
-    made.option("--port", int, "of the page (%(default)s); 0 takes any that is free", default=_PORT)
-    made.option("--max_mb", float, "of an image's file (%(default)s)", default=_MEGABYTES)
-    made.option("--max_pixels", int, "of an image, by its header (%(default)s)", default=_PIXELS)
+    made.option("--port", int, "port of the page (%(default)s); 0 takes a free port", default=_PORT)
+    made.option("--max_mb", float, "largest image file in megabytes (%(default)s)", default=_MEGABYTES)
+    made.option("--max_pixels", int, "most pixels of an image (%(default)s)", default=_PIXELS)
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``demo``; returns the exit code.
+    """Run ``demo``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, the method cannot be built, the address is taken, or Starlette is missing.
+        FssegError: An option is wrong, the method cannot be built, the address is in use, or Starlette is missing.
     """
     if any(word.partition("=")[0] == "--tile" for word in arguments):
         raise FssegError("--tile is for `fsseg predict`: the page shows whole images. Give --size or --long_side.")
@@ -69,6 +69,6 @@ def _limits(megabytes: float, pixels: int) -> Limits:
 
     if not 0 < megabytes <= 1000:
         raise FssegError(f"--max_mb {megabytes:g}: more than 0 and at most 1000 is needed.")
-    if not 64 <= pixels <= 150_000_000:  # PIL warns of decompression bombs beyond
+    if not 64 <= pixels <= 150_000_000:  # Pillow warns of decompression bombs above this size
         raise FssegError(f"--max_pixels {pixels}: 64 to 150000000 is needed.")
     return Limits(megabytes, pixels)

@@ -1,4 +1,4 @@
-"""`fsseg distance`: how far the prototypes of supports and queries lie apart (PANet, section 4.3)."""
+"""`fsseg distance`: measures the distance between prototypes of supports and queries (PANet, section 4.3)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 _PAPER = {"PANet": 32.2, "PANet w/o PAR": 42.6}  # section 4.3: 1,000 episodes, 1-way 5-shot, of split-1
 _SOURCE = "PANet section 4.3: VGG16 features, PASCAL-5i fold 0, 5-shot; the scale is the encoder's"
 _KINDS = {"predicted": "query under its prediction", "true": "query under its mask"}
-_LINES = 10  # of progress
+_LINES = 10  # number of progress lines
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("distance")
-    made.option("folder", Path, "of `fsseg test`; its checkpoint and data are needed too", metavar="TEST_FOLDER")
+    made.option("folder", Path, "folder of `fsseg test`; checkpoint and data are needed too", metavar="TEST_FOLDER")
     made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``distance``; returns the exit code.
+    """Run ``distance``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, or the test is of a method without a prototype per class.
+        FssegError: An option is wrong, or the tested method has no single prototype per class.
     """
     given = options().read(arguments)
     from fsseg.experiment.replay import Replay  # imports torch
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def distances(replay: Replay, method: PANet) -> dict[str, list[list[float]]]:
-    """Distances of all ways of all episodes, run by run; NaN where the query shows, or is predicted to show, no way."""
+    """Distances of all ways of all episodes by run; NaN if the query's mask, or prediction, does not show the way."""
     runs, episodes = replay.data.protocol.runs, replay.data.protocol.episodes
     found: dict[str, list[list[float]]] = {kind: [[] for _ in range(runs)] for kind in _KINDS}
     done, total = 0, runs * episodes
@@ -83,10 +83,10 @@ def distances(replay: Replay, method: PANet) -> dict[str, list[list[float]]]:
 
 
 def summary(runs: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Mean and standard deviation over runs of the runs' means; what is NaN is left out, and counted.
+    """Mean and standard deviation over runs of the runs' means; NaN is left out and counted.
 
     Args:
-        runs: distances, run by run.
+        runs: Distances by run.
     """
     known = [[value for value in run if not np.isnan(value)] for run in runs]
     means = [float(np.mean(run)) for run in known if run]

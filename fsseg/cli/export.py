@@ -1,4 +1,4 @@
-"""`fsseg export`: a method as graphs that run without fsseg, each compared with the method before it is kept."""
+"""`fsseg export`: writes a method as graphs that run without fsseg, after comparing each graph with the method."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def options() -> Options:
     """The command's options."""
     made = Options("export")
     made.option("--ckpt_path", Path, "checkpoint, or a file of Segmenter.save with its supports", metavar="FILE")
-    graphs = 'graphs for ONNX Runtime and others (pip install "fsseg[export]"), or torch.export\'s .pt2'
+    graphs = 'ONNX graphs (pip install "fsseg[export]"), or torch.export\'s .pt2'
     made.option("--to", Literal["onnx", "torch"], graphs)
-    made.option("--out", Path, "where they go (default: export/ beside the checkpoint)", metavar="DIR")
+    made.option("--out", Path, "folder of the graphs (default: export/ beside the checkpoint)", metavar="DIR")
     made.option("--size", int, "pixels of a side of an image (default: the checkpoint's)")
-    made.option("--way", int, "classes, for a method whose graphs need a fixed number (%(default)s)", default=1)
-    made.option("--shot", int, "supports of a class, likewise (%(default)s), e.g. CANet's", default=1)
+    made.option("--way", int, "classes, if the graphs need a fixed number (%(default)s)", default=1)
+    made.option("--shot", int, "supports per class, if fixed, e.g. for CANet (%(default)s)", default=1)
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``export``; returns the exit code.
+    """Run ``export``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, the file is no checkpoint, or the method cannot be exported.
+        FssegError: An option is wrong, the file is no checkpoint, or the method cannot be exported.
     """
     given = options().read(arguments)
     if given.ckpt_path is None or given.to is None:

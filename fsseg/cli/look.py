@@ -1,4 +1,4 @@
-"""`fsseg look`: a finished test's best, median and worst episodes, and what the method's prototypes see there."""
+"""`fsseg look`: draws a test's best, median and worst episodes, and the similarity to each prototype."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 def options() -> Options:
     """The command's options."""
     made = Options("look")
-    made.option("folder", Path, "of `fsseg test`; its checkpoint and data are needed too", metavar="TEST_FOLDER")
-    made.option("--count", int, "best, median and worst episodes, each so many (%(default)s)", default=3)
-    made.option("--out", Path, "where images go (default: look/ in the test's folder)", metavar="DIR")
+    made.option("folder", Path, "folder of `fsseg test`; checkpoint and data are needed too", metavar="TEST_FOLDER")
+    made.option("--count", int, "number of best, median and worst episodes each (%(default)s)", default=3)
+    made.option("--out", Path, "folder of the pictures (default: look/ in the test's folder)", metavar="DIR")
     made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``look``; returns the exit code.
+    """Run ``look``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, or the folder is no test that can be looked at again.
+        FssegError: An option is wrong, or the test cannot be rebuilt.
     """
     given = options().read(arguments)
     limits.check({"count": given.count}, {"count": limits.PICTURES})
@@ -54,14 +54,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def choose(queries: Sequence[Query], count: int) -> dict[str, list[Query]]:
-    """The best, the median and the worst queries, no image twice in a section where there are others.
+    """The best, the median and the worst queries; each section has distinct images and classes.
 
     Raises:
-        FssegError: no query shows a class.
+        FssegError: No query has an IoU.
     """
     known = sorted((query for query in queries if not np.isnan(query.iou)), key=lambda query: query.iou)
     if not known:
-        raise FssegError("no query of this test shows a class or is predicted to: there is no IoU to choose by.")
+        raise FssegError("no query of this test has an IoU: neither masks nor predictions show a class.")
     middle = (len(known) - 1) / 2
     by_middle = sorted(range(len(known)), key=lambda place: abs(place - middle))
     orders = {"best": known[::-1], "median": [known[place] for place in by_middle], "worst": known}
@@ -78,7 +78,7 @@ def _apart(order: Sequence[Query], count: int) -> list[Query]:
 
 
 def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[str, str]:
-    """Draw; returns what is in which file."""
+    """Draw the pictures; return their file names by content."""
     from fsseg.methods import Method
     from fsseg.plots.episodes import draw_sections
     from fsseg.plots.prototypes import draw_probabilities, draw_regions
@@ -101,7 +101,7 @@ def write(replay: Replay, chosen: dict[str, list[Query]], folder: Path) -> dict[
 
 
 def seen_in(replay: Replay, query: Query, heading: str) -> list[Seen]:
-    """What the prototypes of each way see of a query; empty for a method without."""
+    """Prototype maps of each way for a query; empty for a method without prototypes."""
     from fsseg.plots.prototypes import Seen
 
     batch = replay.on_device(replay.batch(query.run, query.number))

@@ -1,4 +1,4 @@
-"""Options of the commands that train nothing: one parser reads them and prints their help page. Imports no torch."""
+"""Parser of the commands other than fit, validate and test, and their help pages. Imports no torch."""
 
 import argparse
 import inspect
@@ -13,15 +13,15 @@ from fsseg.experiment.files import did_you_mean
 
 _NEEDED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 _VALUES = {int: "N", float: "X", bool: "true|false", str: "TEXT", list: "LIST", Path: "PATH"}
-_WIDTH = 150  # columns of a help page
-MOVED = "folder of the data set, where it has moved"  # --data.root of what is finished
+_WIDTH = 100  # columns of a help page
+MOVED = "folder of the data set, if it has moved"  # help of --data.root
 
 
 class Value:
-    """Reads a word of the command line as a value of a type, such as ``int``, ``Literal["a", "b"]`` or ``int | None``.
+    """Converts a word of the command line to a type such as ``int``, ``Literal["a", "b"]`` or ``int | None``.
 
     Args:
-        hint: the type.
+        hint: The type.
     """
 
     def __init__(self, hint: Any) -> None:
@@ -31,10 +31,10 @@ class Value:
             self.kinds, self.choices = (), get_args(hint)
 
     def __call__(self, text: str) -> Any:
-        """The value.
+        """Convert a word.
 
         Raises:
-            ArgumentTypeError: the word is of another type.
+            ArgumentTypeError: The word has another type.
         """
         from fsseg.untrusted.text import load_yaml
 
@@ -54,23 +54,23 @@ class Value:
 
     @property
     def needed(self) -> str:
-        """What is accepted, in words."""
+        """Description of the accepted values, for errors."""
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
         return " or ".join(_NEEDED[get_origin(kind) or kind] for kind in self.kinds)
 
     @property
     def short(self) -> str:
-        """What is accepted, as help pages write it."""
+        """Accepted values, for help pages."""
         return "|".join(map(str, self.choices)) or "|".join(_VALUES[get_origin(kind) or kind] for kind in self.kinds)
 
 
 class Options(argparse.ArgumentParser):
-    """argparse, raising `FssegError` in place of printing its usage.
+    """argparse's parser, which raises `FssegError` in place of printing its usage.
 
     Args:
-        command: the command's name, for its errors and its help page.
-        others: options that another parser reads, and what they do; the help page ends with them.
+        command: Name of the command, for errors and the help page.
+        others: Help of options that another parser reads; they end the help page.
     """
 
     def __init__(self, command: str, others: Mapping[str, str] | None = None) -> None:
@@ -81,16 +81,16 @@ class Options(argparse.ArgumentParser):
         """Add an option.
 
         Args:
-            name: with its dashes; without them it is a word that has to be given.
-            kind: type of its value, see `Value`; bool is an option without value.
-            text: its line of the help page.
-            more: of argparse's ``add_argument``: default, metavar, nargs ...
+            name: Name with dashes; a name without dashes is a required positional argument.
+            kind: Type of the value, see `Value`; bool is an option without a value.
+            text: Line of the help page.
+            more: Other arguments of argparse's ``add_argument``: default, metavar, nargs ...
         """
         reading = {"action": "store_true"} if kind is bool else {"type": Value(kind)}
         self.add_argument(name, help=text, **{**reading, **more})
 
     def add_class(self, kind: type) -> None:
-        """Add an option for each argument of a class; its signature has the types, its docstring the help."""
+        """Add an option for each argument of a class, with types of its signature and help of its docstring."""
         import docstring_parser
 
         hints = get_type_hints(kind.__init__)  # type: ignore[misc]
@@ -101,10 +101,10 @@ class Options(argparse.ArgumentParser):
             self.add_argument(f"--{name}", type=Value(hints[name]), default=argparse.SUPPRESS, help=text + default)
 
     def read(self, arguments: Sequence[str]) -> Any:
-        """The options' values; what is no option may stand between them.
+        """Values of the options; positional arguments may stand between them.
 
         Raises:
-            FssegError: a wrong value, an unknown option, or too many or too few words.
+            FssegError: A value is wrong, an option is unknown, or there are too many or too few words.
         """
         given, rest = self._parsed(self.parse_known_intermixed_args, arguments)
         if rest:
@@ -112,7 +112,7 @@ class Options(argparse.ArgumentParser):
         return given
 
     def read_known(self, arguments: Sequence[str]) -> tuple[Any, list[str]]:
-        """The options' values, and the words that this parser does not know."""
+        """Values of the options, and the words that this parser does not know."""
         return self._parsed(self.parse_known_args, arguments)
 
     def _parsed(self, parse: Callable[..., tuple[Any, list[str]]], arguments: Sequence[str]) -> tuple[Any, list[str]]:
@@ -124,25 +124,25 @@ class Options(argparse.ArgumentParser):
             self.error(f"{name}{error.message}")
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's message, e.g. about a word that is missing, as one line."""
+        """Raise argparse's message, e.g. about a missing word, as one line."""
         text = message.replace("the following arguments are required:", "missing:").rstrip(".")
         raise FssegError(f"{self.command}: {text}. See {self.prog} --help.")
 
     def refuse(self, word: str) -> NoReturn:
-        """Refuse an option that there is not, with the nearest that there is."""
+        """Refuse an unknown option or a surplus word, and suggest the nearest option."""
         name = word.partition("=")[0]
         what = f"no option {name}" if name.startswith("-") else f"{name!r} is one argument too many"
         raise FssegError(f"{self.command}: {what}.{did_you_mean(name, self.names)}")
 
     def refuse_near(self, rest: Sequence[str], known: Sequence[str]) -> None:
-        """Refuse unknown words that are nearly an option of this command; another parser reads all other words.
+        """Refuse words that resemble an option of this command; another parser reads all other words.
 
         Args:
-            rest: words that this parser does not know.
-            known: options of the other parser that look like ours.
+            rest: Words that this parser does not know.
+            known: Options of the other parser that resemble ours.
 
         Raises:
-            FssegError: one is.
+            FssegError: A word resembles an option.
         """
         if rest and not rest[0].startswith("-"):
             raise FssegError(f"{self.command}: {rest[0]!r} belongs to no option.")
@@ -156,12 +156,12 @@ class Options(argparse.ArgumentParser):
         return [option for action in self._actions for option in action.option_strings]
 
     def rows(self) -> dict[str, str]:
-        """What each option does, by the option and its value."""
+        """Help of each option, by the option with its value."""
         return {_usage(action): (action.help or "") % vars(action) for action in self._actions} | dict(self.others)
 
 
 def table(rows: Mapping[str, str]) -> str:
-    """Rows of a help page; long ones go on below their second column."""
+    """Rows of a help page; long texts are wrapped within the second column."""
     width = max(map(len, rows)) + 2
     lines = []
     for option, text in rows.items():
@@ -171,7 +171,7 @@ def table(rows: Mapping[str, str]) -> str:
 
 
 def split(arguments: Sequence[str], prefixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Words of the options that begin with one of the prefixes, and all other words."""
+    """Words of the options with one of the prefixes, and all other words."""
     apart: list[str] = []
     others: list[str] = []
     into = others
@@ -183,18 +183,18 @@ def split(arguments: Sequence[str], prefixes: tuple[str, ...]) -> tuple[list[str
 
 
 def add_segmenter(options: Options) -> None:
-    """Add the options that choose a method, its weights, and the size at which it is shown images."""
-    stored = "checkpoint, or a file of `fsseg predict --save` (default: PANet on ImageNet's VGG16, untrained)"
+    """Add the options that choose a method, its weights and the size of its images."""
+    stored = "checkpoint, or file of predict --save (default: untrained PANet)"
     options.option("--ckpt_path", str, stored, metavar="FILE")
-    options.option("--config", str, "the method of an experiment, untrained", metavar="FILE")
-    options.option("--size", int, "pixels of a side that images are resized to (the checkpoint's, or 417)")
-    options.option("--long_side", int, "resize the longer side, and keep proportions")
-    options.option("--device", str, "cpu, cuda, cuda:1 (default: a GPU where there is one)", metavar="D")
-    options.others = {"--model.method.OPTION VALUE": "an option of the untrained method, e.g. --model.method.scale 10"}
+    options.option("--config", str, "experiment with the untrained method", metavar="FILE")
+    options.option("--size", int, "side of resized images in pixels (the checkpoint's, or 417)")
+    options.option("--long_side", int, "resize the longer side to N and keep proportions")
+    options.option("--device", str, "cpu, cuda, cuda:1 (default: a GPU if there is one)", metavar="D")
+    options.others = {"--model.method.OPTION VALUE": "option of the untrained method"}
 
 
 def _usage(action: argparse.Action) -> str:
-    """Such as ``--count N``."""
+    """An option with its value, e.g. ``--count N``."""
     if action.nargs == 0:
         return ", ".join(action.option_strings)
     short = action.type.short if isinstance(action.type, Value) and action.option_strings else action.dest.upper()

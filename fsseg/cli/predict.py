@@ -1,4 +1,4 @@
-"""`fsseg predict`: segments images from a handful of examples."""
+"""`fsseg predict`: segments images from a few supports."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
     from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
     from fsseg.segmenter import Segmenter
 
-_MANY = ("--support", "--negative", "--query")  # options of several values, which may be given several times
+_MANY = ("--support", "--negative", "--query")  # options that may be repeated and have several values
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("predict")
     many = {"nargs": "+", "action": "extend", "default": []}
-    masks = "examples; MASK: an image, *.scribble.png, JSON, or a box: 10,20,90,80"
+    masks = "examples; MASK: an image, *.scribble.png, JSON, or a box 10,20,90,80"
     made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **many)
     made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **many)
-    made.option("--negative", str, "images, or parts, that do not show the class", metavar="IMAGE[:MASK]", **many)
-    out = "masks, overlays, scores, COCO's JSON; the same command resumes there (default: runs/predict)"
+    made.option("--negative", str, "images, or regions, that do not show the class", metavar="IMAGE[:MASK]", **many)
+    out = "folder of results; the same command resumes (runs/predict)"
     made.option("--out", Path, out, metavar="DIR")
     add_segmenter(made)
-    made.option("--tile", int, "cut large images into squares of N pixels instead")
-    score = "leave out a class whose score (0..1) is below; scores need two supports of a class (0)"
+    made.option("--tile", int, "cut images into squares of N pixels instead of resizing")
+    score = "leave out classes with a score below T (0); needs two supports"
     made.option("--threshold", float, score, default=0.0, metavar="T")
-    made.option("--probabilities", bool, "write a map for each class, 0..255")
-    made.option("--save", Path, "store what was learned, for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
+    made.option("--probabilities", bool, "write a map per class, 0..255")
+    made.option("--save", Path, "save the supports for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``predict``; returns the exit code, 2 where a query could not be read.
+    """Run ``predict``; return the exit code, which is 2 if a query cannot be read.
 
     Raises:
-        FssegError: an option is wrong, or a support or the checkpoint cannot be read.
+        FssegError: An option is wrong, or a support or the checkpoint cannot be read.
     """
     quieten()
     given, of_method = _read(arguments)
     if not 0 <= given.threshold <= 1:
         raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1 is needed.")
     if not (given.query or given.save):
-        raise FssegError("predict needs --query PICTURES, e.g. --query photos/, or --save FILE to keep what it learns.")
+        raise FssegError("predict needs --query IMAGES, e.g. --query images/, or --save FILE to save the supports.")
     from fsseg.experiment import segmenter_options, support_arguments  # imports torch
 
     chosen = segmenter_options.read_method(given, of_method)
@@ -90,10 +90,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _read(arguments: Sequence[str]) -> tuple[Any, list[str]]:
-    """The command's options, and the words of the options of a method.
+    """The command's options, and the words of the method's options.
 
     Raises:
-        FssegError: an option is wrong, or one is empty, as an unset variable of a shell is.
+        FssegError: An option is wrong, or a word is empty, e.g. an unset variable of the shell.
     """
     if "" in arguments:
         raise FssegError("predict: an empty word among the options. Is a variable of the shell unset?")
@@ -103,11 +103,11 @@ def _read(arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 
 def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
-    """Say of which classes a threshold leaves nothing out."""
+    """Print the classes to which a threshold does not apply."""
     state = segmenter.known[0]
     alone = [name for label, name in state.found.items() if len(state.showing(label)) < 2]
     if threshold > 0 and alone:
-        tell(f"note: --threshold leaves nothing out of {', '.join(alone)}: a score needs two supports of a class.")
+        tell(f"note: --threshold does not apply to {', '.join(alone)}: a score needs two supports of a class.")
 
 
 def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> None:
@@ -117,7 +117,7 @@ def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[S
     for shown in supports:
         try:
             labels, names = shown.labels(), shown.classes
-            if len(names) > 1:  # a map need not show all of them
+            if len(names) > 1:  # a label map need not show all classes
                 there = [label for label in range(1, len(names) + 1) if (labels == label).any()] or [1]
                 labels = relabelled(labels, {label: place for place, label in enumerate(there, 1)})
                 names = tuple(names[label - 1] for label in there)
@@ -132,12 +132,12 @@ def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[S
 
     seconds = f"{time.perf_counter() - began:.1f} s"
     more = f" knows {', '.join(known)};" if known else ""
-    now = f" learnt {', '.join(segmenter.classes)} from {_counted(len(supports), 'support')} in {seconds}"
+    now = f" adapted to {', '.join(segmenter.classes)} from {_counted(len(supports), 'support')} in {seconds}"
     tell((more + (now if supports or rejected else "")).strip(" ;"))
 
 
 def _naming(shown: Shown, error: FssegError) -> FssegError:
-    """The error with the mask's file in place of what Python's users read."""
+    """The error with the names of image and mask files."""
     message = str(error)
     if message.startswith(("what the mask marks", "no support shows")):
         message = f"{shown.image}: {message}"
@@ -147,7 +147,7 @@ def _naming(shown: Shown, error: FssegError) -> FssegError:
 
 
 def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, threshold: float) -> list[str]:
-    """Segment what is not done yet; returns the lines of queries that cannot be read."""
+    """Segment the queries that are not done; return one line for each query that cannot be read."""
     from fsseg.segmenter.inputs import as_image
 
     queries, done = given.paths, results.done
@@ -155,7 +155,7 @@ def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, th
     if len(todo) < len(queries):
         tell(f"{len(queries) - len(todo):,} of {len(queries):,} are done already")
     left = _left_out(given)
-    for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'picture')}"):
+    for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'image')}"):
         try:
             _check_name(path)
             state = state_of(path)
@@ -168,12 +168,12 @@ def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, th
         results.add(name, path, state, image, found)
     if left:
         every = len(queries) + len(given.undecodable)
-        tell(f"fsseg: {len(left):,} of {every:,} pictures were left out, as the notes say; the others are done.")
+        tell(f"fsseg: {len(left):,} of {every:,} images were left out, see the notes; the others are done.")
     return left
 
 
 def _left_out(given: Queries) -> list[str]:
-    """Say which files are no queries; returns a line for each image whose decoder is not installed."""
+    """Print which files are ignored; return one line for each image whose decoder is not installed."""
     for note in given.notes:
         tell(f"note: {note}")
     left = given.undecodable
@@ -185,11 +185,11 @@ def _left_out(given: Queries) -> list[str]:
 
 def _check_name(path: Path) -> None:
     if text.has_controls(str(path)):
-        raise FssegError(f"{text.shown(str(path))}: no name that can be written into a table. Rename it.")
+        raise FssegError(f"{text.shown(str(path))}: the name has control characters. Rename the file.")
 
 
 def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
-    """With a bar on a terminal, otherwise with a few lines."""
+    """Yield the items and show progress: a bar on a terminal, otherwise a few lines."""
     items = list(todo.items())
     if not on_terminal():
         tell(what)
@@ -201,7 +201,7 @@ def _tracked(todo: Mapping[str, Path], what: str) -> Iterable[tuple[str, Path]]:
 
 
 def _decides(given: Any, chosen: Chosen, supports: Sequence[Shown], rejected: Sequence[Shown]) -> PredictionRequest:
-    """The options and files that decide the results; a run is resumed only with the same."""
+    """The options and files that decide the results; a run is resumed only if they are equal."""
     from fsseg.runs.prediction_files import PredictionRequest
 
     files = [Path(p) for s in (*supports, *rejected) for p in (s.image, s.mask) if p and Path(p).is_file()]
@@ -222,18 +222,18 @@ def _plain(options: Any) -> Any:
 
 
 def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
-    """What was found, and where it is."""
+    """Print the found classes and the paths of the results."""
     from fsseg.runs.prediction_files import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES
 
     names = results.queries.keys() & results.done
-    pictures = len(names)
-    print(f"{_counted(pictures, 'picture')}")
+    count = len(names)
+    print(_counted(count, "image"))
     width = max(map(len, results.classes))
     for name in results.classes:
         rows = [row for row in results.rows if row["class"] == name and row["name"] in names]
         shown = [row for row in rows if int(row["pixels"])]
         share = sum(int(r["pixels"]) / (int(r["height"]) * int(r["width"])) for r in shown) / max(1, len(shown))
-        print(f"  {name:{width}}  in {len(shown):,} of {pictures:,}" + f", {share:.0%} of such a picture" * bool(shown))
+        print(f"  {name:{width}}  in {len(shown):,} of {count:,}" + f", {share:.0%} of these images" * bool(shown))
     print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}")
     if probabilities:
         print(f"  maps      {out / PROBABILITIES}/")

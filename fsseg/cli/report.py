@@ -1,4 +1,4 @@
-"""`fsseg report`: one page for a run, with everything in it: tables, curves, pictures, configuration, environment."""
+"""`fsseg report`: writes one page about a run: tables, curves, pictures, configuration, environment."""
 
 import base64
 import sys
@@ -22,7 +22,7 @@ from fsseg.results.tables import number
 from fsseg.runs import folders
 
 _SECTIONS = ("results", "training", "pictures", "protocol", "configuration", "environment")
-_LOOKED_AT = 1  # tests whose episodes are drawn anew: each builds its method and data again
+_LOOKED_AT = 1  # number of tests whose episodes are drawn again, which is slow
 
 
 def options() -> Options:
@@ -30,16 +30,16 @@ def options() -> Options:
     made = Options("report")
     made.option("run", Path, "folder of a training, a test or a benchmark")
     made.option("--out", Path, "page to write (RUN/report.html)", metavar="FILE")
-    made.option("--quick", bool, "build no method: charts of rows and logs, episodes as the test drew them")
+    made.option("--quick", bool, "build no method: use the test's own picture of episodes")
     made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Write the page; returns the exit code.
+    """Run ``report``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, or the folder holds no test.
+        FssegError: An option is wrong, or the folder holds no test.
     """
     given = options().read(arguments)
     out = given.out or given.run / "report.html"
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     folders.make(out.parent)
     page = make_page(given.run, results, given.root, quick=given.quick)
     atomic.write_text(out, page)
-    print(f"  report    {out}    {len(page) / 2**20:.1f} MB, everything is in it")
+    print(f"  report    {out}    {len(page) / 2**20:.1f} MB, one file")
     return 0
 
 
@@ -55,10 +55,10 @@ def make_page(run: Path, results: Sequence[FinishedTest], root: str | None, quic
     """The page as text.
 
     Args:
-        run: folder of a training, a test, or a benchmark.
-        results: its tests.
-        root: folder of the data set, where it has moved.
-        quick: draw only what rows and logs give; no method is built.
+        run: Folder of a training, a test, or a benchmark.
+        results: Tests of the run.
+        root: Folder of the data set, if it has moved.
+        quick: Draw only from rows and logs; no method is built.
     """
     from jinja2 import Environment
 
@@ -86,14 +86,14 @@ def make_page(run: Path, results: Sequence[FinishedTest], root: str | None, quic
 
 
 def _trainings(run: Path) -> list[Path]:
-    """Folders of trainings at or below the run's, or the one that a test lies in."""
+    """Folders of trainings in the run's folder or below, or else the parent folder of a test."""
     here = sorted({path.parent for path in run.rglob("logs/version_*")})
     found = [path.parent for path in here]
     return list(dict.fromkeys(found)) or [folder for folder in (run.parent,) if (folder / "logs").is_dir()]
 
 
 def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
-    """The training curves as a picture, and what they are; empty where there are none."""
+    """The training curves as a picture, and its caption; both empty without logs."""
     try:
         charts = curves.charts_of(trainings) if trainings else {}
     except FssegError:  # nothing was logged
@@ -103,13 +103,13 @@ def _draw_curves(trainings: Sequence[Path], made: Path) -> tuple[str, str]:
     from fsseg.plots.charts import draw_curves
 
     draw_curves(charts, made / "curves.png")
-    return _inline(made / "curves.png"), f"{' and '.join(charts)}; training smoothed, its raw line pale"
+    return _inline(made / "curves.png"), f"{' and '.join(charts)}; training losses smoothed, raw values pale"
 
 
 def _pictures(
     results: Sequence[FinishedTest], made: Path, root: str | None, quick: bool
 ) -> tuple[list[dict[str, str]], list[str]]:
-    """Charts from rows, then episodes: drawn anew where method and data are there, those of the test otherwise."""
+    """Charts of the rows, then episodes: drawn again if method and data exist, otherwise the test's picture."""
     from fsseg.experiment.replay import Replay  # imports torch
     from fsseg.plots.charts import draw_class_iou, draw_size_iou
 
@@ -119,11 +119,11 @@ def _pictures(
     caption = f"IoU of each class, seed {seed}; whiskers: standard deviation over runs"
     found.append(_picture(made / "classes.png", caption))
     draw_size_iou(size_rows(results), made / "sizes.png")
-    found.append(_picture(made / "sizes.png", "IoU against the size of the object, pooled over queries of like size"))
+    found.append(_picture(made / "sizes.png", "IoU against the object's size, pooled over queries of similar size"))
     for result in results[:_LOOKED_AT]:
         try:
             if quick:
-                raise FssegError("episodes as the test drew them (--quick).")
+                raise FssegError("the test's own picture of episodes (--quick).")
             print("drawing episodes ...", file=sys.stderr, flush=True)
             replay = Replay(result.folder, root)
             names = look.write(replay, look.choose(replay.queries(), 3), made)
@@ -144,11 +144,11 @@ def _test(run: Path, result: FinishedTest) -> dict[str, Any]:
          "percent": 0 if line.iou.mean != line.iou.mean else round(line.iou.mean)}
         for line in table.classes
     ]  # fmt: skip
-    said = []
+    lines = []
     for metric in METRICS:
         low, high = interval(replicates([result], metric))
         spread = f"95 % bootstrap interval over episodes {low:.1f} to {high:.1f}"
-        said.append(f"{metric}: {spread}; {table.published_line(metric)}")
+        lines.append(f"{metric}: {spread}; {table.published_line(metric)}")
     return {
         "name": str(result.folder.relative_to(run)) if result.folder != run else run.name,
         "what": f"{result.tested.what}, {result.tested.origin}",
@@ -157,7 +157,7 @@ def _test(run: Path, result: FinishedTest) -> dict[str, Any]:
         "mean_std": number(table.mean_iou.std),
         "binary_iou": number(table.binary_iou.mean),
         "binary_std": number(table.binary_iou.std),
-        "notes": [*said, *result.tested.notes],
+        "notes": [*lines, *result.tested.notes],
     }
 
 
@@ -172,7 +172,7 @@ def _protocols(results: Sequence[FinishedTest]) -> Iterator[dict[str, Any]]:
 
 
 def _configs(run: Path, trainings: Sequence[Path], results: Sequence[FinishedTest]) -> Iterator[dict[str, str]]:
-    """Of a benchmark: what all trainings share; otherwise of each training, or of the test of an untrained network."""
+    """Configurations: a benchmark's common one, or one per training, or that of an untrained network's test."""
     if folders.is_own(path := run / "benchmark.yaml"):
         yield {"name": path.name, "text": path.read_text(encoding="utf-8", errors="replace")}
         return
@@ -196,5 +196,5 @@ def _picture(path: Path, caption: str) -> dict[str, str]:
 
 
 def _inline(path: Path) -> str:
-    """A picture inside the page, so that the page is one file."""
+    """A picture as a data URL, so that the page is one file."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,4 +1,4 @@
-"""`fsseg sweep`: the points of a W&B sweep file as trainings on this machine, and a table of them."""
+"""`fsseg sweep`: trains the points of a W&B sweep file on this machine and ranks them in a table."""
 
 import shlex
 import sys
@@ -23,29 +23,29 @@ from fsseg.runs.lock import locked
 from fsseg.runs.training_logs import read_logs
 from fsseg.untrusted.text import load_yaml
 
-_OF_FIT = ("--config", "--seed_everything")  # too near to options of ours
+_OF_FIT = ("--config", "--seed_everything")  # resemble options of this command
 _RANGES = {"count": limits.Range(1, 1_000_000), "workers": limits.JOBS, "seed": limits.SEED}
-_SETTINGS = "sweep.yaml"  # of the folder: the sweep that it is of
+_SETTINGS = "sweep.yaml"  # record of the sweep in its folder
 
 
 def options() -> Options:
     """The command's options."""
-    made = Options("sweep", {"--OPTION VALUE": "any option of `fsseg fit`, for all points: --data.root DIR ..."})
-    made.option("file", str, "a sweep of W&B's form, e.g. experiments/sweeps/quickstart.yaml (grid or random)")
-    made.option("--local", bool, "run it here; without a server, wandb sweep and wandb agent need one")
-    made.option("--count", int, "points (default: the file's run_cap, or the whole grid)")
-    made.option("--seed", int, "of random points (%(default)s)", default=0)
-    made.option("--out", Path, "folder of it all; the same command resumes there (runs/sweeps/NAME)", metavar="DIR")
-    made.option("--workers", int, "trainings at a time; GPUs are dealt out to them (%(default)s)", default=1)
-    made.option("--dry_run", bool, "say what would run, and what is done")
+    made = Options("sweep", {"--OPTION VALUE": "any option of `fsseg fit`, e.g. --data.root DIR"})
+    made.option("file", str, "W&B sweep file (grid or random), e.g. experiments/sweeps/quickstart.yaml")
+    made.option("--local", bool, "run on this machine, without W&B's server")
+    made.option("--count", int, "number of points (default: the file's run_cap, or the grid)")
+    made.option("--seed", int, "seed of random points (%(default)s)", default=0)
+    made.option("--out", Path, "folder; the same command resumes (runs/sweeps/NAME)", metavar="DIR")
+    made.option("--workers", int, "trainings at a time, which share the GPUs (%(default)s)", default=1)
+    made.option("--dry_run", bool, "list the points and which are done, without running")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run what is left of a sweep; returns the exit code.
+    """Run the points of a sweep that are not done; return the exit code.
 
     Raises:
-        FssegError: an option or the file is wrong, or the folder holds another sweep.
+        FssegError: An option or the file is wrong, or the folder holds another sweep.
     """
     quieten()
     made = options()
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     _check(made, given, rest)
     path = _find(given.file)
     if not given.local:
-        raise FssegError(f"a sweep by W&B's server starts with: wandb sweep {path}. Here it runs with --local.")
+        raise FssegError(f"give --local to run the sweep here. With W&B's server: wandb sweep {path}.")
     sweep = read_sweep(path)
     points = sweep.points(given.count, given.seed)
     if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     from fsseg.experiment.commands import settled  # imports torch
 
     command, *asked = sweep.arguments(points[0])
-    with settled(command, [*asked, *words]) as first:  # what all would refuse, before any of them runs
+    with settled(command, [*asked, *words]) as first:  # errors of all points come before any runs
         pass
     out = given.out or Path("runs/sweeps") / path.stem
     settings = _settings(out, sweep, given.seed, first.own)
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
             print(f"  {job.name:>3}  {'done' if job.is_done() else 'left'}  {_words(point)}")
         return 0
     with locked(out):
-        settings = _settings(out, sweep, given.seed, first.own)  # what another sweep may have noted since
+        settings = _settings(out, sweep, given.seed, first.own)  # again: another sweep may have begun meanwhile
         folders.make(out)
         folders.refuse_links(out)
         atomic.write_text(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))
@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _find(file: str) -> Path:
-    """A sweep file; ``experiments/sweeps/NAME.yaml`` is found from any working folder."""
+    """Path of a sweep file; ``experiments/sweeps/NAME.yaml`` is found from any working folder."""
     try:
         return Path(find_experiment(file))
     except FssegError as error:
@@ -98,31 +98,31 @@ def _find(file: str) -> Path:
 
 
 def _check(options: Options, given: Any, rest: Sequence[str]) -> None:
-    """Refuse wrong options of the command's own, and those that each point has for itself."""
+    """Refuse wrong options, and options that are set for each point."""
     limits.check(vars(given), _RANGES, "sweep: --")
     for name in [word.partition("=")[0] for word in rest]:
         if name in ("--ckpt_path", "--resume"):
-            raise FssegError(f"sweep: {name} is each point's own; leave it out.")
+            raise FssegError(f"sweep: {name} is set for each point; leave it out.")
     options.refuse_near(rest, _OF_FIT)
 
 
 def _with_csv(rest: Sequence[str]) -> list[str]:
-    """Options of all points: CSV alone, whatever the file has for `wandb agent`, where no other logger is asked for."""
+    """Options of all points: without a logger among the options, only CSVLogger is used, not the file's loggers."""
     asked = any(word.partition("=")[0].startswith("--trainer.logger") for word in rest)
     return [*rest] if asked else ["--trainer.logger=true", *rest]
 
 
 def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sweep is of: noted in its folder, so that no other one is mixed with it.
+    """The record of a sweep, which keeps other sweeps out of its folder.
 
     Args:
-        out: its folder.
-        sweep: the file's content.
-        seed: of random points.
-        first: configuration of the first point; the files that the sweep names may have changed.
+        out: Folder of the sweep.
+        sweep: Content of the file.
+        seed: Seed of random points.
+        first: Configuration of the first point, because files that the sweep names may change.
 
     Raises:
-        FssegError: the folder holds another sweep.
+        FssegError: The folder holds another sweep.
     """
     from fsseg.episodes.options import Decides
     from fsseg.runs.identity import first_difference, identity
@@ -142,7 +142,7 @@ def _settings(out: Path, sweep: Sweep, seed: int, first: Mapping[str, Any]) -> d
     except ValueError:
         before = None
     if not isinstance(before, dict):
-        raise FssegError(f"{path} is broken: delete it, and the same command notes anew what the folder is of.")
+        raise FssegError(f"{path} is broken. Delete it and give the same command again.")
     if differing := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
         what = f"its {differing[0]} differs"
         if differing == ["experiment"] and (found := first_difference(before["experiment"] or {}, now["experiment"])):
@@ -159,7 +159,7 @@ def _job(sweep: Sweep, point: SweepPoint, words: Sequence[str], folder: Path) ->
 
 
 def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outcome], out: Path) -> int:
-    """Write and show what came of all points."""
+    """Write and print the results of all points."""
     results = []
     for number, (point, outcome) in enumerate(zip(points, outcomes, strict=True), 1):
         state = "failed" if outcome.state == "failed" else "done"
@@ -175,7 +175,7 @@ def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outco
         print(f"           {shlex.join(['fsseg', *arguments])}")
     if any(result.state == "done" and result.last is None for result in results):
         print(
-            f"note: some points logged no {sweep.metric}: a validation comes every --data.episodes.train training "
+            f"note: some points logged no {sweep.metric}: a validation follows every --data.episodes.train training "
             "episodes."
         )
     failed = failures(outcomes, "points")
@@ -185,7 +185,7 @@ def _finish(sweep: Sweep, points: Sequence[SweepPoint], outcomes: Sequence[Outco
 
 
 def logged(folder: Path, metric: str) -> list[float]:
-    """Values of a metric in the order of the training, over all that it was resumed."""
+    """Values of a metric in the order of steps, also of a resumed training."""
     try:
         found = read_logs(folder).get(metric, {})
     except FssegError:  # it logged nothing

@@ -1,4 +1,4 @@
-"""`fsseg table`: one honest table from many tests, in the shape of the papers' tables."""
+"""`fsseg table`: makes a table of many tests in the layout of the papers' tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,29 +16,29 @@ from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore
 from fsseg.runs import folders
 
-_WRITTEN = ("md", "csv", "json")  # what a benchmark leaves
+_WRITTEN = ("md", "csv", "json")  # formats that a benchmark writes
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("table")
-    made.option("runs", Path, "folders with tests in them: of a benchmark, of runs", nargs="+")
-    like = "panet-table1 .. 6, pmms-table1 .. 6: that table, our numbers beside the published ones"
+    made.option("runs", Path, "folders of benchmarks, runs or tests", nargs="+")
+    like = "panet-table1..6 or pmms-table1..6, with the published numbers"
     made.option("--like", Literal[*sorted(LAYOUTS)], like, metavar="PAPER-tableN")
-    made.option("--later", bool, "with methods published later")
-    made.option("--format", Literal[*FORMATS], "default: text")
-    made.option("--intervals", bool, "with 95 %% bootstrap intervals over episodes")
-    made.option("--classes", bool, "a line for each class")
-    made.option("--out", Path, "write it there; the ending says the format", metavar="FILE")
-    made.option("--picture", Path, "draw IoU per class, and IoU against object size", metavar="FILE")
+    made.option("--later", bool, "add methods that were published later")
+    made.option("--format", Literal[*FORMATS], "format (default: text)")
+    made.option("--intervals", bool, "add 95 %% bootstrap intervals over episodes")
+    made.option("--classes", bool, "one line per class")
+    made.option("--out", Path, "file to write; its ending decides the format", metavar="FILE")
+    made.option("--picture", Path, "draw IoU per class and IoU against object size", metavar="FILE")
     return made
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Print a table, or write it; returns the exit code.
+    """Run ``table``; return the exit code.
 
     Raises:
-        FssegError: an option is wrong, or a folder holds no tests.
+        FssegError: An option is wrong, or a folder holds no tests.
     """
     given = options().read(arguments)
     form = given.format or (ENDINGS.get(given.out.suffix) if given.out else "text")
@@ -64,10 +64,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _draw(results: Sequence[FinishedTest], path: Path) -> None:
-    """IoU per class, a colour for each method and number of shots, and beside it IoU against object size.
+    """Draw IoU per class and, in a second file, IoU against object size.
 
     Raises:
-        FssegError: it cannot be written.
+        FssegError: A file cannot be written.
     """
     from fsseg.plots.charts import draw_class_iou, draw_size_iou  # imports matplotlib
 
@@ -80,7 +80,7 @@ def _draw(results: Sequence[FinishedTest], path: Path) -> None:
 
 
 def class_lines(results: Sequence[FinishedTest]) -> dict[str, list[ClassScore]]:
-    """IoU of the classes by method, shots and annotation; of the first seed, so that whiskers are over runs."""
+    """IoU of the classes by method, shots and annotation; of one seed, so that deviations are over runs."""
     lines: dict[str, list[ClassScore]] = {}
     every = series(results)
     for of in every:
@@ -96,7 +96,7 @@ def class_lines(results: Sequence[FinishedTest]) -> dict[str, list[ClassScore]]:
 
 
 def size_rows(results: Sequence[FinishedTest]) -> dict[str, list[Row]]:
-    """Rows by what tells the tests apart."""
+    """Rows by name of the tests' series."""
     every = series(results)
     rows: dict[str, list[Row]] = {}
     for of in every:
@@ -106,10 +106,10 @@ def size_rows(results: Sequence[FinishedTest]) -> dict[str, list[Row]]:
 
 
 def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
-    """A paper's table, or one table of our own per number of ways.
+    """A paper's table, or one table per number of ways.
 
     Raises:
-        FssegError: no later methods are known for the paper's table.
+        FssegError: No later methods are known for the paper's table.
     """
     if like is not None:
         if later and not LAYOUTS[like].later:
@@ -124,7 +124,7 @@ def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: boo
 
 
 def _shown(grids: Sequence[Grid], form: str, intervals: bool = False) -> str:
-    """One or several tables in a form."""
+    """Text of one or several tables in a format."""
     texts = [FORMATS[form](grid, intervals) for grid in grids]
     if len(texts) == 1:
         return texts[0]
@@ -136,10 +136,10 @@ def _shown(grids: Sequence[Grid], form: str, intervals: bool = False) -> str:
 
 
 def write_tables(runs: Sequence[Path], out: Path) -> str:
-    """Write the table of some tests in several forms, and return it for the terminal.
+    """Write the table of some tests in several formats, and return its text for the terminal.
 
     Raises:
-        FssegError: a folder holds no tests.
+        FssegError: A folder holds no tests.
     """
     results = find_results(runs)
     grids = make_grids(results, None, intervals=True)

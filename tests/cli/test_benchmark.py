@@ -47,7 +47,7 @@ def test_a_benchmark_goes_on_after_a_failure_and_does_nothing_twice(fsseg, tmp_p
     last.write_bytes(last.read_bytes()[:-100])
     ran = fsseg(*options, "--shots", "1")
     assert ran.code == 0, ran.err
-    assert "last.ckpt cannot be read (truncated?); its training goes on from the checkpoint before it" in ran.err
+    assert "last.ckpt cannot be read (truncated?); its training resumes from the checkpoint before it" in ran.err
     assert (test / "rows.csv").read_bytes() == rows
     (tmp_path / "all/benchmark.yaml").write_text("threads")
     ran = fsseg(*options, "--shots", "1")
@@ -129,9 +129,9 @@ def test_a_finished_training_of_another_experiment_is_not_taken_for_one_of_this(
     ("options", "said"),
     [
         (("benchmark", "--folds", "0"), "needs --config FILE"),
-        ((*BENCHMARK, "--data.fold", "1"), "--data.fold is the benchmark's to say; give --folds"),
+        ((*BENCHMARK, "--data.fold", "1"), "--data.fold is set for each job; give --folds"),
         ((*BENCHMARK, "--seed_everything=3"), "give --seeds"),
-        ((*BENCHMARK, "--folds", "0", "0"), "each number once"),
+        ((*BENCHMARK, "--folds", "0", "0"), "Give each number once"),
         ((*BENCHMARK, "--shots", "0"), "at least 1 is needed"),
         ((*BENCHMARK, "--shots", "one"), "--shots one: a whole number is needed"),
         ((*BENCHMARK, "--train_shot", "many"), "--train_shot many"),

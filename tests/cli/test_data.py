@@ -260,7 +260,7 @@ def test_help_names_the_commands(fsseg, arguments):
     ran = fsseg(*arguments)
     assert ran.code == 0
     commands = [name for name in COMMANDS if name.startswith("data ")]
-    assert all(command in ran.out and command in fsseg("--help").out for command in commands)
+    assert all(command in ran.out and command.split()[1] in fsseg("--help").out for command in commands)
 
 
 def test_help_of_a_data_set_has_the_arguments_of_its_class(fsseg):
@@ -351,5 +351,5 @@ def test_a_cache_folder_that_cannot_be_written_is_said(fsseg, fake_coco, tmp_pat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     ran = fsseg("data", "prepare", "coco", "--root", str(fake_coco))
-    assert (ran.code, "cannot be written, nothing was kept. Set XDG_CACHE_HOME" in ran.line) == (2, True)
+    assert (ran.code, "cannot be written, nothing was cached. Set XDG_CACHE_HOME" in ran.line) == (2, True)
     shutil.rmtree(fake_coco)

@@ -345,7 +345,7 @@ def test_a_broken_photo_in_the_middle_of_a_training_costs_no_step(fsseg, fake_co
     assert "cannot be decoded" in ran.line
     kept = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
     assert 0 < kept < 60
-    assert f"step {kept} is kept in run/last.ckpt" in ran.err
+    assert f"step {kept} is saved in run/last.ckpt" in ran.err
     for path, content in whole.items():
         path.write_bytes(content)
     ran = fsseg("fit", "--ckpt_path", "run/last.ckpt")

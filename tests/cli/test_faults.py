@@ -110,7 +110,7 @@ def test_unreadable_images_are_skipped_and_counted_whatever_the_workers_and_resu
     assert ran.code == 0, ran.err
     assert ran.err.count(f"an episode is skipped: image own_maps/images/{path.name} cannot be decoded") == 1
     were = f"{len(episodes)} training episodes were" if len(episodes) > 1 else "1 training episode was"
-    assert f"note: {were} skipped, as images cannot be read" in ran.err
+    assert f"note: {were} skipped: their images cannot be read" in ran.err
     half = episodes[0] // 2 + 1
     assert fsseg("fit", *OWN, SKIP, "--data.loading.workers=2", "--out", "run", f"--trainer.max_steps={half}").code == 0
     ran = fsseg("fit", "--ckpt_path", "run/last.ckpt", SKIP, "--data.loading.workers=1", "--trainer.max_steps=24")
@@ -137,7 +137,7 @@ def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_
     assert not (tmp_path / "run").exists()
     ran = fsseg(*untrained, "--out", "run")
     assert (ran.code, path.name in ran.line) == (2, True)
-    assert re.search(r"fsseg: \d+ of 40 episodes are kept", ran.err)
+    assert re.search(r"fsseg: \d+ of 40 episodes are saved", ran.err)
     ran = fsseg(*untrained, SKIP, "--out", "left", "--data.loading.test_batch_size=3")
     assert ran.code == 0, ran.err
     without = {tuple(row.split(",")[:2]) for row, names in zip(rows, shown, strict=True) if name in names}
@@ -146,7 +146,7 @@ def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_
     notes = json.loads((tmp_path / "left/table.json").read_text())["notes"]
     were = "1 episode was" if len(without) == 1 else f"{len(without)} episodes were"
     assert f"only {40 - len(without)} of 40 episodes were tested" in notes
-    assert any(note.startswith(f"{were} left out, as images cannot be read") for note in notes)
+    assert any(note.startswith(f"{were} left out: images cannot be read") for note in notes)
     path.write_bytes(content)
     ran = fsseg(*untrained, "--out", "run", "--resume")
     assert ran.code == 0, ran.err
@@ -189,7 +189,7 @@ def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_kil
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
-    assert "of 200 episodes are kept; the same command with --resume --out run goes on from there" in err
+    assert "of 200 episodes are saved; the same command with --resume --out run resumes there" in err
     process = begin([*command, "--out", "run", "--resume"])
     read_until(process, "going on after")
     read_until(process, "test ")
@@ -212,7 +212,7 @@ def test_a_full_disk_under_a_test_costs_a_batch_at_most(fsseg, trained, whole_te
         ran = fsseg(*of_200(trained, "--out", "run"))
     assert ran.code == 1
     assert re.search(rf"{what} cannot be written: File too large\. Make room\.$", ran.line), ran.err
-    done = int(re.search(r"fsseg: (\d+) of 200 episodes are kept", ran.err)[1])
+    done = int(re.search(r"fsseg: (\d+) of 200 episodes are saved", ran.err)[1])
     assert done == 200 if what == "rows.csv" else 0 < done < 200
     (left,) = hidden(tmp_path, "run")
     ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
@@ -264,7 +264,7 @@ def test_rows_of_a_stopped_test_stay_its_rows_whatever_the_machine_and_the_train
 ):
     with small_files(8_000):
         ran = fsseg(*of_200(trained, "--out", "run"))
-    done = int(re.search(r"fsseg: (\d+) of 200 episodes are kept", ran.err)[1])
+    done = int(re.search(r"fsseg: (\d+) of 200 episodes are saved", ran.err)[1])
     assert 0 < done < 200
     ran = fsseg(*of_200(trained, "--out", "run", "--resume"), *MACHINE)
     assert ran.code == 0, ran.err
@@ -282,7 +282,7 @@ def test_rows_are_kept_beside_another_test_until_that_is_finished_and_a_line_say
 
     assert stopped().code == 1
     ran = stopped("--protocol.seed=7")
-    assert "of another test (--protocol.seed was 1234, now 7): this test begins anew" in ran.err
+    assert "of another test (--protocol.seed was 1234, now 7): this test restarts" in ran.err
     assert len(hidden(tmp_path, "run")) == 2
     ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
     assert ran.code == 0, ran.err
@@ -302,7 +302,7 @@ def test_a_full_disk_under_a_training_is_one_line_and_leaves_the_checkpoints_bef
         ran = fsseg(*fit, "--resume")
     assert ran.code == 1
     assert "run/.last.ckpt.part cannot be written: File too large. Make room." in ran.line
-    assert "go on with --resume" in ran.line
+    assert "resume with --resume" in ran.line
     assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*.ckpt")} == before
     assert not list((tmp_path / "run").glob(".*"))
     ran = fsseg(*fit, "--resume")

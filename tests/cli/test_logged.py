@@ -225,7 +225,7 @@ def test_what_wandb_refuses_is_one_line_and_leaves_no_run(fsseg, monkeypatch, tm
 
     monkeypatch.setattr(wandb, "init", refuse)
     ran = fsseg("fit", *QUICKSTART, *WANDB, "--out", "run")
-    assert (ran.code, ran.line) == (2, "fsseg: W&B: project not found. WANDB_MODE=offline logs without it.")
+    assert (ran.code, ran.line) == (2, "fsseg: W&B: project not found. Set WANDB_MODE=offline to log without a server.")
     assert not (tmp_path / "run").exists()
 
 

@@ -103,7 +103,7 @@ def test_look_draws_beside_the_test_and_replaces_nothing(fsseg, finished_test, t
     (tmp_path / "run/test/table.json").write_text(json.dumps(table))
     gone = fsseg("look", "run/test")
     assert gone.code == 2
-    assert "which is gone. Put it back, or beside the test" in gone.line
+    assert "which is missing. Put it back, or copy it to" in gone.line
     shutil.copy(trained, tmp_path / "run/last.ckpt")  # a run that was moved, with its test in it
     assert fsseg("look", "run/test", "--count", "1").code == 0
     ran = fsseg("look", "run/test", "--count", "2")
@@ -139,7 +139,7 @@ def test_a_checkpoint_that_went_on_is_refused(fsseg, finished_test, tmp_path):
     (tmp_path / "test/table.json").write_text(json.dumps(table))
     ran = fsseg("look", "test")
     assert ran.code == 2
-    assert "the test was of step 2, its checkpoint is at step 4 by now" in ran.line
+    assert "the test was of step 2, its checkpoint is now at step 4" in ran.line
     assert not (tmp_path / "test/look").exists()
 
 

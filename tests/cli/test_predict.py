@@ -68,7 +68,7 @@ def test_masks_overlays_scores_and_annotations(fsseg, pictures):
     ran = fsseg("predict", *ASK, *TINY, "--probabilities")
     assert ran.code == 0, ran.err
     assert "no checkpoint: " in ran.err
-    assert "learnt red from 2 supports" in ran.err
+    assert "adapted to red from 2 supports" in ran.err
     assert "red  in 3 of 3" in ran.out
     out = pictures / "out"
     coco = COCO.__new__(COCO)
@@ -112,7 +112,7 @@ def test_the_same_as_in_python(fsseg, pictures):
     assert (np.asarray(PIL.Image.open(pictures / "again" / "masks" / "x.png")) == written).all()
     more = ("--support", "grey=a.png:0,40,30,60", "--query", "photos/x.png", "--out", "more", "--device", "cpu")
     ran = fsseg("predict", "--ckpt_path", "red.fsseg", *more)
-    assert "learnt red, grey from 1 support" in ran.err
+    assert "adapted to red, grey from 1 support" in ran.err
     assert package.Segmenter is Segmenter
 
 
@@ -145,7 +145,7 @@ def test_boxes_scribbles_polygons_and_several_classes(fsseg, pictures):
     given = ("a.png:a.scribble.png", "b.png:b.json", "a.png:10,8,34,32", "a.png:voc.png:8", "red,top=b.png:labels.png")
     ran = fsseg("predict", "--support", "red=" + given[0], *given[1:], "--query", "photos/*.png", "--out", "out", *TINY)
     assert ran.code == 0, ran.err
-    assert "learnt red, top from 5 supports" in ran.err
+    assert "adapted to red, top from 5 supports" in ran.err
     assert {row["class"] for row in rows(pictures / "out")} == {"red", "top"}
     assert {row["name"] for row in rows(pictures / "out")} == {"x", "y"}
 
@@ -306,7 +306,7 @@ def test_other_files_are_counted_and_images_that_cannot_be_decoded_are_named(fss
     assert ran.code == 2
     assert "note: 5 .heic left out (c0.HEIC, c1.HEIC, c2.HEIC, ...): .heic needs a package" in ran.err
     assert "1 .jfif left out (b.jfif)" in ran.err
-    assert "6 of 10 pictures were left out" in ran.line
+    assert "6 of 10 images were left out" in ran.line
     ran = fsseg("predict", *ASK[:3], "--query", "photos/*.HEIC", "--out", "none", *TINY)
     assert (ran.code, "no image there can be decoded (5 .heic)" in ran.line) == (2, True)
     assert not (pictures / "none").exists()
@@ -326,14 +326,14 @@ def test_flags_may_be_repeated(fsseg, pictures):
     supports = ("--support", "red=a.png:a.mask.png", "--support", "b.png:b.mask.png")
     ran = fsseg("predict", *supports, "--query=photos/x.png", "--query", "photos/y.png", "--out", "out", *TINY)
     assert ran.code == 0, ran.err
-    assert "learnt red from 2 supports" in ran.err
+    assert "adapted to red from 2 supports" in ran.err
     assert len(rows(pictures / "out")) == 2
 
 
 def test_a_threshold_that_does_nothing_is_said(fsseg, pictures):
     ran = fsseg("predict", *SUPPORT, *GOOD, *TINY, "--threshold", "0.5")
     assert ran.code == 0
-    assert "note: --threshold leaves nothing out of object: a score needs two supports" in ran.err
+    assert "note: --threshold does not apply to object: a score needs two supports" in ran.err
 
 
 def test_a_name_that_is_no_text_is_left_out(fsseg, pictures):
@@ -341,7 +341,7 @@ def test_a_name_that_is_no_text_is_left_out(fsseg, pictures):
     odd.write_bytes((pictures / "photos" / "x.png").read_bytes())
     ran = fsseg("predict", *ASK, *TINY)
     assert ran.code == 2
-    assert "1 of 4 pictures were left out" in ran.line
+    assert "1 of 4 images were left out" in ran.line
     assert len(rows(pictures / "out")) == 3
 
 
@@ -363,7 +363,7 @@ def test_maps_need_not_show_all_classes_and_negatives_any_label(fsseg, pictures)
     )
     ran = fsseg("predict", *given, *GOOD, *TINY)
     assert ran.code == 0, ran.err
-    assert "learnt cat, dog from 2 supports" in ran.err
+    assert "adapted to cat, dog from 2 supports" in ran.err
 
 
 def test_a_full_disk_loses_nothing_that_is_done(fsseg, pictures, monkeypatch):
@@ -377,7 +377,7 @@ def test_a_full_disk_loses_nothing_that_is_done(fsseg, pictures, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     ran = fsseg("predict", *ASK, *TINY)
     assert ran.code == MachineError.code
-    assert "No space left on device. Make room. The same command goes on" in ran.line
+    assert "No space left on device. Make room. The same command resumes" in ran.line
     monkeypatch.undo()
     monkeypatch.chdir(pictures)
     assert fsseg("predict", *ASK, *TINY).code == 0
@@ -391,7 +391,7 @@ def test_a_full_disk_leaves_no_overlay_that_is_cut_off(fsseg, pictures):
     with small_files(min(sizes) - 50):
         ran = fsseg("predict", *ASK, *TINY)
     assert (ran.code, len(list((pictures / "out" / "overlays").rglob("*.*")))) == (1, 0)
-    assert "jpg cannot be written: File too large. Make room. The same command goes on from there." in ran.line
+    assert "jpg cannot be written: File too large. Make room. The same command resumes there." in ran.line
     assert fsseg("predict", *ASK, *TINY).code == 0
     for path in (pictures / "whole" / "overlays").rglob("*.jpg"):
         assert path.read_bytes() == (pictures / "out" / path.relative_to(pictures / "whole")).read_bytes()
@@ -478,7 +478,7 @@ GOOD = ("--query", "photos/x.png", "--out", "out")
 SUPPORT = ("--support", "a.png:a.mask.png")
 MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "no support": (GOOD, "predict needs --support IMAGE:MASK"),
-    "no query": (SUPPORT, "predict needs --query PICTURES"),
+    "no query": (SUPPORT, "predict needs --query IMAGES"),
     "no such query": ((*SUPPORT, "--query", "gone.png"), "--query gone.png: no such file or folder"),
     "a folder without pictures": ((*SUPPORT, "--query", "none"), "--query none: no image there"),
     "a pattern without pictures": ((*SUPPORT, "--query", "*.webp"), "--query *.webp: no image there"),
@@ -492,7 +492,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a value that is not there": (("--support", "a.png:many.png:9", *GOOD), "holds no pixel of 9"),
     "a value that is none": (("--support", "a.png:many.png:x", *GOOD), "IMAGE:MASK is needed"),
     "a value that is no digit of ours": (("--support", "a.png:many.png:²", *GOOD), "IMAGE:MASK is needed"),
-    "a value behind a box": (("--support", "a.png:10,8,34,32:8", *GOOD), "masks one class among others"),
+    "a value behind a box": (("--support", "a.png:10,8,34,32:8", *GOOD), "label map of several classes"),
     "a value behind black and white": (("--support", "a.png:a.mask.png:255", *GOOD), "leave :255 out"),
     "a box in fractions": (
         ("--support", "a.png:0.1,0.2,0.6,0.8", *GOOD),
@@ -505,9 +505,9 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a box of three": (("--support", "a.png:1,2,3", *GOOD), "a box is four numbers"),
     "a box of no numbers": (("--support", "a.png:1.2.3,4,50,60", *GOOD), "a box is four numbers"),
     "a photo as a mask": (("--support", "a.png:photo.png", *GOOD), "colours besides black"),
-    "a scribble of background alone": (("--support", "a.png:bg.scribble.png", *GOOD), "no scribble of it is the class"),
+    "a scribble of background alone": (("--support", "a.png:bg.scribble.png", *GOOD), "no scribble has the label 1"),
     "a mask that vanishes": (("--support", "big.png:dot.png", *GOOD), "too small to be left at 48 pixels"),
-    "a class without a pixel": (("--support", "a,b=a.png:a.mask.png:3", *GOOD), "masks one class among others"),
+    "a class without a pixel": (("--support", "a,b=a.png:a.mask.png:3", *GOOD), "label map of several classes"),
     "an empty word": ((*SUPPORT, "--query", ""), "Is a variable of the shell unset?"),
     "a place to save that is a photo": ((*SUPPORT, "--query", "photos", "--save", "a.png"), "no place to save to"),
     "a method beside a checkpoint": (
@@ -529,7 +529,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a threshold beyond 1": ((*SUPPORT, *GOOD, "--threshold", "2"), "--threshold 2: a score of 0..1"),
     "a threshold that is none": ((*SUPPORT, *GOOD, "--threshold", "x"), "--threshold"),
     "a size that is too small": ((*SUPPORT, *GOOD, "--size", "8"), "size 8: at least 32 is needed"),
-    "two sizes": ((*SUPPORT, *GOOD, "--tile", "64"), "three ways to show a picture"),
+    "two sizes": ((*SUPPORT, *GOOD, "--tile", "64"), "three ways to resize an image"),
     "no such checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "gone.ckpt"), "gone.ckpt: no such file"),
     "text as a checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "text.ckpt"), "text.ckpt cannot be read"),
     "an experiment that there is not": ((*SUPPORT, *GOOD, "--config", "gone.yaml"), "--config gone.yaml: no such file"),
@@ -579,7 +579,7 @@ def test_a_query_that_cannot_be_read_is_left_out_and_said(fsseg, pictures, name,
     ran = fsseg("predict", *SUPPORT, "--query", name, "photos/x.png", "--out", "out", *TINY)
     assert ran.code == 2
     assert line in ran.err
-    assert "1 of 2 pictures were left out" in ran.line
+    assert "1 of 2 images were left out" in ran.line
     assert [row["name"] for row in rows(pictures / "out")] == ["x"]
 
 

@@ -123,7 +123,7 @@ def test_what_a_person_might_not_expect_is_said(work, fsseg):
     ran = fsseg("fit", "--ckpt_path", str(work / "exact/last.ckpt"), "--trainer.devices=1", "--trainer.strategy=auto",
                 "--trainer.max_steps=7", "--out", "on")  # fmt: skip
     assert ran.code == 0, ran.err
-    assert "note: a training of 2 processes goes on in 1, with other episodes and random numbers." in ran.err
+    assert "note: a training of 2 processes resumes in 1, with other episodes and random numbers." in ran.err
     assert "You passed" not in ran.err
     ran = fsseg("fit", *QUICKSTART, "--trainer.max_steps=1", "--trainer.precision=16-mixed", "--out", "narrow")
     assert ran.code == 0, ran.err

@@ -254,9 +254,7 @@ def test_the_episodes_of_a_test_are_saved_and_can_be_tested_again(fsseg, trained
             for name in ("first", "again")] == [found["protocol"] for found in lists]  # fmt: skip
     for flag in ("split=train", "runs=1", "absent_queries=0.5", "draw=pmms", "min_pixels=9"):
         ran = fsseg("test", *flags[:4], "--data.episodes.test_file", "first/episodes.json", f"--protocol.{flag}")
-        assert (ran.code, "those of --data.episodes.test_file are given. Leave one out" in ran.line) == (2, True), (
-            ran.line
-        )
+        assert (ran.code, "--data.episodes.test_file lists them. Leave one out" in ran.line) == (2, True), ran.line
     wrong = fsseg("test", "--ckpt_path", str(trained), "--data.episodes.test_file", "first/episodes.json")
     assert wrong.code == 2
     assert "has 2-way 1-shot episodes with 1 query; 1-way 1-shot with 1 is asked for" in wrong.line

@@ -57,7 +57,7 @@ def test_a_page_of_many_tests_without_their_checkpoints(fsseg, tmp_path):
     page = Path("all.html").read_text()
     assert "published, VGG16" in page
     assert "no test: config.yaml is missing" in page or "is missing" in page
-    assert "not on record" in page
+    assert "not recorded" in page
     assert "`fsseg look` draws those of the other 3" in page
 
 

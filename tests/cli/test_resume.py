@@ -68,7 +68,7 @@ def test_a_broken_last_checkpoint_falls_back_to_the_one_before_and_says_so(fsseg
     ran = fsseg(*FIT, "--out", "run", "--resume")
     assert ran.code == 0, ran.err
     wrong = "is missing" if lost == "missing" else "cannot be read (truncated?)"
-    assert f"note: last.ckpt of run {wrong}; going on from last-before.ckpt, step 4." in ran.err
+    assert f"note: last.ckpt of run {wrong}; resuming from last-before.ckpt, step 4." in ran.err
     assert "trained to step 6" in ran.out
     assert_same(whole, run)
 
@@ -82,7 +82,7 @@ def test_a_numbered_checkpoint_serves_too_and_the_newest_is_taken(fsseg, whole, 
         truncate(run / name)
     ran = fsseg(*numbered)
     assert ran.code == 0, ran.err
-    assert "going on from step4.ckpt, step 4." in ran.err
+    assert "resuming from step4.ckpt, step 4." in ran.err
     assert_same(whole, run)
     assert {path.name for path in run.glob("step*")} == {"step2.ckpt", "step4.ckpt", "step6.ckpt"}
     assert readable(run / "step6.ckpt")
@@ -109,7 +109,7 @@ def test_a_training_is_finished_only_for_the_end_that_it_was_asked_for(fsseg, wh
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     ran = fsseg(*again, "--trainer.max_steps=5")
     assert ran.code == 2
-    assert "run/last.ckpt is at step 6; --trainer.max_steps 5 asks for no more" in ran.line
+    assert "run/last.ckpt is at step 6; --trainer.max_steps 5 is not above it" in ran.line
     ran = fsseg(*again, "--model.optimizer.lr=0.5", "--trainer.max_steps=7")
     assert ran.code == 2
     assert "run/last.ckpt was trained with --model.optimizer.lr 0.001; 0.5 is asked for" in ran.line
@@ -157,7 +157,7 @@ def test_a_resumed_training_refuses_another_value_of_what_decides_it(fsseg, whol
     ran = fsseg("fit", "--ckpt_path", str(whole / "last.ckpt"), option, now, "--trainer.max_steps=8")
     assert ran.code == 2
     assert ran.line.endswith(
-        f"last.ckpt was trained with {option} {was}; {now} is asked for. Leave {option} out, or train anew."
+        f"last.ckpt was trained with {option} {was}; {now} is asked for. Leave {option} out, or train again."
     )
 
 

@@ -82,10 +82,10 @@ def test_a_signal_keeps_the_rows_of_a_test(fsseg, trained, tmp_path, monkeypatch
         sends(patch, Report, "on_test_batch_end", 2, number)
         ran = fsseg(*command, *resume)
     assert (ran.code, ran.line.split(" The")[0]) == (128 + number, "fsseg: stopped."), ran.err
-    assert "8 of 20 episodes are kept; the same command with --resume --out tested goes on from there" in ran.err
+    assert "8 of 20 episodes are saved; the same command with --resume --out tested resumes there" in ran.err
     ran = fsseg(*command, "--resume")
     assert ran.code == 0, ran.err
-    assert "going on after 8 episodes" in ran.err
+    assert "resuming after 8 episodes" in ran.err
     assert [path.name for path in tmp_path.iterdir()] == ["tested"]
 
 

@@ -58,7 +58,7 @@ def test_without_local_it_says_how_wandb_runs_it(fsseg):
     ran = fsseg("sweep", "experiments/sweeps/quickstart.yaml")
     assert ran.code == 2
     assert ran.line.startswith("fsseg: a sweep by W&B's server starts with: wandb sweep ")
-    assert ran.line.endswith("quickstart.yaml. Here it runs with --local.")
+    assert ran.line.endswith("quickstart.yaml.")
 
 
 def test_a_dry_run_lists_points_and_writes_nothing(fsseg, tmp_path):
@@ -79,7 +79,7 @@ def test_a_dry_run_lists_points_and_writes_nothing(fsseg, tmp_path):
         (["--data.roof", "x"], "no option --data.roof. Did you mean --data.root?"),
         (["--model.method.align_weight", "2"], "sweep: --model.method.align_weight is what the sweep varies"),
         (["--count", "0"], "sweep: --count 0: at least 1 is needed."),
-        (["--ckpt_path", "a.ckpt"], "sweep: --ckpt_path is each point's own"),
+        (["--ckpt_path", "a.ckpt"], "sweep: --ckpt_path is set for each point"),
         (["again"], "sweep: 'again' belongs to no option."),
     ],
 )

@@ -282,5 +282,5 @@ def test_of_one_class_0_and_255_are_refused_and_of_several_noted(tmp_path: Path)
 def test_the_value_255_of_8_bits_is_no_class(tmp_path: Path) -> None:
     path = saved(tmp_path, made(grey(255)))
     (shown,) = supports([f"cat={path}:{path}:255"])
-    with pytest.raises(FssegError, match=r"255 is what nobody labelled. White of black and white: leave :255 out"):
+    with pytest.raises(FssegError, match=r"255 marks ignored pixels. In a black and white mask, leave :255 out"):
         shown.labels()
