@@ -1,4 +1,4 @@
-"""The parts of the page that the server writes. Names come from visitors: the templates escape all text."""
+"""Renders the parts of the page. Names are untrusted, so the templates escape all text."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from fsseg.demo.painting import BACK
 from fsseg.demo.pictures import Limits
 from fsseg.demo.session import Result, Session
 
-_STAGE = 400  # pixels of a query's height at most, on the screen
+_STAGE = 400  # most pixels of a query's height on the screen
 _TEMPLATES = Environment(loader=PackageLoader("fsseg", "demo"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _RESULT = _TEMPLATES.get_template("result.html")
 
 
 def page(limits: Limits, about: str, note: str) -> str:
-    """The page before anything is shown on it.
+    """The page before any image is added.
 
     Args:
-        limits: of images that are sent; the browser checks the size of a file before it sends one.
-        about: the method, in a line.
-        note: what to know of it, e.g. that it is not trained.
+        limits: Limits of uploaded images; the browser checks the size of a file before it uploads it.
+        about: One line about the method.
+        note: A note about the method, e.g. that it is untrained.
     """
     return _TEMPLATES.get_template("page.html").render(
         about=about, note=note, megabytes=f"{limits.megabytes:g}", back=BACK
@@ -28,7 +28,7 @@ def page(limits: Limits, about: str, note: str) -> str:
 
 
 def painter(session: Session) -> dict[str, Any]:
-    """What the canvas needs to know, see painter.js."""
+    """State of the canvas, see painter.js."""
     support = session.supports.get(session.support)
     return {
         "supports": [
@@ -44,12 +44,12 @@ def painter(session: Session) -> dict[str, Any]:
         "classes": [
             {"name": name, "colour": drawing.hexadecimal(label)} for label, name in enumerate(session.names, 1)
         ],
-        "known": max(session.taught, default=1),
+        "known": max(session.known_labels, default=1),
     }
 
 
 def result(session: Session, found: Result | None) -> str:
-    """Queries, the one that is shown with what was found in it, and what can be done with that."""
+    """The queries, the shown query with its prediction, and the actions on it, as HTML."""
     if not session.queries:
         return ""
     query = session.queries[session.query]
@@ -59,7 +59,7 @@ def result(session: Session, found: Result | None) -> str:
 
 
 def _found(session: Session, found: Result) -> dict[str, Any]:
-    """The template's names that stand for what was found."""
+    """Variables of the template that describe the prediction."""
     height, width = found.query.image.shape[:2]
     classes = [
         {**_label(session, label), "share": 100 * float((found.mask == label).mean()), "score": score}

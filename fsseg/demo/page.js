@@ -1,4 +1,4 @@
-// Sends events to the server one after the other, and shows its answers. Parts of the page: painter.js, result.js.
+// Sends events to the server in order and shows the answers. Parts of the page: painter.js, result.js.
 const parts = {}, $ = (id) => document.getElementById(id), MEGABYTE = 2 ** 20, NAME = 100;
 let key = "", queue = Promise.resolve();
 

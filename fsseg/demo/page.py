@@ -1,4 +1,4 @@
-"""The page's routes. A request brings bytes, numbers and names; no file is opened for it, whatever it names."""
+"""Routes of the page. No request can open a file: it sends only bytes, numbers and names."""
 
 import asyncio
 import json
@@ -20,30 +20,30 @@ from fsseg.demo.session import Session
 from fsseg.demo.sessions import PageFullError, SessionEndedError, Sessions, Visit
 from fsseg.errors import FssegError
 
-# What a visitor does: changes the session by what the browser says of it.
+# Changes the session by an event and the data that the browser sends with it.
 Step = Callable[[Session, dict[str, Any]], None]
 
-_WORKERS = 2  # events that are worked on at a time
-_WAITING = 4  # requests of one visitor at a time; the page itself sends one after the other
-_PICTURE = 4 * SIDE * SIDE  # bytes that a picture takes at most, with what is painted on it
-_SHAPES = 256  # pixels of an example
-# Of the built-in data, all with a plain disc and a striped star: supports, queries.
+_WORKERS = 2  # events that are processed at a time
+_WAITING = 4  # most requests of one visitor at a time; the page itself sends one at a time
+_IMAGE = 4 * SIDE * SIDE  # most bytes of an image and its painted layer
+_SHAPES = 256  # side of an example in pixels
+# Numbers of built-in images with a plain disc and a striped star: supports, queries.
 _EXAMPLES = ((1202, 1288), (1340, 1402))
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _STATIC = {
     name: (Path(__file__).parent / name).read_bytes() for name in ("page.css", "page.js", "painter.js", "result.js")
 }
-_BROKEN = "this went wrong. The terminal that fsseg demo runs in shows why."
+_BROKEN = "an error occurred. The terminal of fsseg demo shows the reason."
 
 
 class Page:
-    """Answers requests, a visitor's one after the other.
+    """Answers requests; the requests of one visitor are answered in order.
 
     Args:
-        sessions: of all visitors.
-        limits: of images that are sent.
-        about: the method, in a line.
-        note: what to know of it, e.g. that it is not trained.
+        sessions: Sessions of all visitors.
+        limits: Limits of uploaded images.
+        about: One line about the method.
+        note: A note about the method, e.g. that it is untrained.
     """
 
     def __init__(self, sessions: Sessions, limits: Limits, about: str, note: str = "") -> None:
@@ -54,7 +54,7 @@ class Page:
 
     @property
     def routes(self) -> list[Route]:
-        """All that can be asked for."""
+        """All routes."""
         static = [Route(f"/{name}", _serving(data, _TYPES[Path(name).suffix])) for name, data in _STATIC.items()]
         return [
             Route("/", _serving(self._page, "text/html")),
@@ -66,62 +66,62 @@ class Page:
         ]
 
     def close(self) -> bool:
-        """Take no more work; whether some is still under way."""
+        """Accept no more work; return whether some work is still running."""
         self._workers.shutdown(wait=False, cancel_futures=True)
         return any(work.running() for work in list(self._under_way))
 
     async def open(self, request: Request) -> Response:
-        """Begin a session; answers with its key."""
+        """Begin a session and answer with its key."""
         try:
             key = self.sessions.open()
         except PageFullError as error:
-            return _said(str(error), 503)
+            return _plain(str(error), 503)
         return await self._answer(request, key, lambda session, body: _answer(session, "", key=key))
 
     async def leave(self, request: Request) -> Response:
-        """End the session whose key is the body: a browser that leaves the page can send no header."""
+        """End the session. The key is in the body, because a browser that leaves the page cannot send a header."""
         self.sessions.end((await request.body()).decode("latin-1"))
         return Response(status_code=204)
 
     async def event(self, request: Request) -> Response:
-        """Something that a visitor did: an entry of `STEPS`, or all masks asked for."""
+        """Handle an event: an entry of `STEPS`, or ``all``, which requests all masks."""
         name = request.path_params["name"]
         if name == "all":
             return await self._answer(request, _key(request), lambda session, body: _archive(session))
         if name not in STEPS:
-            return _said("not found", 404)
+            return _plain("not found", 404)
         step, repaints = STEPS[name]
         return await self._answer(
             request,
             _key(request),
-            lambda session, body: _taken(session, lambda: step(session, _content(body)), repaints),
+            lambda session, body: _run_step(session, lambda: step(session, _content(body)), repaints),
         )
 
     async def picture(self, request: Request) -> Response:
-        """Bytes of an image file; the sender's name for the file is used in messages only."""
+        """Add an uploaded image; its file name is used in messages only."""
         add = {"supports": Session.add_support, "queries": Session.add_query}.get(request.path_params["where"])
         if add is None:
-            return _said("not found", 404)
+            return _plain("not found", 404)
         name = request.query_params.get("name", "")
 
         def take(session: Session, body: bytes) -> dict[str, Any]:
             def step() -> None:
                 picture = read_picture(body, self._limits, name)
-                self.sessions.make_room(_PICTURE)
+                self.sessions.make_room(_IMAGE)
                 add(session, picture)
 
-            return _taken(session, step)
+            return _run_step(session, step)
 
         return await self._answer(request, _key(request), take)
 
     async def _answer(self, request: Request, key: str, work: Callable[[Session, bytes], dict[str, Any]]) -> Response:
-        """Do work for a visitor, in a thread."""
+        """Run work for a visitor in a thread."""
         try:
             visit = self.sessions.visit(key)
         except SessionEndedError as error:
-            return _said(str(error), 410)
+            return _plain(str(error), 410)
         if visit.requests >= _WAITING:
-            return _said("this page sends too much at a time. Wait a moment.", 429)
+            return _plain("this page sends too many requests at a time. Wait a moment.", 429)
         visit.requests += 1
         try:
             body = await request.body()
@@ -141,10 +141,10 @@ class Page:
         try:
             content = await asyncio.wrap_future(future)
         except FssegError as error:
-            return _said(str(error), 422)
+            return _plain(str(error), 422)
         except Exception:
             traceback.print_exc()
-            return _said(_BROKEN, 500)
+            return _plain(_BROKEN, 500)
         return Response(content, media_type="application/json")
 
 
@@ -152,7 +152,7 @@ def _key(request: Request) -> str:
     return str(request.headers.get("x-session", ""))
 
 
-def _said(text: str, status: int) -> Response:
+def _plain(text: str, status: int) -> Response:
     return Response(text, status, media_type="text/plain")
 
 
@@ -164,7 +164,7 @@ def _serving(data: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]
 
 
 def _content(body: bytes) -> dict[str, Any]:
-    """An event's data; nothing, where it is no JSON object."""
+    """Data of an event; empty if the body is no JSON object."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -172,26 +172,26 @@ def _content(body: bytes) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _taken(session: Session, step: Callable[[], None], repaints: bool = True) -> dict[str, Any]:
-    """Take a step, and show what came of it; a mistake is a line, and all else stays as it is."""
-    since, said = session.now(), ""
+def _run_step(session: Session, step: Callable[[], None], repaints: bool = True) -> dict[str, Any]:
+    """Run a step and answer with the new state; an error becomes the message, and the session stays unchanged."""
+    since, message = session.now(), ""
     try:
         step()
     except FssegError as error:
-        said = str(error)
-    return _answer(session, said, since, repaints)
+        message = str(error)
+    return _answer(session, message, since, repaints)
 
 
 def _answer(
-    session: Session, said: str, since: tuple[float, int] | None = None, repaints: bool = True, **more: str
+    session: Session, message: str, since: tuple[float, int] | None = None, repaints: bool = True, **more: str
 ) -> dict[str, Any]:
-    """What the browser shows, see page.js."""
+    """The new state for the browser, see page.js."""
     try:
         found = session.result(since)
     except FssegError as error:
-        found, said = None, said or str(error)
+        found, message = None, message or str(error)
     painter = html.painter(session) if repaints else None
-    shown = {"message": said, "painter": painter, "hint": session.hint(), "result": html.result(session, found)}
+    shown = {"message": message, "painter": painter, "hint": session.hint(), "result": html.result(session, found)}
     return {**shown, **more}
 
 
@@ -217,7 +217,7 @@ def _maps(session: Session, _: dict[str, Any]) -> None:
     session.maps = not session.maps
 
 
-# Events by name: what each does, and whether the canvas gets a new state.
+# Events by name: the step, and whether the canvas gets a new state.
 STEPS: dict[str, tuple[Step, bool]] = {
     "stroke": (_stroke, False),
     "choose": (lambda session, sent: session.choose_support(sent.get("number")), True),

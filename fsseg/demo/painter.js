@@ -11,7 +11,7 @@ let label = 1, tool = "brush", path = [], undone = [], down = false, busy = 0, d
 const colours = () => [null, ...state.classes.map((one) => one.colour)];
 const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
 
-function show(x0, y0, x1, y1) {  // a part of the labels, in colours; background striped, to be seen on any photo
+function show(x0, y0, x1, y1) {  // a part of the labels, in colours; background striped, to be seen on any image
   x0 = Math.max(0, Math.floor(x0)); y0 = Math.max(0, Math.floor(y0));
   x1 = Math.min(width, Math.ceil(x1)); y1 = Math.min(height, Math.ceil(y1));
   if (x1 <= x0 || y1 <= y0) return;

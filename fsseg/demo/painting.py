@@ -39,7 +39,7 @@ def read_layer(sent: Any, size: tuple[int, int]) -> Mask:
         with PIL.Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             if picture.size != size[::-1]:
                 came = f"{picture.width}x{picture.height}"
-                raise FssegError(f"the painted layer is {came}, its picture {size[1]}x{size[0]}. Paint again.")
+                raise FssegError(f"the painted layer is {came}, its image {size[1]}x{size[0]}. Paint again.")
             layer = np.asarray(picture.convert("RGB"))[..., 0].copy()
     except FssegError:
         raise

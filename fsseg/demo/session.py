@@ -103,7 +103,7 @@ class Session:
         self._next = 1
 
     @property
-    def taught(self) -> list[int]:
+    def known_labels(self) -> list[int]:
         """Labels of the classes that the segmenter knows."""
         return sorted(1 + self._keys.index(name) for name in self.segmenter.classes)
 
@@ -205,14 +205,14 @@ class Session:
 
     def hint(self) -> str:
         """What the visitor should do next; empty if a result can be shown."""
-        if not self.supports and not self.taught:
-            return "Drop a support picture, and paint an object on it."
+        if not self.supports and not self.known_labels:
+            return "Drop a support image, and paint an object on it."
         support = self.supports.get(self.support)
-        if support is not None and support.number is None and (painted(support.layer) or not self.taught):
+        if support is not None and support.number is None and (painted(support.layer) or not self.known_labels):
             return lacks(support.layer, support.way) or "Paint more: the method sees fewer pixels than you."
-        if not self.taught:
+        if not self.known_labels:
             return "Paint an object."
-        return "" if self.queries else "Drop a query picture."
+        return "" if self.queries else "Drop a query image."
 
     def result(self, since: tuple[float, int] | None = None, number: int | None = None) -> Result | None:
         """The prediction for a query; None without a query or without known classes.
@@ -223,7 +223,7 @@ class Session:
         """
         began, passes = since or self.now()
         query = self.queries.get(self.query if number is None else number)
-        if query is None or not self.taught:
+        if query is None or not self.known_labels:
             return None
         found = self.segmenter.predict(query.image, probability=False)
         labels = {name: 1 + self._keys.index(name) for name in self.segmenter.classes}

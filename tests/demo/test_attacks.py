@@ -117,7 +117,7 @@ def test_other_names_and_other_pages_are_refused(app, visitor):
         ("file:///etc/passwd", "did not arrive"),
         (url(photo()[:90]), "no complete PNG"),
         (url(bomb(20_000, 20_000)), "no complete PNG"),
-        (url(png(np.zeros((40, 50), np.uint8))), "is 50x40, its picture 96x96"),
+        (url(png(np.zeros((40, 50), np.uint8))), "is 50x40, its image 96x96"),
         (url(png(np.full((96, 96), 99, np.uint8))), "holds the value 99"),
         (url(png(np.zeros((96, 96), np.uint8))), "Paint an object."),
         (url(png(np.ones((96, 96), np.uint8))), "Leave some background"),

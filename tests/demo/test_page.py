@@ -218,7 +218,7 @@ def test_classes_by_colour_names_scores_maps_and_all_masks(reader, photos):
     reader.drop("queries", *photos[1:], count=2)
     reader.drag((0.2, 0.2), (0.4, 0.4))
     reader.settled()
-    assert "from 2 supports on" in reader.one("#result .found").text
+    assert "needs 2 supports" in reader.one("#result .found").text
     reader.all("#painter .swatch")[1].click()
     reader.drag((0.6, 0.7), (0.8, 0.8))
     until(lambda: len(reader.all("#result .found .row")) == 2, "two classes")
@@ -233,8 +233,8 @@ def test_classes_by_colour_names_scores_maps_and_all_masks(reader, photos):
     until(lambda: not (reader.labels()[..., 3] > 0).any(), "the other support")
     reader.all("#painter .swatch")[0].click()
     reader.drag((0.3, 0.3), (0.5, 0.5))
-    until(lambda: "from 2 supports on" in reader.all("#result .found .row")[1].text, "one score")
-    until(lambda: "from 2 supports on" not in reader.all("#result .found .row")[0].text, "one score")
+    until(lambda: "needs 2 supports" in reader.all("#result .found .row")[1].text, "one score")
+    until(lambda: "needs 2 supports" not in reader.all("#result .found .row")[0].text, "one score")
     reader.click("[data-do=maps]")
     until(lambda: len(reader.all("#result figure")) == 4, "maps of two classes")
     assert reader.passes == 0
@@ -245,7 +245,7 @@ def test_classes_by_colour_names_scores_maps_and_all_masks(reader, photos):
 
     reader.click("[data-way=nothing]")
     until(lambda: "chosen" in reader.one("[data-way=nothing]").get_attribute("class"), "not this")
-    until(lambda: "from 2 supports on" in reader.all("#result .found .row")[0].text, "one support less")
+    until(lambda: "needs 2 supports" in reader.all("#result .found .row")[0].text, "one support less")
 
 
 def test_mistakes_are_a_line_and_no_request_leaves_the_machine(reader, server, photos, tmp_path):

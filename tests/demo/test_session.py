@@ -92,7 +92,7 @@ def test_each_way_of_painting_teaches_the_mask_that_it_means(session, segmenter,
     found = expected(segmenter, session.queries[3].image, [session.supports[1].picture.image],
                      [np.where(labels == 2, 1, labels)])  # fmt: skip
     np.testing.assert_array_equal(session.result().mask, 2 * found)
-    assert session.taught == [2]
+    assert session.known_labels == [2]
 
 
 def test_a_box_is_the_bounds_of_what_is_painted_and_the_smaller_one_is_seen():
@@ -108,11 +108,11 @@ def test_a_box_is_the_bounds_of_what_is_painted_and_the_smaller_one_is_seen():
 def test_classes_that_come_and_go_keep_their_colours(session, segmenter):
     layer = picture(0)[1] * 3
     paint(session, 1, layer)
-    assert session.taught == [3]
+    assert session.known_labels == [3]
     both = layer.copy()
     both[:6] = 1
     paint(session, 1, both)
-    assert session.taught == [1, 3]
+    assert session.known_labels == [1, 3]
     images = [session.supports[1].picture.image]
     found = expected(segmenter, session.queries[3].image, images, [np.where(both == 3, 2, both)], ("a", "c"))
     np.testing.assert_array_equal(session.result().mask, np.array([0, 1, 3], dtype=np.uint8)[found])
@@ -122,9 +122,9 @@ def test_classes_that_come_and_go_keep_their_colours(session, segmenter):
     found = expected(segmenter, session.queries[3].image, images, [np.where(moved == 3, 2, moved)], ("a", "c"))
     np.testing.assert_array_equal(session.result().mask, np.array([0, 1, 3], dtype=np.uint8)[found])
     paint(session, 1, layer)
-    assert session.taught == [3]
+    assert session.known_labels == [3]
     paint(session, 1, layer * 0)
-    assert session.taught == []
+    assert session.known_labels == []
     assert session.result() is None
 
 
@@ -132,7 +132,7 @@ def test_a_picture_that_shows_none_is_rejected(session):
     paint(session, 1, picture(0)[1])
     before = session.result().mask
     session.paint(2, lambda size: np.zeros(size, dtype=np.uint8), "nothing")
-    assert session.taught == [1]
+    assert session.known_labels == [1]
     assert (session.result().mask != before).any()
     session.remove_support(2)
     np.testing.assert_array_equal(session.result().mask, before)
@@ -276,7 +276,7 @@ def test_a_layer_comes_back_as_it_was_sent():
         (url(b"GIF89a"), "no complete PNG"),
         (url(bomb(20_000, 20_000)), "no complete PNG"),
         (url(png(np.zeros((20, 30), np.uint8))[:40]), "no complete PNG"),
-        (url(png(np.zeros((30, 20), np.uint8))), "is 20x30, its picture 30x20"),
+        (url(png(np.zeros((30, 20), np.uint8))), "is 20x30, its image 30x20"),
         (url(png(np.full((20, 30), 200, np.uint8))), "holds the value 200"),
     ],
 )

@@ -36,7 +36,7 @@ def test_sessions_share_the_method_and_nothing_else(segmenter):
         session.add_support(picture(0)[0])
         session.add_query(picture(40)[0])
     paint(one, 1, picture(0)[1])
-    assert other.taught == []
+    assert other.known_labels == []
     assert segmenter.classes == ()
     assert other.result() is None
 
