@@ -233,7 +233,7 @@ def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
         rows = [row for row in results.rows if row["class"] == name and row["name"] in names]
         shown = [row for row in rows if int(row["pixels"])]
         share = sum(int(r["pixels"]) / (int(r["height"]) * int(r["width"])) for r in shown) / max(1, len(shown))
-        print(f"  {name:{width}}  in {len(shown):,} of {count:,}" + f", {share:.0%} of these images" * bool(shown))
+        print(f"  {name:{width}}  in {len(shown):,} of {count:,}" + f", {share:.0%} of their pixels" * bool(shown))
     print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}")
     if probabilities:
         print(f"  maps      {out / PROBABILITIES}/")

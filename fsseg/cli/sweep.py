@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     _check(made, given, rest)
     path = _find(given.file)
     if not given.local:
-        raise FssegError(f"give --local to run the sweep here. With W&B's server: wandb sweep {path}.")
+        raise FssegError(f"a sweep by W&B's server starts with: wandb sweep {path}. Give --local here.")
     sweep = read_sweep(path)
     points = sweep.points(given.count, given.seed)
     if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):

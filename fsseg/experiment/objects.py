@@ -134,7 +134,7 @@ def _check_processor(options: Any, trainer: Trainer) -> None:
             "--trainer.sync_batchnorm works on GPUs only: leave it out, or give --trainer.accelerator gpu."
         )
     if str(options.precision) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
-        note("--trainer.precision 16-mixed runs as bf16-mixed on a CPU.")
+        note("--trainer.precision 16-mixed is bf16-mixed on a CPU.")
 
 
 def _with_whole_checkpoints(plugins: Any) -> list[Any]:

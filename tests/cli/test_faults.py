@@ -150,7 +150,7 @@ def test_a_test_stops_at_an_unreadable_image_and_goes_on_or_leaves_its_episodes_
     path.write_bytes(content)
     ran = fsseg(*untrained, "--out", "run", "--resume")
     assert ran.code == 0, ran.err
-    assert "going on after" in ran.err
+    assert "resuming after" in ran.err
     assert (tmp_path / "run/rows.csv").read_text().splitlines() == rows
 
 
@@ -191,14 +191,14 @@ def test_a_test_goes_on_to_the_same_rows_when_its_worker_and_then_itself_was_kil
     assert "fsseg: a process that loads data was killed" in err.splitlines()[-1]
     assert "of 200 episodes are saved; the same command with --resume --out run resumes there" in err
     process = begin([*command, "--out", "run", "--resume"])
-    read_until(process, "going on after")
+    read_until(process, "resuming after")
     read_until(process, "test ")
     process.kill()
     process.communicate(timeout=60)
     assert not (tmp_path / "run").exists()
     for options in (("--out", "run", "--resume"), ("--out", "whole")):
         ran = fsseg(*command, *options)
-        assert (ran.code, "going on after" in ran.err) == (0, options[1] == "run"), ran.err
+        assert (ran.code, "resuming after" in ran.err) == (0, options[1] == "run"), ran.err
     for name in ("rows.csv", "table.json", "episodes.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not hidden(tmp_path, "run")
@@ -217,7 +217,7 @@ def test_a_full_disk_under_a_test_costs_a_batch_at_most(fsseg, trained, whole_te
     (left,) = hidden(tmp_path, "run")
     ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
     assert ran.code == 0, ran.err
-    assert f"going on after {min(done, 192)} episodes" in ran.err
+    assert f"resuming after {min(done, 192)} episodes" in ran.err
     for name in ("rows.csv", "table.json", "table.md", "episodes.json"):
         assert (tmp_path / "run" / name).read_bytes() == (whole_test / name).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"run"}, left
@@ -245,7 +245,7 @@ def test_rows_of_another_checkpoint_or_another_test_are_not_gone_on_from(fsseg, 
             assert fsseg(*of_200(trained, "--out", "run")).code == 1
         assert len(hidden(tmp_path, "run")) == 1
         ran = fsseg(*of_200(trained, more, "--out", "run", "--resume"))
-        assert (ran.code, "going on after" in ran.err) == (0, False)
+        assert (ran.code, "resuming after" in ran.err) == (0, False)
         assert not hidden(tmp_path, "run")
         (tmp_path / "run").rename(tmp_path / more)
 
@@ -268,7 +268,7 @@ def test_rows_of_a_stopped_test_stay_its_rows_whatever_the_machine_and_the_train
     assert 0 < done < 200
     ran = fsseg(*of_200(trained, "--out", "run", "--resume"), *MACHINE)
     assert ran.code == 0, ran.err
-    assert f"going on after {done} episodes" in ran.err
+    assert f"resuming after {done} episodes" in ran.err
     assert (tmp_path / "run/rows.csv").read_bytes() == (whole_test / "rows.csv").read_bytes()
 
 
@@ -286,7 +286,7 @@ def test_rows_are_kept_beside_another_test_until_that_is_finished_and_a_line_say
     assert len(hidden(tmp_path, "run")) == 2
     ran = fsseg(*of_200(trained, "--out", "run", "--resume"))
     assert ran.code == 0, ran.err
-    assert "going on after" in ran.err
+    assert "resuming after" in ran.err
     assert (tmp_path / "run/rows.csv").read_bytes() == (whole_test / "rows.csv").read_bytes()
     assert not hidden(tmp_path, "run")
 

@@ -91,7 +91,7 @@ def test_best_median_and_worst_are_chosen_by_iou():
     assert {q.iou for q in choose(queries, 1)["median"]} == {50}
     twice = [query(90.0, "a", 1), query(89.0, "a", 2), query(10.0, "b")]
     assert [q.image for q in choose(twice, 2)["best"]] == ["a", "b"]
-    with pytest.raises(FssegError, match="no query of this test shows a class"):
+    with pytest.raises(FssegError, match="no query of this test has an IoU"):
         choose([query(math.nan)], 1)
 
 

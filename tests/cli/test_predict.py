@@ -317,7 +317,7 @@ def test_results_are_no_queries(fsseg, pictures):
     for query in ("photos", str(pictures / "photos"), "photos/**"):
         ran = fsseg("predict", *ask, "--query", query, "--out", "photos/out")
         assert ran.code == 0, ran.err
-        assert ran.out.startswith(f"{3} pictures\n")
+        assert ran.out.startswith(f"{3} images\n")
     assert fsseg("predict", *ask, "--query", "photos/x.png", str(pictures / "photos/x.png"), "--out", "o").code == 0
     assert len(rows(pictures / "o")) == 1
 

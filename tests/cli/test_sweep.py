@@ -58,7 +58,7 @@ def test_without_local_it_says_how_wandb_runs_it(fsseg):
     ran = fsseg("sweep", "experiments/sweeps/quickstart.yaml")
     assert ran.code == 2
     assert ran.line.startswith("fsseg: a sweep by W&B's server starts with: wandb sweep ")
-    assert ran.line.endswith("quickstart.yaml.")
+    assert ran.line.endswith("quickstart.yaml. Give --local here.")
 
 
 def test_a_dry_run_lists_points_and_writes_nothing(fsseg, tmp_path):

@@ -47,7 +47,7 @@ def test_pascal_from_the_server_to_the_index(server: Server, prepare, tmp_path: 
     assert ran.code == 0, ran.err
     folder = tmp_path / "data/VOCdevkit/VOC2012"
     assert "VOC subset: 42 train and 12 val images, 20 classes; prepared in" in ran.out
-    assert "data/archives is not needed any more" in ran.out
+    assert "data/archives is no longer needed" in ran.out
     assert f"downloading {VOC}: " in ran.err
     for i, name in enumerate(VOC_NAMES):
         assert np.array_equal(read(folder / f"SegmentationClassAug/{name}.png"), voc_mask(i)), "VOC's mask goes before"
