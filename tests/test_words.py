@@ -1,4 +1,4 @@
-"""Private words stay out of the package and its pages: CONTRIBUTING.md and docs/design.md have the field's words."""
+"""Private words stay out of the package and its pages; CONTRIBUTING.md names the field's words."""
 
 import re
 from pathlib import Path
