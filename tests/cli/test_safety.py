@@ -184,7 +184,7 @@ YAML = {
         "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)), "aliases"
     ),
     "itself": ("model: &a {{method: *a}}", "aliases"),
-    "long": ("model: " + "x" * (1 << 19), "letters"),
+    "long": ("model: " + "x" * (1 << 19), "characters"),
     "date": ("model: 2020-13-45", "month"),
     "no text": ("model: \x00", ""),
     "list": ("[1, 2]", "no options"),
