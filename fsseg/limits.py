@@ -35,7 +35,7 @@ PROTOCOL = {
 _CHANNELS = Range(1, 65_536)
 _FACTOR = Range(-1_000_000, 1_000_000)
 # Arguments of methods, encoders and data sets; other arguments of custom classes are not checked.
-CLASSES = {
+ARGUMENTS = {
     "scale": _FACTOR,
     "align_weight": _FACTOR,
     "kappa": _FACTOR,
@@ -97,7 +97,7 @@ def _check_one(name: str, value: float, allowed: Range) -> None:
     raise FssegError(f"{name} {value}: at {side} {bound:,} is needed.")
 
 
-def check_classes(config: Any, prefix: str) -> None:
+def check_arguments(config: Any, prefix: str) -> None:
     """Refuse arguments of classes that are out of range, also in nested classes and groups.
 
     Args:
@@ -109,9 +109,9 @@ def check_classes(config: Any, prefix: str) -> None:
     """
     given = _mapping(config)
     options = _mapping(given["init_args"]) if "init_args" in given else given
-    check(options, CLASSES, f"{prefix}.")
+    check(options, ARGUMENTS, f"{prefix}.")
     for name, value in options.items():
-        check_classes(value, f"{prefix}.{name}")
+        check_arguments(value, f"{prefix}.{name}")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

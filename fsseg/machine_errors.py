@@ -61,7 +61,9 @@ def check_temporary_folder() -> None:
 def _message(error: BaseException) -> str | None:
     number, text = getattr(error, "errno", None), str(error).lower()
     if number in (errno.EMFILE, errno.ENFILE) or "too many open files" in text:
-        return f"too many open files; this shell allows {_open_files()}. Raise the limit (ulimit -n 4096); {_WORKERS}."
+        return (
+            f"too many open files; this process may open {_open_files()}. Raise the limit (ulimit -n 4096); {_WORKERS}."
+        )
     origin = _origin(error)
     if any(word in text for word in _SHARED) or (number and origin == "multiprocessing.synchronize"):
         return (
@@ -79,12 +81,12 @@ def _message(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes."""
+    """An error and its causes, up to the first that the machine cannot have caused."""
     seen: set[int] = set()
     while isinstance(error, OSError | RuntimeError | MemoryError | ValueError) and id(error) not in seen:
         seen.add(id(error))
         yield error
-        # Lightning's cleanup may fail because of the first error.
+        # The context too: Lightning's cleanup may fail because of the first error.
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
@@ -98,5 +100,5 @@ def _open_files() -> str:
     try:
         import resource
     except ImportError:  # Windows
-        return "no more"
+        return "a limited number"
     return str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -40,7 +40,7 @@ FREE = {"mean", "std", "val_share"}  # of an encoder's colours; of a data set, w
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_number_of_methods_encoders_and_data_sets_has_a_range(kind):
-    assert set(numbers_of(kind)) <= limits.CLASSES.keys() | FREE
+    assert set(numbers_of(kind)) <= limits.ARGUMENTS.keys() | FREE
 
 
 def test_every_number_of_data_and_protocol_has_a_range():
@@ -64,12 +64,12 @@ def test_a_protocol_refuses_what_is_out_of_range(name, value):
         Protocol(**{name: value})
 
 
-@pytest.mark.parametrize("name", limits.CLASSES)
+@pytest.mark.parametrize("name", limits.ARGUMENTS)
 def test_arguments_of_classes_are_refused_however_deep_they_are(name):
     inner = {"class_path": "Some", "init_args": {name: [1, 10**18] if name in ("widths", "strides") else 10**18}}
     outer = {"class_path": "Other", "init_args": {"encoder": inner}}
     with pytest.raises(FssegError, match=rf"^--model\.method\.encoder\.{name} 10{{18}}: at most"):
-        limits.check_classes(outer, "--model.method")
+        limits.check_arguments(outer, "--model.method")
 
 
 def test_what_a_machine_cannot_hold_is_refused_by_size_shots_and_batch_together(monkeypatch):

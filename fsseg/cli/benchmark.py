@@ -81,13 +81,13 @@ def run(arguments: Sequence[str]) -> int:
         pass
     plan = _plan(given, rest, experiment)
     threads = given.threads or share_of_cores(given.workers)
-    record = _record(plan, experiment.own, threads)
+    record = _record(plan, experiment.saved, threads)
     if given.engine != "slurm" or given.dry_run:
         print(plan_text(plan, experiment.name), flush=True)
     if given.dry_run:
         return 0
     with locked(plan.out):
-        record = _record(plan, experiment.own, threads)  # again: another benchmark may have begun meanwhile
+        record = _record(plan, experiment.saved, threads)  # again: another benchmark may have begun meanwhile
         return _carry_out(plan, given, experiment, record)
 
 
@@ -100,7 +100,7 @@ def _carry_out(plan: Plan, given: Any, experiment: Configuration, record: PlanRe
         (plan.out / "logs").mkdir(exist_ok=True)
         print(slurm_script(plan.jobs(), plan.out, experiment.name, record.threads), end="")
         return 0
-    return _finish(plan, _run(plan, given, record.threads, experiment.own["trainer"]["devices"]))
+    return _finish(plan, _run(plan, given, record.threads, experiment.saved["trainer"]["devices"]))
 
 
 def _take_back(plan: Plan) -> None:
@@ -128,7 +128,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
 
 
 def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
-    data = experiment.own["data"]
+    data = experiment.saved["data"]
     limits.check(vars(given), _RANGES, "benchmark: --")
     for name in ("folds", "shots", "seeds"):
         values = getattr(given, name) or []

@@ -15,7 +15,7 @@ from fsseg import atomic, limits
 from fsseg.cli.options import Options
 from fsseg.datasets.base import Count, Dataset
 from fsseg.datasets.class_counts import census, census_text
-from fsseg.datasets.custom import OwnDataset
+from fsseg.datasets.custom import CustomDataset
 from fsseg.datasets.images import cache_folder
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
@@ -55,7 +55,11 @@ def options(command: str, dataset: str | None = None) -> Options:
         made.option("--workers", int, "processes that read files (one per CPU)", default=os.cpu_count() or 1)
         made.option("--report", Path, "write all problems as JSON", metavar="FILE")
     if command == "info":
-        made.option("--pairs", Literal["any", "official"], "which images count for a class (the protocol's)")
+        made.option(
+            "--pairs",
+            Literal["any", "official"],
+            "(image, class) pairs that count (as in protocol fsseg)",
+        )
         made.option("--min_pixels", int, "fewest pixels of a class in an image (%(default)s)", default=1)
         made.option("--out", Path, "write a chart of the counts", metavar="FILE")
     if dataset in _KINDS:
@@ -121,7 +125,7 @@ def _parse(command: str, name: str, words: Sequence[str]) -> Any:
     given = options(command, name).read(words)
     if given.root == "":  # e.g. from an unset variable of the shell
         raise FssegError("--root is empty: the data set's folder is needed.")
-    limits.check(vars(given), {**limits.CLASSES, **_RANGES})
+    limits.check(vars(given), {**limits.ARGUMENTS, **_RANGES})
     given.root = Path(given.root) if given.root else None
     if _class(name).needs_root and given.root is None:
         raise FssegError(f"data {command} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
@@ -163,8 +167,9 @@ def _verify(dataset: Dataset, given: Any) -> int:
 
     dataset.locate(given.root)
     problems = verify(dataset, given.workers)
-    # Check the masks together: needless for COCO; for PASCAL-5i they give the official lists.
-    if not problems and (isinstance(dataset, OwnDataset) or dataset.listed_pairs):
+    # Some faults show only over all masks: a custom data set reads its classes in `open`, and the masks of a complete
+    # PASCAL-5i give the official lists.
+    if not problems and (isinstance(dataset, CustomDataset) or dataset.listed_pairs):
         try:
             dataset.open(given.root)
         except FssegError as error:
@@ -177,7 +182,7 @@ def _verify(dataset: Dataset, given: Any) -> int:
         beside = "" if official is None else "  as it should be" if found == official else f"  of {official:,}"
         print(f"  {what:16}{found:9,}{beside}")
     if dataset.list_hashes:
-        print(f"  official lists  {dataset.pairs_note or 'all 8 as published'}")
+        print(f"  official lists  {dataset.pairs_note or 'all 8 (4 folds, 2 splits) as published'}")
     if dataset.note:
         print(f"  note: {dataset.note}")
     for problem in problems[:_SHOWN]:

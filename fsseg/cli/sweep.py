@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     with settled(command, [*asked, *words]) as first:  # errors of all points come before any runs
         pass
     out = given.out or Path("runs/sweeps") / path.stem
-    settings = _settings(out, sweep, given.seed, first.own)
+    settings = _settings(out, sweep, given.seed, first.saved)
     for key in sweep.left_out:
         print(f"note: {key} is for W&B's server; every point runs to its end here.", file=sys.stderr)
     jobs = [_job(sweep, point, words, out / str(number)) for number, point in enumerate(points, 1)]
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
             print(f"  {job.name:>3}  {'done' if job.is_done() else 'left'}  {_words(point)}")
         return 0
     with locked(out):
-        settings = _settings(out, sweep, given.seed, first.own)  # again: another sweep may have begun meanwhile
+        settings = _settings(out, sweep, given.seed, first.saved)  # again: another sweep may have begun meanwhile
         folders.make(out)
         folders.refuse_links(out)
         atomic.write_text(out / _SETTINGS, yaml.safe_dump(settings, sort_keys=False))

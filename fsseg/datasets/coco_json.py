@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
-from fsseg.datasets.custom import Folds, OwnDataset, check_share, is_val
+from fsseg.datasets.custom import CustomDataset, Folds, check_share, is_val
 from fsseg.datasets.images import cache_folder, fingerprint, image_size
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
@@ -16,7 +16,7 @@ from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 _FORMAT = 3  # version of the cache; increase it when the checks or the stored arrays change
 
 
-class CocoJson(RegionDataset, OwnDataset):
+class CocoJson(RegionDataset, CustomDataset):
     """A folder of images and an annotation file in COCO's format with any categories.
 
     Images are rotated upright by their EXIF tags, as labelling programs show them.

@@ -15,7 +15,7 @@ Folds = int | list[list[str]]
 _MADE = 4  # default number of folds, as in PASCAL-5i and COCO-20i
 
 
-class OwnDataset(Dataset):
+class CustomDataset(Dataset):
     """A data set whose classes and folds are known only after its files are read.
 
     Attributes:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from fsseg.datasets.annotation_json import read_marks
 from fsseg.datasets.base import ClassMap, Image, Index, Mask, class_map, count_pixels
 from fsseg.datasets.boxes import Box, boxes_of
-from fsseg.datasets.custom import Folds, OwnDataset, check_share, is_val
+from fsseg.datasets.custom import CustomDataset, Folds, check_share, is_val
 from fsseg.datasets.folder_layout import SCRIBBLE, find
 from fsseg.datasets.images import cached, image_size, read_image
 from fsseg.datasets.mask_files import read_labels, read_region, read_scribble
@@ -37,7 +37,7 @@ _FORMAT = 2  # version of the cache; increase it when masks are read in another 
 _NAMED = 3  # images that a note names
 
 
-class Folder(OwnDataset):
+class Folder(CustomDataset):
     """A folder of images and masks, see the module for the layout.
 
     Args:

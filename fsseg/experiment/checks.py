@@ -1,4 +1,4 @@
-"""Checks of fit, validate and test before anything is built: one function for each error."""
+"""Checks of fit, validate and test before anything is built: one function for each error or note, run in this order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _ranges(c: Configuration) -> None:
     limits.check(vars(c.options), {"seed_everything": limits.SEED})
     limits.check(flat(c.options.data), RANGES, "--data.")
     limits.check(vars(c.options.trainer), limits.TRAINER, "--trainer.")
-    limits.check_classes(c.options.data.dataset, "--data.dataset")
-    limits.check_classes(c.options.model.method, "--model.method")
+    limits.check_arguments(c.options.data.dataset, "--data.dataset")
+    limits.check_arguments(c.options.model.method, "--model.method")
 
 
 def _data_folder(c: Configuration) -> None:
@@ -32,7 +32,9 @@ def _data_folder(c: Configuration) -> None:
 def _strategy(c: Configuration) -> None:
     strategy = c.options.trainer.strategy
     if strategy in _SPAWNED:
-        raise FssegError(f"--trainer.strategy {strategy} shares memory between processes; use ddp.")
+        raise FssegError(
+            f"--trainer.strategy {strategy} is not supported: its processes are forked or spawned. Use ddp."
+        )
 
 
 def _untrained(c: Configuration) -> None:
@@ -47,7 +49,7 @@ def _something_to_test(c: Configuration) -> None:
 
 def _same_method(c: Configuration) -> None:
     if c.card is not None:
-        compatibility.refuse_other_method(c.options.ckpt_path, c.card, c.own)
+        compatibility.refuse_other_method(c.options.ckpt_path, c.card, c.saved)
 
 
 def _end_of_training(c: Configuration) -> None:
@@ -57,13 +59,16 @@ def _end_of_training(c: Configuration) -> None:
 
 
 def _schedule(c: Configuration) -> None:
-    """Refuse a training longer than its schedule, and note a schedule longer than twice the training."""
+    """Refuse a training longer than its schedule, and note a schedule longer than twice the training.
+
+    Polynomial schedules end at a rate of 0, so that ``total_steps`` is one more than the steps of the training.
+    """
     steps = c.options.trainer.max_steps
-    total = (c.own["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
+    total = (c.saved["model"]["lr_scheduler"].get("init_args") or {}).get("total_steps")
     if c.command != "fit" or total is None:
         return
     if steps > total:
-        fix = f"Give --model.lr_scheduler.total_steps {steps} too"
+        fix = f"Give --model.lr_scheduler.total_steps {steps + 1} too"
         if c.card is not None:
             fix = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train again"
         raise FssegError(f"--trainer.max_steps {steps} goes beyond the schedule's end at {total}. {fix}.")
@@ -76,7 +81,7 @@ def _schedule(c: Configuration) -> None:
 
 def _same_training(c: Configuration) -> None:
     if c.command == "fit" and c.card is not None:
-        compatibility.refuse_other_training(c.options.ckpt_path, c.card, c.own)
+        compatibility.refuse_other_training(c.options.ckpt_path, c.card, c.saved)
 
 
 def _more_steps(c: Configuration) -> None:
@@ -89,12 +94,15 @@ def _more_steps(c: Configuration) -> None:
 
 
 def _base_images(c: Configuration) -> None:
-    """Note if the option ``drop_novel``, which a training follows, differs from the protocol."""
+    """Compare the option ``drop_novel``, which a training follows, with the protocol.
+
+    A difference from a preset is a note; ``base_images`` on the command line is refused, since it would have no effect.
+    """
     wanted = c.protocol.base_images == "drop"
-    if c.command != "fit" or wanted == c.own["data"]["episodes"]["drop_novel"]:
+    if c.command != "fit" or wanted == c.saved["data"]["episodes"]["drop_novel"]:
         return
     fix = f"--data.episodes.drop_novel {str(wanted).lower()}"
-    if "base_images" in c.own["protocol"]:
+    if "base_images" in c.saved["protocol"]:
         raise FssegError(f"--protocol.base_images {c.protocol.base_images}: a training follows {fix}.")
     does = "leaves out" if wanted else "keeps"
     note(f"protocol {c.protocol.name} {does} images that show a novel class; {fix} would.")

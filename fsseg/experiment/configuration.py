@@ -49,7 +49,7 @@ class Configuration:
         flags: Names of the options of the command line, with their dashes.
         stored: Whether the configuration is a checkpoint's, which is untrusted.
         protocol: Protocol of a test.
-        own: Configuration as config.yaml and checkpoints store it.
+        saved: Contents of config.yaml, which checkpoints hold too.
         card: Card of the given checkpoint.
         name: Name of the experiment.
         folder: Folder of the training, or of the tested training.
@@ -60,7 +60,7 @@ class Configuration:
     flags: frozenset[str]
     stored: bool
     protocol: Protocol
-    own: dict[str, Any]
+    saved: dict[str, Any]
     card: CheckpointCard | None
     name: str
     folder: Path = Path()
@@ -146,13 +146,13 @@ def _settled(command: str, options: Any, names: frozenset[str], stored: bool) ->
         options.seed_everything = 0  # as in Lightning
     family = folders.named_class(options.data.dataset.class_path).family
     protocol = settle_for(family, options.data, vars(options.protocol), names, test=command == "test")
-    own = {**_dumped(command, options), "protocol": protocol.asked}
+    saved = {**_dumped(command, options), "protocol": protocol.asked}
     if options.data.root is not None:
-        own["data"]["root"] = str(Path(options.data.root).resolve())  # a test may start in another working folder
+        saved["data"]["root"] = str(Path(options.data.root).resolve())  # a test may start in another working folder
     if options.data.episodes.seed is None:
         options.data.episodes.seed = int(options.seed_everything)
     card = card_of(options.ckpt_path) if options.ckpt_path is not None else None
-    return Configuration(command, options, names, stored, protocol.protocol, own, card, _name(options))
+    return Configuration(command, options, names, stored, protocol.protocol, saved, card, _name(options))
 
 
 def _dumped(command: str, options: Any) -> dict[str, Any]:

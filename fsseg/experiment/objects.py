@@ -72,7 +72,7 @@ def build(c: Configuration) -> Objects:
     _introduce(task, trainer)
     task.card = Card(
         version=fsseg.__version__,
-        config=yaml.safe_dump(c.own, sort_keys=False),
+        config=yaml.safe_dump(c.saved, sort_keys=False),
         dataset=data.dataset.name,
         fold=data.fold,
         trained_on=[data.dataset.class_name(c) for c in data.base],
@@ -100,7 +100,7 @@ def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Train
             "logger": loggers.with_csv(options["logger"], c.folder),
         }
         if changed["logger"]:
-            callbacks.append(LoggedFit(c.own, c.folder))
+            callbacks.append(LoggedFit(c.saved, c.folder))
     else:
         changed |= {"logger": False, "enable_checkpointing": False}  # loggers get a test's results, not its steps
     with building("--trainer"):

@@ -88,7 +88,7 @@ def engine(given: Any, chosen: Chosen) -> Engine:
     limits.check(vars(given), dict.fromkeys(("size", "long_side", "tile"), limits.SIDE))
     if given.ckpt_path is None:
         expand_configuration(chosen.config.model.method)
-        limits.check_classes(chosen.config.model.method, "--model.method")
+        limits.check_arguments(chosen.config.model.method, "--model.method")
         torch.manual_seed(0)  # random weights are the same in each command
         method = chosen.parser.instantiate(chosen.config).model.method
         fit, size = next(iter(asked.items()), ("square", _SIZE))

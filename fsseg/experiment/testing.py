@@ -114,7 +114,7 @@ def _described(c: Configuration, built: Objects) -> Tested:
 def _set_up(c: Configuration, built: Objects) -> Tested:
     """Set up the data, and return the facts of the test with its identity."""
     built.data.setup("test")
-    asked = partial_test.asked_of(c.own, c.options.ckpt_path, built.data.protocol, built.data.pair_count)
+    asked = partial_test.asked_of(c.saved, c.options.ckpt_path, built.data.protocol, built.data.pair_count)
     return replace(_described(c, built), asked=asked)
 
 
@@ -153,14 +153,14 @@ class _Test:
         trainer.callbacks += [  # type: ignore[attr-defined]
             Skipped(),
             report,
-            LoggedTest(built.loggers, report, c.own, c.step, key),
+            LoggedTest(built.loggers, report, c.saved, c.step, key),
         ]
         with opened(built.loggers, trainer, c.folder):
             _run(c, built, "test")
         if trainer.is_global_zero:
             if report.table is None:
                 raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
-            atomic.write_text(part / "config.yaml", yaml.safe_dump(c.own, sort_keys=False))
+            atomic.write_text(part / "config.yaml", yaml.safe_dump(c.saved, sort_keys=False))
             report.close()
             partial_test.end(self.folder, part)
         return report

@@ -43,7 +43,7 @@ def train(c: Configuration) -> Trained:
     Raises:
         FssegError: The data or the folder is refused, or the training fails.
     """
-    if c.card is not None and c.options.resume and is_trained(Path(c.options.ckpt_path), c.own):
+    if c.card is not None and c.options.resume and is_trained(Path(c.options.ckpt_path), c.saved):
         return Trained(c.folder, c.step, Path(c.options.ckpt_path), before=True)
     built = build(c)
     trainer, last = built.trainer, built.checkpoints
@@ -78,12 +78,12 @@ def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> No
 def _begin(c: Configuration) -> None:
     folders.refuse_run(c.folder, c.options.ckpt_path)  # another run may have begun after the first check
     folders.make(c.folder)
-    atomic.write_text(c.folder / "config.yaml", yaml.safe_dump(c.own, sort_keys=False))
+    atomic.write_text(c.folder / "config.yaml", yaml.safe_dump(c.saved, sort_keys=False))
 
 
 def _fit(c: Configuration, built: Objects) -> None:
     trainer = built.trainer
-    with finishing(c.folder, c.own, trainer, c.step, lambda: not built.checkpoints.interrupted):
+    with finishing(c.folder, c.saved, trainer, c.step, lambda: not built.checkpoints.interrupted):
         if c.at_end:
             return
         with opened(trainer.loggers, trainer, c.folder):

@@ -1,4 +1,4 @@
-"""Facts and notes of a test, as its table shows them."""
+"""Facts and notes that are printed with a test's table and stored beside it."""
 
 import hashlib
 import json
@@ -30,7 +30,16 @@ def describe(
     seed: int,
     precision: str,
 ) -> Tested:
-    """Facts of a test before it runs; without a card, the untrained method is tested."""
+    """Facts of a test before it runs.
+
+    Args:
+        model: with the method.
+        data: set up for the test.
+        ckpt_path: checkpoint; None for an untrained method.
+        card: facts stored in the checkpoint; None for an untrained method, which papers call e.g. PANet-init.
+        seed: of an untrained method's weights.
+        precision: of the trainer.
+    """
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
     name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
@@ -48,18 +57,18 @@ def describe(
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     notes += _training_notes(data, card) if card else []
     return Tested(
-        setting,
-        data.fold,
-        names,
-        _checkpoint(ckpt_path, card) if ckpt_path and card else None,
-        data.protocol,
-        data.pair_count,
-        tuple(details),
-        tuple(notes),
-        int(card.trained["seed_everything"] if card else seed),
-        card.trained["data"]["shot"] if card else None,
-        recipe(card.trained) if card else "",
-        data.dataset.folds,
+        setting=setting,
+        fold=data.fold,
+        classes=names,
+        checkpoint=_checkpoint(ckpt_path, card) if ckpt_path and card else None,
+        protocol=data.protocol,
+        pairs=data.pair_count,
+        details=tuple(details),
+        notes=tuple(notes),
+        seed=int(card.trained["seed_everything"] if card else seed),
+        trained_shot=card.trained["data"]["shot"] if card else None,
+        training=recipe(card.trained) if card else "",
+        folds=data.dataset.folds,
     )
 
 
@@ -71,7 +80,7 @@ _EACH = ("fold", "shot", "episodes.seed")  # options that may differ between tra
 
 
 def recipe(config: dict[str, Any]) -> str:
-    """Digest of six digits that is equal if trainings differ in fold, shots, seed and machine only."""
+    """Six hexadecimal digits, equal for trainings whose options for weights and length differ in `_EACH` only."""
     found = identity(config, Decides.TRAINING | Decides.LENGTH)
     data = {name: value for name, value in found["data"].items() if name not in _EACH}
     text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
@@ -79,7 +88,7 @@ def recipe(config: dict[str, Any]) -> str:
 
 
 def _training_notes(data: EpisodeData, card: CheckpointCard) -> list[str]:
-    """Notes on differences between the checkpoint's training and the protocol, which a test cannot change."""
+    """Notes where the checkpoint's training differs from the training of the protocol; a test cannot change that."""
     notes, protocol, chosen = [], data.protocol, card.selection
     if chosen == "novel_val":
         notes.append("the checkpoint was chosen on the novel classes, so its result is too optimistic")
@@ -99,7 +108,7 @@ def _pairs_note(data: EpisodeData) -> str:
 
 
 def _encoder(encoder: Encoder, card: CheckpointCard | None) -> str:
-    """Name of an encoder; weights other than ImageNet's, which published numbers have, are part of the name."""
+    """Name of an encoder. Published numbers have ImageNet's weights, so other weights are added to the name."""
     weights = encoder.weights
     if card is not None and weights is not None:  # the initial weights of the checkpoint's training
         trained = card.trained["model"]["method"]["init_args"]["encoder"]

@@ -203,7 +203,10 @@ def test_info_gives_the_pairs_of_the_published_lists_beside_a_whole_set(fsseg, f
     lists = dict(zip(known, [sha256 for _, sha256, _ in sorted(found, key=lambda f: f[0])], strict=True))
     monkeypatch.setattr(pascal, "compare_lists", lambda _: {key: (sha256, sha256) for key, sha256 in lists.items()})
     assert fsseg(*info).out.count("  as published\n") == 8
-    assert "official lists  all 8 as published" in fsseg("data", "verify", *info[2:], "--workers", "0").out
+    assert (
+        "official lists  all 8 (4 folds, 2 splits) as published"
+        in fsseg("data", "verify", *info[2:], "--workers", "0").out
+    )
     assert "(440 in the published lists)" in fsseg(*info, "--pairs", "any").out
     assert "published lists" not in fsseg(*info, "--min_pixels", "9").out
 
