@@ -45,8 +45,8 @@ def run(arguments: Sequence[str]) -> int:
     replay = Replay(given.folder, given.root)
     if not isinstance(replay.method, PANet):
         raise FssegError(
-            f"{given.folder} tested {type(replay.method).__name__}, which has no single prototype per class: a test of "
-            "PANet is needed."
+            f"{given.folder} tested {type(replay.method).__name__}, which has no single prototype per class; give a "
+            "test of PANet."
         )
     found = distances(replay, replay.method)
     content = {

@@ -145,6 +145,8 @@ class _Check:
         if isinstance(value, Mapping):
             line = self._class(option, hint, value["class_path"]) if "class_path" in value else None
             inner = value.get("init_args") or {} if {"class_path", "init_args"} & value.keys() else value
+            if not isinstance(inner, Mapping):
+                return line or f"--{option}.init_args {inner}: its options by name are needed, e.g. {{weights: none}}."
             return line or _first(self(f"{option}.{name}", part) for name, part in inner.items())
         return self._named(option, _kinds(hint), value) if isinstance(value, str) else ""
 

@@ -39,7 +39,7 @@ class Difference(NamedTuple):
         if found.shape != wanted.shape or not found.isfinite().all():
             return Difference(torch.inf, torch.inf)
         absolute = float((found - wanted).abs().max())
-        relative = absolute / max(float(wanted.abs().max()), torch.finfo(wanted.dtype).tiny)
+        relative = absolute / max(float(wanted.abs().max()), torch.finfo(torch.float32).tiny)
         return Difference(max(self.absolute, absolute), max(self.relative, relative))
 
 

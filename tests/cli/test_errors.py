@@ -265,7 +265,7 @@ def test_broken_voc_trees(fsseg, fake_voc):
     assert "its image" in refused(lambda path: Image.new("L", (7, 5)).save(path))
     assert "holds class ids [77]" in refused(lambda path: Image.new("L", _size(path), 77).save(path))
     assert "cannot be decoded" in refused(lambda path: path.write_bytes(path.read_bytes()[:40]))
-    assert "RGB picture" in refused(lambda path: Image.new("RGB", _size(path)).save(path))
+    assert "RGB image" in refused(lambda path: Image.new("RGB", _size(path)).save(path))
 
 
 @pytest.mark.slow

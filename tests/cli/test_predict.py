@@ -514,7 +514,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
         (*SUPPORT, *GOOD, "--model.method.scale", "5", "--ckpt_path", "text.ckpt"),
         "leave --model.method.scale out",
     ),
-    "a mask of one grey": (("--support", "a.png:deep.png", *GOOD), "deep.png holds the value 40000 and no other"),
+    "a mask of one grey": (("--support", "a.png:deep.png", *GOOD), "deep.png holds only the value 40000"),
     "marks of another class": (("--support", "a.png:marks.json", *GOOD), "'dog' is no class"),
     "marks that are no JSON": (("--support", "a.png:no.json", *GOOD), "no.json is no complete JSON file"),
     "a box outside": (("--support", "a.png:10,8,90,32", *GOOD), "within its 80x60 pixels is needed"),

@@ -43,7 +43,7 @@ def test_every_point_is_options_of_fit(path, fake_voc, monkeypatch, tmp_path):
     for point in sweep.points(None, 0):
         command, *words = sweep.arguments(point)
         with settled(command, words) as found:
-            own = found.own
+            own = found.saved
         assert own["trainer"]["logger"]["class_path"].endswith("WandbLogger")
         for name, value in point.items():
             part = own

@@ -103,7 +103,7 @@ def test_done_without_its_file_is_a_failure(tmp_path):
 def test_one_runner_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("fsseg.jobs.local._PATIENCE", 1.0)
     said: list[str] = []
-    with alone(tmp_path, said.append), pytest.raises(FssegError, match="another command is at work"):  # noqa: SIM117
+    with alone(tmp_path, said.append), pytest.raises(FssegError, match="another command uses this folder"):  # noqa: SIM117
         with alone(tmp_path, said.append):
             pass
     assert said
