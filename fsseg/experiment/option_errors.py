@@ -113,14 +113,14 @@ class _Check:
         line = self._class(option, hint, value)
         if line is None or _fits(hint, value):
             return None
-        return line or f"--{option} {value if value != '' else repr(value)}: {_in_words(hint)} is needed."
+        return line or f"--{option} {value if value != '' else repr(value)}: {in_words(hint)} is needed."
 
     def missing(self) -> str | None:
         """One line about a class that lacks an argument; None if there is none."""
         for option, kind in self.classes.items():
             for name, parameter in _parameters(kind).items():
                 if parameter.default is parameter.empty and name not in self.given.get(option, set()):
-                    return f"{kind.__name__} needs --{option}.{name}: {_in_words(_hints(kind).get(name))}."
+                    return f"{kind.__name__} needs --{option}.{name}: {in_words(_hints(kind).get(name))}."
         return None
 
     def _section(self, name: str, value: Any) -> str | None:
@@ -219,10 +219,10 @@ def _kinds(hint: Any) -> tuple[type, ...]:
     return (hint,) if inspect.isclass(hint) and hint.__module__ not in _PLAIN else ()
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """A type in plain words."""
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_in_words(part) for part in get_args(hint) if part is not NoneType))
+        return " or ".join(dict.fromkeys(in_words(part) for part in get_args(hint) if part is not NoneType))
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if kinds := _kinds(hint):

@@ -93,6 +93,8 @@ VOC = (
         (["fit", *QUICKSTART, "--trainer.max_steps", "1501"], "goes beyond the schedule's end at 1500"),
         (["fit", *QUICKSTART, "--trainer.max_steps", "-1"], "a training needs an end"),
         (["fit", *QUICKSTART, "--trainer.strategy", "ddp_spawn"], "Use ddp"),
+        (["fit", *QUICKSTART, "--trainer.max_steps", "null"], "--trainer.max_steps null: a whole number is needed."),
+        (["fit", *QUICKSTART, "--data.shot", "null"], "--data.shot null: a whole number is needed."),
         (["fit", *QUICKSTART, "--trainer.sync_batchnorm", "true"], "works on GPUs only"),
         (["fit", *QUICKSTART, "--model.optimizer.lr", "-1"], "--model.optimizer or --model.lr_scheduler"),
         (["fit", *QUICKSTART, "--trainer.val_check_interval", "5000"], "val_check_interval"),
