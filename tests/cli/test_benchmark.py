@@ -149,7 +149,7 @@ def test_a_finished_training_of_another_experiment_is_not_taken_for_one_of_this(
         (("table", ".", "--out", "x.pdf"), "an ending of"),
         (("table", ".", "--form", "html"), "Did you mean --format"),
         (("table", ".", "--classes", "--like", "panet-table1"), "give one of them"),
-        (("compare", "a"), "missing: tests|expected 2 arguments|required"),
+        (("compare", "a"), "missing: A B"),
         (("compare", "a", "b"), "a: no such folder"),
         (("compare", "a", "b", "--count", "-1"), "--count -1: at least 0 is needed."),
         (("fit", *QUICKSTART, "--resume"), "--resume needs --out"),
