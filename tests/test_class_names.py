@@ -1,6 +1,5 @@
 """A class that extends another one is not taken for it, nor put beside its published numbers."""
 
-import inspect
 from dataclasses import replace
 
 import pytest
@@ -10,17 +9,11 @@ import fsseg.encoders
 import fsseg.methods
 from fsseg.encoders import ConvNet, Encoder
 from fsseg.results.published import Setting, published
+from tests.found import concrete, modules
 
-
-def kinds(module):
-    """Classes of a package that can be built."""
-    found = [getattr(module, name) for name in module.__all__]
-    return [kind for kind in found if inspect.isclass(kind) and not inspect.isabstract(kind) and hasattr(kind, "name")]
-
-
-METHODS = [kind for kind in kinds(fsseg.methods) if issubclass(kind, fsseg.methods.Method)]
-ENCODERS = [kind for kind in kinds(fsseg.encoders) if issubclass(kind, Encoder)]
-DATASETS = [kind for kind in kinds(fsseg.datasets) if issubclass(kind, fsseg.datasets.Dataset)]
+METHODS = concrete(modules(fsseg.methods), fsseg.methods.Method)
+ENCODERS = concrete(modules(fsseg.encoders), Encoder)
+DATASETS = concrete(modules(fsseg.datasets), fsseg.datasets.Dataset)
 OPTIONS = {"Torchvision": {"architecture": "squeezenet1_0", "taps": ("features.5",)}}
 
 

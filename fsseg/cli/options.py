@@ -9,9 +9,8 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from fsseg.errors import FssegError
-from fsseg.experiment.files import did_you_mean
+from fsseg.experiment.files import IN_WORDS, did_you_mean
 
-_NEEDED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 _VALUES = {int: "N", float: "X", bool: "true|false", str: "TEXT", list: "LIST", Path: "PATH"}
 _WIDTH = 100  # columns of a help page
 MOVED = "folder of the data set, if it has moved"  # help of --data.root
@@ -57,7 +56,7 @@ class Value:
         """Description of the accepted values, for errors."""
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
-        return " or ".join(_NEEDED[get_origin(kind) or kind] for kind in self.kinds)
+        return " or ".join(IN_WORDS[get_origin(kind) or kind] for kind in self.kinds)
 
     @property
     def short(self) -> str:

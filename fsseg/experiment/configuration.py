@@ -17,7 +17,6 @@ from fsseg.experiment import compatibility, option_names
 from fsseg.experiment.arguments import files_first, flags, last
 from fsseg.experiment.checks import CHECKS
 from fsseg.experiment.home_paths import expand_configuration
-from fsseg.experiment.option_errors import in_words
 from fsseg.experiment.parser import Parser, check_yaml
 from fsseg.experiment.protocol_options import Asked, settle_for
 from fsseg.protocols.protocol import Protocol
@@ -129,20 +128,11 @@ def read(
         options = parser_of(command).parse_args([*(f"--config={path}" for path in files), *words], stored=stored)
     if ckpt_path:
         options.ckpt_path = str(ckpt_path)
-    _refuse_nulls(command, options)
     settled = _settled(command, options, names, stored is not None)
     for check in CHECKS:
         check(settled)
     _place(settled)
     return settled
-
-
-def _refuse_nulls(command: str, options: Any) -> None:
-    """Refuse null for a plain number, text or switch, which jsonargparse accepts."""
-    for action in parser_of(command)._actions:
-        hint = getattr(action, "_typehint", None)
-        if hint in (bool, int, float, str) and action.dest in options and options[action.dest] is None:
-            raise FssegError(f"--{action.dest} null: {in_words(hint)} is needed.")
 
 
 def _settled(command: str, options: Any, names: frozenset[str], stored: bool) -> Configuration:

@@ -1,4 +1,4 @@
-"""Finds experiment files, and suggests the nearest name for a mistyped one. Imports no torch."""
+"""Finds experiment files, and words that errors of options share, such as the nearest name. Imports no torch."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import fsseg
 from fsseg.errors import FssegError
+
+# Types of options, in the words of errors.
+IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 
 
 def experiments() -> dict[str, Path]:

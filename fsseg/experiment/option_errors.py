@@ -13,21 +13,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse._common import ImportDenied, check_import_path
 
-from fsseg.experiment.files import did_you_mean
+from fsseg.experiment.files import IN_WORDS, did_you_mean
+from fsseg.experiment.option_names import unknown
 from fsseg.untrusted.configuration import fix
 from fsseg.untrusted.text import BrokenTextError, load_yaml
 
-_WORDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    list: "a list",
-    tuple: "a list",
-    dict: "options by name",
-    Path: "a path",
-}
-
+_WORDS: dict[Any, str] = {**IN_WORDS, tuple: "a list", dict: "options by name", Path: "a path"}
 
 _PLAIN = ("builtins", "typing", "pathlib", "datetime", "torch")  # modules whose types are values, not classes to choose
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -133,7 +124,7 @@ class _Check:
                 return f"--{name} {value}: its options are needed, e.g. --{inner}."
             return None if Path(value).is_file() else f"--{name} {value}: no such file."
         flag = name if name.startswith("-") else f"--{name}"
-        return None if name in self.others else f"no option {flag}.{did_you_mean(flag, self.flags)}"
+        return None if name in self.others else str(unknown(flag, self.flags))
 
     def _class(self, option: str, hint: Any, value: Any) -> str | None:
         """Record the class or classes that a value names; return "" if the value names no class."""

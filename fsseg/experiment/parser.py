@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from fsseg.errors import FssegError
 from fsseg.experiment.class_change import own_arguments
-from fsseg.experiment.option_errors import explain
+from fsseg.experiment.option_errors import explain, in_words
 from fsseg.untrusted.configuration import OWN
 from fsseg.untrusted.text import BrokenTextError, load_yaml
 
@@ -37,7 +37,16 @@ class Parser(ArgumentParser):
         self._sources = (stored or {}, list(args))
         with own_arguments(self):
             base = self.parse_object(stored) if stored else namespace
-            return super().parse_args(list(args), base, **kwargs)
+            found = super().parse_args(list(args), base, **kwargs)
+        self._refuse_nulls(found)
+        return found
+
+    def _refuse_nulls(self, found: Any) -> None:
+        """Refuse null for a plain number, text or switch, which jsonargparse accepts."""
+        for action in self._actions:
+            hint = getattr(action, "_typehint", None)
+            if hint in (bool, int, float, str) and action.dest in found and found[action.dest] is None:
+                raise FssegError(f"--{action.dest} null: {in_words(hint)} is needed.")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error as one line, with the nearest known name."""

@@ -24,7 +24,7 @@ from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Explanation, Method, QueryMaps, State, StatePer, SupportMaps, named
+from fsseg.methods.base import Explanation, Method, QueryMaps, State, StatePer, SupportMaps, named, way_labels
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -101,7 +101,7 @@ class PANet(Method):
 
     def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
         """Foreground and background masks; other classes of the episode and ignored pixels are 0 in both."""
-        ways = torch.arange(1, support_mask.shape[1] + 1, device=support_mask.device)
+        ways = way_labels(support_mask.shape[1], support_mask)
         foreground = support_mask == ways.view(-1, 1, 1, 1)
         return SupportRegions(foreground.float(), (support_mask == BACKGROUND).float())
 
@@ -196,7 +196,7 @@ class PANet(Method):
         self, query_feature: Float[Tensor, "B Q C h w"], batch: Batch
     ) -> tuple[Float[Tensor, "B N C"], Float[Tensor, "B N"]]:
         """Prototypes of the queries under their masks, pooled like supports, and the number of pixels of each way."""
-        ways = torch.arange(1, batch.classes.shape[1] + 1, device=batch.query_mask.device).view(-1, 1, 1)
+        ways = way_labels(batch.classes.shape[1], batch.query_mask).view(-1, 1, 1)
         cells = (query_feature.shape[-2], query_feature.shape[-1])
         total = query_feature.new_zeros(*batch.classes.shape, query_feature.shape[2])
         pixels = query_feature.new_zeros(*batch.classes.shape)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, label_table
 from fsseg.methods.base import Method, State, SupportMaps, own_way
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.ways import merge_ways
@@ -112,6 +112,5 @@ def _over_shots(own: ClassState) -> State:
 
 def _as_way(own: ClassState, way: int) -> ClassState:
     """Feature maps and masks of a one-way episode as those of a way of a larger episode."""
-    table = torch.arange(IGNORE + 1, dtype=torch.uint8)
-    table[1], table[_OTHER] = way, _NO_LABEL
+    table = torch.from_numpy(label_table({1: way, _OTHER: _NO_LABEL}))
     return [(*maps, table.to(mask.device)[mask.long()]) for *maps, mask in own]

@@ -1,9 +1,6 @@
 """The contract of data sets, of every data set found in the package."""
 
-import importlib
-import inspect
 import json
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 import fsseg.datasets
 from fsseg.datasets import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+from tests.found import concrete, modules
 
 # How to make it, and the fixture of its files: the originals, so that an index is counted once.
 DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
@@ -60,14 +58,7 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
 
 def test_every_data_set_of_the_package_is_here() -> None:
     """A data set needs files, so that a new one is named above with a fixture of its own."""
-    modules = [name for _, name, _ in pkgutil.iter_modules(fsseg.datasets.__path__, "fsseg.datasets.")]
-    found = {
-        kind
-        for module in map(importlib.import_module, modules)
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Dataset) and not inspect.isabstract(kind)
-        if kind.__module__ == module.__name__
-    }
+    found = set(concrete(modules(fsseg.datasets), Dataset))
     assert found == {type(make()) for make, _ in DATASETS.values()}
 
 

@@ -1,8 +1,6 @@
 """The contract of encoders, of every encoder found in the package."""
 
-import importlib
 import inspect
-import pkgutil
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 
 import fsseg.encoders
 from fsseg.encoders import Encoder
+from tests.found import concrete, modules
 
 # Options of small networks, and of several maps.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -20,19 +19,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def classes() -> list[type[Encoder]]:
-    """Concrete encoders, each where it is defined."""
-    names = [name for _, name, _ in pkgutil.iter_modules(fsseg.encoders.__path__, "fsseg.encoders.")]
-    return [
-        kind
-        for module in map(importlib.import_module, names)
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Encoder) and not inspect.isabstract(kind)
-        if kind.__module__ == module.__name__
-    ]
-
-
-CASES = [(kind, options) for kind in classes() for options in SETTINGS.get(kind.__name__, [{}])]
+CASES = [
+    (kind, options)
+    for kind in concrete(modules(fsseg.encoders), Encoder)
+    for options in SETTINGS.get(kind.__name__, [{}])
+]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0].__name__}-{len(case[1].get('taps', 'x'))}")

@@ -1,19 +1,17 @@
 """Every method of the package, and each in settings of its options: contract tests need no list of them."""
 
 import dataclasses
-import importlib
 import inspect
 import os
-import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import fsseg.methods
 from fsseg.encoders import ConvNet
 from fsseg.methods import CANet, Method, PMMs, RPMMs
 from fsseg.ops.em import Mixture
+from tests.found import concrete, modules
 
 # Modules of methods elsewhere, in place of the package's (tests/methods/test_added_method.py).
 PACKAGES = [name for name in os.environ.get("FSSEG_TEST_METHODS", "").split(",") if name]
@@ -24,20 +22,9 @@ def encoder() -> ConvNet:
     return ConvNet(widths=(8, 16), strides=(2, 2), convolutions=1)
 
 
-def modules() -> Iterator[ModuleType]:
-    found = [name for _, name, _ in pkgutil.iter_modules(fsseg.methods.__path__, "fsseg.methods.")]
-    yield from map(importlib.import_module, PACKAGES or found)
-
-
 def classes() -> list[type[Method]]:
     """Concrete methods, each where it is defined."""
-    return [
-        kind
-        for module in modules()
-        for kind in vars(module).values()
-        if inspect.isclass(kind) and issubclass(kind, Method) and not inspect.isabstract(kind)
-        if kind.__module__ == module.__name__
-    ]
+    return concrete(PACKAGES or modules(fsseg.methods), Method)
 
 
 def options(kind: type, turn: int) -> dict[str, Any]:
