@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -190,13 +191,8 @@ def configuration_page() -> str:
     for key, package in groups:
         parts.append(f"## {key}\n")
         named = [getattr(package, name) for name in package.__all__]
-        parts += [option_table(key, kind, 3) for kind in named if isinstance(kind, type) and is_complete(kind)]
+        parts += [option_table(key, kind, 3) for kind in named if isinstance(kind, type) and not isabstract(kind)]
     return "\n".join(parts)
-
-
-def is_complete(kind: type) -> bool:
-    """Whether an experiment can name a class, i.e. whether it is none that others only derive from."""
-    return not kind.__module__.endswith(".base")
 
 
 def option_table(key: str, kind: type, level: int = 2) -> str:
