@@ -122,7 +122,7 @@ def test_a_finished_training_of_another_experiment_is_not_taken_for_one_of_this(
     assert "--out all holds a benchmark with --model.optimizer.lr 0.001; 0.5 is asked for" in ran.line
     (tmp_path / "all/fold0-1shot-seed0/config.yaml").write_text("no: configuration")
     ran = fsseg(*options)
-    assert (ran.code, "config.yaml cannot be read" in ran.line) == (2, True)
+    assert (ran.code, "config.yaml of a finished training cannot be read" in ran.line) == (2, True)
 
 
 @pytest.mark.parametrize(

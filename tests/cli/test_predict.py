@@ -208,14 +208,14 @@ def test_another_picture_of_the_same_name_is_not_done(fsseg, pictures):
     ran = fsseg("predict", *ASK[:3], "--query", "other/x.png", "--out", "out", *TINY)
     assert ran.code == 0
     assert "done already" not in ran.err
-    assert ran.out.startswith("1 picture\n")
+    assert ran.out.startswith("1 image\n")
     assert (pictures / "out" / "masks" / "x.png").read_bytes() != first
     assert {(row["name"], row["image"]) for row in rows(pictures / "out")} >= {("x", "other/x.png")}
     (pictures / "out" / "masks" / "y.png").unlink()
     (pictures / "photos" / "sub" / "z.png").touch()
     ran = fsseg("predict", *ASK, *TINY)
     assert "1 of 3 are done already" in ran.err
-    assert ran.out.startswith("3 pictures\n")
+    assert ran.out.startswith("3 images\n")
     (pictures / "out" / "overlays" / "y.jpg").write_bytes(b"")  # as a power cut leaves it
     assert "2 of 3 are done already" in fsseg("predict", *ASK, *TINY).err
     (pictures / "out" / "scores.csv").unlink()
