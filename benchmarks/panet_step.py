@@ -75,6 +75,8 @@ def episode(shot: int, size: int, device: str) -> Batch:
         classes=one,
         support_id=torch.zeros(1, 1, shot, dtype=torch.long),
         query_id=0 * one,
+        support_variant=torch.zeros(1, 1, shot, dtype=torch.long),
+        query_variant=0 * one,
         run=one[0] * 0,
         number=one[0] * 0,
     )

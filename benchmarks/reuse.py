@@ -26,7 +26,8 @@ from fsseg.episode import Batch
 from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.episodes.loading import collate
 from fsseg.episodes.sampler import Key
-from fsseg.feature_cache import FeatureCache, FeatureStore, in_units
+from fsseg.feature_cache import FeatureStore, TestFeatures
+from fsseg.feature_cache.store import in_units
 from fsseg.methods import Method, PANet, RPMMs
 from fsseg.metrics import count
 from fsseg.protocols.protocol import Protocol, Split
@@ -83,7 +84,7 @@ def main() -> None:
     data.setup("test")
     method: Method = PANet(VGG16(weights="none")) if given.method == "panet" else RPMMs(ResNet(weights="none"))
     method.eval()
-    numbers, draws = data.shown_images()
+    numbers, draws = data.shown_images("test")
     with torch.inference_mode():
         like = [one[0] for one in method.encode(torch.zeros(1, 3, size, size, dtype=torch.uint8))]
         features = FeatureStore(numbers, like, int(1e9 * given.memory), given.folder)
@@ -104,11 +105,11 @@ def measured(
     source, order = data._test_source()
     keys = list(order)
     plain = seconds(lambda: tested(method, load(source.__getitem__, keys[: given.plain])))
-    loader = iter(data.image_dataloader(numbers, 1))
+    loader = iter(data.image_dataloader("test", numbers, 1))
     encoding = seconds(lambda: encode(method, features, numbers[: given.encoded], loader))
     for first in range(given.encoded, len(numbers), given.encoded):  # what time would fill otherwise
         features.put(some := numbers[first : first + given.encoded], features[torch.tensor(numbers[: len(some)])])
-    reuse = FeatureCache(method, features, same_masks=True)
+    reuse = TestFeatures(method, features, same_masks=True)
     source.pixels = False
     kept = seconds(lambda: tested(reuse.logits, load(source.__getitem__, keys[: given.kept])))
     return plain * EPISODES / given.plain, encoding * len(numbers) / given.encoded, kept * EPISODES / given.kept

@@ -72,6 +72,8 @@ class Batch(NamedTuple):
         classes: class id of each way.
         support_id: image number of each support.
         query_id: image number of each query.
+        support_variant: augmented variant of each support; 0 if images have infinitely many variants, or one.
+        query_variant: augmented variant of each query.
         run: the test run that the episode belongs to (0 in training).
         number: the episode's number within the run; -1: padding, not counted.
     """
@@ -85,6 +87,8 @@ class Batch(NamedTuple):
     classes: Int[Tensor, "B N"]
     support_id: Int[Tensor, "B N K"]
     query_id: Int[Tensor, "B Q"]
+    support_variant: Int[Tensor, "B N K"]
+    query_variant: Int[Tensor, "B Q"]
     run: Int[Tensor, " B"]
     number: Int[Tensor, " B"]
 

@@ -1,5 +1,6 @@
 """The one LightningModule that trains and tests every method."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler, StepLR
 
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
-from fsseg.feature_cache import FeatureCache, Tracked, plan
+from fsseg.feature_cache import TestFeatures, Tracked, TrainingFeatures, testing, training
 from fsseg.methods.base import Method
+from fsseg.methods.panet import PANet
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
 from fsseg.optim import grouped
 from fsseg.untrusted.card import Card, random_states
@@ -69,20 +71,42 @@ class Task(LightningModule):
         self.card: Card | None = None  # description in a checkpoint: configuration, training classes
         self.say: Callable[[str], None] = lambda line: None  # shows a line to the user
         self.tracked: Tracked = lambda items, what: items  # shows the progress of a loop
-        self._cache: FeatureCache | None = None
+        self.untrained: float | None = None  # validation's mean-IoU of the encoder's prototypes before the training
+        self._cache: TestFeatures | None = None
+        self._features: TrainingFeatures | None = None
         self._random: dict[str, Tensor] = {}  # random states of a resumed training
 
     def setup(self, stage: str) -> None:
-        """Create metrics for the data set's classes and the protocol's runs, and plan the feature cache of a test."""
+        """Create metrics for the data set's classes and the protocol's runs, and plan the feature caches."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         runs, absent = data.protocol.runs, data.protocol.absent
         if stage in ("fit", "validate"):
             self.val_iou, self.val_binary = ClassIoU(data.validated, absent=absent), BinaryIoU(absent=absent)
+        if stage == "fit":
+            self._plan_training(data)
         if stage == "test":
             self.test_iou, self.test_binary = ClassIoU(data.novel, runs, absent), BinaryIoU(runs, absent)
             context = self.trainer.precision_plugin.test_step_context
-            self._cache = plan(self.method, data, self.trainer.num_devices, context, self.say)
-            data.pixels = self._cache is None
+            self._cache = testing.plan(self.method, data, self.trainer.num_devices, context, self.say)
+            data.without_pixels = set() if self._cache is None else {"test"}
+
+    def _plan_training(self, data: Any) -> None:
+        """Plan the cache of features that the training does not change."""
+        trainer, precision = self.trainer, self.trainer.precision_plugin
+        steps = trainer.max_steps if trainer.max_steps >= 0 else math.inf
+        epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
+        by_steps = steps * trainer.accumulate_grad_batches * trainer.world_size * data.batch_size
+        draws = min(by_steps, epochs * data.episodes.train) * (data.way * data.shot + data.query)
+        contexts: dict[training.Stage, Any] = {"train": precision.train_step_context, "val": precision.val_step_context}
+        self._features = training.plan(self.method, data, draws, trainer.num_devices, contexts, self.say)
+        data.without_pixels = set(self._features.stages) if self._features else set()
+
+    def _fill(self) -> None:
+        """Encode the images of a training whose features are cached."""
+        if self._features is not None:
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            context = self.trainer.precision_plugin.train_step_context
+            self._features.fill(data, self.device, context, self.tracked)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits ``B Q 1+N H W``."""
@@ -90,7 +114,8 @@ class Task(LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Give each process a different random state, e.g. for dropout; rank 0 has that of a single process."""
+        """Fill the feature cache, and give each process its random state, e.g. for dropout; rank 0 keeps its own."""
+        self._fill()
         if rank := self.global_rank:
             torch.manual_seed(int(np.random.SeedSequence([torch.initial_seed(), rank]).generate_state(1)[0]))
 
@@ -108,7 +133,8 @@ class Task(LightningModule):
         Raises:
             DivergedError: the loss of some process is not finite.
         """
-        losses = self.method.loss(batch)
+        maps = self._features.of("train", batch) if self._features else None
+        losses = self.method.losses(self.method.from_encoder(*maps), batch) if maps else self.method.loss(batch)
         loss = losses["loss"]
         # If the loss of one process is not finite, the mean is not, so that all processes stop.
         values = self.trainer.strategy.reduce(torch.stack([value.detach() for value in losses.values()]))
@@ -129,35 +155,60 @@ class Task(LightningModule):
         numbers = [*batch.support_id.flatten().tolist(), *batch.query_id.flatten().tolist()]
         return ", ".join(name(number) for number in dict.fromkeys(numbers))
 
+    def on_validation_start(self) -> None:
+        """Fill the feature cache of a training."""
+        self._fill()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> TestOutput:
-        """Segment a batch of validation episodes and count pixels."""
-        return self._measure(batch, self.val_iou, self.val_binary)
+        """Segment a batch of validation episodes and count pixels.
+
+        Lightning's sanity check, before a training, measures the untrained prototypes of the encoder (PANet-init).
+        """
+        maps = self._features.of("val", batch) if self._features else None
+        method = PANet(self.method.encoder).eval() if self.trainer.sanity_checking else self.method
+        logits = method.logits(method.from_encoder(*maps), batch) if maps else method(batch)
+        return self._measure(batch, logits, self.val_iou, self.val_binary)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics of base classes."""
-        self._log_and_reset("val", self.val_iou, self.val_binary)
+        """Log the validation metrics of base classes, and the untrained prototypes' beside them."""
+        mean = self._log_and_reset("val", self.val_iou, self.val_binary)
+        if not self.trainer.sanity_checking and self.trainer.state.fn == "fit":
+            beside = ""
+            if self.untrained is not None:
+                self.log("val/mean_iou_untrained", self.untrained)
+                beside = f" (prototypes of the encoder, untrained: {100 * self.untrained:.1f})"
+            self.say(f"step {self.global_step:,}: val mean-IoU {100 * mean:.1f}{beside}")
+        elif math.isinf(self.trainer.num_sanity_val_steps):
+            self.untrained = mean
 
     def on_test_start(self) -> None:
         """Fill the feature cache, if there is one."""
         if self._cache is not None:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.say(self._cache.features.move(self.device))
+            features = self._cache.features
+            self.say(f"{len(features):,} images, each encoded once; {features.move(self.device)}")
             self._cache.encode(data, self.device, self.trainer.precision_plugin.test_step_context, self.tracked)
 
     def teardown(self, stage: str) -> None:
-        """Delete the feature cache; episodes load images again."""
-        if self._cache is not None:
-            self.trainer.datamodule.pixels, self._cache = True, None  # type: ignore[attr-defined]
+        """Delete the feature caches; episodes load images again."""
+        self.trainer.datamodule.without_pixels = set()  # type: ignore[attr-defined]
+        self._cache = self._features = None
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count pixels."""
-        output = self._measure(batch, self.test_iou, self.test_binary)
+        logits = self._cache.logits(batch) if self._cache else self(batch)
+        output = self._measure(batch, logits, self.test_iou, self.test_binary)
         self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
         return output
 
-    def _measure(self, batch: Batch, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
-        """Segment the queries and add counts to the metrics, except of padding and of queries without a class."""
-        prediction = self._predict(batch)
+    def _measure(self, batch: Batch, logits: Tensor, mean: ClassIoU, binary: BinaryIoU) -> TestOutput:
+        """Predict the queries and add counts to the metrics, except of padding and of queries without a class."""
+        if not logits.isfinite().all():  # argmax would turn NaN into background
+            raise DivergedError(
+                "the logits are not finite: the training of the checkpoint diverged, or the precision is too low. Take "
+                "another checkpoint, or --trainer.precision 32."
+            )
+        prediction = logits.max(2).indices  # the result of argmax, which is ten times slower on a CPU
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)
         shown = (batch.query_way != NO_WAY).unsqueeze(-1)
@@ -166,7 +217,8 @@ class Task(LightningModule):
         binary.update(counted, run)
         return TestOutput(prediction, counts)
 
-    def _log_and_reset(self, stage: str, mean: ClassIoU, binary: BinaryIoU) -> None:
+    def _log_and_reset(self, stage: str, mean: ClassIoU, binary: BinaryIoU) -> float:
+        """Log the metrics of a stage; return its mean-IoU."""
         found = mean.compute()
         self.log(f"{stage}/mean_iou", found.mean.float(), prog_bar=stage == "val")
         self.log(f"{stage}/binary_iou", binary.compute().mean.float())
@@ -176,15 +228,7 @@ class Task(LightningModule):
                 self.log(f"{stage}/iou/{name(class_id)}", iou.float())
         mean.reset()
         binary.reset()
-
-    def _predict(self, batch: Batch) -> Tensor:
-        logits = self._cache.logits(batch) if self._cache else self(batch)
-        if not logits.isfinite().all():  # argmax would turn NaN into background
-            raise DivergedError(
-                "the logits are not finite: the training of the checkpoint diverged, or the precision is too low. Take "
-                "another checkpoint, or --trainer.precision 32."
-            )
-        return logits.max(2).indices  # the result of argmax, which is ten times slower on a CPU
+        return float(found.mean)
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics and reset them."""
@@ -224,6 +268,7 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the card, so that a test can refuse options that do not fit, and the random states of all processes."""
         checkpoint["fsseg"] = asdict(self.card) if self.card else {}
+        checkpoint["untrained"] = self.untrained
         own = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             own["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -233,7 +278,9 @@ class Task(LightningModule):
         checkpoint["random"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read the random state of this process; a process without a stored state restarts from the seed."""
+        """Read the untrained mean-IoU, and the random state of this process, which else restarts from the seed."""
+        found = checkpoint.get("untrained")
+        self.untrained = found if isinstance(found, float) else None
         states = random_states(checkpoint)
         self._random = states[self.global_rank] if self.global_rank < len(states) else {}
 

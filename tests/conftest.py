@@ -290,6 +290,8 @@ def make_batch(
         classes=torch.arange(1, way + 1).expand(episodes, -1).clone(),
         support_id=torch.arange(episodes * way * shot).view(episodes, way, shot),
         query_id=torch.arange(episodes * query).view(episodes, query),
+        support_variant=torch.zeros(episodes, way, shot, dtype=torch.long),
+        query_variant=torch.zeros(episodes, query, dtype=torch.long),
         run=torch.zeros(episodes, dtype=torch.long),
         number=torch.arange(episodes),
     )

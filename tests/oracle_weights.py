@@ -119,6 +119,8 @@ def episodes(support_image: Tensor, support_mask: Tensor, query_image: Tensor, q
         classes=torch.arange(1, way + 1).expand(episode, -1),
         support_id=torch.zeros(episode, way, shot, dtype=torch.long),
         query_id=torch.zeros(query_mask.shape[:2], dtype=torch.long),
+        support_variant=torch.zeros(support_mask.shape[:3], dtype=torch.long),
+        query_variant=torch.zeros(query_mask.shape[:2], dtype=torch.long),
         run=torch.zeros(episode, dtype=torch.long),
         number=torch.arange(episode),
     )

@@ -30,7 +30,7 @@ ALLOWED = {
     "metrics": ("iou", "episode", "protocols.protocol"),
     "optim": (),
     "methods": ("methods.base", "methods.binary", "encoders", "ops", "losses", "episode"),
-    "feature_cache": ("methods.base", "episode"),
+    "feature_cache": ("feature_cache", "methods.base", "episode"),
     "segmenter": (
         "segmenter",
         "methods.base",
@@ -54,7 +54,16 @@ ALLOWED = {
         "untrusted.text",
     ),
     "export": ("", "export", "segmenter", "methods.base", "episode", "atomic"),
-    "task": ("methods.base", "metrics", "losses", "optim", "feature_cache", "episode", "untrusted.card"),
+    "task": (
+        "methods.base",
+        "methods.panet",
+        "metrics",
+        "losses",
+        "optim",
+        "feature_cache",
+        "episode",
+        "untrusted.card",
+    ),
     "results": (
         "results",
         "iou",

@@ -80,6 +80,13 @@ class Encoder(nn.Module, ABC):
         """Sum of the channels of all maps, i.e. the channels of `fsseg.ops.feature_maps.concatenated`."""
         return sum(self.widths)
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the features of an image are always the same in training, so that they can be cached."""
+        return not any(p.requires_grad for p in self.parameters()) and (
+            self.running_statistics or not batch_norms(self)
+        )
+
     def train(self, mode: bool = True) -> "Encoder":
         """Set the training mode. With `running_statistics`, BatchNorm stays in eval mode."""
         super().train(mode)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import LightningDataModule
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from fsseg.datasets.base import Dataset
 from fsseg.datasets.images import cache_folder
 from fsseg.episode import Batch
-from fsseg.episodes.distinct_images import Images, image_loader, shown, with_pixels
+from fsseg.episodes.distinct_images import Images, all_keys, image_loader, shown, with_pixels
 from fsseg.episodes.draw import Draw, drawn, listed, seeded
 from fsseg.episodes.eligible_images import Need, class_images, with_complete_masks
 from fsseg.episodes.episode_file import Runs, load
@@ -22,11 +22,13 @@ from fsseg.episodes.option_checks import check_base, check_fold, check_pairs, ch
 from fsseg.episodes.options import EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.episodes.pair_lists import PairLists, use_pair_lists
 from fsseg.episodes.resizing import View
-from fsseg.episodes.sampler import PLAIN, EpisodeOrder, Numbers, Rules
+from fsseg.episodes.sampler import PLAIN, EpisodeOrder, Key, Numbers, Rules
 from fsseg.episodes.transforms import Augmentation
 from fsseg.episodes.weak_annotations import Annotator
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Pairs, Protocol, Split
+
+Stage = Literal["train", "val", "test"]
 
 
 class EpisodeData(LightningDataModule):
@@ -77,7 +79,7 @@ class EpisodeData(LightningDataModule):
         self._test_shot_option = "shot" if test_shot is None else "test_shot"
         self.images, self.episodes, self.loading = images.with_defaults(), episodes, loading
         self.seed, self.cache_folder = episodes.seed or 0, cache_folder()
-        self.pixels = True  # whether test episodes have images; False for a test that has cached all features
+        self.without_pixels: set[Stage] = set()  # stages whose episodes have no images, because features are cached
         self.tested_episodes = 0  # test episodes of this process that an earlier, resumed test has done
         self.skipped: tuple[int, ...] = ()
         self._runs: Runs = []  # episodes of the test file
@@ -122,7 +124,7 @@ class EpisodeData(LightningDataModule):
         if stage == "fit":
             check_base(self.dataset, self.fold)
             self._train = self._train_images()
-            self._augmentation = Augmentation(self.images.augment)
+            self._augmentation = Augmentation(self.images.augment, self.images.variants)
         if stage in ("fit", "validate"):
             self._val = self._val_images() if self.episodes.val else {}
         if stage == "test" and self.episodes.test_file:
@@ -213,15 +215,21 @@ class EpisodeData(LightningDataModule):
         view = View(shown.size, support_void=shown.support_void, query_void=shown.query_void)
         draw = self._seeded(self._train, self.shot)
         annotator = Annotator(self.dataset, shown.support_annotation, shown.box_instance)
-        source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator)
+        pixels = "train" not in self.without_pixels
+        source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator, pixels)
         return self._loader(source, EpisodeOrder(1, self.episodes.train, self._consumed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes on val images: the same in every epoch, with image sizes and void as in the test."""
         if not self._val:
             return []
+        return self._loader(*self._val_source(), self.loading.test_batch_size)
+
+    def _val_source(self) -> tuple[Episodes, EpisodeOrder]:
+        """Validation episodes, and their order."""
         source = self._tested(self._seeded(self._val, self.test_shot))
-        return self._loader(source, EpisodeOrder(1, self.episodes.val), self.loading.test_batch_size)
+        source.pixels = "val" not in self.without_pixels
+        return source, EpisodeOrder(1, self.episodes.val)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test episodes of novel classes, run by run."""
@@ -230,13 +238,27 @@ class EpisodeData(LightningDataModule):
     def _loader(self, source: Episodes, order: EpisodeOrder, batch_size: int) -> DataLoader[Batch]:
         return loader(source, order, batch_size, self.loading.workers, self._skip)
 
-    def shown_images(self) -> tuple[list[int], int]:
-        """Distinct image numbers of this process's test episodes, ascending, and the number of their uses."""
+    def shown_images(self, stage: Literal["val", "test"]) -> tuple[list[int], int]:
+        """Distinct image numbers, ascending, and number of uses: of this process's test, or of all validation."""
+        if stage == "val":
+            every = [Key(0, number) for number in range(self.episodes.val if self._val else 0)]
+            return shown(self._val_source()[0], every)
         return shown(*self._test_source())
 
-    def image_dataloader(self, numbers: Sequence[int], batch_size: int) -> DataLoader[Tensor]:
-        """Batches of images ``M 3 H W``, resized as in test episodes, in the order of ``numbers``."""
-        return image_loader(Images(self.dataset, self._view, numbers), batch_size, self.loading.workers)
+    @property
+    def variants(self) -> int | None:
+        """Augmented variants of each training image; None if infinite."""
+        return self._augmentation.variants
+
+    def training_keys(self) -> list[int]:
+        """Keys of all variants of all training images, see `Images`, ascending."""
+        return all_keys(self._train, self.variants or 1)
+
+    def image_dataloader(self, stage: Stage, keys: Sequence[int], batch_size: int) -> DataLoader[Tensor]:
+        """Batches of images ``M 3 H W`` as in the episodes of a stage, in the order of their keys, see `Images`."""
+        view = View(self.images.size) if stage == "train" else self._view
+        images = Images(self.dataset, view, keys, self._augmentation if stage == "train" else None)
+        return image_loader(images, batch_size, self.loading.workers)
 
     def with_pixels(self, batch: Batch) -> Batch:
         """A test batch with its images, which are loaded if the batch has none."""
@@ -247,7 +269,7 @@ class EpisodeData(LightningDataModule):
         sizes = (self.way, self.test_shot, self.query)
         draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
         source = self._tested(draw)
-        source.pixels = self.pixels
+        source.pixels = "test" not in self.without_pixels
         return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=self.tested_episodes)
 
     @property

@@ -1,6 +1,6 @@
-"""Distinct images of test episodes, resized as in the episodes, so that each is encoded once."""
+"""Distinct images of episodes, augmented and resized as in the episodes, so that each is encoded once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,16 +11,27 @@ from fsseg.datasets.base import Dataset
 from fsseg.episode import Batch
 from fsseg.episodes.loading import Episodes, stack, start_worker
 from fsseg.episodes.resizing import View
-from fsseg.episodes.sampler import EpisodeOrder
+from fsseg.episodes.sampler import Key, Numbers
+from fsseg.episodes.transforms import Augmentation
 from fsseg.episodes.unreadable import LEAVE_OUT
 from fsseg.errors import UnreadableError
 
 
 class Images(TorchDataset[Tensor]):
-    """Images ``3 H W`` of the given numbers, at the view's size."""
+    """Images ``3 H W`` at the view's size.
 
-    def __init__(self, dataset: Dataset, view: View, numbers: Sequence[int]) -> None:
-        self.dataset, self.view, self.numbers = dataset, view, numbers
+    Args:
+        dataset: opened data set.
+        view: sizes of images.
+        keys: ``number * variants + variant`` of each image.
+        augmentation: gives the variants of an image, finitely many.
+    """
+
+    def __init__(
+        self, dataset: Dataset, view: View, keys: Sequence[int], augmentation: Augmentation | None = None
+    ) -> None:
+        self.dataset, self.view, self.keys = dataset, view, keys
+        self.augmentation = augmentation or Augmentation([])
 
     def __getitem__(self, place: int) -> Tensor:
         """One image.
@@ -29,36 +40,41 @@ class Images(TorchDataset[Tensor]):
             UnreadableError: the image or its mask cannot be read.
         """
         try:
-            return shown_image(self.dataset, self.view, self.numbers[place])
+            return self._shown(*divmod(self.keys[place], self.augmentation.variants or 1))
         except UnreadableError as error:
             raise UnreadableError(f"{error} {LEAVE_OUT}") from error
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.keys)
 
-
-def shown_image(dataset: Dataset, view: View, number: int) -> Tensor:
-    """An image ``3 H W`` at the view's size; its size is compared with the mask's first."""
-    image = dataset.image(number)
-    dataset.refuse_other_size(number, image, dataset.episode_mask(number, ()))
-    return stack([view.image(image)], 0)[0]
+    def _shown(self, number: int, variant: int) -> Tensor:
+        """A variant of an image at the view's size; the image's size is compared with the mask's first."""
+        image = self.dataset.image(number)
+        self.dataset.refuse_other_size(number, image, self.dataset.episode_mask(number, ()))
+        return stack([self.view.image(self.augmentation.image(image, number, variant))], 0)[0]
 
 
 def with_pixels(batch: Batch, dataset: Dataset, view: View) -> Batch:
     """A batch with its images, which are loaded if the batch has none."""
     if batch.query_image.shape[-1]:
         return batch
-    support, query = (
-        torch.stack([shown_image(dataset, view, i) for i in numbers.flatten().tolist()]).unflatten(0, numbers.shape)
-        for numbers in (batch.support_id, batch.query_id)
+    shown = [Images(dataset, view, numbers.flatten().tolist()) for numbers in (batch.support_id, batch.query_id)]
+    support, query = (torch.stack([images[place] for place in range(len(images))]) for images in shown)
+    return batch._replace(
+        support_image=support.unflatten(0, batch.support_id.shape), query_image=query.unflatten(0, batch.query_id.shape)
     )
-    return batch._replace(support_image=support, query_image=query)
 
 
-def shown(source: Episodes, order: EpisodeOrder) -> tuple[list[int], int]:
-    """Distinct image numbers of this process's episodes, ascending, and the number of their uses."""
-    seen = [number for key in order for number in source.episode(key).images]
+def shown(source: Episodes, keys: Iterable[Key]) -> tuple[list[int], int]:
+    """Distinct image numbers of episodes, ascending, and the number of their uses."""
+    seen = [number for key in keys for number in source.episode(key).images]
     return sorted(set(seen)), len(seen)
+
+
+def all_keys(images: Mapping[int, Numbers], variants: int) -> list[int]:
+    """Keys of all variants of the images of all classes, see `Images`, ascending."""
+    numbers = sorted({int(number) for found in images.values() for number in found})
+    return [number * variants + variant for number in numbers for variant in range(variants)]
 
 
 def image_loader(images: Images, batch_size: int, workers: int) -> DataLoader[Tensor]:

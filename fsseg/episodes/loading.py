@@ -41,7 +41,7 @@ class Episodes(TorchDataset[Batch]):
         augmentation: applied to each image of the episode separately.
         seed: seed of the augmentation, together with run, number and position within the episode.
         annotator: makes the annotation of supports; masks by default.
-        pixels: load images; otherwise images are empty (``3 0 0``), for a test that has cached all features.
+        pixels: load images; otherwise images are empty (``3 0 0``), for steps on cached features.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Episodes(TorchDataset[Batch]):
             self._load(number, episode.classes, None if way == NO_WAY else way, role, int(seed))
             for number, (way, role), seed in zip(episode.images, roles, seeds, strict=True)
         ]
+        variants = torch.tensor([self.augmentation.variant(int(seed)) for seed in seeds])
         way, shot = len(episode.support), len(episode.support[0])
         support, query = pairs[: way * shot], pairs[way * shot :]
         return Batch(
@@ -80,20 +81,21 @@ class Episodes(TorchDataset[Batch]):
             classes=torch.tensor(episode.classes),
             support_id=torch.tensor(episode.support),
             query_id=torch.tensor(episode.query),
+            support_variant=variants[: way * shot].unflatten(0, (way, shot)),
+            query_variant=variants[way * shot :],
             run=torch.tensor(key.run),
             number=torch.tensor(-1 if key.padding else key.number),
         )
 
     def _load(self, number: int, classes: Sequence[int], own: int | None, role: str, seed: int) -> tuple[Image, Mask]:
         mask = self.dataset.episode_mask(number, classes, own)
-        image = _NO_IMAGE
+        image = np.zeros((*mask.shape, 3), dtype=np.uint8)  # costs no time before an augmentation reads it
         if self.pixels:
             image = self.dataset.image(number)
             self.dataset.refuse_other_size(number, image, mask)
         mask = self._annotated(number, mask, classes, own, role, seed)
-        if self.pixels:
-            image, mask = self.augmentation(image, mask, seed)
-            image = self.view.image(image)
+        image, mask = self.augmentation(image, mask, seed, number)
+        image = self.view.image(image) if self.pixels else _NO_IMAGE
         return image, self.view.mask(mask) if role == "support" else self.view.true_mask(mask)
 
     def _annotated(

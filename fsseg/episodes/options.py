@@ -63,6 +63,8 @@ class ImageOptions:
             sizes, one episode per batch (SG-One).
         test_size: size of validation and test episodes if the protocol has none; ``size`` if null (PMMs: 321, 481).
         augment: albumentations for training, each as ``{class_path: ..., init_args: {...}}``.
+        variants: draw the augmentations of each image once, so many per image, so that features can be cached; null
+            draws anew in every episode. Flips have finitely many variants anyway.
         support_void: label of pixels labelled 255 in training supports: ``background`` (codes of PANet and PMMs), or
             ``ignore``.
         query_void: label of pixels labelled 255 in training queries: ``ignore`` (PANet), or ``background`` (PMMs,
@@ -76,6 +78,7 @@ class ImageOptions:
     size: int | None = field(default=417, metadata=_about(_TRAINING, SIDE))
     test_size: int | None = field(default=None, metadata=_about(_VALIDATION | _ROWS, SIDE, "size"))
     augment: list[dict[str, Any]] = field(default_factory=lambda: [_FLIP], metadata=_about(_TRAINING))
+    variants: int | None = field(default=None, metadata=_about(_TRAINING, COUNT))
     support_void: Void = field(default="background", metadata=_about(_TRAINING))
     query_void: Void = field(default="ignore", metadata=_about(_TRAINING))
     support_annotation: Annotation = field(default="mask", metadata=_about(_TRAINING))
@@ -130,8 +133,8 @@ class LoadingOptions:
         workers: processes that load episodes; 0 loads in the main process.
         test_batch_size: validation and test episodes per step.
         unreadable_images: treatment of an image that cannot be read: ``error``, or ``skip`` its episodes.
-        cache_features: a test encodes each image once and caches its features, if all images have one size and none
-            is skipped.
+        cache_features: encode each image once and cache its features, if all images have one size and none is
+            skipped: in a test, and in a training with a fixed encoder and finitely many variants of an image.
         cache_memory: GB of features in memory, half of the free memory by default; further features go to a file.
     """
 

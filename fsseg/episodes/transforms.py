@@ -15,6 +15,9 @@ from fsseg.datasets.base import Image, Mask
 from fsseg.episode import IGNORE
 from fsseg.errors import FssegError
 
+_CORNERS = np.array([[0, 1], [2, 3]], dtype=np.uint8)  # shows which flips took place
+_PROBE, _PROBES = 640, 8  # side of the images, and number of seeds, that show whether image and mask are independent
+
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
     """Resize to ``(height, width)`` by PIL's bilinear filter, which averages when it shrinks (PANet transforms.py)."""
@@ -29,30 +32,68 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 class Augmentation:
     """Albumentations for an image and its mask, deterministic for a seed.
 
+    The augmented images of a training are *variants* of its images. Their number is finite if ``variants`` is given, or
+    if all steps are flips. A cache can hold the features of finitely many variants.
+
     Args:
         steps: transforms as ``{class_path: albumentations.HorizontalFlip, init_args: {p: 0.5}}``, or as class paths
             alone; ``albumentations.`` may be left out. Pixels that a transform uncovers become 255 in the mask, unless
             ``fill_mask`` is given.
+        variants: draw each image's augmentations once, so many per image; None draws anew in every episode.
+
+    Attributes:
+        variants: number of variants per image; None if infinite.
 
     Raises:
-        FssegError: a transform is unknown, or refuses its arguments.
+        FssegError: a transform is unknown, refuses its arguments, or depends on the mask while ``variants`` is given.
     """
 
-    def __init__(self, steps: Sequence[Mapping[str, Any] | str]) -> None:
-        self._chain = None
-        if steps:
-            # Otherwise albumentations asks a server for its newest version at every import.
-            os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-            import albumentations
+    def __init__(self, steps: Sequence[Mapping[str, Any] | str], variants: int | None = None) -> None:
+        self._chain, self._drawn = None, bool(steps) and variants is not None
+        self._flips = [(1, 1)]  # steps over rows and columns of each variant
+        self.variants = variants if steps else 1
+        if not steps:
+            return
+        # Otherwise albumentations asks a server for its newest version at every import.
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        import albumentations
 
-            self._chain = albumentations.Compose([_build(step) for step in steps])
+        self._chain = albumentations.Compose([_build(step) for step in steps])
+        if self._drawn:
+            self._refuse_mixed_inputs()
+            return
+        kinds = {type(step) for step in self._chain.transforms}
+        if kinds <= {albumentations.HorizontalFlip, albumentations.VerticalFlip}:
+            columns = (1, -1) if albumentations.HorizontalFlip in kinds else (1,)
+            rows = (1, -1) if albumentations.VerticalFlip in kinds else (1,)
+            self._flips = [(row, column) for row in rows for column in columns]
+            self.variants = len(self._flips)
 
-    def __call__(self, image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
-        """Augment an image and its mask; the seed decides everything.
+    def variant(self, seed: int) -> int:
+        """The variant that a seed chooses; 0 if their number is infinite."""
+        if self._drawn:
+            return seed % self.variants if self.variants else 0
+        if len(self._flips) == 1:
+            return 0
+        flipped = self._apply(_CORNERS, _CORNERS, seed)[1].tolist()
+        return [_CORNERS[::row, ::column].tolist() for row, column in self._flips].index(flipped)
+
+    def image(self, image: Image, number: int, variant: int) -> Image:
+        """A variant of an image, as `__call__` makes it; the number of variants must be finite."""
+        if self._drawn:
+            return self._apply(image, image[..., 0], _variant_seed(number, variant))[0]
+        rows, columns = self._flips[variant]
+        return np.ascontiguousarray(image[::rows, ::columns])
+
+    def __call__(self, image: Image, mask: Mask, seed: int, number: int = 0) -> tuple[Image, Mask]:
+        """Augment an image and its mask; seed and image number decide everything.
 
         Raises:
             FssegError: a transform fails on this image, or its result is no uint8 image.
         """
+        return self._apply(image, mask, _variant_seed(number, self.variant(seed)) if self._drawn else seed)
+
+    def _apply(self, image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
         if self._chain is None:
             return image, mask
         # The steps share one generator. The chain would give each step a generator with the same seed, and a vertical
@@ -73,6 +114,27 @@ class Augmentation:
                 "uint8 images of 0..255 are needed: leave out Normalize and ToTensorV2, the encoder normalises."
             )
         return result["image"], result["mask"]
+
+    def _refuse_mixed_inputs(self) -> None:
+        """Refuse steps whose image depends on the mask, or whose mask depends on the image.
+
+        The mask of an image differs between episodes, so that such an image would have further variants.
+        """
+        noise = np.random.default_rng(0).integers(256, size=(2, _PROBE, _PROBE, 3), dtype=np.uint8)
+        masks = np.zeros((2, _PROBE, _PROBE), dtype=np.uint8)
+        masks[1, : _PROBE // 8, : _PROBE // 8] = 1
+        for seed in range(_PROBES):
+            first, second, third = (self._apply(noise[i], masks[j], seed) for i, j in ((0, 1), (0, 0), (1, 1)))
+            if not (np.array_equal(first[0], second[0]) and np.array_equal(first[1], third[1])):
+                raise FssegError(
+                    "--data.images.variants: a step of --data.images.augment depends on the mask, which differs "
+                    "between episodes. Leave the step or variants out."
+                )
+
+
+def _variant_seed(number: int, variant: int) -> int:
+    """Seed of a variant of an image."""
+    return int(np.random.SeedSequence([number, variant]).generate_state(1)[0])
 
 
 def _build(step: Mapping[str, Any] | str) -> Any:

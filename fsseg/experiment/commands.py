@@ -134,6 +134,9 @@ def _show_trained(c: Configuration, trained: Trained) -> int:
     elif leads() and trained.last:
         done, following = ("stopped at", "fit") if trained.interrupted else ("trained to", "test")
         print(f"\n{done} step {trained.step:,}: {trained.last}")
+        if trained.val is not None and trained.untrained is not None:
+            val, before = 100 * trained.val, 100 * trained.untrained
+            print(f"val mean-IoU {val:.1f}, untrained prototypes of the encoder {before:.1f}: {val - before:+.1f}")
         print(f"next: fsseg {following} --ckpt_path {trained.last}")
         if trained.best:
             print(f"best on {_CHOSEN[c.protocol.selection]}: {trained.best}")

@@ -29,7 +29,7 @@ from fsseg.untrusted.configuration import OWN, known_classes_only
 _DEFAULTS = {
     "trainer.max_epochs": -1,
     "trainer.use_distributed_sampler": False,  # its padding would count episodes twice
-    "trainer.num_sanity_val_steps": 0,
+    "trainer.num_sanity_val_steps": -1,  # before a training, validation measures the encoder's untrained prototypes
     "trainer.enable_model_summary": False,
     "checkpoint.filename": "step{step}",
     "checkpoint.auto_insert_metric_name": False,

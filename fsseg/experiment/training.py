@@ -27,6 +27,8 @@ class Trained(NamedTuple):
         best: Checkpoint of the best validation, if the protocol selects by validation.
         interrupted: Whether a signal stopped the training.
         before: Whether the training was finished before this command.
+        val: Mean-IoU of the last validation, in 0..1; None without one.
+        untrained: Mean-IoU of the encoder's untrained prototypes on the same episodes; None if it was not measured.
     """
 
     folder: Path
@@ -35,6 +37,8 @@ class Trained(NamedTuple):
     best: Path | None = None
     interrupted: bool = False
     before: bool = False
+    val: float | None = None
+    untrained: float | None = None
 
 
 def train(c: Configuration) -> Trained:
@@ -60,7 +64,9 @@ def train(c: Configuration) -> Trained:
                 raise
     written = last.path if last.path.is_file() else None
     best = last.best_path if last.best_path.is_file() else None
-    return Trained(c.folder, max(c.step, trainer.global_step), written, best, last.interrupted)
+    found, step = trainer.callback_metrics.get("val/mean_iou"), max(c.step, trainer.global_step)
+    val = None if found is None else float(found)
+    return Trained(c.folder, step, written, best, last.interrupted, val=val, untrained=built.task.untrained)
 
 
 def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> None:

@@ -1,7 +1,7 @@
 """The method contract: the interface of a few-shot segmentation method."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -90,9 +90,13 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.encoder = encoder
 
+    def neck(self, maps: Maps) -> Maps:
+        """Feature maps of the method, from those of the encoder; by default one map, the encoder's concatenated."""
+        return (concatenated(maps),)
+
     def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Maps:
-        """Feature maps of images, independent of any episode; by default one map, the encoder's maps concatenated."""
-        return (concatenated(self.encoder(images)),)
+        """Feature maps of images, independent of any episode: encoder, then `neck`."""
+        return self.neck(self.encoder(images))
 
     def encode_support(self, images: Integer[Tensor, "M 3 H W"], masks: UInt8[Tensor, "M H W"]) -> Maps:
         """Feature maps of supports, for methods with a separate support branch; by default `encode`.
@@ -121,9 +125,13 @@ class Method(nn.Module, ABC):
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
         """Logits of the queries near feature resolution. ``L = 1 + N``: background, then the ways."""
 
-    @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Losses of a batch. Training minimises the entry ``loss``; the other entries are its parts, for logs."""
+        """Losses of a batch with images. Training minimises ``loss``; the other entries are its parts, for logs."""
+        return self.losses(self.features(batch), batch)
+
+    @abstractmethod
+    def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """The losses of `loss`, from feature maps; ``batch`` gives masks and may have no images."""
 
     def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation | None:
         """Responses of prototypes to the queries, for figures; None for a method without prototypes."""
@@ -134,24 +142,39 @@ class Method(nn.Module, ABC):
         return upsample(logits.float(), size, self.align_corners)
 
     def features(self, batch: Batch) -> Features:
-        """Feature maps of a batch. Supports and queries share one encoder pass if the result is the same."""
-        images, queries = batch.support_image.flatten(0, 2), batch.query_image.flatten(0, 1)
-        if self._encodes_apart(batch):
+        """Feature maps of a batch with images."""
+        if not self.masks_enter_encoder:
+            return self.from_encoder(*self.encoder_maps(batch))
+        with torch.set_grad_enabled(self.support_gradient and torch.is_grad_enabled()):
             masks = own_way(batch.support_mask).flatten(0, 2)
-            with torch.set_grad_enabled(self.support_gradient and torch.is_grad_enabled()):
-                support = self.encode_support(images, masks)
-            query = self.encode(queries)
-        else:
-            both = self.encode(torch.cat([images, queries]))
-            support, query = tuple(one[: len(images)] for one in both), tuple(one[len(images) :] for one in both)
-        return Features(
-            tuple(one.unflatten(0, batch.support_image.shape[:3]) for one in support),
-            tuple(one.unflatten(0, batch.query_image.shape[:2]) for one in query),
-        )
+            support = self.encode_support(batch.support_image.flatten(0, 2), masks)
+        query = self.encode(batch.query_image.flatten(0, 1))
+        return _by_episode(support, query, batch.support_image.shape[:3], batch.query_image.shape[:2])
 
-    def _encodes_apart(self, batch: Batch) -> bool:
-        same_size = batch.support_image.shape[-2:] == batch.query_image.shape[-2:]
-        return self.separate_passes or self.masks_enter_encoder or not self.support_gradient or not same_size
+    def encoder_maps(self, batch: Batch) -> Features:
+        """Maps of the encoder for a batch with images, before `neck`."""
+        lead = batch.support_image.shape[:3], batch.query_image.shape[:2]
+        maps = self._passed(self.encoder, (batch.support_image.flatten(0, 2),), (batch.query_image.flatten(0, 1),))
+        return _by_episode(*maps, *lead)
+
+    def from_encoder(self, support: SupportMaps, query: QueryMaps) -> Features:
+        """Feature maps of a batch from the encoder's maps, e.g. cached ones."""
+        lead = support[0].shape[:3], query[0].shape[:2]
+        flat = tuple(one.flatten(0, 2) for one in support), tuple(one.flatten(0, 1) for one in query)
+        return _by_episode(*self._passed(lambda *maps: self.neck(maps), *flat), *lead)
+
+    def _passed(
+        self, step: Callable[..., Maps], support: tuple[Tensor, ...], query: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Supports and queries after a step; they share one pass if the result is the same."""
+        same_size = all(one.shape[1:] == other.shape[1:] for one, other in zip(support, query, strict=True))
+        if self.separate_passes or not self.support_gradient or not same_size:
+            with torch.set_grad_enabled(self.support_gradient and torch.is_grad_enabled()):
+                first = step(*support)
+            return first, step(*query)
+        both = step(*(torch.cat(pair) for pair in zip(support, query, strict=True)))
+        count = len(support[0])
+        return tuple(one[:count] for one in both), tuple(one[count:] for one in both)
 
     def state(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
         """The state from `adapt`, in any gradient mode of the caller."""
@@ -193,12 +216,24 @@ class Method(nn.Module, ABC):
 
     def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """Logits of the queries at the resolution of their masks."""
-        support, query = self.features(batch)
-        return self.segment(self.state(support, batch.support_mask), query, batch.query_size)
+        return self.logits(self.features(batch), batch)
+
+    def logits(self, features: Features, batch: Batch) -> Float[Tensor, "B Q L H W"]:
+        """The logits of `forward`, from feature maps; ``batch`` gives masks and may have no images."""
+        return self.segment(self.state(features.support, batch.support_mask), features.query, batch.query_size)
 
     def learns_fast(self, parameter: str) -> bool:
         """Whether a parameter, given by name, starts at random and takes the larger learning rate of new layers."""
         return not parameter.startswith("encoder.")
+
+
+def _by_episode(
+    support: Sequence[Tensor], query: Sequence[Tensor], supports: Sequence[int], queries: Sequence[int]
+) -> Features:
+    """Feature maps as `Features`, given the leading sizes ``B N K`` and ``B Q``."""
+    return Features(
+        tuple(one.unflatten(0, supports) for one in support), tuple(one.unflatten(0, queries) for one in query)
+    )
 
 
 def own_way(mask: Integer[Tensor, "B N K H W"]) -> UInt8[Tensor, "B N K H W"]:

@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from fsseg.encoders.base import Encoder
 from fsseg.episode import IGNORE, Batch
 from fsseg.losses import LossMean, cross_entropy
-from fsseg.methods.base import Explanation, Maps, Method, QueryMaps, State, StatePer, SupportMaps, way_labels
+from fsseg.methods.base import (
+    Explanation,
+    Features,
+    Maps,
+    Method,
+    QueryMaps,
+    State,
+    StatePer,
+    SupportMaps,
+    way_labels,
+)
 from fsseg.ops.em import PrototypeMixture, Prototypes
 from fsseg.ops.feature_maps import concatenated
 from fsseg.ops.ways import merge_ways
@@ -41,9 +51,9 @@ class BinaryMethod(Method):
         self.loss_mean = loss_mean
         self.reduce: nn.Module = nn.Identity()
 
-    def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Maps:
-        """Feature maps of images after `reduce`."""
-        return (self.reduce(concatenated(self.encoder(images))),)
+    def neck(self, maps: Maps) -> Maps:
+        """One feature map after `reduce`."""
+        return (self.reduce(concatenated(maps)),)
 
     @abstractmethod
     def adapt_way(
@@ -76,9 +86,9 @@ class BinaryMethod(Method):
         logits = self.decide(self.stages(each, _per_way(query, state[0].shape[1])), each)
         return merge_ways(logits.unflatten(0, (len(query[0]), state[0].shape[1], -1)).transpose(1, 2))
 
-    def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Cross-entropy at pixel resolution, summed over stages, with one binary problem per way."""
-        support, query = self.features(batch)
+        support, query = features
         state = self.state(support, batch.support_mask)
         stages = self.stages(_per_query(state, query), _per_way(query, batch.classes.shape[1]))
         mask = batch.query_mask.unsqueeze(1)

@@ -24,7 +24,7 @@ from fsseg.encoders import Encoder
 from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
-from fsseg.methods.base import Explanation, Method, QueryMaps, State, StatePer, SupportMaps, named, way_labels
+from fsseg.methods.base import Explanation, Features, Method, QueryMaps, State, StatePer, SupportMaps, named, way_labels
 from fsseg.ops.pooling import adjoint_weights, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
@@ -105,28 +105,19 @@ class PANet(Method):
         foreground = support_mask == ways.view(-1, 1, 1, 1)
         return SupportRegions(foreground.float(), (support_mask == BACKGROUND).float())
 
-    def loss(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """``segmentation`` (eq. 5), with PAR also ``alignment`` (eq. 7), and their sum ``loss`` (section 3.5)."""
-        (support,), (query,) = self.features(batch)
+        (support,), (query,) = features
         with full_precision(query):
-            return self.losses(support.float(), batch.support_mask, query.float(), batch.query_mask)
-
-    def losses(
-        self,
-        support: Float[Tensor, "B N K C hs ws"],
-        support_mask: Integer[Tensor, "B N K H W"],
-        query: Float[Tensor, "B Q C h w"],
-        query_mask: Integer[Tensor, "B Q Hq Wq"],
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of `loss`, given feature maps."""
-        logits = self.predict(self.adapt((support,), support_mask), (query,))
-        height, width = query_mask.shape[-2:]
-        segmentation = cross_entropy(self.to_pixels(logits, (height, width)), query_mask, self.loss_mean)
-        if not self.align:
-            return {"loss": segmentation, "segmentation": segmentation}
-        alignment = self.alignment_loss(query, logits, support, self.regions(support_mask))
-        total = segmentation + self.align_weight * alignment
-        return {"loss": total, "segmentation": segmentation, "alignment": alignment}
+            support, query = support.float(), query.float()
+            logits = self.predict(self.adapt((support,), batch.support_mask), (query,))
+            height, width = batch.query_mask.shape[-2:]
+            segmentation = cross_entropy(self.to_pixels(logits, (height, width)), batch.query_mask, self.loss_mean)
+            if not self.align:
+                return {"loss": segmentation, "segmentation": segmentation}
+            alignment = self.alignment_loss(query, logits, support, self.regions(batch.support_mask))
+            total = segmentation + self.align_weight * alignment
+            return {"loss": total, "segmentation": segmentation, "alignment": alignment}
 
     def alignment_loss(
         self,

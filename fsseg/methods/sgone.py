@@ -63,9 +63,9 @@ class SGOne(BinaryMethod):
             nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, 2, 1, padding=1)
         )
 
-    def encode(self, images: Integer[Tensor, "M 3 H W"]) -> Maps:
-        """Guidance feature and segmentation feature of images."""
-        taps = at_finest(self.encoder(images))
+    def neck(self, maps: Maps) -> Maps:
+        """Guidance feature and segmentation feature."""
+        taps = at_finest(maps)
         side = self.sides[0](taps[0])
         for layer, tap in zip(self.sides[1:], taps[1:], strict=True):
             side = layer(torch.cat([side.relu(), tap], dim=1))  # no ReLU after the last, as in the code

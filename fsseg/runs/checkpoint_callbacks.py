@@ -79,13 +79,14 @@ class KeptCheckpoints(Callback):
     ) -> None:
         """Stop during a validation after a signal: no update is in progress."""
         if self.interrupted:
-            self._save_last(trainer)
+            if not trainer.sanity_checking:
+                self._save_last(trainer)
             raise signals.Stopped
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the best checkpoint."""
         value = float(trainer.callback_metrics.get(_METRIC, -1.0))
-        if self.selection != "last" and value > self.best:
+        if self.selection != "last" and value > self.best and not trainer.sanity_checking:
             self.best = value
             self._save(trainer, self.best_path, self.selection)
 

@@ -59,14 +59,17 @@ class LoggedFit(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect the first episodes."""
-        dataset = trainer.datamodule.dataset  # type: ignore[attr-defined]
-        for b in range(len(batch.run) if trainer.is_global_zero else 0):
+        if not trainer.is_global_zero or trainer.sanity_checking or len(self.panels) >= _PICTURES:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        shown = data.with_pixels(batch)
+        for b in range(len(batch.run)):
             if len(self.panels) < _PICTURES and batch.number[b] >= 0:
-                self.panels.append(panel(dataset, batch, outputs, b))
+                self.panels.append(panel(data.dataset, shown, outputs, b))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw and log the collected episodes."""
-        if self.panels and not trainer.sanity_checking and not trainer.fast_dev_run:
+        if self.panels and not trainer.fast_dev_run:
             picture = draw_episodes(self.panels)
             for logger in trainer.loggers:
                 log_picture(logger, "val/episodes", picture, trainer.global_step)

@@ -20,8 +20,10 @@ class EpisodeProgress(Callback):
         self.terminal = terminal
         self._progress: Progress | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin at the step of the checkpoint, or at 0."""
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin at the step of the checkpoint, or at 0, after images are encoded."""
+        if self._progress is not None:
+            return
         total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.estimated_stepping_batches)
         self._begin(trainer, "training", total, trainer.global_step)
 
@@ -35,21 +37,23 @@ class EpisodeProgress(Callback):
         """Remove the bar."""
         self._end()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, except for a validation within a training."""
-        if trainer.state.fn == "validate":
-            self._begin(trainer, "validation", int(sum(trainer.num_val_batches)), 0)
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin, except for a validation within a training; before a training, the encoder's prototypes are tested."""
+        if _alone(trainer):
+            what = "untrained" if trainer.sanity_checking else "validation"
+            batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+            self._begin(trainer, what, int(sum(batches)), 0)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Show the batch."""
-        if trainer.state.fn == "validate":
+        if _alone(trainer):
             self._advance(trainer, batch_idx + 1, len(batch.run))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""
-        if trainer.state.fn == "validate":
+        if _alone(trainer):
             self._end()
 
     def watched(self, trainer: Trainer, starts: range, what: str) -> Iterator[int]:
@@ -96,3 +100,9 @@ class EpisodeProgress(Callback):
     def _end(self) -> None:
         if self._progress:
             self._progress.end()
+            self._progress = None
+
+
+def _alone(trainer: Trainer) -> bool:
+    """Whether a validation has a bar: outside of a training, or before it."""
+    return trainer.state.fn == "validate" or bool(trainer.sanity_checking)

@@ -62,9 +62,17 @@ def test_a_stopped_training_goes_on_in_the_same_command(fsseg, tmp_path, monkeyp
 
 def test_a_signal_leaves_a_validation_early(fsseg, tmp_path, monkeypatch):
     sends(monkeypatch, Task, "validation_step", 1, signal.SIGTERM)
-    ran = fsseg("fit", *QUICKSTART, "--data.episodes.val=1000", "--out", "run")
+    options = ("--data.episodes.val=1000", "--trainer.num_sanity_val_steps=0", "--out", "run")
+    ran = fsseg("fit", *QUICKSTART, *options)
     assert (ran.code, ran.line) == (143, "fsseg: stopped. The signal was SIGTERM."), ran.err
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_a_signal_before_the_first_step_leaves_no_folder(fsseg, tmp_path, monkeypatch):
+    sends(monkeypatch, Task, "validation_step", 1, signal.SIGTERM)
+    ran = fsseg("fit", *QUICKSTART, "--data.episodes.val=1000", "--out", "run")
+    assert (ran.code, ran.line) == (143, "fsseg: stopped. The signal was SIGTERM."), ran.err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

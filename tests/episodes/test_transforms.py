@@ -115,3 +115,39 @@ def test_arguments_that_a_transform_does_not_take(bad: dict[str, object]) -> Non
     with pytest.raises(FssegError, match=str(bad["class_path"])) as error:
         Augmentation([bad])
     assert "\n" not in str(error.value)
+
+
+FLIP, FLOP = step("albumentations.HorizontalFlip", p=0.5), step("albumentations.VerticalFlip", p=0.5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "given", "variants"),
+    [([], None, 1), ([], 3, 1), ([FLIP], None, 2), ([FLOP, FLIP], None, 4), ([FLIP, FLIP], None, 2),
+     ([step("RandomResizedCrop", size=[20, 20])], 5, 5)],
+)  # fmt: skip
+def test_a_variant_is_what_the_seed_gives(steps, given, variants):
+    augmentation = Augmentation(steps, given)
+    assert augmentation.variants == variants
+    seen = set()
+    for seed in range(40):
+        variant = augmentation.variant(seed)
+        expected, mask = augmentation(IMAGE, MASK, seed, number=7)
+        assert np.array_equal(augmentation.image(IMAGE, 7, variant), expected)
+        assert np.array_equal(mask, augmentation(np.zeros_like(IMAGE), MASK, seed, number=7)[1])
+        seen.add(variant)
+    assert seen == set(range(variants))
+
+
+def test_variants_differ_between_images():
+    crop = Augmentation([step("RandomResizedCrop", size=[20, 20], scale=[0.2, 0.5])], 1)
+    assert not np.array_equal(crop.image(IMAGE, 1, 0), crop.image(IMAGE, 2, 0))
+
+
+def test_without_a_number_of_variants_random_steps_have_infinitely_many():
+    assert Augmentation([step("RandomResizedCrop", size=[20, 20])]).variants is None
+
+
+@pytest.mark.parametrize("mixed", [step("MaskDropout", p=1.0), step("CropNonEmptyMaskIfExists", height=100, width=100)])
+def test_variants_of_a_step_that_looks_at_the_mask_are_refused(mixed):
+    with pytest.raises(FssegError, match=r"variants: a step of --data\.images\.augment depends on"):
+        Augmentation([mixed], 4)

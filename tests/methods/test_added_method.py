@@ -59,8 +59,8 @@ class Pyramid(Method):
         flat = at_finest([one.flatten(0, 1) for one in each])
         return self.scale * sum(flat).unflatten(0, each[0].shape[:2]) + (1e-3 if self.bias else 0.0)
 
-    def loss(self, batch):
-        support, query = self.features(batch)
+    def losses(self, features, batch):
+        support, query = features
         logits = self.predict(self.adapt(support, batch.support_mask), query)
         size = tuple(batch.query_mask.shape[-2:])
         return {"loss": cross_entropy(self.to_pixels(logits, size), batch.query_mask)}

@@ -15,7 +15,9 @@ from fsseg.encoders import VGG16, ConvNet
 from fsseg.episode import IGNORE, Batch
 from fsseg.losses import upsample
 from fsseg.methods import PANet
+from fsseg.methods.base import Features
 from fsseg.task import Task
+from tests.conftest import make_batch
 from tests.golden.recipe import fill
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
@@ -51,7 +53,11 @@ class Case:
         return head().predict(head().adapt((self.support,), self.support_mask), (self.query,))
 
     def losses(self) -> dict[str, Tensor]:
-        return head().losses(self.support, self.support_mask, self.query, self.query_mask)
+        return self.losses_of(head())
+
+    def losses_of(self, method: PANet) -> dict[str, Tensor]:
+        masks = make_batch()._replace(support_mask=self.support_mask, query_mask=self.query_mask)
+        return method.losses(Features((self.support,), (self.query,)), masks)
 
 
 @pytest.fixture(params=HEADS)
@@ -120,6 +126,8 @@ def one_way(images: np.ndarray, support_mask: np.ndarray, query_mask: np.ndarray
         classes=torch.ones(1, 1, dtype=torch.long),
         support_id=torch.arange(shots).view(1, 1, -1),
         query_id=torch.tensor([[shots]]),
+        support_variant=torch.zeros(1, 1, shots, dtype=torch.long),
+        query_variant=torch.zeros(1, 1, dtype=torch.long),
         run=torch.zeros(1, dtype=torch.long),
         number=torch.zeros(1, dtype=torch.long),
     )
@@ -216,5 +224,5 @@ def test_ignored_pixels_of_a_support_are_in_no_region() -> None:
 
 def test_without_alignment_the_loss_is_the_segmentation_loss(oracle: Oracle) -> None:
     case = Case(oracle("panet_1way1shot"))
-    losses = PANet(head().encoder, align=False).losses(case.support, case.support_mask, case.query, case.query_mask)
+    losses = case.losses_of(PANet(head().encoder, align=False))
     close(losses["loss"], case.stored["seg_loss"], 1e-4)

@@ -62,6 +62,8 @@ class Experiment:
             self.classes,
             torch.arange(EPISODES * self.way * 2).view(EPISODES, self.way, 2),
             torch.arange(EPISODES * 2).view(EPISODES, 2),
+            torch.zeros(EPISODES, self.way, 2, dtype=torch.long),
+            torch.zeros(EPISODES, 2, dtype=torch.long),
             self.run,
             self.number,
         )

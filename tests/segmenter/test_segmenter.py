@@ -76,7 +76,8 @@ def episode(images: list[list[np.ndarray]], masks: list[list[np.ndarray]], query
     return Batch(
         support[None], mask[None], torch.from_numpy(query).movedim(-1, 0)[None, None],
         torch.zeros(1, 1, *query.shape[:2], dtype=torch.uint8), torch.tensor([[list(query.shape[:2])]]), one,
-        torch.arange(way)[None], torch.zeros(1, way, shot, dtype=torch.long), one, one[0], one[0],
+        torch.arange(way)[None], torch.zeros(1, way, shot, dtype=torch.long), one,
+        torch.zeros(1, way, shot, dtype=torch.long), one, one[0], one[0],
     )  # fmt: skip
 
 

@@ -10,12 +10,11 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 
-from fsseg import feature_cache
 from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.episodes import EpisodeData
-from fsseg.feature_cache import FeatureStore, NoRoomError
+from fsseg.feature_cache import FeatureStore, NoRoomError, store, testing
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 from fsseg.protocols.protocol import Protocol
 from fsseg.results.rows import Row, batch_rows
@@ -154,7 +153,7 @@ def test_what_exceeds_the_memory_is_kept_in_a_file(no_cache: Path) -> None:
 def test_without_room_each_episode_encodes_its_images(monkeypatch: pytest.MonkeyPatch, no_cache: Path) -> None:
     torch.manual_seed(0)
     method = PANet(encoder())
-    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 2**30})())
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 2**30})())
     task, lines, kept = Task(method), [], Kept()
     task.say = lines.append
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
@@ -168,7 +167,7 @@ def test_a_full_disk_is_known_before_anything_is_encoded(tmp_path: Path, monkeyp
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(feature_cache.os, "posix_fallocate", full)
+    monkeypatch.setattr(store.os, "posix_fallocate", full)
     with pytest.raises(NoRoomError, match="No space left on device"):
         FeatureStore([1, 2], [torch.zeros(4, 2, 2)], 0, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -204,22 +203,22 @@ def test_photos_at_their_own_sizes_and_methods_that_look_at_images_are_not_reuse
         def forward(self, batch: Batch) -> torch.Tensor:
             return super().forward(batch)
 
-    assert feature_cache.cacheable(PANet(encoder()))
-    assert not feature_cache.cacheable(Looks(encoder()))
+    assert testing.cacheable(PANet(encoder()))
+    assert not testing.cacheable(Looks(encoder()))
     own = data(test_batch_size=1, protocol={"size": "own"})
     own.setup("test")
-    assert feature_cache.plan(PANet(encoder()), own, 1, torch.no_grad, print) is None
+    assert testing.plan(PANet(encoder()), own, 1, torch.no_grad, print) is None
 
 
 def test_the_available_memory_is_some_of_the_machines() -> None:
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < feature_cache.available_memory() <= whole
+    assert 0 < store.available_memory() <= whole
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_cache, "_CGROUP", tmp_path)
+    monkeypatch.setattr(store, "_CGROUP", tmp_path)
     (tmp_path / "memory.max").write_text("5000000\n")
     (tmp_path / "memory.current").write_text("3000000\n")
-    assert feature_cache.available_memory() == 2_000_000
+    assert store.available_memory() == 2_000_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert feature_cache.available_memory() > 2_000_000
+    assert store.available_memory() > 2_000_000

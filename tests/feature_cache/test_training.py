@@ -1,0 +1,180 @@
+"""A training with cached features takes the steps of one that encodes every image of every episode."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+
+from fsseg.datasets import Shapes
+from fsseg.encoders import ConvNet, Encoder
+from fsseg.episodes import EpisodeData
+from fsseg.errors import FssegError
+from fsseg.feature_cache import store, training
+from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.protocols.protocol import Protocol
+from fsseg.task import Task
+from tests.episode_options import grouped
+from tests.feature_cache.test_testing import Passes
+
+CROP = {"class_path": "RandomResizedCrop", "init_args": {"size": [24, 24], "scale": [0.4, 1.0]}}
+QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+STEPS = 24
+
+
+def encoder() -> Encoder:
+    made = ConvNet(widths=(8, 16), strides=(2, 2), convolutions=1)
+    made.requires_grad_(False)
+    return made
+
+
+METHODS = {
+    "PMMs": lambda: PMMs(encoder(), channels=8),
+    "RPMMs": lambda: RPMMs(encoder(), channels=8),
+    "CANet": lambda: CANet(encoder(), iterations=2, channels=8),
+    "SG-One": lambda: SGOne(encoder(), guidance=8, channels=8),
+}
+
+
+def data(**options: Any) -> EpisodeData:
+    options = {"size": 24, "workers": 0, "batch_size": 4, "train": 16, "val": 6, "test_batch_size": 2} | options
+    return EpisodeData(Shapes(32, 40, 60), protocol=Protocol(runs=1, episodes=2), **grouped(**options))
+
+
+class Trained:
+    """A training of a few steps: losses, lines, weights, encoder passes."""
+
+    def __init__(self, method: Method, data: EpisodeData, steps: int = STEPS, **trainer: Any) -> None:
+        torch.manual_seed(1)
+        self.task, self.lines, self.losses = Task(method), list[str](), list[float]()
+        self.task.say = self.lines.append
+        passes, step = Passes(method), self.task.training_step
+
+        def noted(batch: Any, batch_idx: int) -> Any:
+            loss = step(batch, batch_idx)
+            self.losses.append(float(loss.detach()))
+            self.size = batch.query_image.shape[-1]
+            return loss
+
+        self.task.training_step = noted  # type: ignore[method-assign]
+        options = QUIET | {"accelerator": "cpu", "max_steps": steps, "max_epochs": -1, "num_sanity_val_steps": -1}
+        self.trainer = Trainer(**options | trainer)  # type: ignore[arg-type]
+        self.trainer.fit(self.task, data)
+        self.images = passes.images
+        self.weights = {name: value.detach().clone() for name, value in method.named_parameters()}
+
+
+def made(name: str) -> Method:
+    torch.manual_seed(0)
+    return METHODS[name]()
+
+
+def compare(one: Trained, other: Trained, rtol: float = 1e-4) -> None:
+    np.testing.assert_allclose(one.losses, other.losses, rtol=rtol)
+    for name, value in one.weights.items():
+        torch.testing.assert_close(value, other.weights[name], rtol=10 * rtol, atol=rtol, msg=name)
+    assert one.task.untrained == pytest.approx(other.task.untrained, abs=rtol)
+    found = [float(each.trainer.callback_metrics["val/mean_iou"]) for each in (one, other)]
+    assert found[0] == pytest.approx(found[1], abs=10 * rtol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"way": 2, "shot": 2, "query": 2, "missing_classes": "skip"}, {"augment": [CROP], "variants": 2},
+     {"augment": [], "shot": 2, "workers": 2}, {"support_annotation": "scribble"}],
+    ids=["flips", "ways", "variants", "workers", "scribbles"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", METHODS)
+def test_cached_features_give_the_same_steps(name: str, options: dict[str, Any]) -> None:
+    cached = Trained(made(name), data(**options))
+    plain = Trained(made(name), data(**options, cache_features=False))
+    assert (cached.size, plain.size) == (0, 24)
+    compare(cached, plain)
+    assert len(cached.lines) == len(plain.lines) + 2  # training and validation images
+
+
+def test_each_variant_of_each_image_is_encoded_once() -> None:
+    source = data()
+    cached = Trained(made("PMMs"), source, steps=60)
+    trained = len({i for found in source._train.values() for i in found})
+    validated = len(source.shown_images("val")[0])
+    assert cached.images == 2 * trained + validated + 2  # one each for the shapes
+    assert cached.lines[0].startswith(f"training: {trained} images in 2 variants, each encoded once; features: ")
+    assert cached.lines[1].startswith(f"validation: {validated} images, each encoded once; features: ")
+
+
+def test_a_short_training_encodes_only_what_it_shows() -> None:
+    short = Trained(made("PMMs"), data(), steps=2)
+    assert not any(line.startswith("training: ") for line in short.lines)
+    assert short.size == 24
+
+
+def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) -> None:
+    cached = Trained(made("PMMs"), data(cache_memory=0.0))
+    assert f"in a file in {no_cache}" in cached.lines[0]
+    compare(cached, Trained(made("PMMs"), data(cache_features=False)), rtol=5e-3)  # 16 bits have 11 digits of 2
+    assert not list(no_cache.iterdir())
+
+
+def test_infinitely_many_variants_are_not_cached() -> None:
+    plain = Trained(made("PMMs"), data(augment=[CROP]), steps=2)
+    assert plain.size == 24
+    assert plain.lines[0].startswith("note: the encoder is fixed, but --data.images.augment makes infinitely many")
+
+
+def test_a_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
+    whole = Trained(made("PMMs"), data())
+    first = Trained(made("PMMs"), data(), steps=STEPS // 2)
+    first.trainer.save_checkpoint(tmp_path / "half.ckpt")
+    torch.manual_seed(5)
+    task = Task(METHODS["PMMs"]())
+    options: dict[str, Any] = QUIET | {"max_steps": STEPS, "max_epochs": -1, "num_sanity_val_steps": -1}
+    Trainer(accelerator="cpu", **options).fit(task, data(), ckpt_path=tmp_path / "half.ckpt", weights_only=False)
+    assert task.untrained == whole.task.untrained
+    for name, value in task.method.named_parameters():
+        torch.testing.assert_close(value, whole.weights[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_features_that_are_not_finite_name_the_image() -> None:
+    method = made("PMMs")
+    method.encoder.network[-2].weight.data.fill_(1e38)  # type: ignore[union-attr, operator, index]
+    with pytest.raises(FssegError, match=r"features of image shapes-00000 are not finite in float32: give"):
+        Trained(method, data())
+
+
+def test_a_method_that_needs_images_is_not_cached() -> None:
+    class Looks(PANet):
+        def loss(self, batch: Any) -> Any:
+            return super().loss(batch)
+
+    assert training.cacheable(PANet(encoder()))
+    assert not training.cacheable(Looks(encoder()))
+    assert not training.cacheable(PANet(ConvNet(widths=(8,), strides=(2,))))
+
+
+def test_the_untrained_prototypes_are_panets(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Trained(made("PMMs"), data(), steps=4)
+    task = Task(PANet(trained.task.method.encoder))
+    trainer = Trainer(accelerator="cpu", **QUIET)  # type: ignore[arg-type]
+    (found,) = trainer.validate(task, data(), verbose=False)
+    assert trained.task.untrained == pytest.approx(found["val/mean_iou"], abs=1e-6)
+    line = (
+        f"val mean-IoU {100 * float(trained.trainer.callback_metrics['val/mean_iou']):.1f} (prototypes of the encoder"
+    )
+    assert trained.lines[-1].startswith(f"step 4: {line}, untrained: {100 * found['val/mean_iou']:.1f})")
+
+
+def test_two_processes_share_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(training.dist, "get_world_size", lambda: 2)
+    assert training._shares([3, 5, 9, 11, 20]) == [[3, 9, 20], [5, 11, 20]]
+
+
+def test_an_unknown_key_is_no_other_images_features(tmp_path: Path) -> None:
+    features = store.FeatureStore([3, 5], [torch.zeros(1, 2, 2)], 10_000, tmp_path)
+    for key in (2, 4, 6):
+        with pytest.raises(KeyError):
+            features[torch.tensor([key])]
