@@ -67,7 +67,7 @@ def main() -> None:
 
 def data(given: Any) -> EpisodeData:
     made = EpisodeData(
-        Shapes(given.size, IMAGES, 20),
+        Shapes(given.size, IMAGES, 40),
         batch_size=given.batch,
         images=ImageOptions(size=given.size),
         episodes=EpisodeOptions(train=100_000, val=0, missing_classes="skip"),

@@ -33,7 +33,12 @@ if TYPE_CHECKING:  # commands that only read tables start without torch
 
 BACKGROUND = 0
 IGNORE = 255
+MOST_CLASSES = 65_534  # of a data set: 65535 marks ignored pixels
 NO_WAY = -1  # way of a query that shows none of the episode's classes
+
+Image = npt.NDArray[np.uint8]  # H W 3, RGB
+Mask = npt.NDArray[np.uint8]  # H W, episode labels: 0 background, 255 ignore
+ClassMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # H W, class ids: 0 background, 255 or 65535 ignore
 
 
 class Episode(NamedTuple):

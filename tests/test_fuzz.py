@@ -27,16 +27,17 @@ from pycocotools import mask as rle
 
 from fsseg.cli.table import make_grids
 from fsseg.datasets import CocoJson, Folder, Pascal, Shapes
-from fsseg.datasets.annotation_json import read_marks
-from fsseg.datasets.images import cached, image_size, read_image
-from fsseg.datasets.mask_files import read_labels, read_region
 from fsseg.datasets.mask_store import load as load_regions
+from fsseg.disk_cache import cached
 from fsseg.encoders import ConvNet
 from fsseg.encoders.base import load_pretrained
 from fsseg.episodes.episode_file import load
 from fsseg.errors import FssegError
 from fsseg.experiment.commands import settled
 from fsseg.experiment.replay import queries_of, read_test
+from fsseg.files.annotation_json import read_marks
+from fsseg.files.images import image_size, read_image
+from fsseg.files.masks import read_labels, read_region
 from fsseg.jobs.sweep import read_sweep
 from fsseg.methods import PANet
 from fsseg.results.classes import make_class_grid

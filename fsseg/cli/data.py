@@ -16,7 +16,7 @@ from fsseg.cli.options import Options
 from fsseg.datasets.base import Count, Dataset
 from fsseg.datasets.class_counts import census, census_text
 from fsseg.datasets.custom import CustomDataset
-from fsseg.datasets.images import cache_folder
+from fsseg.disk_cache import cache_folder
 from fsseg.errors import FssegError
 from fsseg.experiment.files import did_you_mean
 from fsseg.protocols.presets import protocol

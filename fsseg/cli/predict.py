@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsseg.cli.options import Options, add_segmenter, split
-from fsseg.datasets.image_files import count_endings, first_names, installation
-from fsseg.datasets.images import fingerprint
+from fsseg.disk_cache import fingerprint
 from fsseg.errors import USAGE, FssegError
+from fsseg.files.decoders import count_endings, first_names, installation
 from fsseg.progress import Progress, on_terminal, tell
 from fsseg.runs import folders
 from fsseg.runs.library_errors import quieten

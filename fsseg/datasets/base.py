@@ -15,15 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg.datasets.boxes import Box, parts
-from fsseg.episode import BACKGROUND, IGNORE, relabel, void_of
+from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, relabel, void_of
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import SPLITS, Pairs, Split
 
 Numbers = Sequence[int] | npt.NDArray[np.int64]
-Image = npt.NDArray[np.uint8]  # H W 3, RGB
-Mask = npt.NDArray[np.uint8]  # H W, episode labels: 0 background, 255 ignore
-ClassMap = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # H W, class ids: 0 background, 255 or 65535 ignore
-MOST_CLASSES = 65_534  # of a data set: 65535 marks ignored pixels
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,6 @@ class Dataset(ABC):
         folds: number of folds.
         needs_root: whether `open` needs a folder.
         family: ``pascal`` or ``coco`` if protocols have special values for the data set; empty otherwise.
-        one_size: whether all images have one size, so that they fit into a batch without resizing.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
         fold_words: how classes are divided into folds, as text.
         listed_pairs: number of val pairs of each fold in published lists, by rule; only for a complete data set.
@@ -119,7 +114,6 @@ class Dataset(ABC):
     folds: int = 4
     needs_root: ClassVar[bool] = True
     family: ClassVar[str] = ""
-    one_size: ClassVar[bool] = False
     weak: frozenset[int] = frozenset()
     fold_words: str = "blocks of equal size"
     note: str = ""

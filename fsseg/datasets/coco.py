@@ -16,9 +16,9 @@ from typing import get_args
 
 from fsseg.datasets.base import Count
 from fsseg.datasets.coco_annotations import AnnotatedImage, read_annotations
-from fsseg.datasets.images import cache_folder, fingerprint
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, pack_splits, uncollected
+from fsseg.disk_cache import cache_folder, fingerprint
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import SPLITS, Crowds, FoldRule, Masks, OtherWays, Split, Year
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
 from fsseg.datasets.custom import CustomDataset, Folds, check_share, is_val
-from fsseg.datasets.images import cache_folder, fingerprint, image_size
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
+from fsseg.disk_cache import cache_folder, fingerprint
 from fsseg.errors import FssegError
+from fsseg.files.images import image_size
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 
@@ -37,7 +38,6 @@ class CocoJson(RegionDataset, CustomDataset):
     """
 
     name = "COCO-JSON"
-    option = "CocoJson"
     full = True
     upright = True  # labelling programs show images upright
 

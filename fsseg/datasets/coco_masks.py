@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
-from fsseg.datasets.base import ClassMap, class_map
+from fsseg.datasets.base import class_map
 from fsseg.datasets.boxes import Box
 from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation, Points, exact, in_fractions, polygons
 from fsseg.datasets.mask_store import Code, ImageRegions, decode
+from fsseg.episode import ClassMap
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Crowds, Masks
 

@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
-from fsseg.datasets.base import MOST_CLASSES, Dataset
+from fsseg.datasets.base import Dataset
+from fsseg.episode import MOST_CLASSES
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import is_line
 
@@ -16,13 +16,8 @@ _MADE = 4  # default number of folds, as in PASCAL-5i and COCO-20i
 
 
 class CustomDataset(Dataset):
-    """A data set whose classes and folds are known only after its files are read.
+    """A data set whose classes and folds are known only after its files are read."""
 
-    Attributes:
-        option: name of the data set's class, for errors.
-    """
-
-    option: ClassVar[str]
     class_names: tuple[str, ...] = ()
     _folds: tuple[tuple[int, ...], ...] = ()
 

@@ -5,14 +5,14 @@
     images/NAME.jpg             images; also png, webp, bmp, tif, gif, avif, heic
     masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignore (65535 in 16 bits)
     masks/NAME.scribble.png     scribbles: a label map, 255 where unlabelled
-    masks/NAME.json             polygons, boxes, lines or points, see `fsseg.datasets.annotation_json`
+    masks/NAME.json             polygons, boxes, lines or points, see `fsseg.files.annotation_json`
     classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}
                                 optional folds: 2 or [[cat], [dog, ...]]
     train.txt, val.txt          optional: image names of the splits; with one list, the rest is the other split
     instances/NAME.png          optional: instance numbers, for boxes
 
 Without classes.yaml, each class has a folder, and masks may overlap: ``masks/cat/NAME.png`` (see
-`fsseg.datasets.mask_regions`), ``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json``.
+`fsseg.files.mask_regions`), ``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json``.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.datasets.annotation_json import read_marks
-from fsseg.datasets.base import ClassMap, Image, Index, Mask, class_map, count_pixels
+from fsseg.datasets.base import Index, class_map, count_pixels
 from fsseg.datasets.boxes import Box, boxes_of
 from fsseg.datasets.custom import CustomDataset, Folds, check_share, is_val
 from fsseg.datasets.folder_layout import SCRIBBLE, find
-from fsseg.datasets.images import cached, image_size, read_image
-from fsseg.datasets.mask_files import read_labels, read_region, read_scribble
-from fsseg.episode import BACKGROUND, IGNORE, void_of
+from fsseg.disk_cache import cached
+from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, void_of
 from fsseg.errors import FssegError
+from fsseg.files.annotation_json import read_marks
+from fsseg.files.images import image_size, read_image
+from fsseg.files.masks import read_labels, read_region, read_scribble
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Split
 
@@ -50,7 +51,6 @@ class Folder(CustomDataset):
     """
 
     name = "Folder"
-    option = "Folder"
 
     def __init__(self, folds: Folds | None = None, val_share: float = 0.3) -> None:
         check_share(val_share)

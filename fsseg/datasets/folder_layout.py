@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsseg.datasets.base import MOST_CLASSES, ClassMap, class_map
+from fsseg.datasets.base import class_map
 from fsseg.datasets.custom import Folds, check_names
-from fsseg.datasets.image_files import (
+from fsseg.episode import IGNORE, MOST_CLASSES, ClassMap, void_of
+from fsseg.errors import FssegError
+from fsseg.files.decoders import (
     count_endings,
     first_names,
     installation,
@@ -14,8 +16,6 @@ from fsseg.datasets.image_files import (
     list_files,
     list_folders,
 )
-from fsseg.episode import IGNORE, void_of
-from fsseg.errors import FssegError
 from fsseg.untrusted.text import BrokenTextError, is_line, load_yaml
 
 _MASKS = {".png", ".json"}

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fsseg.datasets.base import ClassMap, Dataset, Image, Mask
+from fsseg.datasets.base import Dataset
 from fsseg.datasets.boxes import Box
 from fsseg.datasets.coco_annotations import AnnotatedImage
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.images import image_size, read_image
 from fsseg.datasets.mask_store import ImageRegions, Regions, pack, paint
-from fsseg.episode import IGNORE
+from fsseg.episode import IGNORE, ClassMap, Image, Mask
 from fsseg.errors import FssegError
+from fsseg.files.images import image_size, read_image
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 

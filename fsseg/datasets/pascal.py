@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.datasets.base import ClassMap, Count, Dataset, Image, Index, count_pixels
+from fsseg.datasets.base import Count, Dataset, Index, count_pixels
 from fsseg.datasets.boxes import Box, boxes_of
-from fsseg.datasets.images import cached, image_size, read_image
-from fsseg.datasets.mask_files import read_labels
 from fsseg.datasets.pascal_pairs import compare_lists, count_grid, official_pairs
-from fsseg.episode import IGNORE
+from fsseg.disk_cache import cached
+from fsseg.episode import IGNORE, ClassMap, Image
 from fsseg.errors import FssegError
+from fsseg.files.images import image_size, read_image
+from fsseg.files.masks import read_labels
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Pairs, Split
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.datasets.base import ClassMap, Dataset
+from fsseg.datasets.base import Dataset
+from fsseg.episode import ClassMap
 from fsseg.protocols.protocol import SPLITS, Split
 
 _STRIDE, _LEAST = 32, 3  # pixels; ss_datalayer.py of OSLSM's code, _remove_small_objects

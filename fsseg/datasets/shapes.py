@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg import limits
-from fsseg.datasets.base import Dataset, Image, Index, Mask, count_pixels
+from fsseg.datasets.base import Dataset, Index, count_pixels
+from fsseg.episode import Image, Mask
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Split
 
@@ -90,7 +91,6 @@ class Shapes(Dataset):
 
     name = "Shapes"
     needs_root = False
-    one_size = True
     class_names = tuple(
         f"{texture} {shape}"
         for fold in range(Dataset.folds)

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from fsseg.datasets.base import Image, Mask
 from fsseg.demo.painting import CLASSES
-from fsseg.episode import BACKGROUND
+from fsseg.episode import BACKGROUND, Image, Mask
 from fsseg.episodes.transforms import resize_mask
 from fsseg.plots import colours
 from fsseg.plots.episodes import edges

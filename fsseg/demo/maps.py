@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fsseg.datasets.base import Image
+from fsseg.episode import Image
 from fsseg.methods.base import Explanation
 from fsseg.segmenter import Segmenter
 from fsseg.segmenter.support_state import one_way

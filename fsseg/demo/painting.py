@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import PIL.Image
 
-from fsseg.datasets.base import Mask
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, Mask
 from fsseg.errors import FssegError
 
 CLASSES = 6  # that can be painted, each in one colour

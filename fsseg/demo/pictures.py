@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from fsseg.datasets.base import Image
-from fsseg.datasets.images import image_size, read_image
 from fsseg.demo.drawing import thumbnail
+from fsseg.episode import Image
 from fsseg.episodes.transforms import resize_image
 from fsseg.errors import FssegError
+from fsseg.files.images import image_size, read_image
 from fsseg.untrusted.text import shown
 
 SIDE = 1024  # largest longer side in pixels; methods use smaller images

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fsseg.datasets.base import Mask
 from fsseg.demo.maps import Map, prototype_maps
 from fsseg.demo.painting import CLASSES, Way, lacks, painted, to_labels
 from fsseg.demo.passes import Passes
 from fsseg.demo.pictures import Picture
-from fsseg.episode import BACKGROUND
+from fsseg.episode import BACKGROUND, Mask
 from fsseg.errors import FssegError
 from fsseg.segmenter import Segmenter
 from fsseg.segmenter.inputs import relabelled

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fsseg.datasets.base import Dataset
-from fsseg.datasets.images import cache_folder
+from fsseg.disk_cache import cache_folder
 from fsseg.episode import Batch
 from fsseg.episodes.distinct_images import Images, all_keys, image_loader, shown, with_pixels
 from fsseg.episodes.draw import Draw, drawn, listed, seeded

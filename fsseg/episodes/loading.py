@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
-from fsseg.datasets.base import Dataset, Image, Mask
-from fsseg.episode import BACKGROUND, IGNORE, NO_WAY, Batch, Episode
+from fsseg.datasets.base import Dataset
+from fsseg.episode import BACKGROUND, IGNORE, NO_WAY, Batch, Episode, Image, Mask
 from fsseg.episodes.resizing import View
 from fsseg.episodes.sampler import EpisodeOrder, Key
 from fsseg.episodes.transforms import Augmentation

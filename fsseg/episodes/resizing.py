@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsseg.datasets.base import Image, Mask
-from fsseg.episode import IGNORE
+from fsseg.episode import IGNORE, Image, Mask
 from fsseg.episodes.transforms import resize_image, resize_mask
 from fsseg.protocols.protocol import Resize, Truth, Void
 

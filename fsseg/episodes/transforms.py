@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from fsseg.datasets.base import Image, Mask
-from fsseg.episode import IGNORE
+from fsseg.episode import IGNORE, Image, Mask
 from fsseg.errors import FssegError
 
 _CORNERS = np.array([[0, 1], [2, 3]], dtype=np.uint8)  # shows which flips took place

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from fsseg.datasets.base import Dataset, Mask
+from fsseg.datasets.base import Dataset
 from fsseg.datasets.boxes import box_mask
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, Mask
 
 Annotation = Literal["mask", "scribble", "box"]
 BoxInstance = Literal["largest", "random"]

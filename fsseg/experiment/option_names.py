@@ -75,6 +75,6 @@ def _code() -> str:
 
 
 def _path() -> Path:
-    from fsseg.datasets.images import cache_folder
+    from fsseg.disk_cache import cache_folder
 
     return cache_folder() / "option-names.json"

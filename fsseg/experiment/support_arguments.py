@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsseg.datasets.annotation_json import read_marks
-from fsseg.datasets.base import MOST_CLASSES, Mask
 from fsseg.datasets.boxes import Box, box_mask
 from fsseg.datasets.folder_layout import SCRIBBLE
-from fsseg.datasets.image_files import (
+from fsseg.episode import BACKGROUND, IGNORE, MOST_CLASSES, Mask, void_of
+from fsseg.errors import FssegError
+from fsseg.files.annotation_json import read_marks
+from fsseg.files.decoders import (
     count_endings,
     endings,
     installation,
@@ -23,10 +24,8 @@ from fsseg.datasets.image_files import (
     is_undecodable,
     list_files,
 )
-from fsseg.datasets.images import image_size
-from fsseg.datasets.mask_files import read_labels, read_region, read_scribble
-from fsseg.episode import BACKGROUND, IGNORE, void_of
-from fsseg.errors import FssegError
+from fsseg.files.images import image_size
+from fsseg.files.masks import read_labels, read_region, read_scribble
 from fsseg.runs.prediction_files import ASKED, MASKS, OVERLAYS, PROBABILITIES
 from fsseg.segmenter.inputs import as_labels
 from fsseg.untrusted.text import is_line, relative_path

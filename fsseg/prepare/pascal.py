@@ -5,7 +5,6 @@ The 2,913 images with a VOC mask (with void borders) keep it; other images have 
 """
 
 import io
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,12 +14,14 @@ import PIL.Image
 from scipy.io import loadmat
 
 from fsseg.datasets import Pascal
+from fsseg.datasets.pascal_pairs import official_list
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import SBD, VOC
 from fsseg.prepare.download import check_space, fetch
 from fsseg.prepare.extract import members, write
 from fsseg.prepare.state import PreparedArchives
 from fsseg.progress import Progress
+from fsseg.protocols.protocol import SPLITS
 
 _UNPACKED = 2.2  # gigabytes of the unpacked files
 _USED = ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation")
@@ -162,19 +163,8 @@ def write_pairs(root: Path, dataset: Pascal) -> None:
         root: folder given to `prepare`.
         dataset: opened data set.
     """
-    for split in ("train", "val"):
+    for split in SPLITS:
         for fold in range(dataset.folds):
             path = devkit(root) / "VOC2012/ImageSets/PASCAL-5i" / split / f"fold{fold}.txt"
-            lines = "".join(f"{line}\n" for line in pair_lines(dataset, split, fold))
+            lines = "".join(f"{name}__{class_id:02d}\n" for name, class_id in official_list(dataset, split, fold))
             write(path, lines.encode(), member=False)
-
-
-def pair_lines(dataset: Pascal, split: str, fold: int) -> Sequence[str]:
-    """Lines of one list, sorted by image name and class."""
-    numbers = dataset.numbers("train" if split == "train" else "val")
-    pairs = [
-        (dataset.image_name(int(i)), class_id)
-        for class_id in dataset.novel(fold)
-        for i in dataset.index.images(class_id, numbers, pairs="official")
-    ]
-    return [f"{name}__{class_id:02d}" for name, class_id in sorted(pairs)]

@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fsseg.episode import BACKGROUND, NO_WAY, Episode
 from fsseg.results.rows import Row
 
 _NUMBERS = 8  # numeric fields of a row; they come before the images
-EpisodesByNumber = dict[tuple[int, int], Episode]  # by run and number
 
 
 class Streamed(NamedTuple):
@@ -89,24 +87,3 @@ def read(path: Path, at_most: int | None = None) -> Streamed:
                 values = next(csv.reader([line]))
                 rows.append(Row(*map(int, values[:_NUMBERS]), *values[_NUMBERS:]))  # type: ignore[arg-type]
     return Streamed(rows[:complete], left, episodes)
-
-
-def episodes_of(rows: Iterable[Row]) -> EpisodesByNumber:
-    """Rebuild the episodes of rows; images are given by number."""
-    found: dict[tuple[int, int], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row.run, row.episode), []).append(row)
-    return {key: _episode(of) for key, of in found.items()}
-
-
-def _episode(rows: list[Row]) -> Episode:
-    """Rebuild an episode; its rows have the background and then each way, query by query."""
-    queries = [row for row in rows if row.class_id == BACKGROUND]
-    ways = rows[1 : len(rows) // len(queries)]
-    classes = tuple(row.class_id for row in ways)
-    return Episode(
-        classes,
-        tuple(tuple(map(int, row.support.split())) for row in ways),
-        tuple(int(row.query) for row in queries),
-        tuple(classes.index(row.query_class) if row.query_class != BACKGROUND else NO_WAY for row in queries),
-    )

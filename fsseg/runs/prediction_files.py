@@ -17,9 +17,9 @@ import PIL.Image
 from pycocotools import mask as coco
 
 from fsseg import atomic
-from fsseg.datasets.base import Image
-from fsseg.datasets.mask_files import read_labels
+from fsseg.episode import Image
 from fsseg.errors import FssegError
+from fsseg.files.masks import read_labels
 from fsseg.plots.colours import palette
 from fsseg.plots.episodes import overlay
 from fsseg.runs import folders

@@ -12,12 +12,14 @@ from lightning import Callback, LightningModule, Trainer
 
 from fsseg import atomic
 from fsseg.datasets import Dataset
-from fsseg.episode import Batch
+from fsseg.episode import Batch, Episode
+from fsseg.episodes.draw import Draw
 from fsseg.episodes.episode_file import as_text as as_list
+from fsseg.episodes.sampler import Key
 from fsseg.episodes.unreadable import skipped
 from fsseg.plots.episodes import Panel, draw_episodes, panel_of, query_iou
 from fsseg.results.rows import Row, batch_rows, write_rows
-from fsseg.results.stream import EpisodesByNumber, Stream, Streamed, episodes_of
+from fsseg.results.stream import Stream, Streamed
 from fsseg.results.table_file import NAME, table_text
 from fsseg.results.tables import Table, make_table
 from fsseg.results.test_facts import Tested
@@ -72,7 +74,8 @@ class Report(Callback):
             self.close()
             return
         rows = sorted((row for part in streamed for row in part.rows), key=lambda row: row[:2])
-        episodes = episodes_of(rows)
+        draw: Draw = trainer.test_dataloaders.dataset.source.episode  # type: ignore[union-attr]
+        episodes = {key: draw(Key(*key)) for key in sorted({(row.run, row.episode) for row in rows})}
         self._note(rows, len(episodes), len({key for part in streamed for key in part.left}))
         rows = [self._named(row) for row in rows]
         self.table = make_table(self.tested, rows)
@@ -100,9 +103,9 @@ class Report(Callback):
             notes.append(f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these")
         self.tested = replace(self.tested, notes=(*self.tested.notes, *notes))
 
-    def _listed(self, episodes: EpisodesByNumber) -> str:
-        """Content of episodes.json."""
-        runs = [[e for key, e in sorted(episodes.items()) if key[0] == r] for r in range(self.tested.protocol.runs)]
+    def _listed(self, episodes: dict[tuple[int, int], Episode]) -> str:
+        """Content of episodes.json, from episodes by run and number, in order."""
+        runs = [[e for key, e in episodes.items() if key[0] == r] for r in range(self.tested.protocol.runs)]
         return as_list(self.dataset, [run for run in runs if run], str(self.tested.protocol))
 
     def _draw(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fsseg.datasets.base import Image, Mask
+from fsseg.episode import Image, Mask
 from fsseg.methods.base import Maps, Method
 from fsseg.segmenter.inputs import to_tensor
 from fsseg.segmenter.support_state import Support

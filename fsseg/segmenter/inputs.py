@@ -12,12 +12,11 @@ import PIL.ImageOps
 import torch
 from torch import Tensor
 
-from fsseg.datasets.base import ClassMap, Image, Mask
-from fsseg.datasets.images import opaque, read_image
-from fsseg.datasets.mask_files import labels_of, read_labels, read_region
-from fsseg.datasets.mask_regions import region_of, region_of_greys
-from fsseg.episode import BACKGROUND, IGNORE, label_table, void_of
+from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, label_table, void_of
 from fsseg.errors import FssegError
+from fsseg.files.images import opaque, read_image
+from fsseg.files.mask_regions import region_of, region_of_greys
+from fsseg.files.masks import labels_of, read_labels, read_region
 from fsseg.untrusted.text import is_line
 
 # An image or a mask: a file, a PIL image, an array or a tensor.
@@ -72,7 +71,7 @@ def _pixels(given: Any) -> Image:
 def as_labels(given: Given, classes: int, size: tuple[int, int]) -> Mask:
     """A mask as labels ``H W``: 0 background, 1..N classes, 255 unlabelled.
 
-    For one class, `fsseg.datasets.mask_regions` describes which pixels belong to it: nonzero, white or opaque ones; 255
+    For one class, `fsseg.files.mask_regions` describes which pixels belong to it: nonzero, white or opaque ones; 255
     beside another label is unlabelled. For several classes, the values are the positions of the classes, from 1.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from fsseg.datasets.base import Image, Mask
+from fsseg.episode import Image, Mask
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.feature_cache import ImageFeatures

@@ -7,8 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from fsseg import limits
-from fsseg.datasets.base import Image, Mask
-from fsseg.episode import IGNORE
+from fsseg.episode import IGNORE, Image, Mask
 from fsseg.episodes.transforms import resize_image, resize_mask
 from fsseg.errors import FssegError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsseg.datasets.images import cache_folder
+from fsseg.disk_cache import cache_folder
 from fsseg.errors import FssegError
 from fsseg.experiment.home_paths import at_home, expand_configuration
 from fsseg.runs.ranks import settle_slurm

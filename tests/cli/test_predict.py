@@ -16,13 +16,13 @@ import pytest
 from pycocotools.coco import COCO
 
 import fsseg as package
-from fsseg.datasets import image_files
 from fsseg.errors import MachineError
+from fsseg.files import decoders
 from fsseg.plots.colours import COLOURS
 from fsseg.runs import prediction_files
 from fsseg.segmenter import Segmenter
 from tests.cli.conftest import small_files
-from tests.datasets.test_image_files import litter
+from tests.files.test_decoders import litter
 
 TINY = (
     "--model.method.encoder", "ConvNet", "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[1,2]",
@@ -299,7 +299,7 @@ def test_other_files_are_counted_and_images_that_cannot_be_decoded_are_named(fss
     assert ran.code == 0, ran.err
     assert "note: --query photos: left out 2 .txt, 1 .json, 1 without ending, no images." in ran.err
     assert {row["name"] for row in rows(pictures / "out")} == {"x", "y", "sub/z", "b", "d"}
-    monkeypatch.setattr(image_files, "decoders", lambda: ("PNG", "GIF"))
+    monkeypatch.setattr(decoders, "decoders", lambda: ("PNG", "GIF"))
     for number in range(5):
         (photos / f"c{number}.HEIC").write_bytes(b"")
     ran = fsseg("predict", *ASK, *TINY)

@@ -162,7 +162,7 @@ def test_it_says_how_to_go_on_with_an_own_class(
 
 
 @pytest.mark.parametrize(
-    "name", ["os.system", "fsseg.datasets.images.os.system", "fsseg.episodes.transforms.importlib.import_module",
+    "name", ["os.system", "fsseg.files.images.os.system", "fsseg.episodes.transforms.importlib.import_module",
              "torch.load", "builtins.eval", "fsseg.cli.main", "jsonargparse.set_parsing_settings",
              "lightning.pytorch.callbacks.os"],
 )  # fmt: skip
@@ -368,7 +368,7 @@ def test_text_of_a_stranger_does_not_reach_the_terminal_as_commands(fsseg, finis
 
 
 def test_a_cache_with_a_pickle_in_it_is_made_anew(tmp_path: Path, marker: Path, monkeypatch) -> None:
-    from fsseg.datasets.images import cached
+    from fsseg.disk_cache import cached
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = cached("kind", [], lambda: {"pixels": np.zeros((2, 3), np.int32)}, {"pixels": (2, 3)})

@@ -10,9 +10,9 @@ import pytest
 
 from fsseg.datasets import Folder
 from fsseg.datasets.custom import is_val, made_folds
-from fsseg.datasets.mask_files import read_region
 from fsseg.episodes import EpisodeData, EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError
+from fsseg.files.masks import read_region
 from fsseg.protocols.protocol import Protocol
 
 

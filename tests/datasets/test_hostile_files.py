@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from fsseg.datasets import CocoJson, Folder, Pascal
-from fsseg.datasets.annotation_json import read_marks
-from fsseg.datasets.images import image_size, read_image
-from fsseg.datasets.mask_files import read_labels, read_region
 from fsseg.encoders.base import load_pretrained
 from fsseg.errors import FssegError
+from fsseg.files.annotation_json import read_marks
+from fsseg.files.images import image_size, read_image
+from fsseg.files.masks import read_labels, read_region
 from fsseg.untrusted.card import read_card
 from fsseg.untrusted.text import BrokenTextError, leads_out, load_json, load_yaml, shown
 from tests.datasets.test_coco_json import write

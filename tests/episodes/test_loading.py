@@ -6,10 +6,9 @@ import PIL.Image
 import pytest
 import torch
 
-from fsseg.datasets.base import Image, Mask
 from fsseg.datasets.shapes import Shapes
 from fsseg.encoders import ConvNet
-from fsseg.episode import Batch, Episode, relabel
+from fsseg.episode import Batch, Episode, Image, Mask, relabel
 from fsseg.episodes.loading import Episodes
 from fsseg.episodes.resizing import View
 from fsseg.episodes.sampler import Key

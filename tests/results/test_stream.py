@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from fsseg.episode import NO_WAY, Episode
+from fsseg.episode import NO_WAY
 from fsseg.metrics import count
 from fsseg.results.rows import batch_rows
-from fsseg.results.stream import Stream, episodes_of, read
+from fsseg.results.stream import Stream, read
 
 
 def batches(make_batch):
@@ -20,17 +20,6 @@ def batches(make_batch):
         batch.number[:] = batch.number + 2 * number
         found.append(batch_rows(batch, count(batch.query_mask.long(), batch.query_mask, 2)))
     return found
-
-
-def test_episodes_come_out_of_their_rows(make_batch):
-    rows = [row for batch in batches(make_batch) for row in batch]
-    supports = [((0, 1), (2, 3)), ((4, 5), (6, 7))]
-    queries = [(0, 1, 2), (3, 4, 5)]
-    assert episodes_of(rows) == {
-        (number // 2, 2 * number + b): Episode((1, 2), supports[b], queries[b], (0, 1, NO_WAY))
-        for number in range(3)
-        for b in range(2)
-    }
 
 
 def test_a_stream_that_breaks_off_anywhere_gives_its_whole_batches(make_batch, tmp_path):

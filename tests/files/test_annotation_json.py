@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsseg.datasets.annotation_json import read_marks
 from fsseg.errors import FssegError
+from fsseg.files.annotation_json import read_marks
 
 IDS = {"cat": 1, "dog": 2}
 

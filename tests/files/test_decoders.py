@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 
 from fsseg.datasets import Folder
-from fsseg.datasets import image_files as files
-from fsseg.datasets.images import read_image
 from fsseg.errors import UnreadableError
+from fsseg.files import decoders as files
+from fsseg.files.images import read_image
 
 SYSTEM = (
     ".ipynb_checkpoints/a-checkpoint.png", ".thumbnails/a.png", "@eaDir/a.png/SYNOPHOTO_THUMB_M.png",

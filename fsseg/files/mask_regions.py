@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from fsseg.datasets.base import ClassMap, Mask
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Mask
 from fsseg.errors import FssegError
 
 Region = npt.NDArray[np.bool_]  # H W

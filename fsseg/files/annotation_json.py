@@ -24,8 +24,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from fsseg.datasets.base import MOST_CLASSES, ClassMap
-from fsseg.episode import BACKGROUND, IGNORE
+from fsseg.episode import BACKGROUND, IGNORE, MOST_CLASSES, ClassMap
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import load_json
 

@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 
 from fsseg.datasets import Folder
-from fsseg.datasets.mask_files import read_labels, read_region
-from fsseg.datasets.mask_regions import region_of, region_of_greys
 from fsseg.errors import FssegError
 from fsseg.experiment.support_arguments import supports
+from fsseg.files.mask_regions import region_of, region_of_greys
+from fsseg.files.masks import read_labels, read_region
 from fsseg.segmenter.inputs import as_labels
 
 SHAPE = (24, 40)

@@ -1,6 +1,6 @@
 """Read mask files: label maps, masks of one class, scribbles.
 
-The visible colours decide what a mask means, see `fsseg.datasets.mask_regions` and the table in docs/3-data.md.
+The visible colours decide what a mask means, see `fsseg.files.mask_regions` and the table in docs/3-data.md.
 """
 
 from pathlib import Path
@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from fsseg.datasets.base import ClassMap, Mask
-from fsseg.datasets.images import opened
-from fsseg.datasets.mask_regions import deep, inverted, palette_of, region_of
-from fsseg.episode import BACKGROUND, IGNORE, void_of
+from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Mask, void_of
 from fsseg.errors import FssegError
+from fsseg.files.images import opened
+from fsseg.files.mask_regions import deep, inverted, palette_of, region_of
 
 _LOSSY = ("JPEG", "MPO")
 _SPREAD = {"L;2": 85, "L;4": 17}  # Pillow scales greys of 2 and 4 bits to 0..255 by these factors

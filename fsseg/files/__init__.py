@@ -1,0 +1,1 @@
+"""Files of images and masks, whatever data set they belong to."""
