@@ -102,7 +102,9 @@ def episodes(split: Split, root: Path, share: float) -> None:
     classes = dataset.base(0) if split == "train" else dataset.novel(0)
     sizes = (1, 5, 1)
     before = time.perf_counter()
-    images = class_images(dataset, classes, dataset.numbers(split), "any", 1, Need(*sizes, split, "shot"), "skip")
+    images = class_images(
+        dataset, classes, dataset.numbers(split), "any", 1, Need(*sizes, split, "shot"), "skip"
+    ).images
     chosen = time.perf_counter() - before
     draw = seeded(images, sizes, seed=0)
     before = time.perf_counter()

@@ -70,7 +70,10 @@ _OPTIONS = {
     "--print_config": "print the configuration and stop",
 }
 _ONLY = {
-    "fit": {"--checkpoint.every_n_train_steps N": "steps between two checkpoints"},
+    "fit": {
+        "--checkpoint.every_n_train_steps N": "steps between two checkpoints",
+        "--data.episodes.min_images N": "leave out classes with fewer train images",
+    },
     "test": {
         "--untrained": "test without a checkpoint, e.g. PANet-init",
         "--protocol.name P": "fsseg (default), panet, pmms, pfenet or hsnet",

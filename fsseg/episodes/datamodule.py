@@ -15,7 +15,7 @@ from fsseg.disk_cache import cache_folder
 from fsseg.episode import Batch
 from fsseg.episodes.distinct_images import Images, all_keys, image_loader, shown, with_pixels
 from fsseg.episodes.draw import Draw, drawn, listed, seeded
-from fsseg.episodes.eligible_images import Need, class_images, with_complete_masks
+from fsseg.episodes.eligible_images import PREFERRED, Eligible, Need, class_images, with_complete_masks
 from fsseg.episodes.episode_file import Runs, load
 from fsseg.episodes.loading import Episodes, loader
 from fsseg.episodes.option_checks import check_base, check_fold, check_pairs, check_ranges, check_sizes
@@ -84,7 +84,8 @@ class EpisodeData(LightningDataModule):
         self.skipped: tuple[int, ...] = ()
         self._runs: Runs = []  # episodes of the test file
         self._lists: PairLists | None = None
-        self._train, self._val, self._test = (dict[int, Numbers]() for _ in range(3))
+        self.trained = Eligible({}, {}, 0)  # classes of the training, see `setup`
+        self._val, self._test = (dict[int, Numbers]() for _ in range(2))
         self._opened = False
         check_ranges(self)
         if not self.dataset.class_names:  # the files of the data set have the names
@@ -123,7 +124,7 @@ class EpisodeData(LightningDataModule):
         self._open()
         if stage == "fit":
             check_base(self.dataset, self.fold)
-            self._train = self._train_images()
+            self.trained = self._train_images()
             self._augmentation = Augmentation(self.images.augment, self.images.variants)
         if stage in ("fit", "validate"):
             self._val = self._val_images() if self.episodes.val else {}
@@ -135,12 +136,13 @@ class EpisodeData(LightningDataModule):
             if self._lists is not None:
                 self._protocol = self._lists.named(self.protocol, self.fold)
 
-    def _train_images(self) -> dict[int, Numbers]:
-        """Train images of each base class."""
+    def _train_images(self) -> Eligible:
+        """Train images of each base class with enough images."""
         numbers: range | Numbers = self.dataset.numbers("train")
         if self.episodes.drop_novel:
             numbers = self.dataset.index.without(self.novel, numbers)
-        need, rule = Need(self.way, self.shot, self.query, "train", "shot"), self.episodes
+        rule = self.episodes
+        need = Need(self.way, self.shot, self.query, "train", "shot", rule.min_images, PREFERRED)
         self._read_pairs(rule.pairs, self.base, "train")
         return class_images(self.dataset, self.base, numbers, rule.pairs, rule.min_pixels, need, rule.missing_classes)
 
@@ -148,7 +150,7 @@ class EpisodeData(LightningDataModule):
         """Val images of each class with enough images; empty if too few classes have enough."""
         numbers, need, rule = self.dataset.numbers("val"), self._test_need("val"), self.episodes
         self._read_pairs(rule.pairs, self.validated, "val")
-        return class_images(self.dataset, self.validated, numbers, rule.pairs, rule.min_pixels, need, "leave")
+        return class_images(self.dataset, self.validated, numbers, rule.pairs, rule.min_pixels, need, "leave").images
 
     def _test_images(self) -> dict[int, Numbers]:
         """Test images of each novel class."""
@@ -156,7 +158,7 @@ class EpisodeData(LightningDataModule):
         numbers, need = self.dataset.numbers(rule.split), self._test_need(rule.split)
         self._read_pairs(rule.pairs, self.novel, rule.split)
         missing = self.episodes.missing_classes
-        return class_images(self.dataset, self.novel, numbers, rule.pairs, rule.min_pixels, need, missing)
+        return class_images(self.dataset, self.novel, numbers, rule.pairs, rule.min_pixels, need, missing).images
 
     def _test_need(self, split: str) -> Need:
         """Images of a class that validation and test episodes need."""
@@ -213,7 +215,7 @@ class EpisodeData(LightningDataModule):
         """Training episodes; every epoch, and every resumed training, continues with the next episode number."""
         shown = self.images
         view = View(shown.size, support_void=shown.support_void, query_void=shown.query_void)
-        draw = self._seeded(self._train, self.shot)
+        draw = self._seeded(self.trained.images, self.shot)
         annotator = Annotator(self.dataset, shown.support_annotation, shown.box_instance)
         pixels = "train" not in self.without_pixels
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator, pixels)

@@ -1,6 +1,6 @@
 """Images of each class that episodes may be drawn from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +10,9 @@ from fsseg.episodes.sampler import Images, Numbers
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Pairs, pair_rule
 
+# Images below which a class is left out of a training by default. In a small set of VOC photos, classes of five images
+# filled a third of all episodes: a training lost 3.2 points of mean-IoU with them and gained 0.8 without them.
+PREFERRED = 20
 _NAMED = 5  # largest number of classes that an error lists
 
 
@@ -22,6 +25,9 @@ class Need(NamedTuple):
         query: queries per episode.
         split: split of the images.
         option: name of the option that sets the shots, for the error.
+        least: images of a class that the user demands; None for as many as an episode needs.
+        preferred: without ``least``, classes with fewer images are left out if classes may be left out and at least
+            two, and ``way``, have so many.
     """
 
     way: int
@@ -29,6 +35,35 @@ class Need(NamedTuple):
     query: int
     split: str
     option: str
+    least: int | None = None
+    preferred: int = 0
+
+    def least_images(self, counts: Collection[int], can_skip: bool) -> int:
+        """Images that a class needs.
+
+        Args:
+            counts: images of each class.
+            can_skip: whether classes may be left out.
+        """
+        enough, most = self.shot + self.query, max(self.shot + self.query, self.preferred)
+        if self.least is not None:
+            return max(enough, self.least)
+        remaining = sum(count >= most for count in counts)
+        return most if can_skip and remaining >= max(2, self.way) else enough
+
+
+class Eligible(NamedTuple):
+    """Classes that episodes may be drawn from, and classes that are left out.
+
+    Attributes:
+        images: image numbers of each class id.
+        left_out: number of images of each class id that is left out.
+        least: images that a class needs.
+    """
+
+    images: dict[int, Numbers]
+    left_out: dict[int, int]
+    least: int
 
 
 def class_images(
@@ -39,7 +74,7 @@ def class_images(
     min_pixels: int,
     need: Need,
     missing: Literal["error", "skip", "leave"],
-) -> dict[int, Numbers]:
+) -> Eligible:
     """Image numbers of each class id.
 
     Args:
@@ -50,24 +85,23 @@ def class_images(
         min_pixels: pixels of the class that an image must show.
         need: images that episodes need.
         missing: treatment of a class with too few images. ``error``: raise. ``skip``: leave the class out, and raise
-            if too few classes remain. ``leave``: leave the class out, and return nothing if too few classes remain.
+            if too few classes remain. ``leave``: leave the class out, and all classes if too few classes remain.
 
     Raises:
         FssegError: a class has too few images, or too few classes have enough.
     """
     images = {c: dataset.index.images(c, numbers, min_pixels, pairs) for c in classes}
     queries = with_complete_masks(dataset, images)
-    few = {
-        c: len(found)
-        for c, found in images.items()
-        if len(found) < need.shot + need.query or len(queries[c]) < need.query
-    }
+    usable = {c: len(found) if len(queries[c]) >= need.query else 0 for c, found in images.items()}
+    least = need.least_images(usable.values(), missing == "skip")
+    few = {c: len(found) for c, found in images.items() if usable[c] < least}
     enough = {c: found for c, found in images.items() if c not in few}
     if missing == "leave" and len(enough) < need.way:
-        return {}
+        return Eligible({}, {c: len(found) for c, found in images.items()}, least)
     if (few and missing == "error") or len(enough) < need.way:
-        raise FssegError(_too_few(dataset, need, few, pair_rule(pairs, min_pixels), can_skip=len(enough) >= need.way))
-    return enough
+        rule = pair_rule(pairs, min_pixels)
+        raise FssegError(_too_few(dataset, need, least, few, rule, can_skip=len(enough) >= need.way))
+    return Eligible(enough, few, least)
 
 
 def with_complete_masks(dataset: Dataset, images: Images) -> Images:
@@ -78,14 +112,16 @@ def with_complete_masks(dataset: Dataset, images: Images) -> Images:
     return {c: found[~np.isin(found, weak)] for c, found in images.items()}
 
 
-def _too_few(dataset: Dataset, need: Need, few: dict[int, int], rule: str, can_skip: bool) -> str:
+def _too_few(dataset: Dataset, need: Need, least: int, few: dict[int, int], rule: str, can_skip: bool) -> str:
     names = [f"{c} {dataset.class_name(c)} ({n})" for c, n in few.items()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     skip = ", or leave classes out with --data.episodes.missing_classes skip" if can_skip else ""
     masks = f", {need.query} of them with a complete mask" if dataset.weak else ""
     counted = f" ({rule})" if rule else ""
+    episode = f"{need.way}-way {need.shot}-shot with {need.query} query"
+    demanded = least > need.shot + need.query
+    asks, option = (f"min_images {least}", "episodes.min_images") if demanded else (episode, need.option)
     return (
-        f"{need.way}-way {need.shot}-shot with {need.query} query needs {need.shot + need.query} {need.split} images a "
-        f"class{masks}; too few show{counted}: {', '.join(names[:_NAMED])}{more}. Lower --data.{need.option}, choose "
-        f"another fold{skip}."
+        f"{asks} needs {least} {need.split} images a class{masks}; too few show{counted}: "
+        f"{', '.join(names[:_NAMED])}{more}. Lower --data.{option}, choose another fold{skip}."
     )

@@ -111,6 +111,9 @@ class EpisodeOptions:
         pairs_files: folder of list files that replace the ``official`` pairs, see `fsseg.episodes.pair_lists`.
         min_pixels: pixels of a class from which on an image counts for the class, in training and validation.
         missing_classes: treatment of a class with too few images for an episode: ``error``, or ``skip``.
+        min_images: train images that a class of the training needs. By default as many as an episode needs; with
+            ``missing_classes`` ``skip`` 20, if at least two classes (and ``way``) have so many. Classes are drawn
+            evenly, so that a class of five images would fill as many episodes as a class of 500 with the same five.
         seed: seed of training and validation episodes; --seed_everything by default.
     """
 
@@ -122,6 +125,7 @@ class EpisodeOptions:
     pairs_files: str | None = field(default=None, metadata=_about(_TRAINING | _VALIDATION | _EPISODES))
     min_pixels: int = field(default=1, metadata=_about(_TRAINING | _VALIDATION, COUNT))
     missing_classes: Missing = field(default="error", metadata=_about(_TRAINING | _VALIDATION | _EPISODES))
+    min_images: int | None = field(default=None, metadata=_about(_TRAINING, COUNT))
     seed: int | None = field(default=None, metadata=_about(_TRAINING | _VALIDATION, SEED))
 
 

@@ -10,11 +10,14 @@ from fsseg import atomic
 from fsseg.episodes import EpisodeData
 from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.objects import Objects, build
+from fsseg.progress import tell
 from fsseg.runs import folders
 from fsseg.runs.lock import locked
 from fsseg.runs.loggers import opened
 from fsseg.runs.ranks import note
 from fsseg.runs.resume import finishing, is_trained
+
+_NAMED = 3  # left out classes that the line about the classes names
 
 
 class Trained(NamedTuple):
@@ -52,8 +55,10 @@ def train(c: Configuration) -> Trained:
     built = build(c)
     trainer, last = built.trainer, built.checkpoints
     built.data.setup("fit")  # its errors come before any file is written
-    _note_differences(c, built.data, trainer.world_size)
     leads = trainer.is_global_zero
+    if leads:
+        tell(_classes(built.data))
+    _note_differences(c, built.data, trainer.world_size)
     with locked(c.folder), folders.kept_if(c.folder, lambda: any(c.folder.glob("*.ckpt"))) if leads else nullcontext():
         if leads and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             _begin(c)
@@ -67,6 +72,18 @@ def train(c: Configuration) -> Trained:
     found, step = trainer.callback_metrics.get("val/mean_iou"), max(c.step, trainer.global_step)
     val = None if found is None else float(found)
     return Trained(c.folder, step, written, best, last.interrupted, val=val, untrained=built.task.untrained)
+
+
+def _classes(data: EpisodeData) -> str:
+    """The classes of a training with their numbers of train images, and the classes that are left out, on one line."""
+    counts, name = sorted(map(len, data.trained.images.values())), data.dataset.class_name
+    few = sorted(data.trained.left_out.items(), key=lambda one: one[1])
+    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+    named = ", ".join(f"{name(c)} {count}" for c, count in few[:_NAMED])
+    why = f"fewer than {data.trained.least}" + (" or too few complete masks" if data.dataset.weak else "")
+    left = f" ({named}{more} left out: {why}; --data.episodes.min_images)" if few else ""
+    span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+    return f"training classes: {len(counts)} with {span} images{left}"
 
 
 def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> None:
@@ -88,8 +105,9 @@ def _begin(c: Configuration) -> None:
 
 
 def _fit(c: Configuration, built: Objects) -> None:
-    trainer = built.trainer
-    with finishing(c.folder, c.saved, trainer, c.step, lambda: not built.checkpoints.interrupted):
+    trainer, data = built.trainer, built.data
+    images = {data.dataset.class_name(number): len(found) for number, found in data.trained.images.items()}
+    with finishing(c.folder, c.saved, trainer, c.step, images, lambda: not built.checkpoints.interrupted):
         if c.at_end:
             return
         with opened(trainer.loggers, trainer, c.folder):

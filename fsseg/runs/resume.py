@@ -36,6 +36,7 @@ class FinishedTraining:
         asked: Options of the trainer that decide its end, as text, because JSON has no time spans.
         seconds: Seconds since the training began or was resumed.
         resumed_at: Step at which the training was resumed; 0 if it was not.
+        train_images: Train images of each class of the training, by the name of the class.
         command: The last command line.
     """
 
@@ -43,6 +44,7 @@ class FinishedTraining:
     asked: dict[str, str]
     seconds: float
     resumed_at: Natural
+    train_images: dict[str, Natural]
     command: str
     device: str
     processes: Natural
@@ -136,7 +138,12 @@ def _begin_anew(folder: Path) -> None:
 
 @contextmanager
 def finishing(
-    folder: Path, own: Mapping[str, Any], trainer: Any, step: int, ended: Callable[[], bool]
+    folder: Path,
+    own: Mapping[str, Any],
+    trainer: Any,
+    step: int,
+    train_images: dict[str, int],
+    ended: Callable[[], bool],
 ) -> Iterator[None]:
     """Write the record ``run.json`` if the training in the body reaches its end.
 
@@ -145,6 +152,7 @@ def finishing(
         own: Configuration of the run.
         trainer: Lightning's trainer.
         step: Step at which the training begins or resumes.
+        train_images: See `FinishedTraining`.
         ended: Whether the training reached its end; called after the body.
     """
     begun = time.time()
@@ -157,6 +165,7 @@ def finishing(
             asked=_asked(own),
             seconds=round(time.time() - begun, 1),
             resumed_at=step,
+            train_images=train_images,
             **_environment(trainer),
         )
         atomic.write_text(folder / FINISHED, as_json(done))

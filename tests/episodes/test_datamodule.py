@@ -260,6 +260,16 @@ def test_classes_with_too_few_images_are_named(fake_voc: Path) -> None:
     assert classes(data.test_dataloader()) == {3, 4, 5}
 
 
+@pytest.mark.slow
+def test_min_images_decides_the_classes_of_the_training_alone() -> None:
+    every, some = module(train=150, val=40), module(train=150, val=40, min_images=14, missing_classes="skip")
+    counts = {c: len(found) for c, found in every.trained.images.items()}
+    assert min(counts.values()) < 14 <= max(counts.values())
+    assert classes(every.train_dataloader()) == counts.keys()
+    assert classes(some.train_dataloader()) == {c for c, count in counts.items() if count >= 14}
+    assert same(every.val_dataloader(), some.val_dataloader())
+
+
 def test_a_long_list_of_classes_is_cut_short() -> None:
     with pytest.raises(FssegError, match=r"show: (\d+ [a-z ]+ \(\d+\)(, )?){5} and 10 more\. Lower --data\.shot, cho"):
         module(shot=80)
