@@ -44,6 +44,8 @@ class Task(LightningModule):
         lr_scheduler: schedule per iteration; by default PANet's (section 4.1): rate x 0.1 every 10,000 iterations.
         head_lr: factor of the learning rate of layers that start at random (10 in my_optim.py of PMMs).
         bias_lr: additional factor of the learning rate of biases (2 in my_optim.py of PMMs).
+        weights: checkpoint of `fsseg fit` whose weights the training starts from, with a new optimiser and step 0.
+            ``fsseg fit`` and `fsseg.fit` load the file, see `fsseg.experiment.warm_start`.
         channels_last: use the memory format channels_last, in which most processors convolve faster. The order of sums
             changes, so that the last digits differ.
 
@@ -58,6 +60,7 @@ class Task(LightningModule):
         lr_scheduler: Callable[[Optimizer], LRScheduler] = lambda o: StepLR(o, step_size=10_000, gamma=0.1),
         head_lr: float = 1.0,
         bias_lr: float = 1.0,
+        weights: str | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class Task(LightningModule):
         # Convolutions take the memory format of their weights.
         self.method = method.to(memory_format=torch.channels_last) if channels_last else method
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self.head_lr, self.bias_lr = head_lr, bias_lr
+        self.head_lr, self.bias_lr, self.weights = head_lr, bias_lr, weights
         self._factor = 1.0  # factor of the learning rate of the first group of parameters
         self.card: Card | None = None  # description in a checkpoint: configuration, training classes
         self.say: Callable[[str], None] = lambda line: None  # shows a line to the user

@@ -72,6 +72,7 @@ _OPTIONS = {
 _ONLY = {
     "fit": {
         "--checkpoint.every_n_train_steps N": "steps between two checkpoints",
+        "--model.weights FILE": "start from the weights of a checkpoint, with a new optimiser",
         "--data.episodes.min_images N": "leave out classes with fewer train images",
     },
     "test": {

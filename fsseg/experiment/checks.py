@@ -47,9 +47,19 @@ def _something_to_test(c: Configuration) -> None:
         raise FssegError(f"{c.command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
 
 
+def _weights(c: Configuration) -> None:
+    path = c.options.model.weights
+    if path is None or c.command == "fit":
+        return
+    if "--model.weights" in c.flags or c.options.untrained:
+        raise FssegError(f"--model.weights {path} starts a training (`fit`); --ckpt_path {path} measures the file.")
+
+
 def _same_method(c: Configuration) -> None:
     if c.card is not None:
         compatibility.refuse_other_method(c.options.ckpt_path, c.card, c.saved)
+    if c.start is not None:
+        compatibility.refuse_other_class(f"--model.weights {c.options.model.weights}", c.start, c.saved)
 
 
 def _end_of_training(c: Configuration) -> None:
@@ -113,6 +123,7 @@ CHECKS = (
     _data_folder,
     _strategy,
     _untrained,
+    _weights,
     _something_to_test,
     _same_method,
     _end_of_training,

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.options import Decides
 from fsseg.errors import FssegError
+from fsseg.runs.checkpoint_files import content_digest
 from fsseg.runs.identity import flat, identity
+from fsseg.task import Task
 from fsseg.untrusted import configuration
-from fsseg.untrusted.card import CheckpointCard
+from fsseg.untrusted.card import CheckpointCard, Training
 
 Config = Mapping[str, Any]
 
@@ -40,22 +40,42 @@ def stored_config(ckpt_path: str, card: CheckpointCard) -> dict[str, Any]:
 
 def refuse_other_method(ckpt_path: str, card: CheckpointCard, asked: Config) -> None:
     """Refuse another method, or another value of an option that the weights depend on."""
-    trained = card.trained["model"]["method"]
-    method = asked["model"]["method"]
-    if trained["class_path"] != method["class_path"]:
-        names = [path["class_path"].rpartition(".")[2] for path in (trained, method)]
-        raise FssegError(f"{ckpt_path} holds {names[0]}, but {names[1]} is asked for. Give a checkpoint of {names[1]}.")
+    refuse_other_class(ckpt_path, card, asked)
+    trained, method = card.trained["model"]["method"], asked["model"]["method"]
     module, _, name = method["class_path"].rpartition(".")
     free = getattr(importlib.import_module(module), name).inference_options | _FREE
     _refuse(ckpt_path, "model.method", trained.get("init_args") or {}, method.get("init_args") or {}, free)
 
 
-def refuse_other_weights(ckpt_path: str, card: CheckpointCard, model: nn.Module) -> None:
-    """Refuse a checkpoint whose tensors differ from the model's in name or shape."""
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wrong = sorted(name for name in own.keys() | card.shapes.keys() if own.get(name) != card.shapes.get(name))
-    if wrong:
-        raise FssegError(f"{ckpt_path} does not fit the method: {wrong[0]} and {len(wrong) - 1} more tensors differ.")
+def refuse_other_class(what: str, card: CheckpointCard, asked: Config) -> None:
+    """Refuse another method; ``what`` names the file, with its option."""
+    paths = [config["model"]["method"]["class_path"] for config in (card.trained, asked)]
+    if paths[0] != paths[1]:
+        names = [path.rpartition(".")[2] for path in paths]
+        raise FssegError(f"{what} holds {names[0]}, but {names[1]} is asked for. Give a checkpoint of {names[1]}.")
+
+
+def refuse_other_weights(what: str, card: CheckpointCard, task: Task) -> None:
+    """Refuse a checkpoint whose tensors differ from the task's in name or shape; ``what`` names the file."""
+    own = {name: tuple(tensor.shape) for name, tensor in task.state_dict().items()}
+    wrong = [name for name in {**own, **card.shapes} if own.get(name) != card.shapes.get(name)]
+    if not wrong:
+        return
+    method = card.trained["model"]["method"]
+    encoder = str(((method.get("init_args") or {}).get("encoder") or {}).get("class_path"))
+    holds = f"{method['class_path'].rpartition('.')[2]} with {encoder.rpartition('.')[2]}"
+    needed = f"{type(task.method).__name__} with {type(task.method.encoder).__name__}"
+    kinds = f"it holds {holds}, {needed} is needed; " if holds != needed else ""
+    there, here = (_sides(shapes.get(wrong[0])) for shapes in (card.shapes, own))
+    more = f", and {len(wrong) - 1} more tensors differ" if len(wrong) > 1 else ""
+    raise FssegError(
+        f"{what} does not fit the method: {kinds}{wrong[0]} is {there} in the file, {here} in the method{more}."
+    )
+
+
+def _sides(shape: tuple[int, ...] | None) -> str:
+    """A shape in words, such as ``64 x 3``."""
+    return "missing" if shape is None else " x ".join(map(str, shape)) or "a single number"
 
 
 def refuse_other_training(ckpt_path: str, card: CheckpointCard, asked: Config) -> None:
@@ -63,7 +83,20 @@ def refuse_other_training(ckpt_path: str, card: CheckpointCard, asked: Config) -
     trained, now = (identity(config, Decides.TRAINING) for config in (card.trained, asked))
     for config in (trained, now):
         config["model"].pop("method")  # see `refuse_other_method`
+    started = trained["model"].get("weights")
+    if started is not None and now["model"]["weights"] is None:
+        raise FssegError(f"{ckpt_path} started from --model.weights {started}: give the option too, or train again.")
+    if _same_start(card, trained["model"], now["model"]):
+        now["model"]["weights"] = started
     _refuse(ckpt_path, "", trained, now, frozenset())
+
+
+def _same_start(card: CheckpointCard, trained: Config, asked: Config) -> bool:
+    """Whether two trainings started from the same weights, whose file may have been moved."""
+    if not card.earlier or asked["weights"] is None or trained.get("weights") == asked["weights"]:
+        return False
+    path = Path(asked["weights"])
+    return path.is_file() and content_digest(path) == card.earlier[-1].digest
 
 
 def refuse_other_fold(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -> None:
@@ -76,17 +109,26 @@ def refuse_other_fold(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -
         )
 
 
-def refuse_seen_classes(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -> None:
-    """Refuse to test classes that the checkpoint was trained on."""
-    trained_on = {_SAME.get(name, name) for name in card.trained_on}
+def refuse_seen_classes(what: str, card: CheckpointCard, data: EpisodeData) -> None:
+    """Refuse novel classes that the weights were trained on, in this training or in an earlier one.
+
+    Args:
+        what: Names the checkpoint, with its option.
+        card: Card of the checkpoint.
+        data: Data set and fold.
+    """
     novel = [data.dataset.class_name(c) for c in data.novel]
-    seen = [name for name in novel if _SAME.get(name, name) in trained_on]
-    if seen:
-        more = ", ..." if len(seen) > 3 else ""
-        raise FssegError(
-            f"{ckpt_path} was trained on fold {card.fold} of {card.dataset}; --data.fold {data.fold} of "
-            f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
-        )
+    trainings: list[Training] = [card, *reversed(card.earlier)]
+    for training in trainings:
+        trained_on = {_SAME.get(name, name) for name in training.trained_on}
+        seen = [name for name in novel if _SAME.get(name, name) in trained_on]
+        if seen:
+            more = ", ..." if len(seen) > 3 else ""
+            was = "was trained" if training is card else "started from weights trained"
+            raise FssegError(
+                f"{what} {was} on fold {training.fold} of {training.dataset}; --data.fold {data.fold} of "
+                f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
+            )
 
 
 def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: frozenset[str]) -> None:

@@ -51,6 +51,7 @@ class Configuration:
         protocol: Protocol of a test.
         saved: Contents of config.yaml, which checkpoints hold too.
         card: Card of the given checkpoint.
+        start: Card of the checkpoint whose weights a new training starts from.
         name: Name of the experiment.
         folder: Folder of the training, or of the tested training.
     """
@@ -62,6 +63,7 @@ class Configuration:
     protocol: Protocol
     saved: dict[str, Any]
     card: CheckpointCard | None
+    start: CheckpointCard | None
     name: str
     folder: Path = Path()
 
@@ -152,7 +154,12 @@ def _settled(command: str, options: Any, names: frozenset[str], stored: bool) ->
     if options.data.episodes.seed is None:
         options.data.episodes.seed = int(options.seed_everything)
     card = card_of(options.ckpt_path) if options.ckpt_path is not None else None
-    return Configuration(command, options, names, stored, protocol.protocol, saved, card, _name(options))
+    start = None
+    if options.model.weights is not None:
+        saved["model"]["weights"] = str(Path(options.model.weights).resolve())
+        if command == "fit" and card is None:  # a resumed training has the weights of its checkpoint
+            start = card_of(options.model.weights, "--model.weights")
+    return Configuration(command, options, names, stored, protocol.protocol, saved, card, start, _name(options))
 
 
 def _dumped(command: str, options: Any) -> dict[str, Any]:

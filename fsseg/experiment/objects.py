@@ -15,6 +15,7 @@ from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
 from fsseg.experiment import compatibility
 from fsseg.experiment.configuration import Configuration, parser_of
+from fsseg.experiment.warm_start import earlier_trainings, load_weights
 from fsseg.progress import tell
 from fsseg.runs import loggers
 from fsseg.runs.checkpoint_callbacks import KeptCheckpoints, OwnSignals
@@ -59,7 +60,7 @@ def build(c: Configuration) -> Objects:
         seed_everything(options.seed_everything, workers=True)
     with (
         c.classes(),
-        without_pretrained_weights() if c.card is not None else nullcontext(),
+        without_pretrained_weights() if c.card is not None or c.start is not None else nullcontext(),
         building("the configuration"),
     ):
         made = parser_of(c.command).instantiate(options)
@@ -69,13 +70,15 @@ def build(c: Configuration) -> Objects:
     task, data = made.model, made.data
     data.protocol = c.protocol
     _refuse_checkpoint(c, task, data)
+    load_weights(c, task, data)
     _introduce(task, trainer)
     task.card = Card(
         version=fsseg.__version__,
         config=yaml.safe_dump(c.saved, sort_keys=False),
         dataset=data.dataset.name,
         fold=data.fold,
-        trained_on=[data.dataset.class_name(c) for c in data.base],
+        trained_on=[data.dataset.class_name(number) for number in data.base],
+        earlier=earlier_trainings(c),
     )
     return Objects(task, data, trainer, checkpoints, loggers.listed(made.trainer.logger))
 

@@ -10,6 +10,7 @@ from fsseg import atomic
 from fsseg.episodes import EpisodeData
 from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.objects import Objects, build
+from fsseg.experiment.warm_start import in_words
 from fsseg.progress import tell
 from fsseg.runs import folders
 from fsseg.runs.lock import locked
@@ -57,6 +58,8 @@ def train(c: Configuration) -> Trained:
     built.data.setup("fit")  # its errors come before any file is written
     leads = trainer.is_global_zero
     if leads:
+        if c.start is not None:
+            tell(in_words(c))
         tell(_classes(built.data))
     _note_differences(c, built.data, trainer.world_size)
     with locked(c.folder), folders.kept_if(c.folder, lambda: any(c.folder.glob("*.ckpt"))) if leads else nullcontext():

@@ -102,14 +102,18 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def card_of(ckpt_path: str) -> CheckpointCard:
+def card_of(ckpt_path: str, option: str = "--ckpt_path") -> CheckpointCard:
     """The card of a checkpoint.
+
+    Args:
+        ckpt_path: Path of the checkpoint.
+        option: Option that gives the path, for errors.
 
     Raises:
         FssegError: The file cannot be read; the message names an earlier readable checkpoint of the folder, if any.
     """
     try:
-        return read_card(ckpt_path)
+        return read_card(ckpt_path, option)
     except FssegError as error:
         path = Path(ckpt_path)
         others = [other for other in path.parent.glob("*.ckpt") if other != path] if path.is_file() else []

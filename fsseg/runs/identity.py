@@ -17,6 +17,7 @@ MODEL: Mapping[str, Decides] = {
     "lr_scheduler": _TRAINING,
     "head_lr": _TRAINING,
     "bias_lr": _TRAINING,
+    "weights": _TRAINING,
     "channels_last": _TRAINING,  # changes the last digits, whose differences grow during a training
 }
 

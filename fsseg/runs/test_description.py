@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from fsseg.encoders import Encoder
 from fsseg.episodes import EpisodeData
@@ -12,7 +11,7 @@ from fsseg.results.published import Setting
 from fsseg.results.test_facts import Tested, TestedCheckpoint
 from fsseg.runs.identity import identity
 from fsseg.task import Task
-from fsseg.untrusted.card import CheckpointCard
+from fsseg.untrusted.card import Card, CheckpointCard, seen
 
 _RULES = {
     "last": "the last one",
@@ -45,6 +44,8 @@ def describe(
     name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
     annotation = data.images.test_support_annotation or "mask"
     encoder, departures = _encoder(method.encoder, card), method.departures if card else {}
+    if card and card.earlier:
+        departures = {**departures, "weights": "warm start"}
     setting = Setting(name, encoder, data.dataset.name, data.way, data.test_shot, annotation, departures)
     details = [
         *(["boxes of random instances"] if annotation == "box" and data.images.box_instance == "random" else []),
@@ -67,7 +68,7 @@ def describe(
         notes=tuple(notes),
         seed=int(card.trained["seed_everything"] if card else seed),
         trained_shot=card.trained["data"]["shot"] if card else None,
-        training=recipe(card.trained) if card else "",
+        training=recipe(card) if card else "",
         folds=data.dataset.folds,
     )
 
@@ -79,9 +80,13 @@ def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:
 _EACH = ("fold", "shot", "episodes.seed")  # options that may differ between trainings of one recipe
 
 
-def recipe(config: dict[str, Any]) -> str:
-    """Six hexadecimal digits, equal for trainings whose options for weights and length differ in `_EACH` only."""
-    found = identity(config, Decides.TRAINING | Decides.LENGTH)
+def recipe(card: Card) -> str:
+    """Six hexadecimal digits, equal for trainings whose options for weights and length differ in `_EACH` only.
+
+    A warm start counts by the recipe of the weights: each fold starts from a file of its own.
+    """
+    found = identity(card.trained, Decides.TRAINING | Decides.LENGTH)
+    found["model"]["weights"] = card.earlier[-1].recipe if card.earlier else None
     data = {name: value for name, value in found["data"].items() if name not in _EACH}
     text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
@@ -90,6 +95,8 @@ def recipe(config: dict[str, Any]) -> str:
 def _training_notes(data: EpisodeData, card: CheckpointCard) -> list[str]:
     """Notes where the checkpoint's training differs from the training of the protocol; a test cannot change that."""
     notes, protocol, chosen = [], data.protocol, card.selection
+    if card.earlier:
+        notes.append(f"the training started from weights that had seen {seen(card.earlier)}")
     if chosen == "novel_val":
         notes.append("the checkpoint was chosen on the novel classes, so its result is too optimistic")
     if chosen != protocol.selection:

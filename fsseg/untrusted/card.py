@@ -1,8 +1,8 @@
 """The card of a checkpoint: the checked record of its training. The file may be untrusted."""
 
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -36,24 +36,58 @@ def refuse_bomb(path: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class Training:
+    """What the weights of a training have seen.
+
+    Attributes:
+        dataset: name of the data set.
+        fold: fold of the training.
+        trained_on: names of the base classes.
+    """
+
+    dataset: str
+    fold: Natural
+    trained_on: list[str]
+
+    def __str__(self) -> str:
+        return f"{len(self.trained_on)} classes of {self.dataset} fold {self.fold}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier(Training):
+    """An earlier training, from whose weights a later training started.
+
+    Attributes:
+        step: training step of the weights.
+        recipe: digest of the training's options, see `fsseg.runs.test_description.recipe`.
+        digest: digest of the checkpoint's content.
+    """
+
+    step: Natural
+    recipe: str
+    digest: str
+
+
+def seen(earlier: Sequence[Training]) -> str:
+    """What weights have seen, in words, the latest training first."""
+    return ", before ".join(dict.fromkeys(str(training) for training in reversed(earlier)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card(Training):
     """Record of a training, stored in its checkpoints as ``fsseg``.
 
     Attributes:
         version: version of fsseg.
         config: configuration of the training, as YAML.
-        dataset: name of the data set.
-        fold: fold of the training.
-        trained_on: names of the base classes.
         selection: how the checkpoint was selected.
+        earlier: trainings that the weights had been through before, oldest first; empty without a warm start.
     """
 
     version: str
     config: str
-    dataset: str
-    fold: Natural
-    trained_on: list[str]
     selection: Chosen = "by hand"
+    earlier: list[Earlier] = field(default_factory=list)
 
     @cached_property
     def trained(self) -> dict[str, Any]:
@@ -77,8 +111,12 @@ class CheckpointCard(Card):
     processes: Natural
 
 
-def read_card(path: str) -> CheckpointCard:
+def read_card(path: str, option: str = "--ckpt_path") -> CheckpointCard:
     """The checked card of a checkpoint file.
+
+    Args:
+        path: of the checkpoint.
+        option: that gives the path, for errors.
 
     Raises:
         FssegError: the file is missing or truncated, or fsseg did not write it.
@@ -87,27 +125,28 @@ def read_card(path: str) -> CheckpointCard:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:
-        raise FssegError(f"--ckpt_path {path}: no such file.") from error
+        raise FssegError(f"{option} {path}: no such file.") from error
     except Exception as error:  # torch raises nearly anything on a broken file
         raise FssegError(
-            f"--ckpt_path {path} cannot be read: the file is truncated or no checkpoint. Use an earlier one."
+            f"{option} {path} cannot be read: the file is truncated or no checkpoint. Use an earlier one."
         ) from error
-    return checked(path, checkpoint)
+    return checked(path, checkpoint, option)
 
 
-def checked(path: str, checkpoint: Any) -> CheckpointCard:
+def checked(path: str, checkpoint: Any, option: str = "--ckpt_path") -> CheckpointCard:
     """The checked card of a loaded checkpoint.
 
     Args:
         path: of the checkpoint, for errors.
         checkpoint: the loaded content.
+        option: that gives the path, for errors.
 
     Raises:
         FssegError: `fsseg fit` did not write the checkpoint, or a part of it is broken.
     """
     card = checkpoint.get("fsseg") if isinstance(checkpoint, dict) else None
     if not isinstance(card, dict) or not {"config", "dataset", "fold", "trained_on"} <= card.keys():
-        raise FssegError(f"--ckpt_path {path} is no checkpoint of `fsseg fit`.")
+        raise FssegError(f"{option} {path} is no checkpoint of `fsseg fit`.")
     states = random_states(checkpoint)
     try:
         found = convert(
@@ -125,7 +164,7 @@ def checked(path: str, checkpoint: Any) -> CheckpointCard:
     except (BrokenTextError, KeyError, TypeError, AttributeError):
         valid = False
     if not valid or not _is_experiment(found):
-        raise FssegError(f"--ckpt_path {path} is a broken checkpoint: fsseg does not write such a card. Use another.")
+        raise FssegError(f"{option} {path} is a broken checkpoint: fsseg does not write such a card. Use another.")
     return found
 
 
