@@ -46,13 +46,21 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def charts_of(runs: Sequence[Path], asked: Sequence[str] | None = None) -> dict[str, list[Curve]]:
-    """Curves of several runs by metric; for errors see `read_logs` and `choose`."""
+    """Curves of several runs by metric, with the baseline ``METRIC_untrained`` where a run has logged one.
+
+    Raises:
+        FssegError: See `read_logs` and `choose`.
+    """
     logged = [read_logs(folder) for folder in runs]
     from fsseg.plots.charts import Curve  # imports matplotlib
 
     pairs = list(zip(distinct(runs), logged, strict=True))
     return {
-        metric: [Curve(name, sorted(log[metric].items())) for name, log in pairs if metric in log]
+        metric: [
+            Curve(name, sorted(log[metric].items()), sorted(log.get(f"{metric}_untrained", {}).items()))
+            for name, log in pairs
+            if metric in log
+        ]
         for metric in choose(logged, asked)
     }
 

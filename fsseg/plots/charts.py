@@ -23,6 +23,8 @@ from fsseg.results.tables import ClassScore
 _TRAIN, _VAL = LINES[:2]
 _PER_CLASS, _HEAD = 0.22, 1.1  # inches
 _SMOOTH = 20  # points in the window of the moving average, a choice by eye; short curves use a tenth of their points
+_GREY, _DASHES = "#666666", (0, (5, 3))  # baselines; the dashes of runs are denser
+_SAME = 5e-4  # baselines that differ by less are drawn as one horizontal line: half a tenth of a point of mean-IoU
 _BINS = 8  # groups of object sizes
 
 
@@ -32,10 +34,12 @@ class Curve(NamedTuple):
     Attributes:
         name: name of the run.
         points: step and value, in order.
+        baseline: the same metric of the untrained prototypes, by step; empty if it was not logged.
     """
 
     name: str
     points: Sequence[tuple[int, float]]
+    baseline: Sequence[tuple[int, float]] = ()
 
 
 def draw_census(census: Census, path: Path) -> None:
@@ -82,7 +86,8 @@ def draw_census(census: Census, path: Path) -> None:
 def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     """Draw the curves of several runs, one chart per metric.
 
-    Training curves are smoothed; a pale line shows the raw values.
+    Training curves are smoothed; a pale line shows the raw values. A dashed line shows a baseline: horizontal if the
+    baseline does not change during the training, as with a frozen encoder.
 
     Args:
         charts: curves by metric; a run has the same colour in all charts.
@@ -106,6 +111,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
                 axis.plot(steps, smoothed(values), style, color=colour, linewidth=1.8, label=curve.name)
             else:
                 axis.plot(steps, values, style, marker="o", markersize=3, color=colour, label=curve.name)
+        _draw_baselines(axis, curves, colours)
         axis.set_title(_in_words(metric), fontsize=10, loc="left")
         axis.set_xlabel("training step", fontsize=9)
         _plain(axis)
@@ -117,6 +123,24 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     labels = list(handles.values()), list(handles)
     figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
     _write(figure, path)
+
+
+def _draw_baselines(axis: Axes, curves: Sequence[Curve], colours: Mapping[str, str]) -> None:
+    """Draw the baselines of a chart, in the colours of their runs; one that all runs share is drawn once, in grey."""
+    lines = {curve.name: np.array(curve.baseline, dtype=float)[:, 1] for curve in curves if curve.baseline}
+    shared = bool(lines) and np.ptp(np.concatenate([*lines.values()])) < _SAME
+    for curve in curves:
+        if not curve.baseline:
+            continue
+        values, colour = lines[curve.name], _GREY if shared else colours[curve.name]
+        if np.ptp(values) < _SAME:
+            axis.axhline(values[0], color=colour, linestyle=_DASHES, linewidth=1.2)
+        else:
+            axis.plot([step for step, _ in curve.baseline], values, color=colour, linestyle=_DASHES, linewidth=1.2)
+        if shared:
+            break
+    if lines:
+        axis.plot([], [], color=_GREY, linestyle=_DASHES, linewidth=1.2, label="untrained prototypes")
 
 
 def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

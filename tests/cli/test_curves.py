@@ -5,7 +5,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from fsseg.cli.curves import choose
+from fsseg.cli.curves import charts_of, choose
 from fsseg.errors import FssegError
 from fsseg.runs.training_logs import distinct, read_logs
 
@@ -41,6 +41,17 @@ def test_the_segmentation_loss_is_drawn_where_all_runs_have_it():
     assert choose([panet, pmms], ["val/mean_iou"]) == ["val/mean_iou"]
     with pytest.raises(FssegError, match=r"no run has logged it. Did you mean train/loss\?"):
         choose([panet], ["train/los"])
+
+
+def test_the_untrained_prototypes_are_the_baseline_of_a_curve(tmp_path):
+    head = "epoch,step,val/mean_iou,val/mean_iou_untrained\n"
+    log(tmp_path / "a", 0, "0,49,0.3,0.25\n0,99,0.4,0.25\n", head)
+    log(tmp_path / "b", 0, "0,49,0.9,0.8,0.3\n")
+    charts = charts_of([tmp_path / "a", tmp_path / "b"])
+    assert [(c.name, c.points, c.baseline) for c in charts["val/mean_iou"]] == [
+        ("a", [(49, 0.3), (99, 0.4)], [(49, 0.25), (99, 0.25)]), ("b", [(49, 0.3)], []),
+    ]  # fmt: skip
+    assert [curve.baseline for curve in charts["train/loss"]] == [[]]
 
 
 @pytest.mark.parametrize(

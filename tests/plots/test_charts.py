@@ -8,6 +8,7 @@ import pytest
 
 from fsseg.errors import FssegError
 from fsseg.plots.charts import Curve, draw_class_iou, draw_curves, draw_size_iou, pooled_by_size, smoothed
+from fsseg.plots.colours import LINES
 from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore, Score
 
@@ -45,6 +46,31 @@ def test_sizes_are_drawn(tmp_path: Path, truths: list[int]) -> None:
     assert size(tmp_path / "size.png")[0] > 600
     with pytest.raises(FssegError, match="no query of these rows shows its class"):
         draw_size_iou({"": [row(99, 0, 0, 5)]}, tmp_path / "none.png")
+
+
+SHARED = [Curve("a", [(0, 0.3), (9, 0.4)], [(0, 0.25), (9, 0.2501)]), Curve("b", [(9, 0.3)], [(9, 0.25)])]
+OWN = [*SHARED, Curve("c", [(0, 0.1), (9, 0.2)], [(0, 0.1), (9, 0.15)]), Curve("d", [(9, 0.3)])]
+
+
+@pytest.mark.parametrize(
+    ("curves", "expected"),
+    [
+        (SHARED, [([0, 1], [0.25, 0.25], "#666666")]),
+        (OWN, [([0, 1], [0.25] * 2, LINES[0]), ([0, 1], [0.25] * 2, LINES[1]), ([0, 9], [0.1, 0.15], LINES[2])]),
+        ([OWN[-1]], []),
+    ],
+)
+def test_a_baseline_is_a_dashed_line_and_horizontal_if_it_does_not_change(monkeypatch, tmp_path, curves, expected):
+    drawn = []
+    monkeypatch.setattr("fsseg.plots.charts._write", lambda figure, path: drawn.append(figure))
+    draw_curves({"train/loss": [Curve("a", [(0, 1.0)])], "val/mean_iou": curves}, tmp_path / "curves.png")
+    loss, iou = drawn[0].axes
+    dashed = [line for line in iou.lines if line.get_linestyle() == "--"]
+    found = [(list(line.get_xdata()), list(line.get_ydata()), line.get_color()) for line in dashed]
+    assert found == expected + ([([], [], "#666666")] if expected else [])
+    assert [line.get_linestyle() for line in loss.lines] == ["-"]
+    (legend,) = drawn[0].legends
+    assert ("untrained prototypes" in [text.get_text() for text in legend.get_texts()]) == bool(expected)
 
 
 def test_classes_are_drawn_whatever_a_test_lacks(tmp_path: Path) -> None:
