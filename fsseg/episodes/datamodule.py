@@ -254,7 +254,7 @@ class EpisodeData(LightningDataModule):
 
     def training_keys(self) -> list[int]:
         """Keys of all variants of all training images, see `Images`, ascending."""
-        return all_keys(self._train, self.variants or 1)
+        return all_keys(self.trained.images, self.variants or 1)
 
     def image_dataloader(self, stage: Stage, keys: Sequence[int], batch_size: int) -> DataLoader[Tensor]:
         """Batches of images ``M 3 H W`` as in the episodes of a stage, in the order of their keys, see `Images`."""

@@ -139,7 +139,7 @@ def _show_trained(c: Configuration, trained: Trained) -> int:
             print(f"val mean-IoU {val:.1f}, untrained prototypes of the encoder {before:.1f}: {val - before:+.1f}")
         print(f"next: fsseg {following} --ckpt_path {trained.last}")
         if trained.best:
-            print(f"best on {_CHOSEN[c.protocol.selection]}: {trained.best}")
+            print(f"best on {_CHOSEN.get(c.protocol.selection, _CHOSEN['base_val'])}: {trained.best}")
     return INTERRUPTED if trained.interrupted else 0
 
 

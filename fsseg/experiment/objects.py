@@ -1,11 +1,11 @@
 """Builds method, data and trainer from a configuration."""
 
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, NamedTuple
 
 import yaml
 from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 
@@ -17,8 +17,9 @@ from fsseg.experiment import compatibility
 from fsseg.experiment.configuration import Configuration, parser_of
 from fsseg.experiment.warm_start import earlier_trainings, load_weights
 from fsseg.progress import tell
+from fsseg.protocols.protocol import Chosen, Protocol
 from fsseg.runs import loggers
-from fsseg.runs.checkpoint_callbacks import KeptCheckpoints, OwnSignals
+from fsseg.runs.checkpoint_callbacks import KeptCheckpoints, OwnSignals, SavesBeforeAveraging
 from fsseg.runs.checkpoint_files import WholeCheckpoints
 from fsseg.runs.library_errors import building
 from fsseg.runs.logger_callbacks import LoggedFit
@@ -78,9 +79,17 @@ def build(c: Configuration) -> Objects:
         dataset=data.dataset.name,
         fold=data.fold,
         trained_on=[data.dataset.class_name(number) for number in data.base],
+        selection=_selection(made.checkpoint, c.protocol),
         earlier=earlier_trainings(c),
     )
     return Objects(task, data, trainer, checkpoints, loggers.listed(made.trainer.logger))
+
+
+def _selection(checkpoint: ModelCheckpoint, protocol: Protocol) -> Chosen:
+    """How the file of Lightning's ModelCheckpoint was chosen: by validation if it keeps the best one of a metric."""
+    if checkpoint.save_top_k != 1 or not (checkpoint.monitor or "").startswith("val/"):
+        return "by hand"
+    return "novel_val" if protocol.selection == "novel_val" else "base_val"
 
 
 def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Trainer:
@@ -94,9 +103,9 @@ def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Train
     callbacks.append(OwnSignals())
     if options["enable_progress_bar"] is not False:
         callbacks.append(EpisodeProgress())
-    changed: dict[str, Any] = {"enable_progress_bar": False, "callbacks": callbacks}
+    changed: dict[str, Any] = {"enable_progress_bar": False}
     if c.command == "fit":
-        callbacks += [Skipped(), checkpoints]
+        callbacks = [SavesBeforeAveraging(checkpoints), *callbacks, Skipped(), checkpoints]
         changed |= {
             "default_root_dir": c.folder,
             "plugins": _with_whole_checkpoints(options["plugins"]),
@@ -107,7 +116,7 @@ def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Train
     else:
         changed |= {"logger": False, "enable_checkpointing": False}  # loggers get a test's results, not its steps
     with building("--trainer"):
-        trainer = Trainer(**{**options, **changed})
+        trainer = Trainer(**{**options, **changed, "callbacks": callbacks})
     _check_processor(made.trainer, trainer)
     return trainer
 
@@ -117,7 +126,7 @@ def _introduce(task: Task, trainer: Trainer) -> None:
     task.say = lambda line: tell(line) if trainer.is_global_zero else None
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EpisodeProgress):
-            task.tracked = partial(callback.watched, trainer)
+            task.tracked = callback.tracker(trainer)
 
 
 def _refuse_checkpoint(c: Configuration, task: Task, data: EpisodeData) -> None:

@@ -28,7 +28,7 @@ class Trained(NamedTuple):
         folder: Folder of the run.
         step: Last step.
         last: Checkpoint of the last step; None if none was written.
-        best: Checkpoint of the best validation, if the protocol selects by validation.
+        best: Checkpoint of the best validation, if the protocol or a ModelCheckpoint selects by validation.
         interrupted: Whether a signal stopped the training.
         before: Whether the training was finished before this command.
         val: Mean-IoU of the last validation, in 0..1; None without one.
@@ -71,10 +71,17 @@ def train(c: Configuration) -> Trained:
             if not (last.interrupted and last.path.is_file()):
                 raise
     written = last.path if last.path.is_file() else None
-    best = last.best_path if last.best_path.is_file() else None
     found, step = trainer.callback_metrics.get("val/mean_iou"), max(c.step, trainer.global_step)
     val = None if found is None else float(found)
-    return Trained(c.folder, step, written, best, last.interrupted, val=val, untrained=built.task.untrained)
+    return Trained(c.folder, step, written, _best(built), last.interrupted, val=val, untrained=built.task.untrained)
+
+
+def _best(built: Objects) -> Path | None:
+    """Checkpoint of the best validation: the protocol's, or that of Lightning's ModelCheckpoint with a metric."""
+    own, callbacks = built.checkpoints.best_path, built.trainer.checkpoint_callbacks
+    found = [Path(each.best_model_path) for each in callbacks if getattr(each, "monitor", None)]
+    beside = [own.parent / path.name for path in found if path.parent == own.parent.resolve()]  # as the user names it
+    return next((path for path in [own, *beside, *found] if path.is_file()), None)
 
 
 def _classes(data: EpisodeData) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
 from fsseg.errors import DivergedError, FssegError, MachineError
 from fsseg.protocols.protocol import Selection
@@ -38,6 +39,7 @@ class KeptCheckpoints(Callback):
         self.interrupted = False
         self._in_step = False
         self._due = False
+        self._averaged: list[WeightAveraging] = []  # callbacks that have replaced the weights during a validation
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over signals, and write into the folder of the first process."""
@@ -45,7 +47,8 @@ class KeptCheckpoints(Callback):
         self.path, self.best_path = folder / self.path.name, folder / self.best_path.name
 
         def stop() -> None:
-            self.interrupted = trainer.should_stop = True
+            self.interrupted = True
+            trainer.should_stop = trainer.accumulate_grad_batches == 1  # or else at the end of a step
             print("\nfsseg: stopping after this step (a second signal or Ctrl-C stops at once)", file=sys.stderr)
 
         signals.gently(stop)
@@ -57,21 +60,26 @@ class KeptCheckpoints(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if a write is due; a signal to one process ends the same step in all processes."""
-        self._in_step = False
+        """Save if a write is due; a signal to one process ends the same step in all processes.
+
+        With accumulated gradients a step has several batches, and ends with the last of them.
+        """
+        self._in_step = trainer.fit_loop._should_accumulate()
+        if self.interrupted:
+            trainer.should_stop = not self._in_step
         if trainer.world_size > 1:
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
             self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
-        if self.every and trainer.global_step % self.every == 0:
+        if self.every and not self._in_step and trainer.global_step % self.every == 0:
             # A training that is killed during the next validation would skip that validation after it resumes.
             self._due = trainer.is_last_batch and trainer.fit_loop.epoch_loop._should_check_val_epoch()
             if not self._due:
-                self._save_last(trainer)
+                self.save_last(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a checkpoint that was delayed until after the validation."""
         if self._due:
-            self._save_last(trainer)
+            self.save_last(trainer)
         self._due = False
 
     def on_validation_batch_start(
@@ -80,8 +88,16 @@ class KeptCheckpoints(Callback):
         """Stop during a validation after a signal: no update is in progress."""
         if self.interrupted:
             if not trainer.sanity_checking:
-                self._save_last(trainer)
+                self.save_last(trainer)
             raise signals.Stopped
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record that the module holds averaged weights, if the training averages them."""
+        self._averaged = [each for each in trainer.callbacks if isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record that the module holds the weights of the training again."""
+        self._averaged = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the best checkpoint."""
@@ -92,7 +108,7 @@ class KeptCheckpoints(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save, and release the signals."""
-        self._save_last(trainer)
+        self.save_last(trainer)
         signals.gently(None)
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,7 +120,8 @@ class KeptCheckpoints(Callback):
         if state_dict.get("selection") == self.selection:
             self.best = float(state_dict["best"])
 
-    def _save_last(self, trainer: Trainer) -> None:
+    def save_last(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt``, unless it is of this step."""
         if self._saved != trainer.global_step:
             self._saved = trainer.global_step
             self._save(trainer, self.path, "last")
@@ -115,7 +132,11 @@ class KeptCheckpoints(Callback):
         module = trainer.lightning_module
         before, module.card = module.card, replace(module.card, selection=rule)
         part = path.with_name(f".{path.name}.part")
+        for averaging in self._averaged:
+            averaging._swap_models(module)
         trainer.save_checkpoint(part)
+        for averaging in self._averaged:
+            averaging._swap_models(module)
         module.card = before
         if trainer.is_global_zero:
             if path == self.path and path.is_file():
@@ -130,12 +151,30 @@ class KeptCheckpoints(Callback):
         if (
             (wrong_input or lost) and trainer.world_size == 1 and trainer.global_step > 0
         ):  # with several processes, the others would not take part
-            self._save_last(trainer)
+            self.save_last(trainer)
             print(
                 f"fsseg: step {trainer.global_step:,} is saved in {self.path}; resume with --ckpt_path or --resume",
                 file=sys.stderr,
             )
         signals.gently(None)
+
+
+class SavesBeforeAveraging(Callback):
+    """Saves the last checkpoint before other callbacks end the training; the first callback of a trainer.
+
+    Lightning's WeightAveraging replaces the weights by their average when a training ends. A training that is resumed
+    continues from the weights.
+
+    Args:
+        checkpoints: Callback that writes the checkpoint.
+    """
+
+    def __init__(self, checkpoints: KeptCheckpoints) -> None:
+        self.checkpoints = checkpoints
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save."""
+        self.checkpoints.save_last(trainer)
 
 
 class OwnSignals(Callback):

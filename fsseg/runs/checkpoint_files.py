@@ -46,8 +46,8 @@ class Stored(NamedTuple):
 def newest(folder: Path) -> Stored | None:
     """The checkpoint from which a training resumes: ``last.ckpt``, or else the newest readable one.
 
-    A note names the checkpoint if it is not ``last.ckpt``. ``best.ckpt`` is ignored: it is written during a validation,
-    where no training resumes.
+    A note names the checkpoint if it is not ``last.ckpt``. Files whose name begins with ``best`` are ignored: they are
+    written during a validation, where no training resumes.
 
     Returns:
         The checkpoint; None if the folder holds none.
@@ -55,7 +55,8 @@ def newest(folder: Path) -> Stored | None:
     Raises:
         FssegError: No checkpoint of the folder can be read.
     """
-    last, others = folder / LAST, [path for path in folder.glob("*.ckpt") if path.name not in (LAST, "best.ckpt")]
+    last, every = folder / LAST, folder.glob("*.ckpt")
+    others = [path for path in every if path.name != LAST and not path.name.startswith("best")]
     if found := readable(last):
         return found
     if not others and not last.exists():

@@ -1,6 +1,6 @@
 """Callback that shows the progress of a run, see `fsseg.progress`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -64,6 +64,14 @@ class EpisodeProgress(Callback):
             done = min(start + starts.step, starts.stop)
             self._advance(trainer, done, done - start, "images")
         self._end()
+
+    def tracker(self, trainer: Trainer) -> Callable[[range, str], Iterator[int]]:
+        """`watched` as a function of starts and label.
+
+        A copy of a function is the function itself, without a copy of the trainer: callbacks that average weights copy
+        the task, which holds the function.
+        """
+        return lambda starts, what: self.watched(trainer, starts, what)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the test; images may have been encoded before."""
