@@ -68,7 +68,7 @@ def plain_errors() -> Iterator[None]:
     Raises:
         FssegError: One of them refused.
     """
-    import torch.distributed as dist  # imported here: commands on data need neither torch nor Lightning
+    # Imported here: commands on data need neither torch nor Lightning.
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     try:
@@ -88,11 +88,22 @@ def plain_errors() -> Iterator[None]:
             raise
         raise FssegError(_line(error)) from error
     except RuntimeError as error:
-        if dist.is_available() and dist.is_initialized() and "peer" in str(error):
-            raise FssegError("another process has stopped; its error message gives the reason.") from error
-        if lost_worker(error):
-            raise MachineError(_LOST) from error
+        if plain := _plain(error):
+            raise plain from error
         raise
+
+
+def _plain(error: RuntimeError) -> FssegError | None:
+    """The line for an error of another process, a data loader or one of Lightning's callbacks; None for others."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized() and "peer" in str(error):
+        return FssegError("another process has stopped; its error message gives the reason.")
+    if lost_worker(error):
+        return MachineError(_LOST)
+    if _origin(error).startswith("lightning.pytorch.callbacks"):  # e.g. EarlyStopping without its metric
+        return FssegError(_line(error))
+    return None
 
 
 def lost_worker(error: BaseException) -> bool:

@@ -156,6 +156,25 @@ def test_a_signal_during_a_validation_saves_weights_and_average_each_in_its_plac
 
 
 @pytest.mark.slow
+def test_a_signal_between_accumulated_batches_ends_the_training_after_the_step(fsseg, monkeypatch):
+    whole = (*PLAIN, *file("accumulation"), "--data.episodes.train=24", "--trainer.max_steps=3")
+    assert fsseg(*whole, "--out", "whole").code == 0
+    train, batches = Task.training_step, []
+
+    def interrupted(task: Task, batch: Any, number: int) -> Any:
+        batches.append(number)
+        if len(batches) == 5:  # the first batch of the second step
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train(task, batch, number)
+
+    monkeypatch.setattr(Task, "training_step", interrupted)
+    assert fsseg(*whole, "--out", "run").code == 128 + signal.SIGTERM
+    assert (len(batches), read_card("run/last.ckpt").step) == (8, 2)
+    assert fsseg(*whole, "--out", "run", "--resume").code == 0
+    assert_equal(weights("whole/last.ckpt"), weights("run/last.ckpt"))
+
+
+@pytest.mark.slow
 def test_accumulated_batches_give_the_step_of_a_large_batch(fsseg):
     options = ("--data.episodes.train=24", "--trainer.max_steps=3")
     assert fsseg(*PLAIN, *file("accumulation"), *options, "--out", "small").code == 0
@@ -176,6 +195,14 @@ def test_a_clipped_step_is_as_long_as_the_bound_times_the_rate(fsseg, steps):
 
 def length(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return float(torch.cat([(other[name] - one[name]).flatten() for name in one]).norm())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--data.episodes.val=0", "--trainer.callbacks.monitor=val/mean_io"])
+def test_a_metric_that_is_not_logged_is_one_line(fsseg, flag):
+    ran = fsseg(*PLAIN, *file("early_stopping"), flag, "--out", "run")
+    assert (ran.code, "Traceback" in ran.err) == (2, False)
+    assert ran.line.startswith("fsseg: Early stopping conditioned on metric `val/mean_io")
 
 
 @pytest.mark.slow
