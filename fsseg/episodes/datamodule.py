@@ -138,10 +138,8 @@ class EpisodeData(LightningDataModule):
 
     def _train_images(self) -> Eligible:
         """Train images of each base class with enough images."""
-        numbers: range | Numbers = self.dataset.numbers("train")
-        if self.episodes.drop_novel:
-            numbers = self.dataset.index.without(self.novel, numbers)
-        rule = self.episodes
+        rule, every = self.episodes, self.dataset.numbers("train")
+        numbers = self.dataset.index.without(self.novel, every) if rule.drop_novel else every
         need = Need(self.way, self.shot, self.query, "train", "shot", rule.min_images, PREFERRED)
         self._read_pairs(rule.pairs, self.base, "train")
         return class_images(self.dataset, self.base, numbers, rule.pairs, rule.min_pixels, need, rule.missing_classes)

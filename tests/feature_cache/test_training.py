@@ -99,7 +99,7 @@ def test_cached_features_give_the_same_steps(name: str, options: dict[str, Any])
 def test_each_variant_of_each_image_is_encoded_once() -> None:
     source = data()
     cached = Trained(made("PMMs"), source, steps=60)
-    trained = len({i for found in source._train.values() for i in found})
+    trained = len({i for found in source.trained.images.values() for i in found})
     validated = len(source.shown_images("val")[0])
     assert cached.images == 2 * trained + validated + 2  # one each for the shapes
     assert cached.lines[0].startswith(f"training: {trained} images in 2 variants, each encoded once; features: ")
