@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,19 +12,18 @@ from torch.utils.data import DataLoader
 from fsseg.datasets.base import Dataset
 from fsseg.disk_cache import cache_folder
 from fsseg.episode import Batch
+from fsseg.episodes import option_checks
 from fsseg.episodes.distinct_images import Images, all_keys, image_loader, shown, with_pixels
 from fsseg.episodes.draw import Draw, drawn, listed, seeded
 from fsseg.episodes.eligible_images import PREFERRED, Eligible, Need, class_images, with_complete_masks
 from fsseg.episodes.episode_file import Runs, load
 from fsseg.episodes.loading import Episodes, loader
-from fsseg.episodes.option_checks import check_base, check_fold, check_pairs, check_ranges, check_sizes
 from fsseg.episodes.options import EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.episodes.pair_lists import PairLists, use_pair_lists
 from fsseg.episodes.resizing import View
 from fsseg.episodes.sampler import PLAIN, EpisodeOrder, Key, Numbers, Rules
 from fsseg.episodes.transforms import Augmentation
 from fsseg.episodes.weak_annotations import Annotator
-from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Pairs, Protocol, Split
 
 Stage = Literal["train", "val", "test"]
@@ -87,10 +85,11 @@ class EpisodeData(LightningDataModule):
         self.trained = Eligible({}, {}, 0)  # classes of the training, see `setup`
         self._val, self._test = (dict[int, Numbers]() for _ in range(2))
         self._opened = False
-        check_ranges(self)
+        option_checks.check_ranges(self)
         if not self.dataset.class_names:  # the files of the data set have the names
             self._open()
-        check_fold(self.dataset, fold, way)
+        option_checks.check_fold(self.dataset, fold, way)
+        self._excluded = option_checks.ids_of(self.dataset, episodes.exclude)
         self.protocol = protocol
 
     @property
@@ -100,14 +99,8 @@ class EpisodeData(LightningDataModule):
 
     @protocol.setter
     def protocol(self, protocol: Protocol) -> None:
-        if protocol.size == "trained":
-            protocol = replace(protocol, size=self.images.test_size or "own")
-        if self.episodes.test_file:
-            protocol = protocol.of_list()
-        elif protocol.draw == "list":
-            raise FssegError("--protocol.draw list needs --data.episodes.test_file FILE.")
-        self._protocol = protocol
-        check_sizes(self, protocol)
+        self._protocol = option_checks.completed(protocol, self)
+        option_checks.check_sizes(self, self._protocol)
 
     def _open(self) -> None:
         if not self._opened:
@@ -120,10 +113,10 @@ class EpisodeData(LightningDataModule):
         Raises:
             FssegError: files are missing or broken, or classes have too few images.
         """
-        check_pairs(self.episodes, self.protocol)
+        option_checks.check_pairs(self.episodes, self.protocol)
         self._open()
         if stage == "fit":
-            check_base(self.dataset, self.fold)
+            option_checks.check_base(self)
             self.trained = self._train_images()
             self._augmentation = Augmentation(self.images.augment, self.images.variants)
         if stage in ("fit", "validate"):
@@ -139,7 +132,8 @@ class EpisodeData(LightningDataModule):
     def _train_images(self) -> Eligible:
         """Train images of each base class with enough images."""
         rule, every = self.episodes, self.dataset.numbers("train")
-        numbers = self.dataset.index.without(self.novel, every) if rule.drop_novel else every
+        unseen = (*self.novel, *self._excluded)
+        numbers = self.dataset.index.without(unseen, every) if rule.drop_novel else every
         need = Need(self.way, self.shot, self.query, "train", "shot", rule.min_images, PREFERRED)
         self._read_pairs(rule.pairs, self.base, "train")
         return class_images(self.dataset, self.base, numbers, rule.pairs, rule.min_pixels, need, rule.missing_classes)
@@ -177,8 +171,8 @@ class EpisodeData(LightningDataModule):
 
     @property
     def base(self) -> tuple[int, ...]:
-        """Class ids of the fold's base classes."""
-        return self.dataset.base(self.fold)
+        """Class ids of the fold's base classes, without the excluded ones."""
+        return tuple(c for c in self.dataset.base(self.fold) if c not in self._excluded)
 
     @property
     def novel(self) -> tuple[int, ...]:

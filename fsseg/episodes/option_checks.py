@@ -1,5 +1,7 @@
 """Checks of the options of `EpisodeData` that need no file of the data set."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsseg import limits
@@ -39,13 +41,44 @@ def check_fold(dataset: Dataset, fold: int, way: int) -> None:
         raise FssegError(f"--data.way {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
 
 
-def check_base(dataset: Dataset, fold: int) -> None:
+def completed(protocol: Protocol, data: "EpisodeData") -> Protocol:
+    """A protocol with the image size and the episodes that the data's options give.
+
+    Raises:
+        FssegError: the protocol tests a list of episodes, and no option names its file.
+    """
+    if protocol.size == "trained":
+        protocol = replace(protocol, size=data.images.test_size or "own")
+    if data.episodes.test_file:
+        return protocol.of_list()
+    if protocol.draw == "list":
+        raise FssegError("--protocol.draw list needs --data.episodes.test_file FILE.")
+    return protocol
+
+
+def ids_of(dataset: Dataset, names: Sequence[str]) -> tuple[int, ...]:
+    """Class ids of the names of ``exclude``.
+
+    Raises:
+        FssegError: the data set has no class of a name.
+    """
+    ids = {dataset.class_name(c): c for c in dataset.class_ids}
+    for name in names:
+        if name not in ids:
+            raise FssegError(f"--data.episodes.exclude: {dataset.name} has no class {name}. It has: {', '.join(ids)}.")
+    return tuple(ids[name] for name in names)
+
+
+def check_base(data: "EpisodeData") -> None:
     """Refuse to train on a fold without base classes.
 
     Raises:
-        FssegError: the fold has none.
+        FssegError: the fold has none, or all are excluded.
     """
-    if not dataset.base(fold):
+    dataset, fold = data.dataset, data.fold
+    if dataset.base(fold) and not data.base:
+        raise FssegError(f"--data.episodes.exclude leaves no class of fold {fold} to train on: exclude fewer.")
+    if not data.base:
         fix = "make more folds" if len(dataset.class_names) > 1 else "one class can be tested only"
         raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {fix}.")
 

@@ -310,3 +310,19 @@ def test_options_out_of_range(option: str, value: int) -> None:
     with pytest.raises(FssegError, match=rf"--data\.(\w+\.)?{option} {value}: ") as error:
         EpisodeData(Shapes(), **grouped(**{option: value}))
     assert "\n" not in str(error.value)
+
+
+def test_excluded_classes_are_neither_trained_on_nor_validated() -> None:
+    names = [SHAPES.class_name(c) for c in SHAPES.base(0)[:2]]
+    data = module(exclude=names, drop_novel=True)
+    assert data.base == SHAPES.base(0)[2:]
+    assert set(data.trained.images) == classes(data.val_dataloader()) | set(data.base) == set(data.base)
+    shown = {int(i) for found in data.trained.images.values() for i in found}
+    assert not SHAPES.index.pixels[sorted(shown)][:, [*SHAPES.novel(0), *SHAPES.base(0)[:2]]].any()
+
+
+def test_an_unknown_or_a_last_excluded_class_is_refused() -> None:
+    with pytest.raises(FssegError, match=r"exclude: DrawnOnce has no class cta\. It has: plain disc"):
+        module(exclude=["cta"])
+    with pytest.raises(FssegError, match="exclude leaves no class of fold 0 to train on"):
+        module(exclude=[SHAPES.class_name(c) for c in SHAPES.base(0)])
