@@ -220,7 +220,7 @@ def test_layers_behind_the_last_tap_are_dropped_and_may_be_missing(tmp_path: Pat
 def test_weights_that_dont_fit_are_refused_in_one_line(tmp_path: Path) -> None:
     path = str(tmp_path / "weights.pth")
     torch.save(theirs("resnet18").state_dict(), path)
-    for weights, *words in ((path, path, "don't fit resnet34", "lacks"), (path + "x", "no such file", "imagenet")):
+    for weights, *words in ((path, path, "don't fit resnet34", "lacks"), (path + "x", "no such file", "pretrained")):
         with pytest.raises(FssegError) as error:
             ResNet("resnet34", weights=weights)
         assert "\n" not in str(error.value)
