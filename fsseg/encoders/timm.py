@@ -7,6 +7,7 @@ its resolutions, those of a ViT its blocks. timm is imported when an encoder is 
 
 import logging
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from fsseg.encoders.weights import State, are_needed, load_state, no_download, r
 from fsseg.errors import FssegError
 
 _log = logging.getLogger(__name__)
+_ONCE = {"of_each_process": True}  # see `fsseg.cli`: the first process prints the line
 
 Statistics = tuple[float, float, float] | None
 _COARSEST = 16  # stride of the default level: coarser ones lose objects (PMMs, CANet: layer3 of ResNet)
@@ -28,6 +30,8 @@ _USUAL = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "bsd")  # licence
 # Options by which transformers take images of any size, tried in this order; networks that lack both need none, or
 # have a fixed size.
 _ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+# Sides of images in pixels: a network whose own size is larger is tried at a small size, which takes less time.
+_LARGE, _SMALL = 256, 64
 _UNFIT = (AssertionError, RuntimeError, IndexError, ValueError)  # what networks raise on a size that does not fit
 
 
@@ -73,7 +77,8 @@ class Timm(Encoder):
         facts: dict[str, Any] = model.pretrained_cfg
         super().__init__(mean or tuple(facts["mean"]), std or tuple(facts["std"]))
         self.name, self.weights = architecture if type(self) is Timm else self.name, weights
-        strides = [int(level["reduction"]) for level in _levels(model)]
+        described = _levels(model)
+        strides = [int(level["reduction"]) for level in described]
         levels = _chosen(architecture, taps, strides)
         names = tuple(model.state_dict())
         columnar = len(set(strides)) == 1 and len(strides) > 1
@@ -87,7 +92,8 @@ class Timm(Encoder):
         if stride is not None:
             self._dilate(stride, strides[levels[-1]], columnar)
         self.stride = min(strides[levels[0]], stride or strides[levels[0]])
-        self._multiple, self.widths = self._probe()
+        self.widths = tuple(int(described[level]["num_chs"]) for level in levels)
+        self._multiple = self._probe(self.widths)
         self.running_statistics = frozen_batch_norm
         for module in batch_norms(model) if frozen_batch_norm else []:
             module.requires_grad_(False)
@@ -140,25 +146,34 @@ class Timm(Encoder):
                 "finer tap."
             )
 
-    def _probe(self) -> tuple[int | None, tuple[int, ...]]:
-        """The number of pixels that sides must be multiples of, None for one size only; and channels of the maps."""
-        patch = getattr(getattr(self.network, "patch_embed", None), "patch_size", None)
-        side = patch if isinstance(patch, int) else patch[0] if patch else 1
+    def _probe(self, channels: tuple[int, ...]) -> int | None:
+        """The number of pixels that sides of images are multiples of; None if the network takes its own size only."""
+        patch = getattr(getattr(self.network, "patch_embed", None), "patch_size", 1)
+        side = patch if isinstance(patch, int) else patch[0]
+        least = max(self._own_size) if max(self._own_size) <= _LARGE else _SMALL
         mode = self.network.training
         self.network.eval()
-        for multiple in (*dict.fromkeys((1, side, self.stride, 32)), None):
-            unit = multiple or 1
-            size = (-(-64 // unit) * unit + unit, -(-64 // unit) * unit + 2 * unit) if multiple else self._own_size
-            try:
-                with torch.no_grad():
-                    maps = self._maps(torch.zeros(1, 3, *size))
-            except _UNFIT:
-                if multiple is None:
-                    raise
-                continue
-            self.network.train(mode)
-            return multiple, tuple(one.shape[1] for one in maps)
-        raise AssertionError
+        fitting = (
+            multiple
+            for multiple in dict.fromkeys((1, side, self.stride, 32))
+            if self._takes((-(-least // multiple) + 1) * multiple, multiple, channels)
+        )
+        found = next(fitting, None)
+        self.network.train(mode)
+        return found
+
+    def _takes(self, side: int, more: int, channels: tuple[int, ...]) -> bool:
+        """Whether images of two sides, which a square network refuses, give maps of the right shape."""
+        try:
+            with torch.no_grad():
+                maps = self._maps(torch.zeros(1, 3, side, side + more))
+        except _UNFIT:
+            return False
+        cells = [
+            abs(cell - pixels / self.stride)
+            for cell, pixels in zip(maps[0].shape[-2:], (side, side + more), strict=True)
+        ]
+        return max(cells) <= 1 and tuple(one.shape[1] for one in maps) == channels
 
 
 def _model(architecture: str, weights: str) -> Any:
@@ -169,9 +184,12 @@ def _model(architecture: str, weights: str) -> Any:
     name, _, tag = architecture.partition(".")
     tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{name}.*")] if tag else []
     if name not in known or (tag and tag not in tags):
-        near = nearest(architecture, timm.list_pretrained() if tag else known)
-        tagged = f" {name} has the weights {listed(tags)}." if tags else ""
-        raise FssegError(f"timm has no network {architecture}.{near}{tagged} timm.list_models() lists all.")
+        fix = (
+            f" {name} has the weights {listed(tags)}."
+            if tags
+            else f"{nearest(name, known)} timm.list_models() lists all."
+        )
+        raise FssegError(f"timm has no network {architecture}.{fix}")
     model = _made(architecture, downloaded=weights == "pretrained" and are_needed(weights))
     licence, page = (model.pretrained_cfg.get(key) for key in ("license", "hf_hub_id"))
     if are_needed(weights) and str(licence).lower() not in _USUAL:
@@ -183,8 +201,9 @@ def _model(architecture: str, weights: str) -> Any:
 def _made(architecture: str, downloaded: bool) -> Any:
     import timm
 
-    hub = logging.getLogger("huggingface_hub")
-    hub.setLevel(logging.ERROR)  # it warns of each attempt
+    if downloaded:
+        _log.info("loading timm's weights of %s, downloaded on first use", architecture, extra=_ONCE)
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each attempt
     for options in _ANY_SIZE:
         try:
             return timm.create_model(architecture, pretrained=downloaded, **options)
@@ -222,17 +241,16 @@ def _chosen(architecture: str, taps: tuple[int, ...] | None, strides: list[int])
 def _load(model: nn.Module, architecture: str, weights: str, names: tuple[str, ...]) -> None:
     """Load a file, with timm's names or, where timm can convert them, with those of the network's authors."""
     state: State = read_state(weights, architecture)
-    own = model.state_dict().keys()
+    own = model.state_dict()
+    foreign = state.keys() - set(names) or any(own[n].shape != state[n].shape for n in own.keys() & state.keys())
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if convert is not None and not own <= state.keys():
-        try:
+    if foreign and convert is not None:
+        with suppress(Exception):  # a file of another network, whose tensors the comparison below names
             state = convert(dict(state), model)
-        except Exception:  # a file of another network; the comparison below names its tensors
-            _log.debug("timm does not convert %s", weights)
-    load_state(model, state, architecture, weights, tuple(set(names) - own) or ("\0",))
+    load_state(model, state, architecture, weights, tuple(set(names) - own.keys()) or ("\0",))
 
 
 @cache
 def _note(text: str) -> None:
     """Log a warning once, in the first process only (see `fsseg.cli`)."""
-    _log.warning(text, extra={"of_each_process": True})
+    _log.warning(text, extra=_ONCE)
