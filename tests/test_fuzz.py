@@ -30,7 +30,7 @@ from fsseg.datasets import CocoJson, Folder, Pascal, Shapes
 from fsseg.datasets.mask_store import load as load_regions
 from fsseg.disk_cache import cached
 from fsseg.encoders import ConvNet
-from fsseg.encoders.base import load_pretrained
+from fsseg.encoders.weights import load_pretrained
 from fsseg.episodes.episode_file import load
 from fsseg.errors import FssegError
 from fsseg.experiment.commands import settled

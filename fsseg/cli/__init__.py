@@ -14,6 +14,7 @@ from fsseg.experiment import option_names
 from fsseg.experiment.files import did_you_mean
 from fsseg.experiment.home_paths import expand_arguments
 from fsseg.machine_errors import machine_error, reader_has_gone
+from fsseg.runs.ranks import leads
 from fsseg.runs.signals import listening, received, say_stopped
 
 _SIGPIPE = 13  # a constant, because Windows has no SIGPIPE; with pipefail, a shell sees that the output is cut
@@ -52,7 +53,12 @@ class _Lines(logging.Handler):
     """Prints log messages on standard error; a warning gets the prefix ``note:``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line on the present standard error, which a test may replace."""
+        """Print a line on the present standard error, which a test may replace.
+
+        A record with the attribute ``of_each_process`` is printed by the first process only.
+        """
+        if getattr(record, "of_each_process", False) and not leads():
+            return
         note = "note: " if record.levelno >= logging.WARNING else ""
         print(f"{note}{record.getMessage()}", file=sys.stderr, flush=True)
 

@@ -64,7 +64,7 @@ _OPTIONS = {
     "--data.images.support_annotation A": "mask, scribble or box",
     "--data.episodes.missing_classes skip": "leave out classes that have too few images",
     "--model.method.OPTION VALUE": "option of the method: --model.method.align false",
-    "--model.method.encoder.weights W": "imagenet, none, or a file",
+    "--model.method.encoder.weights W": "pretrained, none, or a file",
     "--seed_everything N": "seed of weights and training episodes",
     "--trainer.OPTION VALUE": "option of Lightning's Trainer: devices, max_steps ...",
     "--print_config": "print the configuration and stop",

@@ -1,9 +1,23 @@
 """Encoders: images to feature maps."""
 
-from fsseg.encoders.base import Encoder, without_pretrained_weights
+from fsseg.encoders.base import Encoder
 from fsseg.encoders.convnet import ConvNet
+from fsseg.encoders.names import NAMES, build
 from fsseg.encoders.resnet import ResNet
+from fsseg.encoders.timm import Timm
 from fsseg.encoders.torchvision import Torchvision
 from fsseg.encoders.vgg import VGG16, DeepLabVGG16
+from fsseg.encoders.weights import without_pretrained_weights
 
-__all__ = ["VGG16", "ConvNet", "DeepLabVGG16", "Encoder", "ResNet", "Torchvision", "without_pretrained_weights"]
+__all__ = [
+    "NAMES",
+    "VGG16",
+    "ConvNet",
+    "DeepLabVGG16",
+    "Encoder",
+    "ResNet",
+    "Timm",
+    "Torchvision",
+    "build",
+    "without_pretrained_weights",
+]

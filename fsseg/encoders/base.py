@@ -1,52 +1,37 @@
-"""The encoder contract, and the loading of pretrained weights."""
+"""The encoder contract."""
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
-from urllib.error import URLError
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
 
 from fsseg.errors import FssegError
-from fsseg.untrusted.card import refuse_bomb
 
 # Statistics of torchvision's ImageNet weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_CONTAINERS = ("features", "blocks", "stages", "layers")  # modules that hold the stages in torchvision and timm
 
 M = TypeVar("M", bound=nn.Module)
-
-_skip: ContextVar[bool] = ContextVar("_skip", default=False)
-
-
-@contextmanager
-def without_pretrained_weights() -> Iterator[None]:
-    """Build encoders without reading or downloading weights, because a checkpoint follows."""
-    token = _skip.set(True)
-    try:
-        yield
-    finally:
-        _skip.reset(token)
+Frozen = bool | tuple[str, ...]  # the whole encoder, or names of its stages
 
 
 class Encoder(nn.Module, ABC):
     """Images to a tuple of feature maps, fine to coarse.
 
     Features of an image do not depend on other images, so that they can be cached. An encoder takes images of 0..255
-    and normalises them.
+    and normalises them. A constructor ends with `freeze`.
 
     Attributes:
         name: name in tables; by default the name of the class, also for a subclass of another encoder.
         widths: channels of each map.
         stride: pixels per cell of the finest map.
-        weights: ``imagenet``, ``none`` or a file; None for a network without pretrained weights.
+        weights: ``pretrained``, ``none`` or a file; None for a network without pretrained weights.
         running_statistics: BatchNorm uses its running statistics in training too and does not update them.
     """
 
@@ -55,6 +40,8 @@ class Encoder(nn.Module, ABC):
     stride: int
     weights: str | None = None
     running_statistics: bool = False
+    _frozen: Frozen = False
+    _batch_statistics: bool = False  # frozen BatchNorm uses the statistics of the batch
     mean: Tensor
     std: Tensor
 
@@ -80,20 +67,68 @@ class Encoder(nn.Module, ABC):
         """Sum of the channels of all maps, i.e. the channels of `fsseg.ops.feature_maps.concatenated`."""
         return sum(self.widths)
 
+    def freeze(self, frozen: Frozen, batch_statistics: bool = False) -> None:
+        """Train nothing of the encoder, or of some stages.
+
+        Frozen parameters have no gradient, so that the optimiser and DDP's buckets leave them out. Frozen layers stay
+        in eval mode in training: BatchNorm uses its running statistics, and dropout has no effect.
+
+        Args:
+            frozen: True for the whole encoder; or names of modules or parameters of ``network`` (of the encoder itself
+                if it has no such module), such as ``layer1`` or ``layer2.0``, with everything below them.
+            batch_statistics: whether frozen BatchNorm uses and updates statistics all the same.
+
+        Raises:
+            FssegError: the network has no stage of a name.
+        """
+        names = () if isinstance(frozen, bool) else frozen
+        known = [name for name, _ in (*self._stages.named_modules(), *self._stages.named_parameters()) if name]
+        if unknown := [name for name in names if name not in known]:
+            stages = stage_names(name for name, _ in self._stages.named_parameters())
+            near = nearest(unknown[0], [*stages, *known])
+            raise FssegError(f"{self.name} has no stage {unknown[0]} to freeze.{near} It has: {listed(stages)}.")
+        self._frozen, self._batch_statistics = frozen, batch_statistics
+        for name, parameter in self._stages.named_parameters():
+            if frozen is True or _below(name, names):
+                parameter.requires_grad_(False)
+        self.train(self.training)
+
     @property
     def fixed(self) -> bool:
-        """Whether the features of an image are always the same in training, so that they can be cached."""
-        return not any(p.requires_grad for p in self.parameters()) and (
-            self.running_statistics or not batch_norms(self)
-        )
+        """Whether the features of an image depend on the image only, in training too.
+
+        True if no parameter has a gradient, and no BatchNorm by batch statistics and no dropout is active. An encoder
+        that was frozen without `freeze` may have other random layers, which this property does not see.
+        """
+        held = {id(module) for module in self._held()}
+        active = [module for module in self.modules() if id(module) not in held and _differs_in_training(module)]
+        return not active and not any(parameter.requires_grad for parameter in self.parameters())
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Set the training mode. With `running_statistics`, BatchNorm stays in eval mode."""
+        """Set the training mode; frozen layers stay in eval mode, with `running_statistics` every BatchNorm."""
         super().train(mode)
-        if self.running_statistics:
-            for module in batch_norms(self):
-                module.eval()
+        for module in self._held():
+            module.training = False
         return self
+
+    def _held(self) -> Iterator[nn.Module]:
+        """Modules that stay in eval mode in training."""
+        norms = batch_norms(self)
+        if self.running_statistics:
+            yield from norms
+        exempt = {id(module) for module in norms} if self._batch_statistics else set()
+        if self._frozen is True:
+            yield from (module for module in self.modules() if id(module) not in exempt)
+        elif self._frozen:
+            for name, module in self._stages.named_modules():
+                if _below(name, self._frozen) and id(module) not in exempt:
+                    yield module
+
+    @property
+    def _stages(self) -> nn.Module:
+        """The module whose parts `freeze` names."""
+        network = getattr(self, "network", self)
+        return network if isinstance(network, nn.Module) else self
 
     def normalise(self, images: Integer[Tensor, "M 3 H W"] | Float[Tensor, "M 3 H W"]) -> Float[Tensor, "M 3 H W"]:
         """Normalised images, ``(images / 255 - mean) / std``."""
@@ -147,67 +182,30 @@ def check_stride(encoder: str, stride: int) -> None:
         raise FssegError(f"{encoder}: stride {stride}; give a power of two, such as 8.")
 
 
-def load_pretrained(model: nn.Module, architecture: str, weights: str, optional: tuple[str, ...] = ()) -> None:
-    """Load pretrained weights into a network whose tensors have torchvision's names.
-
-    Args:
-        model: the network.
-        architecture: torchvision's name of the architecture, e.g. ``vgg16``.
-        weights: ``imagenet`` (torchvision's V1 weights, downloaded on first use), ``none`` or a file's path.
-        optional: prefixes of tensors that the features do not need. The file may lack them or contain more of them.
-
-    Raises:
-        FssegError: the download fails, the file does not exist or is no state dict, or its tensors do not fit.
-    """
-    if weights == "none" or _skip.get():
-        return
-    state = _download(architecture) if weights == "imagenet" else _read(weights, architecture)
-    own = model.state_dict()
-    needed = {name for name in own if not name.startswith(optional) and not name.endswith("num_batches_tracked")}
-    problems = {
-        "lacks": sorted(needed - state.keys()),
-        "has unexpected": sorted(name for name in state.keys() - own.keys() if not name.startswith(optional)),
-        "has other shapes for": sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape),
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{problem} {_some(names)}" for problem, names in problems.items() if names)
-        raise FssegError(
-            f"weights {weights} don't fit {architecture}: the file {found}. Give a state dict of {architecture}."
-        )
-    model.load_state_dict({name: state[name] for name in own.keys() & state.keys()}, strict=False)
+def stage_names(names: Iterable[str]) -> list[str]:
+    """Stages of a network from the names of its parts: ``layer1`` of ``layer1.0.conv1``, ``blocks.3`` of blocks."""
+    parts = [name.split(".") for name in names]
+    return list(dict.fromkeys(".".join(part[: 2 if part[0] in _CONTAINERS else 1]) for part in parts))
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def listed(names: Sequence[str], most: int = 50) -> str:
+    """Names of an error, cut after ``most`` of them."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _download(architecture: str) -> Mapping[str, Tensor]:
-    # V1, because published numbers of few-shot segmentation use V1.
-    try:
-        state: Mapping[str, Tensor] = get_model_weights(architecture)["IMAGENET1K_V1"].get_state_dict(
-            progress=True, check_hash=True
-        )
-        return state
-    except (URLError, OSError, RuntimeError) as error:
-        raise FssegError(
-            f"cannot download torchvision's ImageNet weights of {architecture} ({error}). "
-            "Give --model.method.encoder.weights FILE, or none for a random start."
-        ) from error
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A hint at the nearest known name, or ""."""
+    near = get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
-def _read(path: str, architecture: str) -> Mapping[str, Tensor]:
-    if not Path(path).is_file():
-        raise FssegError(f"weights {path}: no such file. Give imagenet, none, or a state dict of {architecture}.")
-    refuse_bomb(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types on a file that is no checkpoint
-        raise FssegError(f"weights {path} cannot be read ({type(error).__name__}). Give a state dict.") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise FssegError(f"weights {path} hold {type(state).__name__}; give a state dict of {architecture}.")
-    return state
+def _below(name: str, stages: Sequence[str]) -> bool:
+    """Whether a module or parameter is one of the stages, or lies below one."""
+    return any(name == stage or name.startswith(f"{stage}.") for stage in stages)
+
+
+def _differs_in_training(module: nn.Module) -> bool:
+    """Whether a module is known to use the batch or random numbers in training."""
+    norm = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+    drop = "drop" in type(module).__name__.lower() and any(getattr(module, name, 0) for name in ("p", "drop_prob"))
+    return norm or drop or isinstance(module, nn.modules.batchnorm._BatchNorm | nn.RReLU)

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, Frozen
 from fsseg.errors import FssegError
 
 
@@ -17,9 +17,10 @@ class ConvNet(Encoder):
         strides: stride of each stage's first convolution.
         convolutions: convolutions per stage.
         groups: groups of each GroupNorm.
+        frozen: train nothing, or not these layers, such as ``0`` and ``1``; see `Encoder.freeze`.
 
     Raises:
-        FssegError: numbers are not positive, differ in length, or groups do not divide widths.
+        FssegError: numbers are not positive, differ in length, or groups do not divide widths; unknown layers.
     """
 
     name = "ConvNet"
@@ -30,6 +31,7 @@ class ConvNet(Encoder):
         strides: tuple[int, ...] = (2, 2, 1),
         convolutions: int = 2,
         groups: int = 8,
+        frozen: Frozen = False,
     ) -> None:
         super().__init__(IMAGENET_MEAN, IMAGENET_STD)
         if len(widths) != len(strides) or not widths or min(*widths, *strides, convolutions, groups) < 1:
@@ -52,6 +54,7 @@ class ConvNet(Encoder):
             self.stride *= stride
         self.widths = (width,)
         self.network = nn.Sequential(*layers[:-1])
+        self.freeze(frozen)
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """One feature map of normalised images."""

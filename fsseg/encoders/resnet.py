@@ -13,18 +13,19 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import get_model
-from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fsseg.encoders.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Encoder,
+    Frozen,
     batch_norms,
     check_stride,
     check_taps,
-    load_pretrained,
 )
 from fsseg.encoders.dilation import trade_stride_for_dilation
+from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 
 # architecture -> name in tables, output channels per inner channel of a block (He et al. 2016, table 1)
@@ -53,15 +54,19 @@ class ResNet(Encoder):
             torchvision's pool rounds down.
         batch_norm: statistics in training: ``batch`` (official code; running statistics are updated) or ``running``.
             The affine weights are frozen in both cases.
-        frozen: train no weight of the encoder, as in CANet; ``batch_norm`` still applies.
-        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict,
-            which may lack layers after the last tap.
+        last_relu: whether the last tap has its last ReLU; without it, features are signed, as in MLC's baseline
+            (Yang et al., ICCV 2021, "Mining Latent Classes").
+        frozen: train nothing, or not these layers, such as ``conv1`` and ``layer1``; see `Encoder.freeze`. BatchNorm
+            follows ``batch_norm`` all the same: CANet's code trains no weight and uses statistics of the batch. With
+            ``running``, features depend on the image only.
+        weights: ``pretrained`` (torchvision's V1 for ImageNet, downloaded on first use), ``none``, or the path of a
+            state dict, which may lack layers after the last tap.
         mean: mean of images in 0..1, per channel.
         std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: unknown architecture or tap, a stride that is not a power of two, weights that do not fit, or a
-            failed download.
+        FssegError: unknown architecture, tap or frozen layer, a stride that is not a power of two, weights that
+            do not fit, or a failed download.
     """
 
     def __init__(
@@ -72,8 +77,9 @@ class ResNet(Encoder):
         stride: int = 8,
         ceil_mode: bool = True,
         batch_norm: Literal["batch", "running"] = "batch",
-        frozen: bool = False,
-        weights: str = "imagenet",
+        last_relu: bool = True,
+        frozen: Frozen = False,
+        weights: str = "pretrained",
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
@@ -92,10 +98,12 @@ class ResNet(Encoder):
         unused = [f"{layer}." for layer in layers[layers.index(taps[-1]) + 1 :]]
         load_pretrained(self.network, architecture, weights, optional=(*unused, "fc."))
         trade_stride_for_dilation(self.network, stride, size=256)
-        for module in [self.network] if frozen else batch_norms(self.network):
+        if not last_relu:
+            _without_last_relu(self.network.get_submodule(taps[-1])[-1])  # type: ignore[index]
+        for module in batch_norms(self.network):
             module.requires_grad_(False)
         self.running_statistics = batch_norm == "running"
-        self.train()
+        self.freeze(frozen, batch_statistics=not self.running_statistics)
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""
@@ -118,3 +126,27 @@ def _cut(architecture: str, last: str, stride_on: str, ceil_mode: bool) -> nn.Se
     children = list(model.named_children())  # in order of execution
     end = [name for name, _ in children].index(last) + 1
     return nn.Sequential(OrderedDict(children[:end]))
+
+
+class _SignedBasicBlock(BasicBlock):
+    """A block without its last ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.relu(self.bn1(self.conv1(x)))
+        signed: Tensor = self.bn2(self.conv2(inner)) + (x if self.downsample is None else self.downsample(x))
+        return signed
+
+
+class _SignedBottleneck(Bottleneck):
+    """A block without its last ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.relu(self.bn1(self.conv1(x)))
+        inner = self.relu(self.bn2(self.conv2(inner)))
+        signed: Tensor = self.bn3(self.conv3(inner)) + (x if self.downsample is None else self.downsample(x))
+        return signed
+
+
+def _without_last_relu(block: nn.Module) -> None:
+    """Remove a block's last ReLU in place; its ReLUs are one module, so that it cannot be removed as a layer."""
+    block.__class__ = _SignedBottleneck if isinstance(block, Bottleneck) else _SignedBasicBlock

@@ -13,12 +13,16 @@ from fsseg.encoders.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Encoder,
+    Frozen,
     batch_norms,
     check_stride,
     check_taps,
-    load_pretrained,
+    listed,
+    nearest,
+    stage_names,
 )
 from fsseg.encoders.dilation import nearest_power_of_two, trade_stride_for_dilation
+from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 
 
@@ -29,16 +33,17 @@ class Torchvision(Encoder):
         architecture: torchvision's name, e.g. ``resnet18``, ``mobilenet_v2``, ``squeezenet1_0``.
         taps: nodes whose outputs are the feature maps, e.g. ``[layer3]``, in the network's order.
         stride: largest stride in pixels per feature cell; deeper layers get dilation instead.
-        weights: ``imagenet`` (torchvision's V1, downloaded on first use), ``none``, or the path of a state dict,
-            which may lack tensors that the taps do not need.
+        weights: ``pretrained`` (torchvision's V1 for ImageNet, downloaded on first use), ``none``, or the path of a
+            state dict, which may lack tensors that the taps do not need.
         frozen_batch_norm: freeze running statistics and affine weights of BatchNorm in training, because a batch of a
             few episodes is too small for batch statistics.
+        frozen: train nothing, or not these layers, such as ``conv1`` and ``layer1``; see `Encoder.freeze`.
         mean: mean of images in 0..1, per channel.
         std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: unknown architecture or tap, a stride that is not a power of two, weights that do not fit, or a
-            failed download.
+        FssegError: unknown architecture, tap or frozen layer, a stride that is not a power of two, weights that
+            do not fit, or a failed download.
     """
 
     def __init__(
@@ -46,8 +51,9 @@ class Torchvision(Encoder):
         architecture: str = "resnet50",
         taps: tuple[str, ...] = ("layer3",),
         stride: int = 8,
-        weights: str = "imagenet",
+        weights: str = "pretrained",
         frozen_batch_norm: bool = True,
+        frozen: Frozen = False,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
@@ -68,7 +74,7 @@ class Torchvision(Encoder):
         if frozen_batch_norm:
             for module in batch_norms(network):
                 module.requires_grad_(False)
-        self.train()
+        self.freeze(frozen)
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""
@@ -77,8 +83,11 @@ class Torchvision(Encoder):
 
 def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module]:
     """A random torchvision network, and the part of it that computes the taps; both share their weights."""
-    if architecture not in list_models(module=torchvision.models):
-        raise FssegError(f"torchvision has no classification network {architecture}. Choose one of torchvision.models.")
+    if architecture not in (known := list_models(module=torchvision.models)):
+        near = nearest(architecture, known)
+        raise FssegError(
+            f"torchvision has no network {architecture}.{near} torchvision.models.list_models() lists all."
+        )
     with warnings.catch_warnings():
         # Harmless: googlenet and inception warn of a future initialisation, fx of nodes missing in train mode.
         warnings.simplefilter("ignore")
@@ -86,8 +95,9 @@ def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module
         names = get_graph_node_names(model)[1]
         for tap in taps:
             if not any(name == tap or name.startswith(tap + ".") for name in names):
-                top = dict.fromkeys(name.split(".")[0] for name in names)  # in order of execution
-                raise FssegError(f"{architecture} has no node {tap}. Give taps that begin with: {', '.join(top)}.")
+                outer = stage_names(names)  # in order of execution
+                near = nearest(tap, [*outer, *names])
+                raise FssegError(f"{architecture} has no node {tap}.{near} Taps begin with: {listed(outer)}.")
         return model, create_feature_extractor(model, return_nodes={tap: tap for tap in taps})
 
 

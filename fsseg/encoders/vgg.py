@@ -1,7 +1,8 @@
 """VGG16 of PANet, and the DeepLab variant of PMMs and SG-One.
 
 Both differ from torchvision's ``vgg16().features``: max pools are 3x3 with padding 1, and the fourth has stride 1. The
-output stride is 8: 417 -> 209 -> 105 -> 53. Tensors have torchvision's names, so that its weights load.
+output stride is 8: 417 -> 209 -> 105 -> 53. Tensors have torchvision's names, so that its weights load, of the
+whole network or of its ``features`` (``features.0.weight`` or ``0.weight``).
 
 - `VGG16` (PANet, section 3.2; models/vgg.py): no fifth pool, dilation 2 in the last block, and no ReLU after the last
   convolution, so that features are signed.
@@ -14,7 +15,8 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, check_taps, load_pretrained
+from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, Frozen, check_taps
+from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -25,7 +27,8 @@ class VGG16(Encoder):
     """PANet's VGG16 with stride 8 and 512 channels; every layer is trained.
 
     Args:
-        weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
+        weights: ``pretrained`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
+        frozen: train nothing, or not these layers, such as ``features.0`` and ``features.2``; see `Encoder.freeze`.
         mean: mean of images in 0..1, per channel.
         std: standard deviation of images in 0..1, per channel.
     """
@@ -36,7 +39,8 @@ class VGG16(Encoder):
 
     def __init__(
         self,
-        weights: str = "imagenet",
+        weights: str = "pretrained",
+        frozen: Frozen = False,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
@@ -44,7 +48,8 @@ class VGG16(Encoder):
         self.weights = weights
         layers = _layers(pools=(2, 2, 2, 1, None), dilations=(1, 1, 1, 1, 2), start=_kaiming)
         self.network = nn.ModuleDict({"features": nn.Sequential(*layers[:-1])})  # without the last ReLU
-        load_pretrained(self.network, "vgg16", weights, optional=("classifier.",))
+        load_pretrained(self.network, "vgg16", weights, optional=("classifier.",), prefix="features.")
+        self.freeze(frozen)
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """One feature map of normalised images."""
@@ -58,13 +63,15 @@ class DeepLabVGG16(Encoder):
 
     Args:
         taps: pools whose outputs are the feature maps, from ``pool3`` to ``pool5`` in this order.
-        extra: add a 3x3 convolution without ReLU after ``pool5``. It starts at random, also with ImageNet's weights.
-        weights: ``imagenet`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
+        extra: add a 3x3 convolution without ReLU after ``pool5``. It starts at random, also with pretrained weights.
+        weights: ``pretrained`` (torchvision's, downloaded on first use), ``none``, or the path of a state dict.
+        frozen: see `VGG16`; ``extra`` is the additional convolution.
         mean: mean of images in 0..1, per channel.
         std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: unknown taps, ``extra`` without ``pool5``, weights that do not fit, or a failed download.
+        FssegError: unknown taps or frozen layers, ``extra`` without ``pool5``, weights that do not fit, or a failed
+            download.
     """
 
     name = "VGG16"
@@ -74,7 +81,8 @@ class DeepLabVGG16(Encoder):
         self,
         taps: tuple[str, ...] = ("pool5",),
         extra: bool = True,
-        weights: str = "imagenet",
+        weights: str = "pretrained",
+        frozen: Frozen = False,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
@@ -95,7 +103,9 @@ class DeepLabVGG16(Encoder):
             _xavier(convolution)
             self.network["extra"] = convolution
         unused = [f"features.{number}." for number in range(end, len(layers))]
-        load_pretrained(self.network, "vgg16", weights, optional=("classifier.", "extra.", *unused))
+        optional = ("classifier.", "extra.", *unused)
+        load_pretrained(self.network, "vgg16", weights, optional, prefix="features.")
+        self.freeze(frozen)
 
     def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""

@@ -6,12 +6,13 @@ of an optimiser. jsonargparse has no setting for this, so its function is replac
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, _typehints
 
+from fsseg.encoders.names import NAMES, stands_for
 from fsseg.errors import FssegError
 from fsseg.runs.ranks import note
 from fsseg.untrusted.text import shown
@@ -19,8 +20,11 @@ from fsseg.untrusted.text import shown
 _FUNCTION = "discard_init_args_on_class_path_change"
 
 
+Replace = Callable[[Any, Any], None]
+
+
 @contextmanager
-def own_arguments(parser: ArgumentParser) -> Iterator[None]:
+def own_arguments(parser: ArgumentParser) -> Iterator[Replace]:
     """While parsing, drop a class's arguments if another class replaces it; a note lists them at the end.
 
     An argument that is a class itself, such as a method's encoder, stays if the second class has it too. Dropped
@@ -28,24 +32,31 @@ def own_arguments(parser: ArgumentParser) -> Iterator[None]:
 
     Args:
         parser: Parser of the options.
+
+    Yields:
+        Function that drops the arguments of a class specification, because another specification replaces it.
     """
     specs = [action.default for action in parser._actions if _typehints.is_subclass_spec(action.default)]
     defaults = {spec["class_path"]: dict(spec.get("init_args") or {}) for spec in specs}
     discard = getattr(_typehints, _FUNCTION)
     notes: dict[str, None] = {}
 
-    def drop_all(parser: Any, before: Any, now: Any) -> None:
-        if isinstance(before, Namespace) and before.get("init_args") and before["class_path"] != now["class_path"]:
-            dropped = _drop(before, defaults.get(before["class_path"], {}))
-            if dropped:
-                old, new = (one["class_path"].rpartition(".")[2] for one in (before, now))
+    def replace(before: Any, now: Any) -> None:
+        if isinstance(before, Namespace) and before.get("init_args"):
+            old, new = _called(before), _called(now)
+            named = NAMES[old].arguments if old in NAMES else {}
+            if dropped := _drop(before, {**defaults.get(before["class_path"], {}), **named}):
                 values = ", ".join(f"{name} {value}" for name, value in dropped.items())
                 notes[f"{new} replaces {old}, whose arguments are dropped: {values}. Give {new} its own."] = None
+
+    def drop_all(parser: Any, before: Any, now: Any) -> None:
+        if isinstance(before, Namespace) and before["class_path"] != now["class_path"]:
+            replace(before, now)
         discard(parser, before, now)
 
     setattr(_typehints, _FUNCTION, drop_all)
     try:
-        yield
+        yield replace
     except FssegError:
         notes.clear()
         raise
@@ -53,6 +64,14 @@ def own_arguments(parser: ArgumentParser) -> Iterator[None]:
         setattr(_typehints, _FUNCTION, discard)
         for line in notes:  # --print_config may have ended the command
             note(shown(line))
+
+
+def _called(spec: Namespace) -> str:
+    """Name of a specification in a note: of its encoder, or of its class."""
+    path = str(spec["class_path"])
+    arguments = vars(spec.get("init_args") or Namespace())
+    named = (name for name, entry in NAMES.items() if entry.arguments and stands_for(name, path, arguments))
+    return next(named, path.rpartition(".")[2])
 
 
 def _drop(spec: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:

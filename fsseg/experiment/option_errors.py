@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse._common import ImportDenied, check_import_path
 
+from fsseg.encoders import NAMES, Encoder
 from fsseg.experiment.files import IN_WORDS, did_you_mean
 from fsseg.experiment.option_names import unknown
 from fsseg.untrusted.configuration import fix
@@ -145,8 +146,10 @@ class _Check:
         known = {kind.__name__: kind for base in kinds for kind in _below(base)}
         module, _, last = name.rpartition(".")
         found = getattr(sys.modules.get(module), last, None) if module else known.get(name)
+        if found is None and Encoder in kinds and name in NAMES:
+            found = NAMES[name].kind
         if found is None:
-            return _no_class(option, name, known, self.error)
+            return _no_class(option, name, [*NAMES, *known] if Encoder in kinds else known, self.error)
         made = found if inspect.isclass(found) else _hints(found).get("return")
         if not (inspect.isclass(made) and issubclass(made, tuple(kinds))):
             return f"--{option} {name}: one of {', '.join(sorted(known))} is needed."
@@ -173,7 +176,7 @@ def _no_class(option: str, name: str, known: Iterable[str], error: BaseException
     except ImportDenied:
         return f"the stored configuration names {name}, which is no class of fsseg or Lightning. {fix(name)}."
     if "." not in name:
-        return f"--{option}: no class {name}.{did_you_mean(name, known)}"
+        return f"--{option}: no class {name}.{did_you_mean(name, known)} There are: {', '.join(known)}."
     while error is not None and (error.__cause__ or error.__context__) is not None:
         error = error.__cause__ or error.__context__
     return f"--{option}: {name} cannot be imported: {' '.join(str(error).split())}."

@@ -109,5 +109,5 @@ def _origin(weights: str | None) -> str:
     """Description of the source of an encoder's weights."""
     if weights in (None, "none"):
         return "random weights, for trials only"
-    named = "ImageNet weights" if weights == "imagenet" else f"weights of {weights}"
+    named = "pretrained weights" if weights == "pretrained" else f"weights of {weights}"
     return f"{named}, not trained for few-shot segmentation"

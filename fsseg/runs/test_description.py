@@ -115,11 +115,11 @@ def _pairs_note(data: EpisodeData) -> str:
 
 
 def _encoder(encoder: Encoder, card: CheckpointCard | None) -> str:
-    """Name of an encoder. Published numbers have ImageNet's weights, so other weights are added to the name."""
+    """Name of an encoder. Published numbers have pretrained weights, so other weights are added to the name."""
     weights = encoder.weights
     if card is not None and weights is not None:  # the initial weights of the checkpoint's training
         trained = card.trained["model"]["method"]["init_args"]["encoder"]
         weights = (trained.get("init_args") or {}).get("weights", weights)
-    if weights in (None, "imagenet"):
+    if weights in (None, "pretrained"):
         return encoder.name
     return f"{encoder.name} ({'random start' if weights == 'none' else Path(str(weights)).name})"

@@ -16,7 +16,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor, nn
 
 from fsseg import atomic
-from fsseg.encoders.base import Encoder, given_arguments, without_pretrained_weights
+from fsseg.encoders.base import Encoder, given_arguments
+from fsseg.encoders.weights import without_pretrained_weights
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.segmenter import Segmenter

@@ -40,7 +40,7 @@ def test_an_encoder_has_none_of_the_arguments_of_the_one_before(configured):
         encoder = config["model"]["method"]["init_args"]["encoder"]
         assert encoder["class_path"].endswith("ResNet")
         found = encoder["init_args"]
-        assert (found["weights"], tuple(found["mean"])) == ("imagenet", (0.485, 0.456, 0.406))
+        assert (found["weights"], tuple(found["mean"])) == ("pretrained", (0.485, 0.456, 0.406))
         assert found["stride"] == (16 if "--config" in flags else 8)
         assert said.count("note:") == 1
         assert said.startswith(ENCODER)

@@ -8,7 +8,8 @@ import pytest
 from fsseg.cli.help import COMMANDS
 
 LARGE = ("torch", "lightning", "torchvision", "torchmetrics", "jsonargparse", "albumentations", "skimage", "scipy",
-         "matplotlib", "jaxtyping", "cv2", "wandb", "rich", "jinja2")  # fmt: skip
+         "matplotlib", "jaxtyping", "cv2", "wandb", "rich", "jinja2", "timm", "huggingface_hub",
+         "safetensors")  # fmt: skip
 STARTED = """
 import sys
 from fsseg.cli import main

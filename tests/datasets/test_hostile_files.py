@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fsseg.datasets import CocoJson, Folder, Pascal
-from fsseg.encoders.base import load_pretrained
+from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 from fsseg.files.annotation_json import read_marks
 from fsseg.files.images import image_size, read_image

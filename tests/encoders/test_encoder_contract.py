@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import fsseg.encoders
-from fsseg.encoders import Encoder
+from fsseg.encoders import Encoder, ResNet
+from fsseg.encoders.base import given_arguments, stage_names
+from fsseg.errors import FssegError
 from tests.found import concrete, modules
 
 # Options of small networks, and of several maps.
@@ -15,6 +17,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ConvNet": [{"widths": (8, 16), "strides": (2, 2)}],
     "ResNet": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer4"), "stride": 16}],
     "Torchvision": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer3")}],
+    "Timm": [{"architecture": "resnet18"}, {"architecture": "vit_tiny_patch16_224", "taps": (5, -1)}],
     "DeepLabVGG16": [{}, {"taps": ("pool3", "pool4", "pool5"), "extra": False}],
 }
 
@@ -66,3 +69,58 @@ def test_it_normalises_its_input_and_the_numbers_are_no_weights(encoder: Encoder
 def test_it_has_a_name_and_origin_of_weights(encoder: Encoder) -> None:
     assert encoder.name
     assert encoder.weights in ("none", None)
+
+
+# Frozen encoders. ResNet's BatchNorm has an option of its own, whose default is that of CANet's code.
+
+
+def frozen_of(encoder: Encoder, frozen: bool | tuple[str, ...]) -> Encoder:
+    """The same encoder, frozen."""
+    given = given_arguments(encoder)
+    statistics = {"batch_norm": "running"} if isinstance(encoder, ResNet) else {}
+    made = type(encoder)(**{**given, **statistics, "frozen": frozen})
+    made.load_state_dict(encoder.state_dict())
+    return made.train()
+
+
+def stages(encoder: Encoder) -> list[str]:
+    return stage_names(name for name, _ in encoder.network.named_parameters())
+
+
+def test_a_frozen_encoder_trains_nothing_and_is_the_same_in_training(encoder: Encoder) -> None:
+    frozen, both = frozen_of(encoder, True), images()
+    assert frozen.fixed
+    assert not encoder.train().fixed
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    buffers = [buffer.clone() for buffer in frozen.buffers()]
+    maps = frozen(both)
+    assert not any(one.requires_grad for one in maps)
+    assert all(map(torch.equal, buffers, frozen.buffers()))
+    with torch.no_grad():
+        for ours, evaluated in zip(maps, encoder.eval()(both), strict=True):
+            torch.testing.assert_close(ours, evaluated)
+
+
+def test_stages_are_frozen_by_name(encoder: Encoder) -> None:
+    names = stages(encoder)
+    frozen = frozen_of(encoder, (names[0],))
+    gradients = {name: p.requires_grad for name, p in frozen.network.named_parameters()}
+    below = {name for name in gradients if name == names[0] or name.startswith(f"{names[0]}.")}
+    assert below
+    assert not any(gradients[name] for name in below)
+    free = {name for name, p in encoder.network.named_parameters() if p.requires_grad}
+    assert {name for name, needed in gradients.items() if needed} == free - below
+    assert not frozen.fixed
+    held = dict(frozen.network.named_modules()).get(names[0])  # None for a parameter
+    assert held is None or not any(module.training for module in held.modules())
+    assert frozen.training
+    assert not any(module.training for module in frozen.eval().modules())
+
+
+def test_an_unknown_stage_is_refused_and_the_stages_are_named(encoder: Encoder) -> None:
+    wrong = f"{stages(encoder)[0]}x"
+    with pytest.raises(FssegError) as error:
+        frozen_of(encoder, (wrong,))
+    assert "\n" not in str(error.value)
+    assert f"has no stage {wrong} to freeze. Did you mean {stages(encoder)[0]}? It has: " in str(error.value)
+    assert stages(encoder)[-1] in str(error.value)

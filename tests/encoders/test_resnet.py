@@ -154,6 +154,24 @@ def test_name_widths_and_stride_are_those_of_its_features(
     assert encoder.stride == (4 if "layer1" in taps else stride)
 
 
+# Without the last ReLU
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.slow
+def test_without_its_last_relu_the_last_tap_is_signed_and_all_else_is_the_same(architecture: str) -> None:
+    """MLC's baseline matches signed features; a ReLU on them gives back those of the whole network."""
+    with_relu = ResNet(architecture, weights="none").eval()
+    signed = ResNet(architecture, last_relu=False, weights="none").eval()
+    signed.load_state_dict(with_relu.state_dict())
+    image = images()
+    with torch.no_grad():
+        (fine, coarse), (expected_fine, expected) = signed(image), with_relu(image)
+    assert torch.equal(fine, expected_fine)
+    assert (coarse < 0).any()
+    assert torch.equal(coarse.relu(), expected)
+
+
 # What is trained
 
 
@@ -220,7 +238,7 @@ def test_layers_behind_the_last_tap_are_dropped_and_may_be_missing(tmp_path: Pat
 def test_weights_that_dont_fit_are_refused_in_one_line(tmp_path: Path) -> None:
     path = str(tmp_path / "weights.pth")
     torch.save(theirs("resnet18").state_dict(), path)
-    for weights, *words in ((path, path, "don't fit resnet34", "lacks"), (path + "x", "no such file", "imagenet")):
+    for weights, *words in ((path, path, "don't fit resnet34", "lacks"), (path + "x", "no such file", "pretrained")):
         with pytest.raises(FssegError) as error:
             ResNet("resnet34", weights=weights)
         assert "\n" not in str(error.value)

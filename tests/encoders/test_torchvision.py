@@ -115,8 +115,9 @@ def test_only_what_the_taps_need_is_kept_and_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("resnet19", "layer3"), ("resnet19", "torchvision.models")),
-        (("resnet18", "layer9"), ("layer9", "conv1", "layer4")),
+        (("resnet19", "layer3"), ("no network resnet19. Did you mean resnet18?", "torchvision.models")),
+        (("resnet18", "layer9"), ("no node layer9. Did you mean layer4?", "conv1", "layer1, layer2, layer3")),
+        (("mobilenet_v2", "layer3"), ("no node layer3", "features.17, features.18")),
     ],
 )
 def test_unknown_names_are_refused(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:

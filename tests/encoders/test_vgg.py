@@ -10,6 +10,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from fsseg.encoders import VGG16, DeepLabVGG16
 from fsseg.errors import FssegError
+from tests.conftest import SHARED
 from tests.oracle_weights import deeplab_vgg, load_named, recipe_state
 
 POOLS = ("pool3", "pool4", "pool5")
@@ -71,6 +72,29 @@ def test_torchvisions_weights_load_by_name_and_order(
     for our, their in zip(*pairs, strict=True):
         assert torch.equal(our.weight, their.weight)
         assert torch.equal(our.bias, their.bias)
+
+
+@pytest.mark.parametrize("make", [VGG16, DeepLabVGG16])
+@pytest.mark.parametrize("prefix", ["features.", ""])
+def test_state_dicts_of_the_features_alone_load_in_half_precision(
+    make: Callable[..., nn.Module], prefix: str, torchvisions: tuple[nn.ModuleDict, str], tmp_path: Path
+) -> None:
+    features = torchvisions[0]["features"].state_dict()
+    torch.save({f"{prefix}{name}": value.half() for name, value in features.items()}, tmp_path / "features.pth")
+    ours = make(weights=str(tmp_path / "features.pth")).network["features"].state_dict()
+    assert ours.keys() == features.keys()
+    assert all(value.dtype == torch.float32 for value in ours.values())
+    assert all(torch.equal(value, features[name].half().float()) for name, value in ours.items())
+
+
+@pytest.mark.parametrize("make", [VGG16, DeepLabVGG16])
+def test_real_features_load(make: Callable[..., nn.Module]) -> None:
+    path = SHARED / "weights" / "vgg16_imagenet_features_half.pth"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    state = torch.load(path, weights_only=True)
+    own = make(weights=str(path)).network.state_dict()
+    assert all(torch.equal(own[name], value.float()) for name, value in state.items())
 
 
 # PMMs' and SG-One's

@@ -98,7 +98,7 @@ def test_a_file_that_holds_something_else(tmp_path: Path, content: object) -> No
 
 @pytest.mark.slow
 def test_no_such_file(tmp_path: Path) -> None:
-    refused(lambda: resnet18(str(tmp_path / "none.pth")), "none.pth", "no such file", "imagenet, none")
+    refused(lambda: resnet18(str(tmp_path / "none.pth")), "none.pth", "no such file", "pretrained, none")
     refused(lambda: VGG16(str(tmp_path)), "no such file")  # a folder
 
 
@@ -110,12 +110,12 @@ def test_a_failing_download_names_the_option(failure: Exception, monkeypatch: py
         raise failure
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    for make in (lambda: VGG16(), lambda: resnet18("imagenet")):
+    for make in (lambda: VGG16(), lambda: resnet18("pretrained")):
         refused(make, "cannot download", "--model.method.encoder.weights FILE", "none")
 
 
 @pytest.mark.slow
-def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_is_torchvisions_first_release(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def download(self: WeightsEnum, *_: object, **__: object) -> Mapping[str, Tensor]:
@@ -124,7 +124,7 @@ def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytes
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", download)
     VGG16()
-    resnet18("imagenet")
+    resnet18("pretrained")
     assert asked == [VGG16_Weights.IMAGENET1K_V1, ResNet18_Weights.IMAGENET1K_V1]
 
 
@@ -132,5 +132,5 @@ def test_imagenet_is_torchvisions_first_release(state: State, monkeypatch: pytes
 def test_a_checkpoint_to_come_makes_weights_needless() -> None:
     with without_pretrained_weights():
         assert VGG16("/nowhere.pth").weights == "/nowhere.pth"
-        resnet18("imagenet")
+        resnet18("pretrained")
     refused(lambda: resnet18("/nowhere.pth"), "no such file")
