@@ -96,7 +96,7 @@ def test_experiment_states_what_to_expect_and_parses(fsseg, name):
 @pytest.mark.slow
 def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     small = [flag for flag in TINY if "encoder" not in flag]
-    small += [] if name.startswith("panet") else ["--model.method.channels=16"]
+    small += [] if name.startswith(("panet", "mlc")) else ["--model.method.channels=16"]
     ran = fsseg(
         "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.images.augment",
         "[]",
@@ -350,7 +350,8 @@ def test_ctrl_c_leaves_a_usable_checkpoint(fsseg, begin, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_validation_and_in_a_test(trained, begin, tmp_path):
-    process = begin(["fit", *QUICKSTART, "--data.episodes.val=1000000", "--out", str(tmp_path / "run")])
+    long = ["--data.episodes.val=1000000", "--trainer.num_sanity_val_steps=0"]
+    process = begin(["fit", *QUICKSTART, *long, "--out", str(tmp_path / "run")])
     read_until(process, "training 4/4")
     time.sleep(1)
     process.send_signal(signal.SIGINT)

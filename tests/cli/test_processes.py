@@ -76,6 +76,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
+def test_two_processes_encode_each_half_of_the_images(work):
+    found = json.loads((work / "work.features").read_text())
+    assert found["off"] < 1e-5
+    assert 0.5 <= found["share"] < 0.52
+
+
+@pytest.mark.slow
 def test_every_method_has_the_gradients_of_one_process(work):
     """Each in two processes, with void, and without the error about parameters that took no part."""
     found = json.loads((work / "work.out").read_text())

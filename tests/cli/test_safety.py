@@ -95,7 +95,8 @@ def change_card(path: Path, edit: Callable[[dict], Any]) -> None:
 def refused(ran: Ran, *words: str) -> None:
     """One line, exit code 2, that says what is wrong."""
     assert ran.code == 2, ran.err
-    lines = [line for line in ran.err.strip().splitlines() if not line.startswith(("drawing", "note:"))]
+    others = ("drawing", "note:", "training classes:")
+    lines = [line for line in ran.err.strip().splitlines() if not line.startswith(others)]
     assert len(lines) == 1, ran.err
     assert lines[0].startswith("fsseg: ")
     assert lines[0].isprintable()

@@ -2,8 +2,10 @@
 
 import copy
 import json
+import math
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +15,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fsseg.cli import main
+from fsseg.datasets import Shapes
 from fsseg.encoders.base import batch_norms
 from fsseg.episode import Batch
+from fsseg.episodes import EpisodeData
+from fsseg.episodes.options import ImageOptions, LoadingOptions
+from fsseg.feature_cache import TrainingFeatures
+from fsseg.feature_cache.training import Plan
 from fsseg.losses import LossMean
 from fsseg.methods import Method
 from fsseg.runs.ranks import leads
@@ -62,12 +69,33 @@ def gradients(name: str, mean: LossMean) -> dict[str, float]:
     }
 
 
+def shared_features(folder: Path) -> dict[str, float]:
+    """Difference between features that two processes cached and those of one pass, and share of images encoded here."""
+    data = EpisodeData(Shapes(32, 41, 40), images=ImageOptions(size=24), loading=LoadingOptions(workers=0))
+    data.setup("fit")
+    torch.manual_seed(0)
+    method = METHODS["PMMs"]()
+    method.encoder.requires_grad_(requires_grad=False)
+    images: list[int] = []
+    hook = method.encoder.register_forward_hook(lambda module, inputs, maps: images.append(len(inputs[0])))
+    cached, keys = TrainingFeatures(method, folder, 10**9, lambda line: None), data.training_keys()
+    cached.add("train", Plan(keys, math.inf, 24, data.variants), nullcontext)
+    cached.fill(data, torch.device("cpu"), nullcontext, lambda starts, what: starts)
+    hook.remove()
+    (store, _), (batch,) = cached._stores["train"], data.image_dataloader("train", keys, len(keys))
+    with torch.no_grad():
+        pairs = zip(store[torch.tensor(keys)], method.encoder(batch), strict=True)
+        return {"off": max(float((a - b).abs().max()) for a, b in pairs), "share": (sum(images) - 1) / len(keys)}
+
+
 def run(work: Path) -> None:
     """Check the gradients of every method, then run commands; the file lists them, one beside it gets what came out."""
     dist.init_process_group("gloo")  # Lightning goes on with it
     found = {f"{name}, {mean}": gradients(name, mean) for name in METHODS for mean in get_args(LossMean)}
+    features = shared_features(work.parent)
     if leads():
         work.with_suffix(".out").write_text(json.dumps(found))
+        work.with_suffix(".features").write_text(json.dumps(features))
     for command in json.loads(work.read_text()):
         if code := main(command):
             sys.exit(code)

@@ -114,6 +114,7 @@ def test_it_is_trained_tested_and_segments(package: Path, capsys: pytest.Capture
 def test_it_is_refused_by_export_in_one_line(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A state that gradients make is no graph."""
     assert main(["fit", "--config", "pyramid_shapes.yaml", "--out", "run"]) == 0
+    capsys.readouterr()
     code = main(["export", "--ckpt_path", "run/last.ckpt", "--to", "torch"])
     assert (code, capsys.readouterr().err.count("\n")) == (2, 1)
 
