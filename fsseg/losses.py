@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsseg.episode import IGNORE
+from fsseg.processes import rank_and_count
 
 LossMean = Literal["episodes", "pixels"]
 
@@ -46,7 +47,7 @@ def cross_entropy(
     """
     losses, valid = _pixel_losses(logits, mask)
     if mean == "pixels":
-        return losses.sum() / _mean_over_processes(valid.sum()).clamp(min=1 / _processes())
+        return losses.sum() / _mean_over_processes(valid.sum()).clamp(min=1 / rank_and_count()[1])
     return (losses.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)).mean()
 
 
@@ -65,12 +66,9 @@ def _pixel_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mean_over_processes(pixels: Tensor) -> Tensor:
     """Mean number of labelled pixels per process. Gradients averaged over processes then have one common divisor."""
-    if _processes() == 1:
+    _, processes = rank_and_count()
+    if processes == 1:
         return pixels
     total = pixels.clone()
     dist.all_reduce(total)
-    return total / _processes()
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return total / processes

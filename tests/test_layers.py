@@ -35,6 +35,7 @@ ALLOWED = {
         "machine_errors",
     ),
     "episodes": (
+        "processes",
         "disk_cache",
         "episodes",
         "datasets",
@@ -46,12 +47,13 @@ ALLOWED = {
     ),
     "encoders": ("encoders", "untrusted.card"),
     "ops": ("ops",),
-    "losses": ("episode",),
+    "processes": (),
+    "losses": ("episode", "processes"),
     "iou": (),
     "metrics": ("iou", "episode", "protocols.protocol"),
     "optim": (),
     "methods": ("methods.base", "methods.binary", "encoders", "ops", "losses", "episode"),
-    "feature_cache": ("feature_cache", "methods.base", "episode"),
+    "feature_cache": ("feature_cache", "processes", "methods.base", "episode"),
     "segmenter": (
         "files",
         "segmenter",

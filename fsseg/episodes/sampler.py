@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch.distributed as dist
 from torch.utils.data import Sampler
 
 from fsseg.episode import NO_WAY, Episode
 from fsseg.errors import FssegError
+from fsseg.processes import rank_and_count
 
 Numbers = npt.NDArray[np.int64]
 Images = Mapping[int, Numbers]  # image numbers of each class id
@@ -188,20 +188,13 @@ class EpisodeOrder(Sampler[Key]):
         self.runs, self.episodes, self.first, self.done = runs, episodes, first, done
 
     def __len__(self) -> int:
-        return -(-self.runs * self.episodes // _processes()[1]) - self.done
+        return -(-self.runs * self.episodes // rank_and_count()[1]) - self.done
 
     def __iter__(self) -> Iterator[Key]:
-        rank, processes = _processes()
+        rank, processes = rank_and_count()  # here, because loaders are made before the process group
         total = self.runs * self.episodes
         first = self.first() if self.first else 0
         for step in range(self.done, self.done + len(self)):
             position = step * processes + rank
             run, number = divmod(min(position, total - 1), self.episodes)
             yield Key(run, first + number, padding=position >= total)
-
-
-def _processes() -> tuple[int, int]:
-    """Rank and number of processes; read at iteration, because loaders are made before the process group."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1

@@ -21,8 +21,7 @@ _STATES = 20_000  # largest number of cached support states, of a few kB each
 
 def cacheable(method: Method) -> bool:
     """Whether a method predicts from features only. A method that overrides `forward` may need images."""
-    kind = type(method)
-    return kind.forward is Method.forward and kind.features is Method.features and not method.masks_enter_encoder
+    return not method.overrides("forward", "logits", "features", "encoder_maps", "from_encoder", "encode_support")
 
 
 def plan(

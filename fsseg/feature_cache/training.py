@@ -25,6 +25,7 @@ from fsseg.feature_cache.store import (
     size_of,
 )
 from fsseg.methods.base import Features, Maps, Method
+from fsseg.processes import rank_and_count
 
 Stage = Literal["train", "val"]
 
@@ -50,11 +51,8 @@ def cacheable(method: Method) -> bool:
 
     The encoder must be fixed. A method that overrides how images become features, or features a loss, may need images.
     """
-    kind = type(method)
-    own = [
-        name for name in ("forward", "features", "encode", "loss") if getattr(kind, name) is not getattr(Method, name)
-    ]
-    return method.encoder.fixed and not own and not method.masks_enter_encoder
+    needs_images = method.overrides("forward", "logits", "features", "encoder_maps", "encode", "encode_support", "loss")
+    return method.encoder.fixed and not needs_images
 
 
 class TrainingFeatures:
@@ -82,7 +80,7 @@ class TrainingFeatures:
         Returns:
             Whether the stage uses cached features.
         """
-        if plan.draws <= len(plan.keys):
+        if not plan.keys or plan.draws <= len(plan.keys):
             return False
         like = self._like(plan.side, context)
         self._types = [one.dtype for one in like]
@@ -122,16 +120,17 @@ class TrainingFeatures:
         if self._filled:
             return
         self._filled = True
+        rank, processes = rank_and_count()
         for stage, (store, plan) in self._stores.items():
             what = "training" if stage == "train" else "validation"
             self.say(f"{what}: {_named(plan)}, each encoded once; {store.move(device)}")
             together = images_together(device, plan.side)
-            shares = _shares(plan.keys)
-            batches = iter(data.image_dataloader(stage, shares[_rank()], together))
+            shares = _shares(plan.keys, processes)
+            batches = iter(data.image_dataloader(stage, shares[rank], together))
             for start in tracked(range(0, len(shares[0]), together), f"encoding {what} images"):
                 with torch.no_grad(), context():
                     maps = self.method.encoder(next(batches).to(device, non_blocking=True))
-                for share, each in zip(shares, _gathered(maps), strict=True):
+                for share, each in zip(shares, _gathered(maps, processes), strict=True):
                     self._put(store, share[start : start + together], each, data, plan)
 
     def _put(self, store: FeatureStore, keys: Sequence[int], maps: Maps, data: Any, plan: Plan) -> None:
@@ -201,24 +200,19 @@ def _named(plan: Plan) -> str:
     return f"{images} in {plan.variants} variants" if plan.variants > 1 else images
 
 
-def _shares(keys: Sequence[int]) -> list[Sequence[int]]:
+def _shares(keys: Sequence[int], processes: int) -> list[Sequence[int]]:
     """The keys that each process encodes, as many for each; the last ones repeat where they do not divide."""
-    processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     each = -(-len(keys) // processes)
     return [[keys[min(i * processes + rank, len(keys) - 1)] for i in range(each)] for rank in range(processes)]
 
 
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _gathered(maps: Maps) -> list[Maps]:
+def _gathered(maps: Maps, processes: int) -> list[Maps]:
     """The maps of each process."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if processes == 1:
         return [maps]
     parts = []
     for one in maps:
-        each = [torch.empty_like(one) for _ in range(dist.get_world_size())]
+        each = [torch.empty_like(one) for _ in range(processes)]
         dist.all_gather(each, one.contiguous())
         parts.append(each)
     return [tuple(each) for each in zip(*parts, strict=True)]

@@ -110,7 +110,11 @@ class Method(nn.Module, ABC):
     @property
     def masks_enter_encoder(self) -> bool:
         """Whether features of a support depend on its mask; such features cannot be cached per image."""
-        return type(self).encode_support is not Method.encode_support
+        return self.overrides("encode_support")
+
+    def overrides(self, *names: str) -> bool:
+        """Whether the class of this method has its own version of any of these functions."""
+        return any(getattr(type(self), name) is not getattr(Method, name) for name in names)
 
     @abstractmethod
     def adapt(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:

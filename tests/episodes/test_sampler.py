@@ -86,7 +86,7 @@ def keys(order: EpisodeOrder, processes: int, monkeypatch: pytest.MonkeyPatch) -
     """All keys, in the order in which the processes' steps take them."""
     steps = []
     for rank in range(processes):
-        monkeypatch.setattr(sampler, "_processes", lambda rank=rank: (rank, processes))
+        monkeypatch.setattr(sampler, "rank_and_count", lambda rank=rank: (rank, processes))
         steps.append(list(order))
         assert len(steps[-1]) == len(order)
     return [key for step in zip(*steps, strict=True) for key in step]

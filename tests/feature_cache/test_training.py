@@ -12,7 +12,7 @@ from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet, Encoder
 from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
-from fsseg.feature_cache import store, training
+from fsseg.feature_cache import store, testing, training
 from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
 from fsseg.protocols.protocol import Protocol
 from fsseg.task import Task
@@ -150,8 +150,14 @@ def test_a_method_that_needs_images_is_not_cached() -> None:
         def loss(self, batch: Any) -> Any:
             return super().loss(batch)
 
+    class Weighs(PANet):
+        def logits(self, features: Any, batch: Any) -> Any:
+            return 2 * super().logits(features, batch)
+
     assert training.cacheable(PANet(encoder()))
     assert not training.cacheable(Looks(encoder()))
+    assert not training.cacheable(Weighs(encoder()))
+    assert not testing.cacheable(Weighs(encoder()))
     assert not training.cacheable(PANet(ConvNet(widths=(8,), strides=(2,))))
 
 
@@ -167,10 +173,8 @@ def test_the_untrained_prototypes_are_panets(monkeypatch: pytest.MonkeyPatch) ->
     assert trained.lines[-1].startswith(f"step 4: {line}, untrained: {100 * found['val/mean_iou']:.1f})")
 
 
-def test_two_processes_share_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(training.dist, "get_world_size", lambda: 2)
-    assert training._shares([3, 5, 9, 11, 20]) == [[3, 9, 20], [5, 11, 20]]
+def test_two_processes_share_the_keys() -> None:
+    assert training._shares([3, 5, 9, 11, 20], 2) == [[3, 9, 20], [5, 11, 20]]
 
 
 def test_an_unknown_key_is_no_other_images_features(tmp_path: Path) -> None:
@@ -178,3 +182,9 @@ def test_an_unknown_key_is_no_other_images_features(tmp_path: Path) -> None:
     for key in (2, 4, 6):
         with pytest.raises(KeyError):
             features[torch.tensor([key])]
+
+
+def test_a_stage_without_images_has_no_store(tmp_path: Path) -> None:
+    features = training.TrainingFeatures(made("PMMs"), tmp_path, 10_000, print)
+    assert not features.add("val", training.Plan([], float("inf"), 24), torch.no_grad)
+    assert not features.stages
