@@ -10,9 +10,10 @@ from zipfile import is_zipfile
 
 import yaml
 
-from fsseg import limits
+from fsseg import class_paths, limits
 from fsseg.cli.options import Options
 from fsseg.errors import FAILED, FssegError
+from fsseg.experiment.arguments import flags
 from fsseg.experiment.files import find_experiment
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
@@ -122,7 +123,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
     for option, instead in {"--data.fold": "--folds", "--data.shot": "--shots", "--data.test_shot": "--shots",
                             "--seed_everything": "--seeds", "--ckpt_path": "nothing", "--resume": "nothing",
                             "--data.images.test_support_annotation": "--annotations"}.items():  # fmt: skip
-        if any(word.partition("=")[0] == option for word in rest):
+        if option in flags(rest):
             raise FssegError(f"benchmark: {option} is set for each job; give {instead} instead.")
     options.refuse_near(rest, ())
 
@@ -164,7 +165,7 @@ def _train_shot(asked: str | None, data: dict[str, Any]) -> int | None:
 
 
 def _all_folds(data: dict[str, Any]) -> Sequence[int]:
-    kind = folders.named_class(data["dataset"]["class_path"])
+    kind = class_paths.load(data["dataset"]["class_path"])
     asked = (data["dataset"].get("init_args") or {}).get("folds")
     found = asked if asked is not None else getattr(kind, "folds", None)
     if not isinstance(found, int):

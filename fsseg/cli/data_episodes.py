@@ -8,7 +8,7 @@ from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsseg import atomic, limits
+from fsseg import atomic, class_paths, limits
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.experiment.arguments import files_first, flags
@@ -91,7 +91,7 @@ def _data(parser: Parser, given: Any, names: frozenset[str], tested: bool) -> Ep
     """The data module that `test` or `fit` would have."""
     from fsseg.experiment.protocol_options import settle_for
 
-    kind = folders.named_class(given.data.dataset.class_path)
+    kind = class_paths.load(given.data.dataset.class_path)
     folders.check_root(given.data.root, kind)
     settled = settle_for(kind.family, given.data, vars(given.protocol), names, tested)
     if given.data.episodes.seed is None:

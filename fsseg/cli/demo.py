@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fsseg.cli.options import Options, add_segmenter, split
 from fsseg.errors import FssegError
+from fsseg.experiment.arguments import flags
 
 if TYPE_CHECKING:
     from fsseg.demo.pictures import Limits
@@ -36,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         FssegError: An option is wrong, the method cannot be built, the address is in use, or Starlette is missing.
     """
-    if any(word.partition("=")[0] == "--tile" for word in arguments):
+    if "--tile" in flags(arguments):
         raise FssegError("--tile is for `fsseg predict`: the page shows whole images. Give --size or --long_side.")
     of_method, own = split(arguments, ("--model",))
     given = options().read(own)

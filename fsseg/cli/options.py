@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from fsseg.errors import FssegError
+from fsseg.experiment.arguments import flag
 from fsseg.experiment.files import IN_WORDS, did_you_mean
 
 _VALUES = {int: "N", float: "X", bool: "true|false", str: "TEXT", list: "LIST", Path: "PATH"}
@@ -129,7 +130,7 @@ class Options(argparse.ArgumentParser):
 
     def refuse(self, word: str) -> NoReturn:
         """Refuse an unknown option or a surplus word, and suggest the nearest option."""
-        name = word.partition("=")[0]
+        name = flag(word)
         what = f"no option {name}" if name.startswith("-") else f"{name!r} is one argument too many"
         raise FssegError(f"{self.command}: {what}.{did_you_mean(name, self.names)}")
 
@@ -145,7 +146,7 @@ class Options(argparse.ArgumentParser):
         """
         if rest and not rest[0].startswith("-"):
             raise FssegError(f"{self.command}: {rest[0]!r} belongs to no option.")
-        for name in [word.partition("=")[0] for word in rest if word.startswith("--")]:
+        for name in [flag(word) for word in rest if word.startswith("--")]:
             if "." not in name and name not in known and did_you_mean(name, self.names):
                 self.refuse(name)
 

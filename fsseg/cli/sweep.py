@@ -11,6 +11,7 @@ import yaml
 from fsseg import atomic, limits
 from fsseg.cli.options import Options
 from fsseg.errors import FAILED, FssegError
+from fsseg.experiment.arguments import flags
 from fsseg.experiment.files import did_you_mean, experiment_folder, find_experiment
 from fsseg.jobs.job import Job, Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
@@ -56,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError(f"a sweep by W&B's server starts with: wandb sweep {path}. Give --local here.")
     sweep = read_sweep(path)
     points = sweep.points(given.count, given.seed)
-    if swept := sorted({word.partition("=")[0] for word in rest} & {f"--{name}" for name in sweep.parameters}):
+    if swept := sorted(flags(rest) & {f"--{name}" for name in sweep.parameters}):
         raise FssegError(f"sweep: {swept[0]} is what the sweep varies; leave it out, or take it out of the file.")
     words = _with_csv(rest)
     from fsseg.experiment.commands import settled  # imports torch
@@ -100,15 +101,15 @@ def _find(file: str) -> Path:
 def _check(options: Options, given: Any, rest: Sequence[str]) -> None:
     """Refuse wrong options, and options that are set for each point."""
     limits.check(vars(given), _RANGES, "sweep: --")
-    for name in [word.partition("=")[0] for word in rest]:
-        if name in ("--ckpt_path", "--resume"):
+    for name in ("--ckpt_path", "--resume"):
+        if name in flags(rest):
             raise FssegError(f"sweep: {name} is set for each point; leave it out.")
     options.refuse_near(rest, _OF_FIT)
 
 
 def _with_csv(rest: Sequence[str]) -> list[str]:
     """Options of all points: without a logger among the options, only CSVLogger is used, not the file's loggers."""
-    asked = any(word.partition("=")[0].startswith("--trainer.logger") for word in rest)
+    asked = any(word.startswith("--trainer.logger") for word in rest)
     return [*rest] if asked else ["--trainer.logger=true", *rest]
 
 

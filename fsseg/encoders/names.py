@@ -7,6 +7,7 @@ docs/encoders.md is made from this file.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fsseg import class_paths
 from fsseg.encoders.base import Encoder, listed, nearest
 from fsseg.encoders.resnet import ResNet
 from fsseg.encoders.timm import Timm
@@ -85,7 +86,7 @@ NAMES: Mapping[str, Named] = {
 def stands_for(name: str, class_path: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a name stands for a class and arguments, which may have more arguments."""
     kind, own = NAMES[name].kind.__name__, NAMES[name].arguments
-    return class_path.rpartition(".")[2] == kind and all(arguments.get(key) == value for key, value in own.items())
+    return class_paths.last_name(class_path) == kind and all(arguments.get(key) == value for key, value in own.items())
 
 
 def build(name: str, **arguments: Any) -> Encoder:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Flag, auto
 from typing import Any, Literal, NamedTuple, Self
 
+from fsseg import class_paths
 from fsseg.episodes.weak_annotations import Annotation, BoxInstance
 from fsseg.errors import FssegError
 from fsseg.limits import COUNT, SEED, SHOTS, SIDE, WORKERS, Range
@@ -194,8 +195,8 @@ def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     filled = dict(options)
     for name, option in OPTIONS.items():
         if option.default is not None and options.get(name) is None:
-            group, dot, _ = name.rpartition(".")
-            filled[name] = options.get(f"{group}{dot}{option.default}")
+            group = class_paths.module_of(name)
+            filled[name] = options.get(f"{group}.{option.default}" if group else option.default)
     return filled
 
 

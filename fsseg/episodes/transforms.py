@@ -1,6 +1,5 @@
 """Resizing as in the official codes, and training augmentation."""
 
-import importlib
 import inspect
 import os
 import random
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from fsseg import class_paths
 from fsseg.episode import IGNORE, Image, Mask
 from fsseg.errors import FssegError
 
@@ -139,9 +139,8 @@ def _variant_seed(number: int, variant: int) -> int:
 def _build(step: Mapping[str, Any] | str) -> Any:
     path = step if isinstance(step, str) else str(step.get("class_path", ""))
     arguments = {} if isinstance(step, str) else dict(step.get("init_args") or {})
-    module, _, name = path.rpartition(".")
     try:
-        transform = getattr(importlib.import_module(module or "albumentations"), name)
+        transform = class_paths.load(path, "albumentations")
         if not (inspect.isclass(transform) and hasattr(transform, "available_keys")):
             raise AttributeError(path)
         if "fill_mask" in inspect.signature(transform.__init__).parameters:

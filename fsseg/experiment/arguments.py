@@ -36,9 +36,14 @@ def last(words: Sequence[str], name: str) -> str | None:
     return values[-1] if values else None
 
 
+def flag(word: str) -> str:
+    """A word without the value after its equals sign."""
+    return word.partition("=")[0]
+
+
 def flags(words: Sequence[str]) -> frozenset[str]:
     """Names of the given options, with their dashes."""
-    return frozenset(word.partition("=")[0] for word in words)
+    return frozenset(map(flag, words))
 
 
 def files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:

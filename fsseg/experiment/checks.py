@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsseg import limits
+from fsseg import class_paths, limits
 from fsseg.episodes.options import RANGES, flat
 from fsseg.errors import FssegError
 from fsseg.experiment import compatibility
@@ -26,7 +26,7 @@ def _ranges(c: Configuration) -> None:
 
 
 def _data_folder(c: Configuration) -> None:
-    folders.check_root(c.options.data.root, folders.named_class(c.options.data.dataset.class_path))
+    folders.check_root(c.options.data.root, class_paths.load(c.options.data.dataset.class_path))
 
 
 def _strategy(c: Configuration) -> None:

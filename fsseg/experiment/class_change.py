@@ -5,13 +5,13 @@ of an optimiser. jsonargparse has no setting for this, so its function is replac
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, _typehints
 
+from fsseg import class_paths
 from fsseg.encoders.names import NAMES, stands_for
 from fsseg.errors import FssegError
 from fsseg.runs.ranks import note
@@ -71,7 +71,7 @@ def _called(spec: Namespace) -> str:
     path = str(spec["class_path"])
     arguments = vars(spec.get("init_args") or Namespace())
     named = (name for name, entry in NAMES.items() if entry.arguments and stands_for(name, path, arguments))
-    return next(named, path.rpartition(".")[2])
+    return next(named, class_paths.last_name(path))
 
 
 def _drop(spec: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,9 +97,8 @@ def _drop(spec: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(path: str) -> dict[str, Any]:
     """Defaults of a class's arguments. Only imported classes are used: a refused name must not be imported here."""
-    module, _, name = path.rpartition(".")
     try:
-        parameters = inspect.signature(getattr(sys.modules.get(module), name)).parameters.values()
-    except (AttributeError, TypeError, ValueError):
+        parameters = inspect.signature(class_paths.imported(path)).parameters.values()
+    except (TypeError, ValueError):
         return {}
     return {parameter.name: parameter.default for parameter in parameters}

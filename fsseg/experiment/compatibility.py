@@ -1,10 +1,10 @@
 """Refuses a checkpoint that does not fit the requested method, training, fold or classes."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fsseg import class_paths
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.options import Decides
 from fsseg.errors import FssegError
@@ -42,8 +42,7 @@ def refuse_other_method(ckpt_path: str, card: CheckpointCard, asked: Config) -> 
     """Refuse another method, or another value of an option that the weights depend on."""
     refuse_other_class(ckpt_path, card, asked)
     trained, method = card.trained["model"]["method"], asked["model"]["method"]
-    module, _, name = method["class_path"].rpartition(".")
-    free = getattr(importlib.import_module(module), name).inference_options | _FREE
+    free = class_paths.load(method["class_path"]).inference_options | _FREE
     _refuse(ckpt_path, "model.method", trained.get("init_args") or {}, method.get("init_args") or {}, free)
 
 
@@ -51,7 +50,7 @@ def refuse_other_class(what: str, card: CheckpointCard, asked: Config) -> None:
     """Refuse another method; ``what`` names the file, with its option."""
     paths = [config["model"]["method"]["class_path"] for config in (card.trained, asked)]
     if paths[0] != paths[1]:
-        names = [path.rpartition(".")[2] for path in paths]
+        names = list(map(class_paths.last_name, paths))
         raise FssegError(f"{what} holds {names[0]}, but {names[1]} is asked for. Give a checkpoint of {names[1]}.")
 
 
@@ -63,7 +62,7 @@ def refuse_other_weights(what: str, card: CheckpointCard, task: Task) -> None:
         return
     method = card.trained["model"]["method"]
     encoder = str(((method.get("init_args") or {}).get("encoder") or {}).get("class_path"))
-    holds = f"{method['class_path'].rpartition('.')[2]} with {encoder.rpartition('.')[2]}"
+    holds = f"{class_paths.last_name(method['class_path'])} with {class_paths.last_name(encoder)}"
     needed = f"{type(task.method).__name__} with {type(task.method.encoder).__name__}"
     kinds = f"it holds {holds}, {needed} is needed; " if holds != needed else ""
     there, here = (_sides(shapes.get(wrong[0])) for shapes in (card.shapes, own))

@@ -11,6 +11,7 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from fsseg import class_paths
 from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
 from fsseg.experiment import compatibility, option_names
@@ -146,7 +147,7 @@ def _settled(command: str, options: Any, names: frozenset[str], stored: bool) ->
     expand_configuration(options)
     if options.seed_everything is True:
         options.seed_everything = 0  # as in Lightning
-    family = folders.named_class(options.data.dataset.class_path).family
+    family = class_paths.load(options.data.dataset.class_path).family
     protocol = settle_for(family, options.data, vars(options.protocol), names, test=command == "test")
     saved = {**_dumped(command, options), "protocol": protocol.asked}
     if options.data.root is not None:
@@ -174,7 +175,7 @@ def _name(options: Any) -> str:
     files = [Path(str(path)) for path in options.config or []]
     stems = [path.stem for path in files if path.parent.name != "loggers"]  # files of loggers are no part of the name
     names = [stem for stem in stems if stem != "config"]
-    return "+".join(names) if names else str(options.model.method.class_path).rpartition(".")[2].lower()
+    return "+".join(names) if names else class_paths.last_name(options.model.method.class_path).lower()
 
 
 def _place(settled: Configuration) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jsonargparse import Namespace, _typehints
 
+from fsseg import class_paths
 from fsseg.encoders import Encoder
 from fsseg.encoders.names import NAMES, stands_for
 from fsseg.experiment.class_change import Replace
@@ -49,7 +50,7 @@ def named_encoders(replace: Replace) -> Iterator[None]:
 
 
 def _is_of(kind: type[Encoder], spec: Any) -> bool:
-    return isinstance(spec, Namespace) and str(spec.get("class_path")).rpartition(".")[2] == kind.__name__
+    return isinstance(spec, Namespace) and class_paths.last_name(str(spec.get("class_path"))) == kind.__name__
 
 
 def _defaults(kind: type[Encoder]) -> dict[str, Any]:

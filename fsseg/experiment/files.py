@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import fsseg
+from fsseg import class_paths
 from fsseg.errors import FssegError
 
 # Types of options, in the words of errors.
@@ -48,6 +49,6 @@ def find_experiment(path: str) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or ""; an option of the same name in another group comes first."""
     words = list(known)
-    same = [one for one in words if one.rpartition(".")[2] == word.rpartition(".")[2]]
+    same = [one for one in words if class_paths.last_name(one) == class_paths.last_name(word)]
     near = get_close_matches(word, same or words, n=1)
     return f" Did you mean {near[0]}?" if near else ""

@@ -4,7 +4,6 @@ jsonargparse gives the reason only as English text, so each option is compared a
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse._common import ImportDenied, check_import_path
 
+from fsseg import class_paths
 from fsseg.encoders import NAMES, Encoder
 from fsseg.experiment.files import IN_WORDS, did_you_mean
 from fsseg.experiment.option_names import unknown
@@ -144,8 +144,7 @@ class _Check:
 
     def _named(self, option: str, kinds: Sequence[type], name: str) -> str | None:
         known = {kind.__name__: kind for base in kinds for kind in _below(base)}
-        module, _, last = name.rpartition(".")
-        found = getattr(sys.modules.get(module), last, None) if module else known.get(name)
+        found = class_paths.imported(name) if "." in name else known.get(name)
         if found is None and Encoder in kinds and name in NAMES:
             found = NAMES[name].kind
         if found is None:

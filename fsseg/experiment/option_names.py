@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import fsseg
-from fsseg import atomic
+from fsseg import atomic, class_paths
 from fsseg.errors import FssegError
+from fsseg.experiment.arguments import flag
 from fsseg.experiment.files import did_you_mean
 
 _GROUPS = ("--data.", "--trainer.", "--protocol.", "--checkpoint.")
@@ -27,13 +28,13 @@ def refuse_unknown(arguments: Sequence[str]) -> None:
     Raises:
         FssegError: An option is unknown.
     """
-    asked = [word.partition("=")[0].removesuffix("+") for word in arguments if word.startswith(_GROUPS)]
+    asked = [flag(word).removesuffix("+") for word in arguments if word.startswith(_GROUPS)]
     if not asked:
         return
     known = _read()
-    groups = {name.rpartition(".")[0] for name in known if not name.endswith(".help")}
+    groups = {class_paths.module_of(name) for name in known if not name.endswith(".help")}
     for name in asked:
-        if name not in known and name.rpartition(".")[0] in groups:
+        if name not in known and class_paths.module_of(name) in groups:
             raise unknown(name, known)
 
 

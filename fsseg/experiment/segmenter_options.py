@@ -7,6 +7,7 @@ import torch
 
 from fsseg import limits
 from fsseg.errors import FssegError
+from fsseg.experiment.arguments import flag
 from fsseg.experiment.files import find_experiment
 from fsseg.experiment.home_paths import expand_configuration
 from fsseg.experiment.parser import Parser, check_yaml
@@ -48,7 +49,7 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
         FssegError: An option is wrong, or the experiment is missing or names no method.
     """
     if given.ckpt_path and words:
-        raise FssegError(f"--ckpt_path decides the method: leave {words[0].partition('=')[0]} out.")
+        raise FssegError(f"--ckpt_path decides the method: leave {flag(words[0])} out.")
     stored = None
     if given.config:
         path = find_experiment(given.config)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fsseg import atomic
+from fsseg import atomic, class_paths
 from fsseg.jobs.sweep import Sweep, SweepPoint
 from fsseg.untrusted.text import csv_cell
 
@@ -55,7 +55,7 @@ def text_table(sweep: Sweep, ranked: Sequence[PointResult]) -> str:
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.4g}"
 
-    names = [name.rpartition(".")[2] for name in sweep.parameters]
+    names = list(map(class_paths.last_name, sweep.parameters))
     names = names if len(set(names)) == len(names) else list(sweep.parameters)
     lines = [["point", "last", "best", *names]]
     for r in ranked:

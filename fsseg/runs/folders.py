@@ -1,6 +1,5 @@
 """Folders of data, runs and results: checked, chosen and written atomically."""
 
-import importlib
 import os
 import shutil
 import tempfile
@@ -35,12 +34,6 @@ def check_root(root: str | None, dataset: Any) -> None:
         raise FssegError(f"{dataset.name} needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds it.")
     if not Path(root).is_dir():
         raise FssegError(f"--data.root {root}: no such folder.")
-
-
-def named_class(path: str) -> Any:
-    """The class of a dotted path."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def run_folder(out: str | None, name: str, fold: int, resumed: str | None, whichever: bool = False) -> Path:

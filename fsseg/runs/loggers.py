@@ -15,9 +15,8 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from fsseg import atomic
+from fsseg import atomic, class_paths
 from fsseg.errors import FssegError
-from fsseg.runs import folders
 from fsseg.untrusted.records import as_json, read_json
 
 _log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def prepare(trainer: Any, folder: Path, name: str) -> None:
         FssegError: A package is missing, or W&B has no login.
     """
     for entry in _entries(trainer):
-        kind = folders.named_class(entry.class_path)
+        kind = class_paths.load(entry.class_path)
         if entry.init_args.get("save_dir") in _HERE:
             entry.init_args.save_dir = str(folder)
         if issubclass(kind, WandbLogger):
@@ -67,7 +66,7 @@ def without_files(trainer: Any, command: str) -> None:
         command: ``test`` or ``validate``; validate logs nothing.
     """
     named = _entries(trainer) if command == "test" else []
-    kept = [entry for entry in named if not issubclass(folders.named_class(entry.class_path), CSVLogger)]
+    kept = [entry for entry in named if not issubclass(class_paths.load(entry.class_path), CSVLogger)]
     trainer.logger = kept or False
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from fsseg.episode import Image, Mask
+from fsseg.episode import Image, Mask, label_table
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.feature_cache import ImageFeatures
@@ -263,9 +263,8 @@ class Segmenter:
         own, classes = window.own(found), torch.tensor(list(state.found), device=found.device)
         probability = own.softmax(0)[classes]
         background = 1 - probability.sum(0, keepdim=True)
-        table = torch.zeros(len(found), dtype=torch.uint8, device=found.device)
-        table[classes] = torch.arange(1, len(classes) + 1, dtype=torch.uint8, device=found.device)
-        return _Part(table[own.max(0).indices], torch.cat([background, probability]), scores)
+        table = torch.from_numpy(label_table({label: place for place, label in enumerate(state.found, 1)}))
+        return _Part(table.to(found.device)[own.max(0).indices], torch.cat([background, probability]), scores)
 
     def _scores(
         self, state: SegmenterState, feature: tuple[Tensor, ...], best: Int[Tensor, "H W"]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fsseg.episode import BACKGROUND, IGNORE, label_table
+from fsseg.episode import IGNORE, label_table
 from fsseg.methods.base import Method, State, SupportMaps, own_way
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.ways import merge_ways
@@ -48,10 +48,8 @@ def one_way(method: Method, supports: Sequence[Support], label: int) -> tuple[Su
     """Feature maps and mask of a one-way episode of a class, from all parts of supports that show the class."""
     shown = [(support, where) for support in supports if (where := shows(support, label)).any()]
     mask = torch.cat([support.mask[where] for support, where in shown])
-    labels = torch.full_like(mask, _OTHER)
-    for value, way in ((label, 1), (BACKGROUND, BACKGROUND), (IGNORE, IGNORE)):
-        labels[mask == value] = way
-    labels = labels[None, None]
+    table = torch.from_numpy(label_table({**dict.fromkeys(range(1, IGNORE), _OTHER), label: 1}))
+    labels = table.to(mask.device)[mask.long()][None, None]
     images = [support.image[where] for support, where in shown if support.image is not None]
     if images:
         maps = method.encode_support(torch.cat(images), own_way(labels)[0, 0])

@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings
 
+from fsseg import class_paths
 from fsseg.errors import FssegError
 from fsseg.untrusted.text import BrokenTextError, leads_out, load_yaml
 
@@ -138,7 +139,7 @@ class _Check:
             self._transform(path)
         elif not _below(path, self.known):
             raise FssegError(f"{self.where} names {path}, which is no class of fsseg or Lightning. {fix(path)}.")
-        if path.rpartition(".")[2] == "WandbLogger":
+        if class_paths.last_name(path) == "WandbLogger":
             given = {name for name, option in (value.get("init_args") or {}).items() if option is not None}
             if forbidden := sorted(given - _WANDB):
                 raise FssegError(f"{self.where} gives {forbidden[0]} to W&B, which is not allowed. Give --config FILE.")
