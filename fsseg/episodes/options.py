@@ -143,6 +143,7 @@ class LoadingOptions:
         unreadable_images: treatment of an image that cannot be read: ``error``, or ``skip`` its episodes.
         cache_features: encode each image once and cache its features, if all images have one size and none is
             skipped: in a test, and in a training with a fixed encoder and finitely many variants of an image.
+        cache_folder: folder that keeps a fixed encoder's maps for later commands; none are kept by default.
         cache_memory: GB of features in memory, half of the free memory by default; further features go to a file.
     """
 
@@ -151,6 +152,7 @@ class LoadingOptions:
     # Not compared: a file may be repaired, or skipped, before a run is resumed.
     unreadable_images: Missing = field(default="error", metadata=_about(_MACHINE))
     cache_features: bool = field(default=True, metadata=_about(_MACHINE))
+    cache_folder: str | None = field(default=None, metadata=_about(_MACHINE))
     cache_memory: float | None = field(default=None, metadata=_about(_MACHINE, Range(0, 1_000_000)))
 
 

@@ -6,6 +6,7 @@ shots use 30,000 images, but only a few hundred different ones on a fold of PASC
 
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fsseg.episode import Batch
+from fsseg.feature_cache.map_files import MapFiles, encoded, probe
 from fsseg.feature_cache.store import Context, FeatureStore, NoRoomError, Tracked, images_together, memory_budget
 from fsseg.methods.base import Method, State
 
@@ -44,15 +46,19 @@ def plan(
         return None
     mode = method.training
     with torch.no_grad(), context():
-        image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=method.encoder.mean.device)
+        image = probe(size).to(method.encoder.mean.device)
         like = [one[0] for one in method.eval().encode(image)]
+        files = None
+        if data.loading.cache_folder and method.encoder.fixed and not method.overrides("encode"):
+            maps = tuple(one[0] for one in method.encoder(image))
+            files = MapFiles(Path(data.loading.cache_folder), method.encoder, maps, size)
     method.train(mode)
     try:
         features = FeatureStore(numbers, like, memory_budget(data.loading.cache_memory, devices), data.cache_folder)
     except NoRoomError as reason:
         say(f"note: no room for the features of {len(numbers):,} images, {reason}. Each episode encodes its own.")
         return None
-    return TestFeatures(method, features, data.images.test_support_annotation == "mask")
+    return TestFeatures(method, features, data.images.test_support_annotation == "mask", files)
 
 
 class TestFeatures:
@@ -63,9 +69,11 @@ class TestFeatures:
         features: features of all images of the episodes.
         same_masks: whether a support's mask depends only on its image, the episode's classes and its way. Its state is
             cached then. Random annotations differ between episodes.
+        files: files of the encoder's maps.
     """
 
-    def __init__(self, method: Method, features: FeatureStore, same_masks: bool) -> None:
+    def __init__(self, method: Method, features: FeatureStore, same_masks: bool, files: MapFiles | None = None) -> None:
+        self.files = files
         self.method, self.features, self.same_masks = method, features, same_masks
         self._states: dict[tuple[int, ...], State] = {}
 
@@ -83,8 +91,12 @@ class TestFeatures:
         batches = iter(data.image_dataloader("test", numbers, together))
         for start in tracked(range(0, len(numbers), together), "encoding"):
             with torch.no_grad(), context():
-                encoded = self.method.encode(next(batches).to(device, non_blocking=True))
-            self.features.put(numbers[start : start + together], encoded)
+                images = next(batches)
+                if self.files:
+                    maps = self.method.neck(encoded(self.method.encoder, images, device, self.files))
+                else:
+                    maps = self.method.encode(images.to(device, non_blocking=True))
+            self.features.put(numbers[start : start + together], maps)
 
     def logits(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """Logits of the queries at the resolution of their masks, without the batch's images."""

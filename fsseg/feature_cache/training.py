@@ -7,6 +7,7 @@ method's own layers and the loading of masks.
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
+from fsseg.feature_cache.map_files import MapFiles, encoded, probe
 from fsseg.feature_cache.store import (
     Context,
     FeatureStore,
@@ -63,11 +65,16 @@ class TrainingFeatures:
         folder: folder of the file that holds what exceeds the memory.
         budget: bytes of memory.
         say: shows a line to the user.
+        map_folder: folder of `MapFiles`; None: maps are neither read from files nor written.
     """
 
-    def __init__(self, method: Method, folder: Any, budget: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, method: Method, folder: Any, budget: int, say: Callable[[str], None], map_folder: str | None = None
+    ) -> None:
         self.method, self.say = method, say
         self._folder, self._budget = folder, budget
+        self._map_folder = map_folder
+        self._files: dict[Stage, MapFiles] = {}
         self._stores: dict[Stage, tuple[FeatureStore, Plan]] = {}
         self._types: list[torch.dtype] = []  # types of the encoder's maps
         self._filled = False
@@ -84,6 +91,8 @@ class TrainingFeatures:
             return False
         like = self._like(plan.side, context)
         self._types = [one.dtype for one in like]
+        if self._map_folder:
+            self._files[stage] = MapFiles(Path(self._map_folder), self.method.encoder, tuple(like), plan.side)
         if size_of(like, len(plan.keys)) > self._budget:
             like = [one.half() if one.dtype == torch.float32 else one for one in like]
         try:
@@ -96,12 +105,11 @@ class TrainingFeatures:
         return True
 
     def _like(self, side: int, context: Context) -> list[Tensor]:
-        """Maps of one image, for their shapes and types."""
+        """Maps of `probe`."""
         encoder = self.method.encoder
         mode = encoder.training
         with torch.no_grad(), context():
-            image = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=encoder.mean.device)
-            like = [one[0] for one in encoder.eval()(image)]
+            like = [one[0] for one in encoder.eval()(probe(side).to(encoder.mean.device))]
         encoder.train(mode)
         return like
 
@@ -126,12 +134,16 @@ class TrainingFeatures:
             self.say(f"{what}: {_named(plan)}, each encoded once; {store.move(device)}")
             together = images_together(device, plan.side)
             shares = _shares(plan.keys, processes)
+            files = self._files.get(stage)
             batches = iter(data.image_dataloader(stage, shares[rank], together))
             for start in tracked(range(0, len(shares[0]), together), f"encoding {what} images"):
                 with torch.no_grad(), context():
-                    maps = self.method.encoder(next(batches).to(device, non_blocking=True))
+                    maps = encoded(self.method.encoder, next(batches), device, files)
                 for share, each in zip(shares, _gathered(maps, processes), strict=True):
                     self._put(store, share[start : start + together], each, data, plan)
+
+            if files:
+                self.say(files.report(len(shares[rank])))
 
     def _put(self, store: FeatureStore, keys: Sequence[int], maps: Maps, data: Any, plan: Plan) -> None:
         finite = [one.to(kind).isfinite().flatten(1).all(1) for one, kind in zip(maps, store.types, strict=True)]
@@ -179,7 +191,9 @@ def plan(
     """
     if not (data.caches_features and cacheable(method)):
         return None
-    features = TrainingFeatures(method, data.cache_folder, memory_budget(data.loading.cache_memory, processes), say)
+    loading = data.loading
+    budget = memory_budget(loading.cache_memory, processes)
+    features = TrainingFeatures(method, data.cache_folder, budget, say, loading.cache_folder)
     used = []
     if data.images.size is not None and data.variants is None:
         say(

@@ -60,6 +60,9 @@ def stored(text: str, where: str, folder: Path) -> dict[str, Any]:
     for key in _SECTIONS:
         if not isinstance(content.get(key, {}), dict):
             raise FssegError(f"{where}: {key} is no section of options. Give --config FILE.")
+    loading = content.get("data", {}).get("loading")
+    if isinstance(loading, dict):
+        loading.pop("cache_folder", None)  # a folder that a command writes to is named by its user
     _Check(where, folder)(content)
     return content
 
