@@ -13,11 +13,11 @@ import yaml
 from fsseg import class_paths, limits
 from fsseg.cli.options import Options
 from fsseg.errors import FAILED, FssegError
-from fsseg.experiment.arguments import flags
+from fsseg.experiment.arguments import flags, last
 from fsseg.experiment.files import find_experiment
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
-from fsseg.jobs.plan import Plan, PlanRecord, plan_text, read_record, write_record
+from fsseg.jobs.plan import Plan, PlanRecord, filled, plan_text, read_record, write_record
 from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
 from fsseg.progress import tell
@@ -78,8 +78,11 @@ def run(arguments: Sequence[str]) -> int:
     _check_rest(made, given.config, rest)
     from fsseg.experiment.commands import settled  # imports torch
 
-    with settled("fit", [*(f"--config={path}" for path in given.config), *rest]) as experiment:
+    first = filled(rest, given.folds[0] if given.folds else 0, given.seeds[0])
+    with settled("fit", [*(f"--config={path}" for path in given.config), *first]) as experiment:
         pass
+    if weights := last(rest, "--model.weights"):  # with {fold}, so that more folds are the same benchmark
+        experiment.saved["model"]["weights"] = weights
     plan = _plan(given, rest, experiment)
     threads = given.threads or share_of_cores(given.workers)
     record = _record(plan, experiment.saved, threads)

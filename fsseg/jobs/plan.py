@@ -68,7 +68,7 @@ class Plan:
     """Folds, shots and seeds of one experiment.
 
     Attributes:
-        arguments: configuration files and options of the experiment.
+        arguments: configuration files and options of the experiment; ``{fold}`` and ``{seed}`` stand for a job's.
         out: folder of the benchmark.
         folds: folds to test.
         shots: shots of the tests.
@@ -106,7 +106,12 @@ class Plan:
     def _training(self, fold: int, shot: int, seed: int) -> Training:
         name = f"fold{fold}-{shot}shot-seed{seed}" if self.train_shot is None else f"fold{fold}-seed{seed}"
         folder = self.out / name
-        common = (*self.arguments, f"--data.fold={fold}", f"--data.shot={shot}", f"--seed_everything={seed}")
+        common = (
+            *filled(self.arguments, fold, seed),
+            f"--data.fold={fold}",
+            f"--data.shot={shot}",
+            f"--seed_everything={seed}",
+        )
         fit = None
         if not self.untrained:
             arguments = ("fit", *common, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
@@ -126,6 +131,11 @@ class Plan:
         arguments = ("test", *origin, *options, f"--out={folder / what}", "--resume")
         done = (folder / what / "table.json", folder / what / "rows.csv")
         return Job(f"{name}/{what}", arguments, done, () if self.untrained else (f"{name}/fit",))
+
+
+def filled(words: Sequence[str], fold: int, seed: int) -> tuple[str, ...]:
+    """Words with the numbers of a job in place of ``{fold}`` and ``{seed}``."""
+    return tuple(word.replace("{fold}", str(fold)).replace("{seed}", str(seed)) for word in words)
 
 
 def plan_text(plan: Plan, name: str) -> str:

@@ -219,3 +219,17 @@ def test_resume_begins_goes_on_and_then_does_nothing(fsseg, tmp_path):
     assert fsseg(*test).code == 0
     assert fsseg(*test).out == "already tested: test/table.md\n"
     assert [path.name for path in tmp_path.glob(".test-*")] == [".test-box-abcd1234"]
+
+
+@pytest.mark.slow
+def test_a_warm_start_has_a_file_for_each_fold(fsseg, trained, tmp_path):
+    (tmp_path / "head").mkdir()
+    shutil.copy(trained, tmp_path / "head" / "fold0.ckpt")
+    options = (*BENCHMARK, "--model.weights", "head/fold{fold}.ckpt", "--out", "all")
+    ran = fsseg(*options, "--folds", "0", "--engine", "slurm")
+    assert ran.code == 0, ran.err
+    assert "--model.weights head/fold0.ckpt" in ran.out
+    ran = fsseg(*options, "--folds", "0", "1", "--dry_run")  # more folds are the same benchmark
+    assert ran.code == 0, ran.err
+    ran = fsseg(*options, "--folds", "1", "--dry_run")
+    assert (ran.code, ran.line) == (2, "fsseg: --model.weights head/fold1.ckpt: no such file.")

@@ -276,3 +276,11 @@ def test_ray_missing_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(FssegError, match=r"pip install 'fsseg\[ray\]'"):
         run_ray([], tmp_path, 1, str)
+
+
+def test_fold_and_seed_of_a_job_in_its_words(tmp_path):
+    words = ("--model.weights=head/fold{fold}-seed{seed}/last.ckpt", "--data.root=a{b}")
+    jobs = Plan(words, tmp_path, folds=(1, 3), shots=(5,), seeds=(2,)).jobs()
+    for job, fold in zip(jobs, (1, 1, 3, 3), strict=True):
+        assert f"--model.weights=head/fold{fold}-seed2/last.ckpt" in job.arguments
+        assert "--data.root=a{b}" in job.arguments
