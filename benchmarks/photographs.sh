@@ -1,31 +1,57 @@
 #!/usr/bin/env bash
-# Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3): heads that are trained on one frozen encoder, and its prototypes without training.
-# benchmarks/photographs.sh VOCDEVKIT COCO ENCODER WEIGHTS OUT [WORKERS] [SEEDS]        the same command resumes; about 30 minutes a training on one core
+# Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes about 15 minutes of one core.
+#   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
+#   panet     PANet trained end to end with the paper's SGD, beside its start
+#   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
+# benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
 set -euo pipefail
-voc=$1 coco=$2 encoder=$3 weights=$4 out=$5 workers=${6:-2} seeds=${7:-"0 1 2"}
+voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen panet vgg16"}
 export OMP_NUM_THREADS=1
 here=$(dirname "$0")/photographs
-network=(--model.method.encoder "$encoder" --model.method.encoder.frozen true --model.method.encoder.weights "$weights")
-plus=(--model.method.p_conv false --model.method.components)
 
-study() { # SET ROOT FOLDS NAME METHOD [OPTION...]
-  # shellcheck disable=SC2086 - numbers of folds and seeds are words
-  fsseg benchmark --config "$here/$1.yaml" --config "$here/$5.yaml" --data.root "$2" "${network[@]}" --folds $3 --shots 1 5 --train_shot 1 \
-    --workers "$workers" --out "$out/$1/$4" "${@:6}" || echo "photographs: $1/$4 is not complete" >&2
+benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
+  if [ "$2" = voc ]; then root=$voc folds="1 2 3"; else root=$coco folds="0 1 2 3"; fi
+  # shellcheck disable=SC2086 - numbers of folds are words
+  fsseg benchmark --config "$here/$2.yaml" --config "$here/$3.yaml" --data.root "$root" --model.method.encoder "$4" \
+    --model.method.encoder.weights "$5" --folds $folds --workers "$workers" --out "$out/$2/$1" "${@:6}" || echo "photographs: $2/$1 is not complete" >&2
 }
 
-for seed in $seeds; do
+frozen() { # SET NAME METHOD [OPTION...]
+  benchmark "$2" "$1" "$3" efficientnet_lite0 "$efficientnet" --model.method.encoder.frozen true --shots 1 5 --train_shot 1 \
+    --data.loading.cache_folder "$out/maps" "${@:4}"
+}
+
+plus=(--model.method.p_conv false --model.method.components)
+for part in $parts; do
   for set in voc coco; do
-    if [ $set = voc ]; then root=$voc folds="1 2 3"; else root=$coco folds="0 1 2 3"; fi
-    [ "$seed" = "${seeds%% *}" ] && study $set "$root" "$folds" panet_init panet --untrained
-    study $set "$root" "$folds" canet canet --seeds "$seed"
-    study $set "$root" "$folds" pmms pmms --seeds "$seed"
-    study $set "$root" "$folds" pmms_plus_k1 pmms --seeds "$seed" "${plus[@]}" 1
-    study $set "$root" "$folds" pmms_plus pmms --seeds "$seed" "${plus[@]}" 3
-    study $set "$root" "$folds" pmms_plus_k5 pmms --seeds "$seed" "${plus[@]}" 5
-    study $set "$root" "$folds" pmms_gaussian pmms --seeds "$seed" --model.method.mixture.kernel gaussian
-    study $set "$root" "$folds" rpmms rpmms --seeds "$seed"
-    study $set "$root" "$folds" sgone sgone --seeds "$seed"
+    case $part in
+      frozen)
+        frozen $set panet_init panet --untrained
+        for seed in $seeds; do
+          frozen $set canet canet --seeds "$seed"
+          frozen $set pmms pmms --seeds "$seed"
+          frozen $set rpmms rpmms --seeds "$seed"
+          frozen $set pmms_plus pmms --seeds "$seed" "${plus[@]}" 3
+          frozen $set sgone sgone --seeds "$seed"
+          frozen $set pmms_plus_k1 pmms --seeds "$seed" "${plus[@]}" 1
+          frozen $set pmms_plus_k5 pmms --seeds "$seed" "${plus[@]}" 5
+          frozen $set pmms_gaussian pmms --seeds "$seed" --model.method.mixture.kernel gaussian
+        done
+        ;;
+      panet)
+        [ $set = voc ] || continue
+        benchmark panet_squeezenet_init voc panet_trained squeezenet1_0 "$squeezenet" --shots 1 5 --untrained
+        # shellcheck disable=SC2086 - numbers of seeds are words
+        benchmark panet_squeezenet voc panet_trained squeezenet1_0 "$squeezenet" --shots 1 5 --train_shot 1 --seeds $seeds
+        ;;
+      vgg16)
+        [ $set = voc ] || continue
+        for protocol in fsseg panet; do
+          benchmark "vgg16_$protocol" voc panet vgg16 "$vgg16" --untrained --shots 1 5 --annotations mask scribble box --protocol.name $protocol \
+            --protocol.runs 5 --protocol.episodes 200 --data.images.size 417 --model.method.encoder.frozen true --data.loading.cache_folder "$out/maps"
+        done
+        ;;
+    esac
   done
 done
 fsseg table "$out"/voc/* --out "$out/voc"

@@ -118,7 +118,8 @@ def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: boo
     grids = []
     for way in sorted({result.tested.setting.way for result in results}):
         found = [result for result in results if result.tested.setting.way == way]
-        layout = own_layout([result.tested.setting for result in found], max(result.tested.folds for result in found))
+        folds = sorted({result.tested.fold for result in found})
+        layout = own_layout([r.tested.setting for r in found], folds, max(r.tested.folds for r in found))
         grids.append(make_grid(layout, found, intervals))
     return grids
 

@@ -106,7 +106,7 @@ def _not_shown(line: Line, own: Sequence[Series]) -> str:
 
 
 def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell | None:
-    """A fold's number, or the mean over all folds, averaged over the seeds that have all these folds."""
+    """A fold's number, or a mean over folds, averaged over the seeds that have all these folds."""
     by_seed = _complete_seeds(of, column, annotation)
     if not by_seed:
         return None
@@ -134,7 +134,8 @@ def _complete_seeds(of: Series, column: Column, annotation: str) -> dict[int, li
         by_seed.setdefault(result.tested.seed, {})[result.tested.fold] = result
     complete = {}
     for seed, by_fold in sorted(by_seed.items()):
-        folds = range(found[0].tested.folds) if column.fold is None else (column.fold,)
+        every = column.folds or range(found[0].tested.folds)
+        folds = every if column.fold is None else (column.fold,)
         if all(fold in by_fold for fold in folds):
             complete[seed] = [by_fold[fold] for fold in folds]
     return complete

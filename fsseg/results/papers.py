@@ -50,12 +50,13 @@ class Column:
 
     Attributes:
         shot: supports of a class.
-        fold: fold of the numbers; None for the mean over all folds.
+        fold: fold of the numbers; None for a mean over folds.
         metric: ``mean-IoU`` or ``binary-IoU``.
         way: classes of an episode.
         name: head of the column; fold or ``mean`` by default.
         of: results of the column, if the lines are classes.
         annotation: annotation of the supports, if the lines are classes.
+        folds: folds of a mean; all folds of the data set by default.
     """
 
     shot: int
@@ -65,13 +66,16 @@ class Column:
     name: str = ""
     of: Any = None
     annotation: str = ""
+    folds: tuple[int, ...] = ()
 
     @property
     def head(self) -> str:
         """Name of the column, below the head of its group."""
         if self.name:
             return self.name
-        return "mean" if self.fold is None else f"fold {self.fold}"
+        if self.fold is not None:
+            return f"fold {self.fold}"
+        return f"mean of {', '.join(map(str, self.folds))}" if self.folds else "mean"
 
 
 @dataclass(frozen=True)
@@ -194,12 +198,13 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-def own_layout(settings: Sequence[Setting], folds: int) -> Layout:
+def own_layout(settings: Sequence[Setting], folds: Sequence[int], of: int) -> Layout:
     """Layout of all tests: a line per method, encoder, data set and annotation, at the largest number of ways.
 
     Args:
         settings: settings of all results.
-        folds: largest number of folds of their data sets.
+        folds: folds that were tested, ascending.
+        of: largest number of folds of their data sets. If some folds were not tested, means are over the others.
     """
     way = max(setting.way for setting in settings)
     lines = dict.fromkeys(
@@ -208,9 +213,13 @@ def own_layout(settings: Sequence[Setting], folds: int) -> Layout:
         if s.way == way
     )
     shots = sorted({setting.shot for setting in settings if setting.way == way})
-    each = tuple(Column(shot, fold, way=way) for shot in shots for fold in (*range(folds), None))
-    binary = tuple(Column(shot, None, "binary-IoU", way) for shot in shots)
-    return Layout("", f"{way}-way", "", "", tuple(lines), (*each, *binary))
+    some = () if len(folds) == of else tuple(folds)
+    of_fold = [Column(shot, fold, way=way) for shot in shots for fold in folds]
+    means = [Column(shot, None, metric, way, folds=some) for metric in ("mean-IoU", "binary-IoU") for shot in shots]
+    if len(folds) == 1:  # without means
+        means = [Column(shot, folds[0], "binary-IoU", way) for shot in shots]
+    columns = sorted([*of_fold, *means], key=lambda column: (column.metric == "binary-IoU", column.shot))
+    return Layout("", f"{way}-way", "", "", tuple(lines), tuple(columns))
 
 
 def _label(setting: Setting) -> str:

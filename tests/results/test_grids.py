@@ -212,11 +212,22 @@ def test_html_needs_no_network(panet):
 def test_a_table_of_our_own_has_all_that_was_tested(panet, tmp_path):
     make_test(tmp_path / "other/test", method="PMMs", encoder="ConvNet", dataset="Shapes", number=3)
     results = find_results([tmp_path])
-    grid = make_grid(own_layout([r.tested.setting for r in results], 4), results, intervals=False)
+    grid = make_grid(own_layout([r.tested.setting for r in results], FOLDS, 4), results, intervals=False)
     ours = [x for x in grid.lines if x.kind == "ours"]
     assert {(x.line.method, x.of.setting.dataset) for x in ours} == {("PANet", "PASCAL-5i"), ("PMMs", "Shapes")}
     assert [c.metric for c in grid.layout.columns].count("binary-IoU") == 2
     assert line(grid, "difference", "PANet")
+
+
+def test_a_mean_is_over_the_folds_that_were_tested_and_says_so(tmp_path):
+    for fold in (1, 3):
+        make_test(tmp_path / f"{fold}/test", method="PANet", encoder="ConvNet", fold=fold, number=fold)
+    results = find_results([tmp_path])
+    grid = make_grid(own_layout([r.tested.setting for r in results], (1, 3), 4), results, intervals=False)
+    assert [column.head for column in grid.layout.columns] == ["fold 1", "fold 3", "mean of 1, 3", "mean of 1, 3"]
+    (ours,) = (x for x in grid.lines if x.kind == "ours")
+    first, third, mean, _ = (cell.value for cell in ours.cells)
+    assert mean == pytest.approx((first + third) / 2)
 
 
 def test_classes_have_their_iou_and_spread(panet):
