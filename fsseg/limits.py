@@ -69,23 +69,23 @@ TRAINER = {
 }
 
 
-def check(options: Mapping[str, Any], ranges: Mapping[str, Range], prefix: str = "--") -> None:
+def check(options: Mapping[str, Any], ranges: Mapping[str, Range], name: str = "`{}`") -> None:
     """Refuse numbers out of range; values that are no numbers are ignored.
 
     Args:
         options: values by name; a value may be a list of numbers.
         ranges: ranges by name; names that ``options`` lacks are ignored.
-        prefix: prefix of the names in the error.
+        name: how the error writes the name of an option, which replaces ``{}``.
 
     Raises:
         FssegError: a number is out of range.
     """
-    for name, allowed in ranges.items():
-        value = options.get(name)
-        value = int(value) if isinstance(value, str) and value.isdecimal() else value  # --trainer.devices is text
+    for key, allowed in ranges.items():
+        value = options.get(key)
+        value = int(value) if isinstance(value, str) and value.isdecimal() else value  # `trainer.devices` is text
         for number in value if isinstance(value, list | tuple) else [value]:
             if isinstance(number, int | float) and not isinstance(number, bool):
-                _check_one(f"{prefix}{name}", number, allowed)
+                _check_one(name.replace("{}", key), number, allowed)
 
 
 def _check_one(name: str, value: float, allowed: Range) -> None:
@@ -102,14 +102,14 @@ def check_arguments(config: Any, prefix: str) -> None:
 
     Args:
         config: ``{class_path: ..., init_args: {...}}``, or any other value, which has no arguments.
-        prefix: option of the outermost class.
+        prefix: name of the option of the outermost class.
 
     Raises:
         FssegError: an argument is out of range.
     """
     given = _mapping(config)
     options = _mapping(given["init_args"]) if "init_args" in given else given
-    check(options, ARGUMENTS, f"{prefix}.")
+    check(options, ARGUMENTS, f"`{prefix}.{{}}`")
     for name, value in options.items():
         check_arguments(value, f"{prefix}.{name}")
 
@@ -125,7 +125,7 @@ def check_memory(name: str, size: int | None, images: int, episodes: int) -> Non
     """Refuse a batch of images that this machine cannot hold.
 
     Args:
-        name: name of the option that gives the size.
+        name: how the error writes the option that gives the size.
         size: height and width of the images; None, for any size, is not checked.
         images: images per episode.
         episodes: episodes per batch.

@@ -22,7 +22,7 @@ _SHARED = ("shared memory", "</torch_", "bus error")  # torch, when workers pass
 _SOCKET = 32  # bytes: /pymp-xxxxxxxx/listener-xxxxxxxx, the socket through which workers pass tensors
 _LONGEST = 107 if sys.platform == "linux" else 103  # bytes of a socket's path: sun_path in <sys/un.h>, without its 0
 _STARTING = ("multiprocessing", "subprocess", "threading")  # modules that start processes and threads
-_WORKERS = "fewer --data.loading.workers need less, 0 needs none"
+_WORKERS = "fewer `data.loading.workers` need less, 0 needs none"
 
 
 def machine_error(error: BaseException) -> MachineError | None:
@@ -54,7 +54,7 @@ def check_temporary_folder() -> None:
     if len(os.fsencode(folder)) + _SOCKET > _LONGEST:
         raise MachineError(
             f"the path of the temporary folder {folder} is too long for the sockets of data loading workers: set "
-            f"TMPDIR to a path of at most {_LONGEST - _SOCKET} bytes, or give --data.loading.workers 0."
+            f"TMPDIR to a path of at most {_LONGEST - _SOCKET} bytes, or give `data.loading.workers` 0."
         )
 
 
@@ -74,8 +74,8 @@ def _message(error: BaseException) -> str | None:
         return f"the system cannot start more processes or threads (ulimit -u, or too little memory); {_WORKERS}."
     if isinstance(error, MemoryError) or any(word in text for word in _MEMORY):
         return (
-            "out of memory. Use smaller images (--data.images.size, --size), fewer episodes per batch "
-            "(--data.batch_size, --data.loading.test_batch_size), fewer shots or fewer --data.loading.workers."
+            "out of memory. Use smaller images (`data.images.size`, `size`), fewer episodes per batch "
+            "(`data.batch_size`, `data.loading.test_batch_size`), fewer shots or fewer `data.loading.workers`."
         )
     return None
 

@@ -1,13 +1,13 @@
 """Progress on standard error: a bar on a terminal, a few plain lines in a log or a pipe.
 
 rich is imported late. It creates Union[float, int], and typing's cache then returns this order for Lightning's
-Union[int, float] too: the command line would read --trainer.limit_test_batches 1 as 1.0, which means all batches.
+Union[int, float] too: the command line would read ``trainer.limit_test_batches`` 1 as 1.0, which means all batches.
 """
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,9 +20,28 @@ _FEW = 100  # items; fewer take less than a second and print no lines
 _MANY = 1000  # files; reading fewer takes less than a second
 
 
+_change: Callable[[str], str] = str  # see `shown_by`
+
+
+@contextmanager
+def shown_by(change: Callable[[str], str]) -> Iterator[None]:
+    """Change all shown texts in the body, e.g. to the option names of the command line."""
+    global _change
+    before, _change = _change, change
+    try:
+        yield
+    finally:
+        _change = before
+
+
+def as_shown(text: str) -> str:
+    """A text as it is shown, see `shown_by`."""
+    return _change(text)
+
+
 def tell(line: str) -> None:
     """Print a line about progress to standard error; results go to standard output."""
-    print(line, file=sys.stderr, flush=True)
+    print(as_shown(line), file=sys.stderr, flush=True)
 
 
 def on_terminal() -> bool:

@@ -146,7 +146,7 @@ class Task(LightningModule):
                 raise DivergedError("the loss of another process is not finite; see the message of that process.")
             raise DivergedError(
                 f"the loss is {loss.item()} at step {self.global_step} (images {self._images(batch)}). Lower "
-                "--model.optimizer.lr, or use --trainer.precision 32. Earlier checkpoints remain."
+                "`model.optimizer.lr`, or use `trainer.precision` 32. Earlier checkpoints remain."
             )
         for name, value in zip(losses, values, strict=True):
             self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch.run))
@@ -209,7 +209,7 @@ class Task(LightningModule):
         if not logits.isfinite().all():  # argmax would turn NaN into background
             raise DivergedError(
                 "the logits are not finite: the training of the checkpoint diverged, or the precision is too low. Take "
-                "another checkpoint, or --trainer.precision 32."
+                "another checkpoint, or `trainer.precision` 32."
             )
         prediction = logits.max(2).indices  # the result of argmax, which is ten times slower on a CPU
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
@@ -246,19 +246,19 @@ class Task(LightningModule):
         named = self.method.named_parameters()
         groups, factors = grouped(named, self.method.learns_fast, self.head_lr, self.bias_lr)
         if not groups:
-            raise FssegError(f"{self.method.name} has nothing to train with this encoder; test it with --untrained.")
+            raise FssegError(f"{self.method.name} has nothing to train with this encoder; test it with `untrained`.")
         try:
             optimizer = self.optimizer([{"params": group} for group in groups])
             for group, factor in zip(optimizer.param_groups, factors, strict=True):
                 group["lr"] *= factor
             schedule = self.lr_scheduler(optimizer)
         except (TypeError, ValueError) as error:
-            raise FssegError(f"--model.optimizer or --model.lr_scheduler: {error}") from error
+            raise FssegError(f"`model.optimizer` or `model.lr_scheduler`: {error}") from error
         self._factor = factors[0]
         rates = [group["lr"] / factor for group, factor in zip(optimizer.param_groups, factors, strict=True)]
         if max(rates) - min(rates) > 1e-6 * max(rates):
             raise FssegError(
-                f"--model.lr_scheduler {type(schedule).__name__} gives all parameters one rate, against --model.head_lr"
+                f"`model.lr_scheduler` {type(schedule).__name__} gives all parameters one rate, against `model.head_lr`"
                 f" {self.head_lr:g} and bias_lr {self.bias_lr:g}. Set them to 1, or take another schedule."
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

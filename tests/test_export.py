@@ -232,7 +232,7 @@ def test_packages_that_are_missing_are_named(monkeypatch):
 
 def test_sizes_that_make_no_sense_are_refused(tmp_path):
     segmenter = Segmenter(make("PANet"), SIZE, device="cpu")
-    with pytest.raises(FssegError, match="--shot 0: at least 1 is needed"):
+    with pytest.raises(FssegError, match="`shot` 0: at least 1 is needed"):
         export(segmenter, tmp_path, "torch", shot=0)
     with pytest.raises(FssegError, match="size 8: at least 32 is needed"):
         export(segmenter, tmp_path, "torch", size=8)

@@ -22,14 +22,14 @@ from tests.cli.conftest import small_files
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(errno.EMFILE, "Too many open files"), ("too many open files", "ulimit -n", "--data.loading.workers")),
+        (OSError(errno.EMFILE, "Too many open files"), ("too many open files", "ulimit -n", "`data.loading.workers`")),
         (RuntimeError("Too many open files. Communication with the workers is no longer possible."), ("ulimit -n",)),
         (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left"), ("/dev/shm", "0")),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), ("/dev/shm", "--shm-size")),
-        (MemoryError(), ("out of memory", "--data.images.size", "--data.batch_size")),
+        (MemoryError(), ("out of memory", "`data.images.size`", "`data.batch_size`")),
         (RuntimeError("[enforce fail at CPUAllocator] DefaultCPUAllocator: can't allocate memory"), ("out of memory",)),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), ("out of memory",)),
-        (RuntimeError("can't start new thread"), ("ulimit -u", "--data.loading.workers")),
+        (RuntimeError("can't start new thread"), ("ulimit -u", "`data.loading.workers`")),
     ],
 )
 def test_a_fault_of_the_machine_is_one_line(error, words):

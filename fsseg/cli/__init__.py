@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fsseg import __version__
+from fsseg.cli.dashes import with_dashes
 from fsseg.cli.help import BARE, COMMANDS, OTHERS, check_data_command, command_help, data_help, overview
 from fsseg.errors import FAILED, SIGNALLED, FssegError
 from fsseg.experiment import option_names
 from fsseg.experiment.files import did_you_mean
 from fsseg.experiment.home_paths import expand_arguments
 from fsseg.machine_errors import machine_error, reader_has_gone
+from fsseg.progress import as_shown, shown_by
 from fsseg.runs.ranks import leads
 from fsseg.runs.signals import listening, received, say_stopped
 
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = expand_arguments(sys.argv[1:] if argv is None else argv)
     _replace_characters()
     _print_log()
-    with listening():
+    with listening(), shown_by(with_dashes):
         try:
             code = _run(arguments)
         except BaseException as error:
@@ -60,7 +62,7 @@ class _Lines(logging.Handler):
         if getattr(record, "of_each_process", False) and not leads():
             return
         note = "note: " if record.levelno >= logging.WARNING else ""
-        print(f"{note}{record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"{note}{as_shown(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 def _print_log() -> None:
@@ -135,5 +137,5 @@ def _refuse(error: FssegError) -> int:
     # The error of a data loader's worker is part of the text of a traceback.
     if "Original Traceback" in message:
         message = re.split(r"fsseg\.errors\.\w+: ", message.rstrip())[-1]
-    print(f"fsseg: {shown(message)}", file=sys.stderr)  # one line, even if a file's content is in the message
+    print(f"fsseg: {shown(as_shown(message))}", file=sys.stderr)  # one line, even if a file's content is in the message
     return error.code

@@ -133,7 +133,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
 
 def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
     data = experiment.saved["data"]
-    limits.check(vars(given), _RANGES, "benchmark: --")
+    limits.check(vars(given), _RANGES, "benchmark: --{}")
     for name in ("folds", "shots", "seeds"):
         values = getattr(given, name) or []
         if len(set(values)) < len(values):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsseg import atomic, limits
+from fsseg.cli.dashes import with_dashes
 from fsseg.cli.options import MOVED, Options
 from fsseg.errors import FssegError
 from fsseg.results.compare import Comparison, compare, comparison_text, place
@@ -45,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: An option is wrong, or the tests have different episodes.
     """
     given = options().read(arguments)
-    limits.check(vars(given), {"count": limits.Range(0, 100_000)}, "compare: --")
+    limits.check(vars(given), {"count": limits.Range(0, 100_000)}, "compare: --{}")
     out = folders.empty(given.out) if given.out else None
     first, second = (find_results([folder]) for folder in given.tests)
     comparisons = compare(first, second)
@@ -84,7 +85,7 @@ def _draw(comparison: Comparison, folder: Path, count: int, root: str | None) ->
             values = f"A {pair.first:.0f} (above), B {pair.second:.0f} (below)"
             sections.append((f"{place(pair)}: {values}", panels))
     except FssegError as error:
-        return f"none: {error}"
+        return with_dashes(f"none: {error}")
     if not sections:
         return "none: --count 0"
     atomic.save(folder / f"{name}.png", partial(draw_sections(sections, columns=1).save, format="PNG"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import fsseg.datasets
 from fsseg import atomic, limits
+from fsseg.cli.dashes import with_dashes
 from fsseg.cli.options import Options
 from fsseg.datasets.base import Count, Dataset
 from fsseg.datasets.class_counts import census, census_text
@@ -97,7 +98,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _own_options(text: str) -> str:
     """Replace option names in an error by the names of the data commands."""
-    text = text.replace("give --data.episodes.pairs any, or --protocol.pairs any in a test", "give --pairs any")
+    text = with_dashes(text).replace(
+        "give --data.episodes.pairs any, or --protocol.pairs any in a test", "give --pairs any"
+    )
     for known in ("--data.dataset.", "--protocol."):
         text = text.replace(known, "--")
     return text.replace("--data.root", "--root")
@@ -125,7 +128,7 @@ def _parse(command: str, name: str, words: Sequence[str]) -> Any:
     given = options(command, name).read(words)
     if given.root == "":  # e.g. from an unset variable of the shell
         raise FssegError("--root is empty: the data set's folder is needed.")
-    limits.check(vars(given), {**limits.ARGUMENTS, **_RANGES})
+    limits.check(vars(given), {**limits.ARGUMENTS, **_RANGES}, "--{}")
     given.root = Path(given.root) if given.root else None
     if _class(name).needs_root and given.root is None:
         raise FssegError(f"data {command} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
@@ -166,7 +169,7 @@ def _verify(dataset: Dataset, given: Any) -> int:
     from fsseg.prepare.verify import Problem, verify  # imports torch
 
     dataset.locate(given.root)
-    problems = verify(dataset, given.workers)
+    problems = [each._replace(problem=_own_options(each.problem)) for each in verify(dataset, given.workers)]
     # Some faults show only over all masks: a custom data set reads its classes in `open`, and the masks of a complete
     # PASCAL-5i give the official lists.
     if not problems and (isinstance(dataset, CustomDataset) or dataset.listed_pairs):

@@ -62,7 +62,7 @@ def run(command: str, words: Sequence[str]) -> int:
     given = parser.parse_args([*(f"--config={path}" for path in files), *rest])
     from fsseg.episodes.options import RANGES, flat
 
-    limits.check(flat(given.data), RANGES, "--data.")
+    limits.check(flat(given.data), RANGES, "--data.{}")
     if command == "show" and "--data.episodes.missing_classes" not in names:
         given.data.episodes.missing_classes = "skip"  # the command must not fail for a class with few images
     tested = command == "episodes" or own.stage == "test"
@@ -126,7 +126,7 @@ def _show(data: EpisodeData, given: Any) -> int:
     """Draw the first episodes of a stage."""
     from fsseg.plots.episodes import draw_episodes
 
-    limits.check({"count": given.count}, {"count": limits.PICTURES})
+    limits.check({"count": given.count}, {"count": limits.PICTURES}, "--{}")
     data.setup("test" if given.stage == "test" else "fit")
     loader = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}[given.stage]()
     panels = list(islice(_panels(data, loader), given.count * data.query))  # one panel per query

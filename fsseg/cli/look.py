@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: An option is wrong, or the test cannot be rebuilt.
     """
     given = options().read(arguments)
-    limits.check({"count": given.count}, {"count": limits.PICTURES})
+    limits.check({"count": given.count}, {"count": limits.PICTURES}, "--{}")
     out = folders.empty(given.out) if given.out else folders.fresh(given.folder / "look")
     from fsseg.experiment.replay import Replay  # imports torch
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fsseg import atomic
 from fsseg.cli import curves, look
+from fsseg.cli.dashes import with_dashes
 from fsseg.cli.options import MOVED, Options
 from fsseg.cli.table import class_lines, make_grids, size_rows
 from fsseg.errors import FssegError
@@ -45,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     out = given.out or given.run / "report.html"
     results = find_results([given.run])
     folders.make(out.parent)
-    page = make_page(given.run, results, given.root, quick=given.quick)
+    page = with_dashes(make_page(given.run, results, given.root, quick=given.quick))
     atomic.write_text(out, page)
     print(f"  report    {out}    {len(page) / 2**20:.1f} MB, one file")
     return 0

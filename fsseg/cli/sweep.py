@@ -100,7 +100,7 @@ def _find(file: str) -> Path:
 
 def _check(options: Options, given: Any, rest: Sequence[str]) -> None:
     """Refuse wrong options, and options that are set for each point."""
-    limits.check(vars(given), _RANGES, "sweep: --")
+    limits.check(vars(given), _RANGES, "sweep: --{}")
     for name in ("--ckpt_path", "--resume"):
         if name in flags(rest):
             raise FssegError(f"sweep: {name} is set for each point; leave it out.")

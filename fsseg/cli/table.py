@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from fsseg import atomic
+from fsseg.cli.dashes import with_dashes
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.results.classes import make_class_grid
@@ -126,7 +127,7 @@ def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: boo
 
 def _shown(grids: Sequence[Grid], form: str, intervals: bool = False) -> str:
     """Text of one or several tables in a format."""
-    texts = [FORMATS[form](grid, intervals) for grid in grids]
+    texts = [with_dashes(FORMATS[form](grid, intervals)) for grid in grids]
     if len(texts) == 1:
         return texts[0]
     if form == "json":

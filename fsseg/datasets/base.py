@@ -61,8 +61,8 @@ class Index:
         if pairs == "official":
             if self.official is None:
                 raise FssegError(
-                    "official pairs exist for PASCAL-5i, not for this data set: give --data.episodes.pairs any, or "
-                    "--protocol.pairs any in a test."
+                    "official pairs exist for PASCAL-5i, not for this data set: give `data.episodes.pairs` any, or "
+                    "`protocol.pairs` any in a test."
                 )
             enough &= self.official[chosen, class_id]
         eligible: npt.NDArray[np.int64] = chosen[enough]

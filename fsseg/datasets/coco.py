@@ -174,10 +174,10 @@ class Coco(RegionDataset):
 def _checked(root: Path | None) -> Path:
     if root is None:
         raise FssegError(
-            "COCO-20i needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds COCO's annotations folder."
+            "COCO-20i needs `data.root` DIR (or FSSEG_DATA_ROOT), the folder that holds COCO's annotations folder."
         )
     if not (root / "annotations").is_dir():
-        raise FssegError(f"--data.root {root} is no COCO tree: it has no folder annotations. Give the folder above it.")
+        raise FssegError(f"`data.root` {root} is no COCO tree: it has no folder annotations. Give the folder above it.")
     return root
 
 
@@ -187,7 +187,7 @@ def _image_folder(root: Path, split: Split, year: Year) -> Path:
             return folder
     raise FssegError(
         f"{root} has no images of COCO {year}: {split}{year} or images/{split}{year} is needed there. For the other "
-        f"release give --data.dataset.year {2017 if year == 2014 else 2014} (data prepare: --year)."
+        f"release give `data.dataset.year` {2017 if year == 2014 else 2014} (data prepare: --year)."
     )
 
 

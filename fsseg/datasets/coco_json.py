@@ -91,9 +91,9 @@ class CocoJson(RegionDataset, CustomDataset):
 
     def _find(self, root: Path | None) -> None:
         if root is None:
-            raise FssegError("CocoJson needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
+            raise FssegError("CocoJson needs `data.root` DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
         if not self.annotations:
-            raise FssegError("--data.dataset.annotations is empty: the name of the annotation file is needed.")
+            raise FssegError("`data.dataset.annotations` is empty: the name of the annotation file is needed.")
         self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
         named: dict[Split, str] = {"train": self.images, "val": self.val_images}
         self._folders = {split: _folder(root, name) for split, name in named.items()}
@@ -151,7 +151,7 @@ class CocoJson(RegionDataset, CustomDataset):
         if not split["val"] or (not split["train"] and self.val_share < 1):
             raise FssegError(
                 f"{self._files[0].name} has {len(images)} images, too few for a train and a val split. Give "
-                "--data.dataset.val_annotations FILE, or another --data.dataset.val_share."
+                "`data.dataset.val_annotations` FILE, or another `data.dataset.val_share`."
             )
         return split
 
@@ -162,7 +162,7 @@ def _found(root: Path, name: str) -> Path:
         found = [*root.glob("*.json"), *root.glob("annotations/*.json")] if root.is_dir() else []
         others = sorted(str(p.relative_to(root)) for p in found)[:3]
         hint = f" Found: {', '.join(others)}." if others else ""
-        raise FssegError(f"{path} is missing: give the annotation file by --data.dataset.annotations.{hint}")
+        raise FssegError(f"{path} is missing: give the annotation file by `data.dataset.annotations`.{hint}")
     return path.resolve()
 
 

@@ -78,7 +78,7 @@ class Folder(CustomDataset):
             FssegError: a folder is missing, a mask has no image, or classes.yaml is broken.
         """
         if root is None:
-            raise FssegError("Folder needs --data.root DIR (or FSSEG_DATA_ROOT), which holds images/ and masks/.")
+            raise FssegError("Folder needs `data.root` DIR (or FSSEG_DATA_ROOT), which holds images/ and masks/.")
         self._files = find(root)
         folds = self.asked_folds if self.asked_folds is not None else self._files.folds
         self._set_classes(self._files.class_names, folds, str(self._files.source))
@@ -98,7 +98,7 @@ class Folder(CustomDataset):
         if not val or (not train and self.val_share < 1):
             raise FssegError(
                 f"{self._files.root} has {len(names)} images with masks, too few for a train and a val split. Write "
-                "their names into train.txt and val.txt, or give another --data.dataset.val_share."
+                "their names into train.txt and val.txt, or give another `data.dataset.val_share`."
             )
         return train, val
 

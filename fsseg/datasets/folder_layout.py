@@ -76,7 +76,7 @@ def find(root: Path) -> Files:
                 " It has annotations.json: its data set is coco_json (CocoJson)."
                 * (root / "annotations.json").is_file()
             )
-            raise FssegError(f"--data.root {root} has no folder {name}: images/ and masks/ are needed there.{other}")
+            raise FssegError(f"`data.root` {root} has no folder {name}: images/ and masks/ are needed there.{other}")
     every = _files(root / "images")
     images, undecodable = _by_name(list(filter(is_image, every))), list(filter(is_undecodable, every))
     folders = list_folders(root / "masks")

@@ -165,7 +165,7 @@ def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) 
     if missing:
         fix = "Put them there."
         if (folder.parent / missing[0]).is_file():
-            fix = "The names begin with a folder: give --data.dataset.images . (a dot)."
+            fix = "The names begin with a folder: give `data.dataset.images` . (a dot)."
         raise FssegError(
             f"image {folder / missing[0]} is missing, one of {len(missing):,} missing images of {len(annotated):,} in "
             f"{file.name}. {fix}"

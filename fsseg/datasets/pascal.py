@@ -174,12 +174,12 @@ class Pascal(Dataset):
 
 def _devkit(root: Path | None) -> Path:
     if root is None:
-        raise FssegError("PASCAL-5i needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds VOC2012.")
+        raise FssegError("PASCAL-5i needs `data.root` DIR (or FSSEG_DATA_ROOT), the folder that holds VOC2012.")
     for folder in (root / "VOC2012", root / "VOCdevkit" / "VOC2012", root):
         if (folder / "JPEGImages").is_dir():
             break
     else:
-        raise FssegError(f"--data.root {root} is no VOCdevkit: it has no VOC2012/JPEGImages. Give the folder above.")
+        raise FssegError(f"`data.root` {root} is no VOCdevkit: it has no VOC2012/JPEGImages. Give the folder above.")
     if not (folder / "SegmentationClassAug").is_dir():
         raise FssegError(f"{folder} has no SegmentationClassAug: put the masks of VOC and SBD there, as indexed PNGs.")
     return folder

@@ -103,7 +103,7 @@ class Shapes(Dataset):
             raise FssegError(f"Shapes: size is {size}; at least {MIN_SIZE} pixels are needed to show textures.")
         if min(train, val) < least:
             raise FssegError(f"Shapes: {train} train and {val} val images; {least} each are needed, 2 per class.")
-        limits.check({"size": size, "train": train, "val": val, "seed": seed}, limits.ARGUMENTS, "Shapes: ")
+        limits.check({"size": size, "train": train, "val": val, "seed": seed}, limits.ARGUMENTS, "Shapes: {}")
         limits.check_memory("Shapes: size", size, train + val, 1)
         self.size, self.train, self.val, self.seed = size, train, val, seed
 

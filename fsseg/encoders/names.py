@@ -1,4 +1,4 @@
-"""Encoders by name: `--model.method.encoder dinov2_s`, or ``encoder: dinov2_s`` in YAML.
+"""Encoders by name: ``model.method.encoder`` dinov2_s as an option, or ``encoder: dinov2_s`` in YAML.
 
 A name stands for a class and its arguments; arguments that are given beside the name override these. The table of
 docs/encoders.md is made from this file.

@@ -101,7 +101,7 @@ def no_download(what: str, error: Exception) -> FssegError:
     """The error for a failed download."""
     reason = " ".join(str(error).split())
     return FssegError(
-        f"cannot download {what} ({reason}). Give --model.method.encoder.weights FILE, or none for a random start."
+        f"cannot download {what} ({reason}). Give `model.method.encoder.weights` FILE, or none for a random start."
     )
 
 

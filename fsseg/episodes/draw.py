@@ -51,8 +51,8 @@ def drawn(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes) ->
         return seeded(images, sizes, protocol.seed, rules)
     if weak := sum(map(len, images.values())) - sum(map(len, queries.values())):
         raise FssegError(
-            f"--protocol.draw {protocol.draw} draws supports and queries from one list, but {weak} (image, class) "
-            "pairs have weak masks, which may be supports only. Give --protocol.draw seeded."
+            f"`protocol.draw` {protocol.draw} draws supports and queries from one list, but {weak} (image, class) "
+            "pairs have weak masks, which may be supports only. Give `protocol.draw` seeded."
         )
     seeds = range(protocol.seed, protocol.seed + protocol.runs)
     return listed([_as_code(protocol, dataset, queries, sizes, seed) for seed in seeds])

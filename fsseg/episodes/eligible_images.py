@@ -115,7 +115,7 @@ def with_complete_masks(dataset: Dataset, images: Images) -> Images:
 def _too_few(dataset: Dataset, need: Need, least: int, few: dict[int, int], rule: str, can_skip: bool) -> str:
     names = [f"{c} {dataset.class_name(c)} ({n})" for c, n in few.items()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    skip = ", or leave classes out with --data.episodes.missing_classes skip" if can_skip else ""
+    skip = ", or leave classes out with `data.episodes.missing_classes` skip" if can_skip else ""
     masks = f", {need.query} of them with a complete mask" if dataset.weak else ""
     counted = f" ({rule})" if rule else ""
     episode = f"{need.way}-way {need.shot}-shot with {need.query} query"
@@ -123,5 +123,5 @@ def _too_few(dataset: Dataset, need: Need, least: int, few: dict[int, int], rule
     asks, option = (f"min_images {least}", "episodes.min_images") if demanded else (episode, need.option)
     return (
         f"{asks} needs {least} {need.split} images a class{masks}; too few show{counted}: "
-        f"{', '.join(names[:_NAMED])}{more}. Lower --data.{option}, choose another fold{skip}."
+        f"{', '.join(names[:_NAMED])}{more}. Lower `data.{option}`, choose another fold{skip}."
     )

@@ -102,7 +102,7 @@ def load(path: Path, dataset: Dataset, classes: Sequence[int], sizes: tuple[int,
         way, shot, query = written
         raise FssegError(
             f"{path} has {way}-way {shot}-shot episodes with {query} query; {sizes[0]}-way {sizes[1]}-shot with "
-            f"{sizes[2]} is asked for. Give --data.way {way} --data.shot {shot} --data.query {query}."
+            f"{sizes[2]} is asked for. Give `data.way` {way} `data.shot` {shot} `data.query` {query}."
         )
     splits = [dataset.numbers("train"), dataset.numbers("val")]
     numbers = {dataset.image_name(i): i for split in splits for i in split}
@@ -119,11 +119,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = load_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise FssegError(f"--data.episodes.test_file {path}: no such file.") from error
+        raise FssegError(f"`data.episodes.test_file` {path}: no such file.") from error
     except OSError as error:
-        raise FssegError(f"--data.episodes.test_file {path} cannot be read: {error.strerror}.") from error
+        raise FssegError(f"`data.episodes.test_file` {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise FssegError(f"--data.episodes.test_file {path} is no complete JSON file: {error}.") from error
+        raise FssegError(f"`data.episodes.test_file` {path} is no complete JSON file: {error}.") from error
     runs = content.get("runs") if isinstance(content, dict) else None
     listed = isinstance(runs, list) and runs and all(isinstance(run, list) and run for run in runs)
     if not listed or content.get("format") != FORMAT:

@@ -51,7 +51,7 @@ def crop_box(
 
 
 class OldRandomResizedCrop(BaseCrop):
-    """Crops image and mask to a `crop_box`, as a step of ``--data.images.augment``. A crop may lose the object.
+    """Crops image and mask to a `crop_box`, as a step of ``data.images.augment``. A crop may lose the object.
 
     Args:
         scale: see `crop_box`.

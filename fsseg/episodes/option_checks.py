@@ -20,12 +20,12 @@ def check_ranges(data: "EpisodeData") -> None:
     Raises:
         FssegError: an option is refused.
     """
-    limits.check(flat(data), RANGES, "--data.")
+    limits.check(flat(data), RANGES, "`data.{}`")
     images = data.way * data.shot + data.query
-    limits.check_memory("--data.images.size", data.images.size, images, data.batch_size)
+    limits.check_memory("`data.images.size`", data.images.size, images, data.batch_size)
     for name, what in (("test_file", "a file of episodes"), ("pairs_files", "a folder of list files")):
         if getattr(data.episodes, name) == "":
-            raise FssegError(f"--data.episodes.{name} is empty: {what} is needed, or null.")
+            raise FssegError(f"`data.episodes.{name}` is empty: {what} is needed, or null.")
 
 
 def check_fold(dataset: Dataset, fold: int, way: int) -> None:
@@ -35,10 +35,10 @@ def check_fold(dataset: Dataset, fold: int, way: int) -> None:
         FssegError: fold or way is refused.
     """
     if not 0 <= fold < dataset.folds:
-        raise FssegError(f"--data.fold {fold}: {dataset.name} has folds 0 to {dataset.folds - 1}.")
+        raise FssegError(f"`data.fold` {fold}: {dataset.name} has folds 0 to {dataset.folds - 1}.")
     novel = len(dataset.novel(fold))
     if not 1 <= way <= novel:
-        raise FssegError(f"--data.way {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
+        raise FssegError(f"`data.way` {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
 
 
 def completed(protocol: Protocol, data: "EpisodeData") -> Protocol:
@@ -52,7 +52,7 @@ def completed(protocol: Protocol, data: "EpisodeData") -> Protocol:
     if data.episodes.test_file:
         return protocol.of_list()
     if protocol.draw == "list":
-        raise FssegError("--protocol.draw list needs --data.episodes.test_file FILE.")
+        raise FssegError("`protocol.draw` list needs `data.episodes.test_file` FILE.")
     return protocol
 
 
@@ -65,7 +65,7 @@ def ids_of(dataset: Dataset, names: Sequence[str]) -> tuple[int, ...]:
     ids = {dataset.class_name(c): c for c in dataset.class_ids}
     for name in names:
         if name not in ids:
-            raise FssegError(f"--data.episodes.exclude: {dataset.name} has no class {name}. It has: {', '.join(ids)}.")
+            raise FssegError(f"`data.episodes.exclude`: {dataset.name} has no class {name}. It has: {', '.join(ids)}.")
     return tuple(ids[name] for name in names)
 
 
@@ -77,7 +77,7 @@ def check_base(data: "EpisodeData") -> None:
     """
     dataset, fold = data.dataset, data.fold
     if dataset.base(fold) and not data.base:
-        raise FssegError(f"--data.episodes.exclude leaves no class of fold {fold} to train on: exclude fewer.")
+        raise FssegError(f"`data.episodes.exclude` leaves no class of fold {fold} to train on: exclude fewer.")
     if not data.base:
         fix = "make more folds" if len(dataset.class_names) > 1 else "one class can be tested only"
         raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {fix}.")
@@ -92,8 +92,8 @@ def check_pairs(episodes: EpisodeOptions, protocol: Protocol) -> None:
     unused = "official" not in (episodes.pairs, protocol.pairs) and not episodes.test_file
     if episodes.pairs_files is not None and unused:
         raise FssegError(
-            "--data.episodes.pairs_files replaces official pairs: give --data.episodes.pairs official, or "
-            "--protocol.pairs official in a test."
+            "`data.episodes.pairs_files` replaces official pairs: give `data.episodes.pairs` official, or "
+            "`protocol.pairs` official in a test."
         )
 
 
@@ -106,12 +106,12 @@ def check_sizes(data: "EpisodeData", protocol: Protocol) -> None:
     Raises:
         FssegError: an option conflicts with another one, or with the protocol.
     """
-    draw = f"--protocol.draw {protocol.draw} draws one class and one query an episode"
+    draw = f"`protocol.draw` {protocol.draw} draws one class and one query an episode"
     single = [
         (protocol.one_way, draw, "way", data.way),
         (
             data.images.size is None,
-            "--data.images.size null trains on images of different sizes",
+            "`data.images.size` null trains on images of different sizes",
             "batch_size",
             data.batch_size,
         ),
@@ -124,9 +124,9 @@ def check_sizes(data: "EpisodeData", protocol: Protocol) -> None:
     ]
     for applies, why, name, value in single:
         if applies and (value, data.query) != (1, 1):
-            raise FssegError(f"{why}: --data.{name} 1 and --data.query 1 are needed, not {value} and {data.query}.")
+            raise FssegError(f"{why}: `data.{name}` 1 and `data.query` 1 are needed, not {value} and {data.query}.")
     if isinstance(protocol.size, int):
         images = data.way * data.test_shot + data.query
-        limits.check_memory("--protocol.size", protocol.size, images, data.loading.test_batch_size)
+        limits.check_memory("`protocol.size`", protocol.size, images, data.loading.test_batch_size)
     if protocol.queries == "several" and data.way == 1:
-        raise FssegError("--protocol.queries several needs --data.way 2 or more: a 1-way episode has one class.")
+        raise FssegError("`protocol.queries` several needs `data.way` 2 or more: a 1-way episode has one class.")

@@ -1,6 +1,6 @@
 """Options of `EpisodeData` in groups, each with its range and the results that it changes.
 
-A group is a frozen dataclass: `images.size` in Python, ``images: {size: 321}`` in YAML, ``--data.images.size 321`` on
+A group is a frozen dataclass: `images.size` in Python, ``images: {size: 321}`` in YAML, option ``data.images.size`` on
 the command line.
 """
 
@@ -117,7 +117,7 @@ class EpisodeOptions:
             evenly, so that a class of five images would fill as many episodes as a class of 500 with the same five.
         exclude: names of base classes that training and validation leave out, e.g. those that a later training on
             another data set tests; with ``drop_novel`` also images that show them.
-        seed: seed of training and validation episodes; --seed_everything by default.
+        seed: seed of training and validation episodes; ``seed_everything`` by default.
     """
 
     train: int = field(default=1000, metadata=_about(_TRAINING | _VALIDATION, COUNT))
@@ -207,6 +207,6 @@ def _members(value: Any, name: str = "") -> Mapping[str, Any]:
         return value
     if not hasattr(value, "__dict__"):
         first = fields(GROUPS[name])[0].name
-        raise FssegError(f"--data.{name} {value}: its options are needed, e.g. --data.{name}.{first}.")
+        raise FssegError(f"`data.{name}` {value}: its options are needed, e.g. `data.{name}.{first}`.")
     members: Mapping[str, Any] = vars(value)
     return members

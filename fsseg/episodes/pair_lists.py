@@ -53,7 +53,7 @@ class PairLists(NamedTuple):
             if set(dataset.novel(fold)) & set(classes) and (split, fold) not in self.digests:
                 names = " or ".join(layout.format(fold) for layout in _LAYOUTS[split])
                 raise FssegError(
-                    f"--data.episodes.pairs_files {self.folder} has no list of the {split} images of fold {fold}: "
+                    f"`data.episodes.pairs_files` {self.folder} has no list of the {split} images of fold {fold}: "
                     f"{names} is needed."
                 )
 
@@ -69,7 +69,7 @@ def use_pair_lists(folder: Path, dataset: Dataset) -> PairLists:
         FssegError: the folder is missing or has no list, or a list does not fit the data set.
     """
     if not folder.is_dir():
-        raise FssegError(f"--data.episodes.pairs_files {folder}: no such folder.")
+        raise FssegError(f"`data.episodes.pairs_files` {folder}: no such folder.")
     official = np.zeros(dataset.index.pixels.shape, dtype=np.bool_)
     order: list[tuple[int, int]] = []
     digests = {}
@@ -82,7 +82,7 @@ def use_pair_lists(folder: Path, dataset: Dataset) -> PairLists:
                 order += [(numbers[name], class_id) for name, class_id in pairs]
     if not digests:
         raise FssegError(
-            f"--data.episodes.pairs_files {folder} has no lists: files such as {_LAYOUTS['val'][0].format(0)} or "
+            f"`data.episodes.pairs_files` {folder} has no lists: files such as {_LAYOUTS['val'][0].format(0)} or "
             f"{_LAYOUTS['val'][1].format(0)} are needed, lines such as 2007_000452__09."
         )
     for number, class_id in order:

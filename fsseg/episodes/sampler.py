@@ -90,7 +90,7 @@ def draw_episode(
     several = "queries that show several of the classes, or " if rules.several else ""
     raise FssegError(
         f"{way} ways x {shot} shots + {query} queries need distinct images, but there are too few {several}"
-        "images that the classes do not share. Lower --data.way or --data.shot."
+        "images that the classes do not share. Lower `data.way` or `data.shot`."
     )
 
 
@@ -144,8 +144,8 @@ def _absent(episode: Episode, rules: Rules, generator: np.random.Generator) -> E
     found = rules.lacking(episode.classes)
     if len(found) < len(episode.query):
         raise FssegError(
-            f"--protocol.absent_queries: {len(found)} images show none of {len(episode.classes)} classes, "
-            f"{len(episode.query)} are needed. Lower --data.way or leave absent queries out."
+            f"`protocol.absent_queries`: {len(found)} images show none of {len(episode.classes)} classes, "
+            f"{len(episode.query)} are needed. Lower `data.way` or leave absent queries out."
         )
     chosen = generator.choice(found, size=len(episode.query), replace=False)
     return episode._replace(query=tuple(int(i) for i in chosen), query_way=(NO_WAY,) * len(chosen))

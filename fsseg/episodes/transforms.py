@@ -105,11 +105,11 @@ class Augmentation:
         except Exception as error:  # albumentations raises various classes, e.g. for crops larger than the image
             size = f"{image.shape[1]}x{image.shape[0]}"
             raise FssegError(
-                f"--data.images.augment fails on an image of {size}: {' '.join(str(error).split())}"
+                f"`data.images.augment` fails on an image of {size}: {' '.join(str(error).split())}"
             ) from error
         if getattr(result["image"], "dtype", None) != np.uint8:
             raise FssegError(
-                f"--data.images.augment makes {type(result['image']).__name__} of {result['image'].dtype} where "
+                f"`data.images.augment` makes {type(result['image']).__name__} of {result['image'].dtype} where "
                 "uint8 images of 0..255 are needed: leave out Normalize and ToTensorV2, the encoder normalises."
             )
         return result["image"], result["mask"]
@@ -126,7 +126,7 @@ class Augmentation:
             first, second, third = (self._apply(noise[i], masks[j], seed) for i, j in ((0, 1), (0, 0), (1, 1)))
             if not (np.array_equal(first[0], second[0]) and np.array_equal(first[1], third[1])):
                 raise FssegError(
-                    "--data.images.variants: a step of --data.images.augment depends on the mask, which differs "
+                    "`data.images.variants`: a step of `data.images.augment` depends on the mask, which differs "
                     "between episodes. Leave the step or variants out."
                 )
 
@@ -150,7 +150,7 @@ def _build(step: Mapping[str, Any] | str) -> Any:
             warnings.filterwarnings("error", message=".*not valid for transform")
             return transform(**arguments)
     except (ImportError, AttributeError) as error:
-        raise FssegError(f"--data.images.augment {path!r}: albumentations has no such transform.") from error
+        raise FssegError(f"`data.images.augment` {path!r}: albumentations has no such transform.") from error
     except (TypeError, ValueError, UserWarning) as error:
         reason = " ".join(str(error).split())
-        raise FssegError(f"--data.images.augment {path} with {arguments}: {reason}") from error
+        raise FssegError(f"`data.images.augment` {path} with {arguments}: {reason}") from error

@@ -11,7 +11,7 @@ from fsseg.episode import Batch
 from fsseg.episodes.sampler import EpisodeOrder, Key
 from fsseg.errors import FssegError, UnreadableError
 
-LEAVE_OUT = "To leave out its episodes: --data.loading.unreadable_images skip."
+LEAVE_OUT = "To leave out its episodes: `data.loading.unreadable_images` skip."
 _TRIES = 100  # replacements before giving up: most files are then unreadable
 _APART = 1 << 40  # distance between the numbers of a training episode and its replacements
 

@@ -19,10 +19,10 @@ _SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 
 def _ranges(c: Configuration) -> None:
     limits.check(vars(c.options), {"seed_everything": limits.SEED})
-    limits.check(flat(c.options.data), RANGES, "--data.")
-    limits.check(vars(c.options.trainer), limits.TRAINER, "--trainer.")
-    limits.check_arguments(c.options.data.dataset, "--data.dataset")
-    limits.check_arguments(c.options.model.method, "--model.method")
+    limits.check(flat(c.options.data), RANGES, "`data.{}`")
+    limits.check(vars(c.options.trainer), limits.TRAINER, "`trainer.{}`")
+    limits.check_arguments(c.options.data.dataset, "data.dataset")
+    limits.check_arguments(c.options.model.method, "model.method")
 
 
 def _data_folder(c: Configuration) -> None:
@@ -33,18 +33,18 @@ def _strategy(c: Configuration) -> None:
     strategy = c.options.trainer.strategy
     if strategy in _SPAWNED:
         raise FssegError(
-            f"--trainer.strategy {strategy} is not supported: its processes are forked or spawned. Use ddp."
+            f"`trainer.strategy` {strategy} is not supported: its processes are forked or spawned. Use ddp."
         )
 
 
 def _untrained(c: Configuration) -> None:
     if c.options.untrained and (c.options.ckpt_path or c.command == "fit"):
-        raise FssegError("--untrained is for `test` and `validate` without --ckpt_path.")
+        raise FssegError("`untrained` is for `test` and `validate` without `ckpt_path`.")
 
 
 def _something_to_test(c: Configuration) -> None:
     if c.options.ckpt_path is None and c.command != "fit" and not c.options.untrained:
-        raise FssegError(f"{c.command} needs --ckpt_path FILE, or --untrained to measure the network as it starts.")
+        raise FssegError(f"{c.command} needs `ckpt_path` FILE, or `untrained` to measure the network as it starts.")
 
 
 def _weights(c: Configuration) -> None:
@@ -52,20 +52,20 @@ def _weights(c: Configuration) -> None:
     if path is None or c.command == "fit":
         return
     if "--model.weights" in c.flags or c.options.untrained:
-        raise FssegError(f"--model.weights {path} starts a training (`fit`); --ckpt_path {path} measures the file.")
+        raise FssegError(f"`model.weights` {path} starts a training (`fit`); `ckpt_path` {path} measures the file.")
 
 
 def _same_method(c: Configuration) -> None:
     if c.card is not None:
         compatibility.refuse_other_method(c.options.ckpt_path, c.card, c.saved)
     if c.start is not None:
-        compatibility.refuse_other_class(f"--model.weights {c.options.model.weights}", c.start, c.saved)
+        compatibility.refuse_other_class(f"`model.weights` {c.options.model.weights}", c.start, c.saved)
 
 
 def _end_of_training(c: Configuration) -> None:
     trainer = c.options.trainer
     if c.command == "fit" and trainer.max_steps < 1 and trainer.max_epochs in (None, -1) and trainer.max_time is None:
-        raise FssegError(f"--trainer.max_steps {trainer.max_steps}: a training needs an end, e.g. 30000.")
+        raise FssegError(f"`trainer.max_steps` {trainer.max_steps}: a training needs an end, e.g. 30000.")
 
 
 def _schedule(c: Configuration) -> None:
@@ -78,14 +78,14 @@ def _schedule(c: Configuration) -> None:
     if c.command != "fit" or total is None:
         return
     if steps > total:
-        fix = f"Give --model.lr_scheduler.total_steps {steps + 1} too"
+        fix = f"Give `model.lr_scheduler.total_steps` {steps + 1} too"
         if c.card is not None:
-            fix = f"A resumed training keeps its schedule: lower --trainer.max_steps to {total}, or train again"
-        raise FssegError(f"--trainer.max_steps {steps} goes beyond the schedule's end at {total}. {fix}.")
+            fix = f"A resumed training keeps its schedule: lower `trainer.max_steps` to {total}, or train again"
+        raise FssegError(f"`trainer.max_steps` {steps} goes beyond the schedule's end at {total}. {fix}.")
     if 0 < steps < total / 2:
         note(
             f"the learning rate's schedule ends at step {total:,}, this training at {steps:,}; "
-            f"--model.lr_scheduler.total_steps {steps + 1} would let it fall to the end."
+            f"`model.lr_scheduler.total_steps` {steps + 1} would let it fall to the end."
         )
 
 
@@ -98,7 +98,7 @@ def _more_steps(c: Configuration) -> None:
     steps = c.options.trainer.max_steps
     if c.command == "fit" and 0 < steps <= c.step and not c.at_end:
         raise FssegError(
-            f"{c.options.ckpt_path} is at step {c.step:,}; --trainer.max_steps {steps:,} is not above it. Give a "
+            f"{c.options.ckpt_path} is at step {c.step:,}; `trainer.max_steps` {steps:,} is not above it. Give a "
             "larger number."
         )
 
@@ -111,9 +111,9 @@ def _base_images(c: Configuration) -> None:
     wanted = c.protocol.base_images == "drop"
     if c.command != "fit" or wanted == c.saved["data"]["episodes"]["drop_novel"]:
         return
-    fix = f"--data.episodes.drop_novel {str(wanted).lower()}"
+    fix = f"`data.episodes.drop_novel` {str(wanted).lower()}"
     if "base_images" in c.saved["protocol"]:
-        raise FssegError(f"--protocol.base_images {c.protocol.base_images}: a training follows {fix}.")
+        raise FssegError(f"`protocol.base_images` {c.protocol.base_images}: a training follows {fix}.")
     does = "leaves out" if wanted else "keeps"
     note(f"protocol {c.protocol.name} {does} images that show a novel class; {fix} would.")
 

@@ -14,6 +14,7 @@ from fsseg.experiment.configuration import Configuration, read
 from fsseg.experiment.protocol_options import chosen
 from fsseg.experiment.testing import Validated, evaluate, measure
 from fsseg.experiment.training import Trained, train
+from fsseg.progress import as_shown
 from fsseg.results.tables import Table
 from fsseg.results.texts import ProtocolOutcome, side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.runs import folders
@@ -99,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
             return _show_trained(c, train(c))
         text = _validation(measure(c)) if command == "validate" else evaluate(c).text
         if leads() and text:
-            print(text)
+            print(as_shown(text))
     return 0
 
 
@@ -162,7 +163,7 @@ def _test_under_each(words: list[str], names: Sequence[str]) -> int:
         raise FssegError(f"no protocol can be tested here. {names[0]}: {outcomes[0].refused}")
     atomic.write_text(folder / "protocols.md", side_by_side_markdown(outcomes))
     atomic.write_text(folder / "protocols.json", side_by_side_json(outcomes))
-    print(f"\n{side_by_side(outcomes)}\n\n  table     {folder}/protocols.md  protocols.json")
+    print(f"\n{as_shown(side_by_side(outcomes))}\n\n  table     {folder}/protocols.md  protocols.json")
     print(f"  each      {folder}/{{{','.join(o.name for o in outcomes if o.table)}}}/")
     return 0
 
@@ -173,4 +174,4 @@ def _test_under(name: str, words: Sequence[str], out: Path) -> ProtocolOutcome:
         with settled("test", [*words, f"--protocol.name={name}", f"--out={out}"]) as c:
             return ProtocolOutcome(name, evaluate(c, alone=False).table)
     except FssegError as error:
-        return ProtocolOutcome(name, None, str(error))
+        return ProtocolOutcome(name, None, as_shown(str(error)))

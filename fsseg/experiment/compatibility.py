@@ -84,7 +84,7 @@ def refuse_other_training(ckpt_path: str, card: CheckpointCard, asked: Config) -
         config["model"].pop("method")  # see `refuse_other_method`
     started = trained["model"].get("weights")
     if started is not None and now["model"]["weights"] is None:
-        raise FssegError(f"{ckpt_path} started from --model.weights {started}: give the option too, or train again.")
+        raise FssegError(f"{ckpt_path} started from `model.weights` {started}: give the option too, or train again.")
     if _same_start(card, trained["model"], now["model"]):
         now["model"]["weights"] = started
     _refuse(ckpt_path, "", trained, now, frozenset())
@@ -125,7 +125,7 @@ def refuse_seen_classes(what: str, card: CheckpointCard, data: EpisodeData) -> N
             more = ", ..." if len(seen) > 3 else ""
             was = "was trained" if training is card else "started from weights trained"
             raise FssegError(
-                f"{what} {was} on fold {training.fold} of {training.dataset}; --data.fold {data.fold} of "
+                f"{what} {was} on fold {training.fold} of {training.dataset}; `data.fold` {data.fold} of "
                 f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
             )
 
@@ -134,7 +134,7 @@ def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: f
     before, now = dict(flat(trained)), dict(flat(asked))
     for key in sorted(before.keys() | now.keys()):
         if key not in free and key in before and key in now and before[key] != now[key]:
-            option = "--" + f"{prefix}.{key}".replace(".init_args", "").lstrip(".")
+            option = f"`{f'{prefix}.{key}'.replace('.init_args', '').lstrip('.')}`"
             raise FssegError(
                 f"{ckpt_path} was trained with {option} {before[key]}; {now[key]} is asked for. Leave {option} out, or "
                 "train again."

@@ -124,7 +124,7 @@ def read(
     names = flags(words)
     helped = any(name.endswith((".help", "--help")) for name in names)
     if stored is None and not files and not helped and not names & {"--model", "--model.method"}:
-        raise FssegError(f"{command} needs --config FILE, e.g. --config experiments/quickstart.yaml.")
+        raise FssegError(f"{command} needs `config` FILE, e.g. `config` experiments/quickstart.yaml.")
     for path in files:
         check_yaml(path)
     with known_classes_only() if stored is not None else nullcontext():
@@ -159,7 +159,7 @@ def _settled(command: str, options: Any, names: frozenset[str], stored: bool) ->
     if options.model.weights is not None:
         saved["model"]["weights"] = str(Path(options.model.weights).resolve())
         if command == "fit" and card is None:  # a resumed training has the weights of its checkpoint
-            start = card_of(options.model.weights, "--model.weights")
+            start = card_of(options.model.weights, "`model.weights`")
     return Configuration(command, options, names, stored, protocol.protocol, saved, card, start, _name(options))
 
 

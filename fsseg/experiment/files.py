@@ -43,7 +43,7 @@ def find_experiment(path: str) -> str:
     ):
         return str(inside)
     guess = did_you_mean(Path(path).stem, sorted(experiments()))
-    raise FssegError(f"--config {path}: no such file.{guess} Experiments: {', '.join(sorted(experiments()))}.")
+    raise FssegError(f"`config` {path}: no such file.{guess} Experiments: {', '.join(sorted(experiments()))}.")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -115,7 +115,7 @@ def _trainer(c: Configuration, made: Any, checkpoints: KeptCheckpoints) -> Train
             callbacks.append(LoggedFit(c.saved, c.folder))
     else:
         changed |= {"logger": False, "enable_checkpointing": False}  # loggers get a test's results, not its steps
-    with building("--trainer"):
+    with building("`trainer`"):
         trainer = Trainer(**{**options, **changed, "callbacks": callbacks})
     _check_processor(made.trainer, trainer)
     return trainer
@@ -143,10 +143,10 @@ def _check_processor(options: Any, trainer: Trainer) -> None:
     """Refuse, or note, options that a CPU does not support."""
     if options.sync_batchnorm and trainer.strategy.root_device.type != "cuda":
         raise FssegError(
-            "--trainer.sync_batchnorm works on GPUs only: leave it out, or give --trainer.accelerator gpu."
+            "`trainer.sync_batchnorm` works on GPUs only: leave it out, or give `trainer.accelerator` gpu."
         )
     if str(options.precision) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
-        note("--trainer.precision 16-mixed is bf16-mixed on a CPU.")
+        note("`trainer.precision` 16-mixed is bf16-mixed on a CPU.")
 
 
 def _with_whole_checkpoints(plugins: Any) -> list[Any]:

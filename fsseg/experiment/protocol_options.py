@@ -100,8 +100,8 @@ def _apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Colle
             continue
         if f"--data.dataset.{option}" in flags or f"--data.dataset.init_args.{option}" in flags:
             raise FssegError(
-                f"--data.dataset.{option} {options[option]}: protocol {settled.name} tests with {value}. In a test, "
-                f"give --protocol.{name} {options[option]}."
+                f"`data.dataset.{option}` {options[option]}: protocol {settled.name} tests with {value}. In a test, "
+                f"give `protocol.{name}` {options[option]}."
             )
         options[option] = value
     return settled
@@ -111,8 +111,8 @@ def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) ->
     """Value of a COCO field for another data set: its own option of that name, or the default."""
     option = _OF_COCO[name]
     if f"--protocol.{name}" in flags:
-        fix = f"give --data.dataset.{option}" if option in options else "leave it out"
-        raise FssegError(f"--protocol.{name} is about COCO-20i; here, {fix}.")
+        fix = f"give `data.dataset.{option}`" if option in options else "leave it out"
+        raise FssegError(f"`protocol.{name}` is about COCO-20i; here, {fix}.")
     return options[option] if option in options else Protocol.__dataclass_fields__[name].default
 
 
@@ -125,7 +125,7 @@ def _refuse_drawing(flags: Collection[str]) -> None:
     for name in DRAWING:
         if f"--protocol.{name}" in flags:
             raise FssegError(
-                f"--protocol.{name} decides which episodes are drawn; --data.episodes.test_file lists them. "
+                f"`protocol.{name}` decides which episodes are drawn; `data.episodes.test_file` lists them. "
                 "Leave one out."
             )
 

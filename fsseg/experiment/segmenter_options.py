@@ -86,10 +86,10 @@ def engine(given: Any, chosen: Chosen) -> Engine:
     asked = _sizes(given)
     if len(asked) > 1:
         raise FssegError("--size, --long_side and --tile are three ways to resize an image: give one of them.")
-    limits.check(vars(given), dict.fromkeys(("size", "long_side", "tile"), limits.SIDE))
+    limits.check(vars(given), dict.fromkeys(("size", "long_side", "tile"), limits.SIDE), "--{}")
     if given.ckpt_path is None:
         expand_configuration(chosen.config.model.method)
-        limits.check_arguments(chosen.config.model.method, "--model.method")
+        limits.check_arguments(chosen.config.model.method, "model.method")
         torch.manual_seed(0)  # random weights are the same in each command
         method = chosen.parser.instantiate(chosen.config).model.method
         fit, size = next(iter(asked.items()), ("square", _SIZE))

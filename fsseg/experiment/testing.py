@@ -1,6 +1,5 @@
 """Runs a validation or a test of a complete configuration."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from fsseg import atomic
 from fsseg.errors import DivergedError, FssegError
 from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.objects import Objects, build
+from fsseg.progress import tell
 from fsseg.results.stream import Streamed
 from fsseg.results.tables import Table
 from fsseg.results.test_facts import Tested
@@ -61,11 +61,11 @@ def measure(c: Configuration) -> Validated:
     built = build(c)
     data = built.data
     if data.episodes.val == 0:
-        raise FssegError("--data.episodes.val 0 leaves nothing to validate.")
+        raise FssegError("`data.episodes.val` 0 leaves nothing to validate.")
     _run(c, built, "validate")
     metrics = built.trainer.callback_metrics
     if not metrics:
-        raise FssegError("no base class has enough val images for validation episodes. Lower --data.shot.")
+        raise FssegError("no base class has enough val images for validation episodes. Lower `data.shot`.")
     tested = _described(c, built)
     classes = "novel" if data.validated == data.novel else "base"
     heading = (
@@ -87,7 +87,7 @@ def evaluate(c: Configuration, alone: bool = True) -> TestRun:
     """
     built = build(c)
     if not alone and built.trainer.world_size > 1:
-        raise FssegError("--protocols tests in one process: --trainer.devices 1 is needed.")
+        raise FssegError("--protocols tests in one process: `trainer.devices` 1 is needed.")
     if c.options.resume and partial_test.is_finished(Path(c.options.out)):
         return _finished(c, built)
     folder = folders.empty(Path(c.options.out)) if c.options.out else folders.fresh(_results(c))
@@ -159,7 +159,7 @@ class _Test:
             _run(c, built, "test")
         if trainer.is_global_zero:
             if report.table is None:
-                raise FssegError("no episode was tested: --trainer.limit_test_batches leaves none.")
+                raise FssegError("no episode was tested: `trainer.limit_test_batches` leaves none.")
             atomic.write_text(part / "config.yaml", yaml.safe_dump(c.saved, sort_keys=False))
             report.close()
             partial_test.end(self.folder, part)
@@ -175,7 +175,7 @@ class _Test:
         before = partial_test.take_up(self.folder, part, asked, at_most=most)
         if before:
             data.tested_episodes = before.episodes
-            print(f"resuming after {before.episodes:,} episodes that were tested before", file=sys.stderr)
+            tell(f"resuming after {before.episodes:,} episodes that were tested before")
         return before
 
     def keep(self, error: BaseException, part: Path) -> bool:
@@ -185,9 +185,8 @@ class _Test:
             return False
         if isinstance(error, DivergedError):
             return False
-        print(
+        tell(
             f"fsseg: {report.stream.episodes:,} of {report.expected:,} episodes are saved; the same command with "
-            f"--resume --out {self.folder} resumes there",
-            file=sys.stderr,
+            f"`resume` `out` {self.folder} resumes there"
         )
         return True

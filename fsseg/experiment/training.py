@@ -91,7 +91,7 @@ def _classes(data: EpisodeData) -> str:
     more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
     named = ", ".join(f"{name(c)} {count}" for c, count in few[:_NAMED])
     why = f"fewer than {data.trained.least}" + (" or too few complete masks" if data.dataset.weak else "")
-    left = f" ({named}{more} left out: {why}; --data.episodes.min_images)" if few else ""
+    left = f" ({named}{more} left out: {why}; `data.episodes.min_images`)" if few else ""
     span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
     return f"training classes: {len(counts)} with {span} images{left}"
 

@@ -1,4 +1,4 @@
-"""Warm start: a training that begins with the weights of a checkpoint (``--model.weights``), and nothing else of it.
+"""Warm start: a training that begins with the weights of a checkpoint (``model.weights``), and nothing else of it.
 
 The optimiser, the schedule, the step and the random state begin anew. The checkpoints of the new training list all
 trainings that their weights have been through, so that none of their classes is tested as a novel one.
@@ -48,12 +48,12 @@ def load_weights(c: Configuration, task: Task, data: EpisodeData) -> None:
     if c.start is None:
         return
     path = c.options.model.weights
-    compatibility.refuse_other_weights(f"--model.weights {path}", c.start, task)
-    compatibility.refuse_seen_classes(f"--model.weights {path}", c.start, data)
+    compatibility.refuse_other_weights(f"`model.weights` {path}", c.start, task)
+    compatibility.refuse_seen_classes(f"`model.weights` {path}", c.start, data)
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     wrong = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if wrong:
-        raise FssegError(f"--model.weights {path}: {wrong[0]} is not finite; its training diverged. Give another file.")
+        raise FssegError(f"`model.weights` {path}: {wrong[0]} is not finite; its training diverged. Give another file.")
     task.load_state_dict(state)
 
 

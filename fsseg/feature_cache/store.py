@@ -70,7 +70,7 @@ class FeatureStore:
             self.place = "memory"
             self._maps = [torch.empty((len(keys), *one.shape), dtype=one.dtype) for one in like]
         else:
-            self.place = f"a file in {folder}, beyond the {in_units(budget)} of --data.loading.cache_memory"
+            self.place = f"a file in {folder}, beyond the {in_units(budget)} of `data.loading.cache_memory`"
             self._maps = [
                 _in_file(size_of([one], len(keys)), one.dtype, budget, folder).view(len(keys), *one.shape)
                 for one in like

@@ -152,7 +152,7 @@ class TrainingFeatures:
             name = data.dataset.image_name(keys[bad[0]] // plan.variants)
             raise FssegError(
                 f"features of image {name} are not finite in {str(store.types[0]).removeprefix('torch.')}: give "
-                "--trainer.precision 32, or --data.loading.cache_features false to see where."
+                "`trainer.precision` 32, or `data.loading.cache_features` false to see where."
             )
         store.put(keys, maps)
 
@@ -197,8 +197,8 @@ def plan(
     used = []
     if data.images.size is not None and data.variants is None:
         say(
-            "note: the encoder is fixed, but --data.images.augment makes infinitely many variants of an image, so that "
-            "each step encodes its own. --data.images.variants 8 would draw 8 of each image and encode them once."
+            "note: the encoder is fixed, but `data.images.augment` makes infinitely many variants of an image, so that "
+            "each step encodes its own. `data.images.variants` 8 would draw 8 of each image and encode them once."
         )
     elif data.images.size is not None:
         keys = data.training_keys()

@@ -155,9 +155,9 @@ def protocol(asked: Mapping[str, Any], family: str) -> Protocol:
     for field in asked:
         if field not in known:
             near = get_close_matches(field, known, n=1)
-            raise FssegError(f"no option --protocol.{field}.{f' Did you mean --protocol.{near[0]}?' if near else ''}")
+            raise FssegError(f"no option `protocol.{field}`.{f' Did you mean `protocol.{near[0]}`?' if near else ''}")
     name = asked.get("name") or "fsseg"
     if name not in PRESETS:
-        raise FssegError(f"--protocol.name {name}: one of {', '.join(PRESETS)} is needed.")
+        raise FssegError(f"`protocol.name` {name}: one of {', '.join(PRESETS)} is needed.")
     values = {field: choice.on(family) for field, choice in PRESETS[name].items()}
     return Protocol(**{**values, **{k: v for k, v in asked.items() if v is not None}, "name": name})

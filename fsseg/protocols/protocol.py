@@ -57,7 +57,7 @@ class Protocol:
         split: split of the tested images. PANet's code tests on training images of the novel classes.
         pairs: rule by which an image counts for a class. ``any``: the image shows the class. ``official``: the pair is
             in the lists of PASCAL-5i that PMMs and HSNet share, nearly OSLSM's size rule (more than two pixels of the
-            class on a grid of every 32nd pixel), or in list files (--data.episodes.pairs_files).
+            class on a grid of every 32nd pixel), or in list files (``data.episodes.pairs_files``).
         min_pixels: pixels of a class from which on an image counts for the class, at the image's own size.
         release: release of COCO.
         fold_rule: for COCO, see `fsseg.datasets.Coco`.
@@ -69,7 +69,7 @@ class Protocol:
         support_void: meaning of pixels labelled 255 in supports: ``background``, or ``ignore``.
         void: meaning of pixels labelled 255 in the evaluation.
         size: side of the square that images are resized to; ``own``: images keep their sizes; ``trained``: the size of
-            the experiment (--data.images.test_size, or --data.images.size).
+            the experiment (``data.images.test_size``, or ``data.images.size``).
         resize: ``stretch``: resize to the square without keeping the aspect ratio. ``pad``: resize the longer side, and
             pad with black, ignored pixels.
         evaluate_at: ``input``: compare predictions with masks resized like the images. ``original``: with masks at
@@ -125,34 +125,32 @@ class Protocol:
         for field in fields(self):
             value, allowed = getattr(self, field.name), get_args(kinds[field.name])
             if allowed and int not in allowed and value not in allowed:
-                raise FssegError(f"--protocol.{field.name} {value!r}: one of {', '.join(map(str, allowed))} is needed.")
-        limits.check(vars(self), limits.PROTOCOL, "--protocol.")
-        limits.check(
-            {"runs x episodes": self.runs * self.episodes}, {"runs x episodes": limits.EPISODES}, "--protocol."
-        )
+                raise FssegError(f"`protocol.{field.name}` {value!r}: one of {', '.join(map(str, allowed))} is needed.")
+        limits.check(vars(self), limits.PROTOCOL, "`protocol.{}`")
+        limits.check({"episodes": self.runs * self.episodes}, {"episodes": limits.EPISODES}, "`protocol.runs` x {}")
         if self.seed + self.runs > _SEEDS:
-            raise FssegError(f"--protocol.seed {self.seed}: below {_SEEDS - self.runs:,} is needed.")
+            raise FssegError(f"`protocol.seed` {self.seed}: below {_SEEDS - self.runs:,} is needed.")
         if not 0 <= self.absent_queries < 1:
-            raise FssegError(f"--protocol.absent_queries {self.absent_queries}: a share from 0 to below 1 is needed.")
+            raise FssegError(f"`protocol.absent_queries` {self.absent_queries}: a share from 0 to below 1 is needed.")
         self._check_draw()
 
     def _check_draw(self) -> None:
         """Refuse options that the draw or the resizing does not support."""
         wanted = [
-            ("repeat_supports", self.repeat_supports, ("seeded", "hsnet")),
-            ("queries several", self.queries == "several", ("seeded",)),
-            ("absent_queries", self.absent_queries > 0, ("seeded",)),
+            ("`protocol.repeat_supports`", self.repeat_supports, ("seeded", "hsnet")),
+            ("`protocol.queries` several", self.queries == "several", ("seeded",)),
+            ("`protocol.absent_queries`", self.absent_queries > 0, ("seeded",)),
         ]
         for option, asked, draws in wanted:
             if asked and self.draw not in draws:
-                raise FssegError(f"--protocol.{option} goes with --protocol.draw {draws[0]}, not {self.draw}.")
+                raise FssegError(f"{option} goes with `protocol.draw` {draws[0]}, not {self.draw}.")
         if self.masks != "exact" and self.crowds == "ignore":
-            raise FssegError(f"--protocol.crowds ignore needs --protocol.masks exact, not {self.masks}.")
+            raise FssegError(f"`protocol.crowds` ignore needs `protocol.masks` exact, not {self.masks}.")
         if self.resize == "pad" and self.evaluate_at == "resampled":
-            raise FssegError("--protocol.evaluate_at resampled goes with --protocol.resize stretch, not pad.")
+            raise FssegError("`protocol.evaluate_at` resampled goes with `protocol.resize` stretch, not pad.")
         if self.size == "own" and (self.resize == "pad" or self.evaluate_at == "resampled"):
-            option = "resize pad" if self.resize == "pad" else "evaluate_at resampled"
-            raise FssegError(f"--protocol.{option} needs a --protocol.size in pixels, not own.")
+            option = "`protocol.resize` pad" if self.resize == "pad" else "`protocol.evaluate_at` resampled"
+            raise FssegError(f"{option} needs a `protocol.size` in pixels, not own.")
 
     def of_list(self, runs: int = 1, episodes: int = 1, digest: str = "") -> "Protocol":
         """This protocol with episodes from a file; all fields of the draw get their defaults.

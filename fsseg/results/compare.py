@@ -154,7 +154,7 @@ def _check_episodes(first: FinishedTest, second: FinishedTest) -> None:
         run, episode = other[0][:2]
         raise FssegError(
             f"{first.folder} and {second.folder} were not tested on the same episodes (run {run}, episode {episode}): "
-            f"test one of them again with --data.episodes.test_file {first.folder}/episodes.json."
+            f"test one of them again with `data.episodes.test_file` {first.folder}/episodes.json."
         )
 
 

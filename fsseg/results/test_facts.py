@@ -53,7 +53,7 @@ class Tested:
         pairs: number of (image, class) pairs that episodes were drawn from.
         details: other settings that change the number, e.g. the precision, in words.
         notes: remarks for the reader of the number.
-        seed: seed of the training (--seed_everything).
+        seed: seed of the training (``seed_everything``).
         trained_shot: shots of the training episodes; None for an untrained method.
         training: digest of method, optimiser, schedule, data and steps, without fold, shots and seed.
         folds: number of folds of the data set; a mean over folds needs all.

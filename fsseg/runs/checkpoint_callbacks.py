@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 from fsseg.errors import DivergedError, FssegError, MachineError
+from fsseg.progress import tell
 from fsseg.protocols.protocol import Selection
 from fsseg.runs import signals
 from fsseg.runs.checkpoint_files import BEFORE, LAST
@@ -152,10 +153,7 @@ class KeptCheckpoints(Callback):
             (wrong_input or lost) and trainer.world_size == 1 and trainer.global_step > 0
         ):  # with several processes, the others would not take part
             self.save_last(trainer)
-            print(
-                f"fsseg: step {trainer.global_step:,} is saved in {self.path}; resume with --ckpt_path or --resume",
-                file=sys.stderr,
-            )
+            tell(f"fsseg: step {trainer.global_step:,} is saved in {self.path}; resume with `ckpt_path` or `resume`")
         signals.gently(None)
 
 

@@ -30,7 +30,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             MachineError: The disk is full.
         """
-        fix = "The checkpoint before it is unchanged: resume with --resume."
+        fix = "The checkpoint before it is unchanged: resume with `resume`."
         target = Path(path)
         atomic.make_folder(target.parent, fix)
         atomic.save(target, partial(torch.save, checkpoint), fix)
@@ -103,7 +103,7 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def card_of(ckpt_path: str, option: str = "--ckpt_path") -> CheckpointCard:
+def card_of(ckpt_path: str, option: str = "`ckpt_path`") -> CheckpointCard:
     """The card of a checkpoint.
 
     Args:

@@ -21,7 +21,7 @@ def check_root(root: str | None, dataset: Any) -> None:
     """Refuse a missing data folder before anything is downloaded or built.
 
     Args:
-        root: ``--data.root``; if None, the environment variable FSSEG_DATA_ROOT.
+        root: ``data.root``; if None, the environment variable FSSEG_DATA_ROOT.
         dataset: Class of the data set.
 
     Raises:
@@ -31,16 +31,16 @@ def check_root(root: str | None, dataset: Any) -> None:
     if not dataset.needs_root:
         return
     if not root:
-        raise FssegError(f"{dataset.name} needs --data.root DIR (or FSSEG_DATA_ROOT), the folder that holds it.")
+        raise FssegError(f"{dataset.name} needs `data.root` DIR (or FSSEG_DATA_ROOT), the folder that holds it.")
     if not Path(root).is_dir():
-        raise FssegError(f"--data.root {root}: no such folder.")
+        raise FssegError(f"`data.root` {root}: no such folder.")
 
 
 def run_folder(out: str | None, name: str, fold: int, resumed: str | None, whichever: bool = False) -> Path:
     """Choose the folder of a training run; `make` creates the folder later, after all checks.
 
     Args:
-        out: ``--out``; refused if the folder holds another run.
+        out: ``out``; refused if the folder holds another run.
         name: Name of the experiment.
         fold: Fold of the data set.
         resumed: Checkpoint to resume; ``last.ckpt`` is resumed in its own folder.
@@ -77,7 +77,7 @@ def refuse_run(folder: Path, resumed: str | None) -> None:
     """
     resumes = resumed is not None and Path(resumed).resolve().parent == folder.resolve()
     if (folder / "config.yaml").exists() and not resumes:
-        raise FssegError(f"--out {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
+        raise FssegError(f"`out` {folder} already holds a run. Choose another folder, or resume its last.ckpt.")
 
 
 def refuse_links(folder: Path) -> None:
@@ -103,14 +103,14 @@ def forget() -> None:
 
 
 def empty(folder: Path) -> Path:
-    """The folder of ``--out``, which must be missing or empty.
+    """The folder of ``out``, which must be missing or empty.
 
     Raises:
         FssegError: The folder holds files.
     """
     folder = folder if folder.name else folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FssegError(f"--out {folder} already holds files. Choose another folder.")
+        raise FssegError(f"`out` {folder} already holds files. Choose another folder.")
     return folder
 
 
@@ -192,7 +192,7 @@ def make(folder: Path, results: Path | None = None) -> None:
         if error.errno in atomic.FULL:
             raise atomic.failure(error, folder) from error
         raise FssegError(
-            f"results cannot be written to {results or folder}: {error.strerror}. Choose another --out."
+            f"results cannot be written to {results or folder}: {error.strerror}. Choose another `out`."
         ) from error
 
 

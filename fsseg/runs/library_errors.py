@@ -28,7 +28,7 @@ _CHATTER = (
     ".*WeightAveraging callback, but loading a checkpoint outside the 'fit' stage.*",  # a test needs the average only
     "The number of training batches .* is smaller than the logging interval",
 )
-_LOST = "a process that loads data was killed, most often for lack of memory. Lower --data.loading.workers."
+_LOST = "a process that loads data was killed, most often for lack of memory. Lower `data.loading.workers`."
 
 
 def quieten() -> None:

@@ -93,11 +93,11 @@ def _take(path: Path, folder: Path) -> int | None:
             owner = _owner(descriptor)
             os.close(descriptor)
             raise FssegError(
-                f"{folder} is being written by {owner}. Wait for it, end it, or choose another --out."
+                f"{folder} is being written by {owner}. Wait for it, end it, or choose another `out`."
             ) from error
         except OSError:
             os.close(descriptor)
-            note(f"{path.parent} is on a file system without locks: start nothing else with --out {folder}.")
+            note(f"{path.parent} is on a file system without locks: start nothing else with `out` {folder}.")
             return None
         if _is_there(path, descriptor):
             _sign(descriptor)

@@ -158,7 +158,7 @@ def _prepare_wandb(options: Any, folder: Path, name: str) -> None:
         raise FssegError(f"W&B refuses the login: {' '.join(str(error).split())}") from error
     if not logged_in:
         raise FssegError(
-            "WandbLogger has no login: run `wandb login`, or set WANDB_MODE=offline; --trainer.logger true needs none."
+            "WandbLogger has no login: run `wandb login`, or set WANDB_MODE=offline; `trainer.logger` true needs none."
         )
 
 

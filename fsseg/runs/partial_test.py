@@ -1,4 +1,4 @@
-"""Rows of a stopped test, from which the same command with ``--resume`` continues."""
+"""Rows of a stopped test, from which the same command with ``resume`` continues."""
 
 import json
 import logging
@@ -61,16 +61,16 @@ def refuse_other_test(folder: Path, asked: Tested) -> None:
     try:
         found = read_table(folder).tested
     except FssegError as error:
-        raise FssegError(f"--out {folder} holds a test that cannot be read. Choose another --out.") from error
+        raise FssegError(f"`out` {folder} holds a test that cannot be read. Choose another `out`.") from error
     before = found.asked
     if before.get("weights") != asked.asked["weights"]:
         was, now = found.origin, asked.origin
         if was == now:
             was, now = "an earlier file of that name", f"{now} as it is now"
-        raise FssegError(f"--out {folder} holds a test of {was}; {now} is asked for. Choose another --out.")
+        raise FssegError(f"`out` {folder} holds a test of {was}; {now} is asked for. Choose another `out`.")
     if difference := _difference(before, asked.asked):
         option, was, now = difference
-        raise FssegError(f"--out {folder} holds a test with {option} {was}; {now} is asked for. Choose another --out.")
+        raise FssegError(f"`out` {folder} holds a test with {option} {was}; {now} is asked for. Choose another `out`.")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
@@ -79,7 +79,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str,
     if found is None:
         return None
     names = {"pairs": "images of the data set: pairs", "weights": "weights", "protocol.listed": "episodes"}
-    return (names.get(found[0], f"--{found[0]}"), *found[1:])
+    return (names.get(found[0], f"`{found[0]}`"), *found[1:])
 
 
 def begin(part: Path, asked: Mapping[str, Any]) -> None:

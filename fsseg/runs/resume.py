@@ -1,4 +1,4 @@
-"""``--resume``: the same command can be started again until its work is done, e.g. by a cluster."""
+"""``resume``: the same command can be started again until its work is done, e.g. by a cluster."""
 
 import platform
 import shutil
@@ -64,27 +64,27 @@ _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "nump
 
 
 def left_to_do(command: str, out: str | None, ckpt_path: str | None) -> Path | None:
-    """Checkpoint from which ``--resume`` continues, if any. The command checks later whether the work is finished.
+    """Checkpoint from which ``resume`` continues, if any. The command checks later whether the work is finished.
 
     Args:
         command: ``fit`` or ``test``.
-        out: Its ``--out``.
-        ckpt_path: Its ``--ckpt_path``.
+        out: Its ``out``.
+        ckpt_path: Its ``ckpt_path``.
 
     Raises:
-        FssegError: ``--out`` is missing, or an option does not fit ``--resume``.
+        FssegError: ``out`` is missing, or an option does not fit ``resume``.
     """
     if command == "validate":
-        raise FssegError("--resume is for `fit` and `test`.")
+        raise FssegError("`resume` is for `fit` and `test`.")
     if out is None:
-        raise FssegError(f"--resume needs --out DIR, the folder of the {command} that is resumed.")
+        raise FssegError(f"`resume` needs `out` DIR, the folder of the {command} that is resumed.")
     folder = Path(out)
     if command == "test":
         if leads() and not is_finished(folder):  # only the first process may move files
             _make_room(folder)
         return None
     if ckpt_path is not None:
-        raise FssegError("--resume uses the last.ckpt in --out; leave --ckpt_path out.")
+        raise FssegError("`resume` uses the last.ckpt in `out`; leave `ckpt_path` out.")
     return _of_training(folder)
 
 

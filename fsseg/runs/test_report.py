@@ -97,7 +97,7 @@ class Report(Callback):
             notes.append(f"only {episodes:,} of {self.expected:,} episodes were tested")
         if left:
             were = "1 episode was" if left == 1 else f"{left:,} episodes were"
-            notes.append(f"{were} left out: images cannot be read (--data.loading.unreadable_images skip)")
+            notes.append(f"{were} left out: images cannot be read (`data.loading.unreadable_images` skip)")
         drawn = {row.class_id for row in rows} & self.tested.classes.keys()
         if len(drawn) < len(self.tested.classes):
             notes.append(f"{len(drawn)} of {len(self.tested.classes)} classes have queries; the mean is over these")

@@ -38,7 +38,7 @@ class Canvas(NamedTuple):
         """
         if not isinstance(self.size, int):
             raise FssegError(f"size {self.size}: an integer number of pixels is needed.")
-        limits.check({"size": self.size}, {"size": limits.SIDE._replace(least=_LEAST)}, "")
+        limits.check({"size": self.size}, {"size": limits.SIDE._replace(least=_LEAST)}, "{}")
         if self.fit not in get_args(Fit):
             raise FssegError(f"fit {self.fit!s:.20}: one of {', '.join(get_args(Fit))} is needed.")
         return self

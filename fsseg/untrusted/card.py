@@ -111,7 +111,7 @@ class CheckpointCard(Card):
     processes: Natural
 
 
-def read_card(path: str, option: str = "--ckpt_path") -> CheckpointCard:
+def read_card(path: str, option: str = "`ckpt_path`") -> CheckpointCard:
     """The checked card of a checkpoint file.
 
     Args:
@@ -133,7 +133,7 @@ def read_card(path: str, option: str = "--ckpt_path") -> CheckpointCard:
     return checked(path, checkpoint, option)
 
 
-def checked(path: str, checkpoint: Any, option: str = "--ckpt_path") -> CheckpointCard:
+def checked(path: str, checkpoint: Any, option: str = "`ckpt_path`") -> CheckpointCard:
     """The checked card of a loaded checkpoint.
 
     Args:

@@ -53,13 +53,13 @@ def stored(text: str, where: str, folder: Path) -> dict[str, Any]:
     try:
         content = load_yaml(text)
     except BrokenTextError as error:
-        raise FssegError(f"{where} holds a broken configuration: {error}. Give --config FILE.") from error
+        raise FssegError(f"{where} holds a broken configuration: {error}. Give `config` FILE.") from error
     if not isinstance(content, dict) or not content.keys() <= {*OWN}:
         unknown = [key for key in content if key not in OWN] if isinstance(content, dict) else ["no options"]
-        raise FssegError(f"{where} holds {unknown[0]}, which is no part of an experiment. Give --config FILE.")
+        raise FssegError(f"{where} holds {unknown[0]}, which is no part of an experiment. Give `config` FILE.")
     for key in _SECTIONS:
         if not isinstance(content.get(key, {}), dict):
-            raise FssegError(f"{where}: {key} is no section of options. Give --config FILE.")
+            raise FssegError(f"{where}: {key} is no section of options. Give `config` FILE.")
     loading = content.get("data", {}).get("loading")
     if isinstance(loading, dict):
         loading.pop("cache_folder", None)  # a folder that a command writes to is named by its user
@@ -105,7 +105,7 @@ def trusted() -> list[str]:
 
 def fix(name: str) -> str:
     """How to fix that a stored configuration names an unknown class."""
-    return f"If you trust the class, set {_VARIABLE}={name.split('.')[0]}; or give your own --config FILE, if you can"
+    return f"If you trust the class, set {_VARIABLE}={name.split('.')[0]}; or give your own `config` FILE, if you can"
 
 
 class _Check:
@@ -145,7 +145,7 @@ class _Check:
         if class_paths.last_name(path) == "WandbLogger":
             given = {name for name, option in (value.get("init_args") or {}).items() if option is not None}
             if forbidden := sorted(given - _WANDB):
-                raise FssegError(f"{self.where} gives {forbidden[0]} to W&B, which is not allowed. Give --config FILE.")
+                raise FssegError(f"{self.where} gives {forbidden[0]} to W&B, which is not allowed. Give `config` FILE.")
 
     def _transform(self, path: str) -> None:
         if "." in path and not _below(path, (_AUGMENT, *self.known)):
@@ -155,7 +155,7 @@ class _Check:
         if key in _WRITTEN and not self._inside(value):
             raise FssegError(
                 f"{self.where} would write to {value} ({key}), outside the run's folder and the working folder. If you "
-                "want this, give your own --config FILE."
+                "want this, give your own `config` FILE."
             )
         # The parser would read a file in place of a class; the file may be endless (/dev/zero).
         if key not in _READ | _WRITTEN and os.sep in value and os.path.exists(value):

@@ -9,6 +9,9 @@ import torch
 import yaml
 
 import fsseg
+from fsseg.cli import main
+from fsseg.datasets import Shapes
+from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
 from fsseg.experiment.configuration import parser_of
 from fsseg.experiment.files import experiment_folder
@@ -49,8 +52,31 @@ def test_a_training_its_validation_and_its_test(trained, tmp_path):
 def test_an_option_that_is_refused_is_one_line():
     with pytest.raises(FssegError, match=r"no option --data\.foldd\. Did you mean --data\.fold\?"):
         fsseg.fit("experiments/quickstart.yaml", {"data.foldd": 1})
-    with pytest.raises(FssegError, match="test needs --ckpt_path FILE, or --untrained"):
+    with pytest.raises(FssegError, match="test needs `ckpt_path` FILE, or `untrained`"):
         fsseg.test("experiments/quickstart.yaml")
+
+
+def test_python_reads_the_name_of_an_argument(tmp_path):
+    with pytest.raises(FssegError, match=r"^`data\.way` 9: a fold of Shapes tests on 5 classes, 1 to 5\.$"):
+        fsseg.fit("experiments/quickstart.yaml", {**OPTIONS, "data.way": 9})
+    with pytest.raises(FssegError, match=r"^`data\.way` 9: a fold of Shapes tests on 5 classes, 1 to 5\.$"):
+        EpisodeData(Shapes(), way=9)
+
+
+def test_the_command_line_writes_the_same_texts_with_dashes(capsys, tmp_path):
+    """An error, a log record (about the schedule) and a line of progress (about the classes)."""
+    (tmp_path / "file").touch()
+    options = {**OPTIONS, "data.episodes.missing_classes": "skip", "data.episodes.min_images": 30, "out": "file/run"}
+    words = ["--data.episodes.missing_classes=skip", "--data.episodes.min_images=30", "--out=file/run"]
+    assert main(["fit", *QUICKSTART, *words]) == 2
+    with_dashes = capsys.readouterr().err
+    with pytest.raises(FssegError) as error:
+        fsseg.fit("experiments/quickstart.yaml", options)
+    names = f"{capsys.readouterr().err}fsseg: {error.value}\n"
+    for option in ("model.lr_scheduler.total_steps", "data.episodes.min_images", "out"):
+        assert names.count(f"`{option}`") == with_dashes.count(f"--{option}") == 1
+        names = names.replace(f"`{option}`", f"--{option}")
+    assert names == with_dashes
 
 
 def test_no_command_leaves_anything_behind_for_the_next(fsseg, trained):

@@ -135,7 +135,7 @@ def earlier(dataset: str, classes: list[str], digits: str = "abc") -> Earlier:
     ("own", "before", "said"),
     [
         (["cat"], [], None),
-        (["aeroplane"], [], "file was trained on fold 2 of VOC; --data.fold 1 of COCO would test classes it has seen"),
+        (["aeroplane"], [], "file was trained on fold 2 of VOC; `data.fold` 1 of COCO would test classes it has seen"),
         (["cat"], [["tvmonitor", "dog"]], "file started from weights trained on fold 0 of old; .* has seen \\(tv\\)"),
         (["cat"], [["sofa", "diningtable"], ["dog"]], "has seen \\(couch, dining table\\)"),
         (["cat"], [["dog"], ["motorbike", "pottedplant"]], "has seen \\(motorcycle, potted plant\\)"),

@@ -188,7 +188,7 @@ def test_the_release_of_2014_has_its_own_files(fake_coco: Path) -> None:
     dataset = opened(fake_coco, year=2014)
     assert np.array_equal(dataset.mask(5), expected)
     assert "101 of 82,783 train images, 101 of 40,504 val images" in dataset.note
-    with pytest.raises(FssegError, match=r"train2017 or images/train2017 is needed.*year 2014"):
+    with pytest.raises(FssegError, match=r"train2017 or images/train2017 is needed.*year` 2014"):
         opened(fake_coco)
 
 

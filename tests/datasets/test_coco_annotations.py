@@ -33,7 +33,7 @@ def change(root: Path, edit: Callable[[dict[str, Any]], object], split: str = "v
 
 
 def test_no_root_or_another_tree(fake_coco: Path, tmp_path: Path) -> None:
-    refused(None, "needs --data.root DIR")
+    refused(None, "needs `data.root` DIR")
     refused(tmp_path / "nowhere", "nowhere", "no folder annotations")
     (fake_coco / "annotations" / "instances_val2017.json").unlink()
     refused(fake_coco, "instances_val2017.json is missing", "annotations_trainval2017.zip")

@@ -211,11 +211,11 @@ def test_ids_may_be_text_and_hints_are_given(tmp_path: Path) -> None:
         annotation |= {"image_id": str(annotation["image_id"]), "category_id": str(annotation["category_id"])}
     path.write_text(json.dumps(content), encoding="utf-8-sig")
     assert len(opened(tmp_path, val_share=1).numbers("val")) == 12
-    refused(tmp_path, "annotations is empty", annotations="")
+    refused(tmp_path, "annotations` is empty", annotations="")
     for image in content["images"]:
         image["file_name"] = f"images/{image['file_name']}"
     path.write_text(json.dumps(content))
-    refused(tmp_path, "The names begin with a folder: give --data.dataset.images .")
+    refused(tmp_path, "The names begin with a folder: give `data.dataset.images` .")
     assert opened(tmp_path, images=".").image(0).shape == (20, 30, 3)
     (tmp_path / "annotations").mkdir()
     path.rename(tmp_path / "annotations/instances_default.json")

@@ -159,7 +159,7 @@ def test_a_codes_draw_has_no_place_for_images_that_are_supports_only(own_maps: P
                        episodes=EpisodeOptions(missing_classes="skip"), loading=LoadingOptions(workers=0),
                        protocol=Protocol(draw=draw, runs=1, episodes=4))  # fmt: skip
     data.setup("test")
-    with pytest.raises(FssegError, match=rf"--protocol.draw {draw} .* have weak masks, .* Give --protocol.draw seeded"):
+    with pytest.raises(FssegError, match=rf"`protocol.draw` {draw} .* have weak masks, .* Give `protocol.draw` seeded"):
         data.test_dataloader()
 
 
@@ -205,7 +205,7 @@ def test_one_fold_is_for_testing_only(own_maps: Path) -> None:
     assert len(list(data.test_dataloader())) == 3
     with pytest.raises(FssegError, match="fold 0 of own_maps has no base class to train on"):
         data.setup("fit")
-    with pytest.raises(FssegError, match=r"--data.fold 2: own_maps has folds 0 to 1"):
+    with pytest.raises(FssegError, match=r"`data.fold` 2: own_maps has folds 0 to 1"):
         EpisodeData(Folder(), root=str(own_maps), fold=2)
 
 
@@ -213,7 +213,7 @@ def test_one_fold_is_for_testing_only(own_maps: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path, own_maps: Path) -> None:
-    refused(None, "needs --data.root DIR")
+    refused(None, "needs `data.root` DIR")
     refused(tmp_path / "nowhere", "nowhere has no folder images")
     shutil.rmtree(own_maps / "masks")
     refused(own_maps, "has no folder masks")

@@ -120,7 +120,7 @@ def test_a_cache_folder_that_cannot_be_made_does_no_harm(voc: Path, monkeypatch:
 
 
 def test_no_root(tmp_path: Path) -> None:
-    refused(None, "--data.root", "FSSEG_DATA_ROOT")
+    refused(None, "`data.root`", "FSSEG_DATA_ROOT")
     refused(tmp_path / "nowhere", "nowhere", "no VOC2012/JPEGImages")
 
 

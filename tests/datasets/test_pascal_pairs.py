@@ -240,10 +240,10 @@ def test_folders_without_lists_are_refused(fake_voc: Path, tmp_path: Path) -> No
 
 def test_list_files_need_official_pairs() -> None:
     with pytest.raises(
-        FssegError, match=r"give --data.episodes.pairs official, or --protocol.pairs official in a test"
+        FssegError, match=r"give `data.episodes.pairs` official, or `protocol.pairs` official in a test"
     ):
         EpisodeData(Pascal(), episodes=EpisodeOptions(pairs_files="lists"), protocol=Protocol()).setup("test")
-    with pytest.raises(FssegError, match=r"--data.episodes.pairs_files is empty"):
+    with pytest.raises(FssegError, match=r"`data.episodes.pairs_files` is empty"):
         EpisodeData(Pascal(), episodes=EpisodeOptions(pairs="official", pairs_files=""))
 
 

@@ -248,7 +248,7 @@ def test_a_failing_download_names_the_option(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(FssegError) as error:
         Timm("resnet18")
     assert str(error.value) == (
-        "cannot download timm's weights of resnet18 (no network). Give --model.method.encoder.weights FILE, or none "
+        "cannot download timm's weights of resnet18 (no network). Give `model.method.encoder.weights` FILE, or none "
         "for a random start."
     )
 

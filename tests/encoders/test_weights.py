@@ -111,7 +111,7 @@ def test_a_failing_download_names_the_option(failure: Exception, monkeypatch: py
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
     for make in (lambda: VGG16(), lambda: resnet18("pretrained")):
-        refused(make, "cannot download", "--model.method.encoder.weights FILE", "none")
+        refused(make, "cannot download", "`model.method.encoder.weights` FILE", "none")
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def test_draw_pmms_walks_all_images_and_their_novel_classes() -> None:
 
 @pytest.mark.parametrize(("way", "query"), [(2, 1), (1, 2)])
 def test_draw_pmms_has_one_way_and_one_query(way: int, query: int) -> None:
-    with pytest.raises(FssegError, match=f"--data.way 1 and --data.query 1 are needed, not {way} and {query}"):
+    with pytest.raises(FssegError, match=f"`data.way` 1 and `data.query` 1 are needed, not {way} and {query}"):
         module(draw="pmms", way=way, query=query)
 
 
@@ -213,12 +213,12 @@ def test_photos_may_keep_their_sizes(fake_voc: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"size": None, "batch_size": 2}, "size null.*--data.batch_size 1 and --data.query 1 are needed, not 2 and 1"),
-        ({"size": None, "test_batch_size": 2}, "one by one.*--data.loading.test_batch_size 1 and .* not 2 and 1"),
-        ({"size": None, "test_size": 16, "query": 2}, "size null.*--data.batch_size 1 and .* not 1 and 2"),
+        ({"size": None, "batch_size": 2}, "size` null.*`data.batch_size` 1 and `data.query` 1 are needed, not 2 and 1"),
+        ({"size": None, "test_batch_size": 2}, "one by one.*`data.loading.test_batch_size` 1 and .* not 2 and 1"),
+        ({"size": None, "test_size": 16, "query": 2}, "size` null.*`data.batch_size` 1 and .* not 1 and 2"),
         (
             {"shown_at": "own", "test_batch_size": 4},
-            "different sizes are tested one by one.*--data.loading.test_batch_size 1 .* 4",
+            "different sizes are tested one by one.*`data.loading.test_batch_size` 1 .* 4",
         ),
     ],
 )
@@ -271,13 +271,13 @@ def test_min_images_decides_the_classes_of_the_training_alone() -> None:
 
 
 def test_a_long_list_of_classes_is_cut_short() -> None:
-    with pytest.raises(FssegError, match=r"show: (\d+ [a-z ]+ \(\d+\)(, )?){5} and 10 more\. Lower --data\.shot, cho"):
+    with pytest.raises(FssegError, match=r"show: (\d+ [a-z ]+ \(\d+\)(, )?){5} and 10 more\. Lower `data\.shot`, cho"):
         module(shot=80)
 
 
 def test_too_few_images_for_the_shots_of_a_test_are_an_error_of_the_test_alone() -> None:
     data = module(test_shot=80, val=0)
-    with pytest.raises(FssegError, match=r"1-way 80-shot .* needs 81 val images .* Lower --data\.test_shot"):
+    with pytest.raises(FssegError, match=r"1-way 80-shot .* needs 81 val images .* Lower `data\.test_shot`"):
         data.setup("test")
 
 
@@ -307,7 +307,7 @@ OUT_OF_RANGE = [
 
 @pytest.mark.parametrize(("option", "value"), OUT_OF_RANGE)
 def test_options_out_of_range(option: str, value: int) -> None:
-    with pytest.raises(FssegError, match=rf"--data\.(\w+\.)?{option} {value}: ") as error:
+    with pytest.raises(FssegError, match=rf"`data\.(\w+\.)?{option}` {value}: ") as error:
         EpisodeData(Shapes(), **grouped(**{option: value}))
     assert "\n" not in str(error.value)
 
@@ -322,7 +322,7 @@ def test_excluded_classes_are_neither_trained_on_nor_validated() -> None:
 
 
 def test_an_unknown_or_a_last_excluded_class_is_refused() -> None:
-    with pytest.raises(FssegError, match=r"exclude: DrawnOnce has no class cta\. It has: plain disc"):
+    with pytest.raises(FssegError, match=r"exclude`: DrawnOnce has no class cta\. It has: plain disc"):
         module(exclude=["cta"])
-    with pytest.raises(FssegError, match="exclude leaves no class of fold 0 to train on"):
+    with pytest.raises(FssegError, match="exclude` leaves no class of fold 0 to train on"):
         module(exclude=[SHAPES.class_name(c) for c in SHAPES.base(0)])

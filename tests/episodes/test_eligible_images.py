@@ -48,12 +48,12 @@ def test_classes_with_fewer_images_are_left_out(counts, missing, need, kept, lea
     ("missing", "need", "said"),
     [
         ("error", {"least": 20}, "min_images 20 needs 20 train images a class; too few show: 1 bicycle (5), "
-         "2 bird (19). Lower --data.episodes.min_images, choose another fold, or leave classes out with "
-         "--data.episodes.missing_classes skip."),
-        ("skip", {"least": 444}, "Lower --data.episodes.min_images, choose another fold."),
+         "2 bird (19). Lower `data.episodes.min_images`, choose another fold, or leave classes out with "
+         "`data.episodes.missing_classes` skip."),
+        ("skip", {"least": 444}, "Lower `data.episodes.min_images`, choose another fold."),
         ("skip", {"least": 100, "way": 2}, "too few show: 1 bicycle (5), 2 bird (19), 3 car (20). Lower"),
         ("error", {"shot": 5}, "1-way 5-shot with 1 query needs 6 train images a class; too few show: 1 bicycle (5). "
-         "Lower --data.shot,"),
+         "Lower `data.shot`,"),
     ],
 )  # fmt: skip
 def test_too_few_images_are_an_error_that_names_classes_and_option(missing, need, said):

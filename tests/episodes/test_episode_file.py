@@ -129,7 +129,7 @@ def test_a_test_takes_its_runs_and_episodes_from_the_list(shapes: Shapes, tmp_pa
         other = EpisodeData(Shapes(32, 80, 80), protocol=Protocol(draw=draw, seed=9, split="train"), **options)
         other.setup("test")
         assert other.protocol == data.protocol, "what decides the drawing has no say"
-    with pytest.raises(FssegError, match=r"--data.episodes.test_file is empty"):
+    with pytest.raises(FssegError, match=r"`data.episodes.test_file` is empty"):
         EpisodeData(Shapes(32, 80, 80), episodes=EpisodeOptions(test_file=""))
-    with pytest.raises(FssegError, match=r"--protocol.draw list needs --data.episodes.test_file FILE"):
+    with pytest.raises(FssegError, match=r"`protocol.draw` list needs `data.episodes.test_file` FILE"):
         EpisodeData(Shapes(32, 80, 80), protocol=Protocol(draw="list"))

@@ -78,7 +78,7 @@ def test_query_way_is_drawn_per_episode() -> None:
 
 def test_too_few_distinct_images_is_an_error_in_words() -> None:
     same = {1: np.arange(3), 2: np.arange(3)}
-    with pytest.raises(FssegError, match=r"2 ways x 2 shots.*Lower --data.way or --data.shot"):
+    with pytest.raises(FssegError, match=r"2 ways x 2 shots.*Lower `data.way` or `data.shot`"):
         draw_episode(same, way=2, shot=2, query=1, seed=0, number=0)
 
 

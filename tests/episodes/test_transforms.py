@@ -93,7 +93,7 @@ def test_what_the_encoder_does_itself_is_refused(name: str) -> None:
 
 def test_a_crop_larger_than_the_image_is_an_error_in_words() -> None:
     crop = Augmentation([step("RandomCrop", height=64, width=64)])
-    with pytest.raises(FssegError, match=r"--data.images.augment fails on an image of 28x20.*64"):
+    with pytest.raises(FssegError, match=r"`data.images.augment` fails on an image of 28x20.*64"):
         crop(IMAGE, MASK, seed=0)
 
 
@@ -149,5 +149,5 @@ def test_without_a_number_of_variants_random_steps_have_infinitely_many():
 
 @pytest.mark.parametrize("mixed", [step("MaskDropout", p=1.0), step("CropNonEmptyMaskIfExists", height=100, width=100)])
 def test_variants_of_a_step_that_looks_at_the_mask_are_refused(mixed):
-    with pytest.raises(FssegError, match=r"variants: a step of --data\.images\.augment depends on"):
+    with pytest.raises(FssegError, match=r"variants`: a step of `data\.images\.augment` depends on"):
         Augmentation([mixed], 4)

@@ -122,7 +122,7 @@ def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) ->
 def test_infinitely_many_variants_are_not_cached() -> None:
     plain = Trained(made("PMMs"), data(augment=[CROP]), steps=2)
     assert plain.size == 24
-    assert plain.lines[0].startswith("note: the encoder is fixed, but --data.images.augment makes infinitely many")
+    assert plain.lines[0].startswith("note: the encoder is fixed, but `data.images.augment` makes infinitely many")
 
 
 def test_a_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:

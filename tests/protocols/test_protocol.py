@@ -17,24 +17,36 @@ def refused(match: str, **values: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"split": "test"}, r"--protocol.split 'test': one of train, val is needed"),
-        ({"pairs": "all"}, "--protocol.pairs 'all': one of official, any"),
-        ({"release": 2015}, "--protocol.release 2015: one of 2017, 2014"),
-        ({"masks": "round"}, "--protocol.masks 'round'"),
-        ({"draw": "random"}, "--protocol.draw 'random'"),
-        ({"runs": 0}, "--protocol.runs 0: at least 1 is needed"),
-        ({"episodes": 0}, "--protocol.episodes 0"),
-        ({"seed": -1}, "--protocol.seed -1: at least 0"),
-        ({"min_pixels": 0}, "--protocol.min_pixels 0"),
-        ({"size": 7}, "--protocol.size 7: at least 8"),
-        ({"absent_queries": 1.0}, r"--protocol.absent_queries 1.0: a share from 0 to below 1"),
-        ({"absent_queries": -0.1}, "--protocol.absent_queries -0.1"),
-        ({"draw": "panet", "repeat_supports": True}, "repeat_supports goes with --protocol.draw seeded, not panet"),
-        ({"draw": "pmms", "queries": "several"}, "queries several goes with --protocol.draw seeded, not pmms"),
-        ({"draw": "hsnet", "absent_queries": 0.5}, "absent_queries goes with --protocol.draw seeded, not hsnet"),
-        ({"masks": "first_polygon_map", "crowds": "ignore"}, "crowds ignore needs --protocol.masks exact"),
-        ({"size": "own", "resize": "pad"}, "resize pad needs a --protocol.size in pixels"),
-        ({"size": "own", "evaluate_at": "resampled"}, "evaluate_at resampled needs a --protocol.size in pixels"),
+        ({"split": "test"}, r"`protocol.split` 'test': one of train, val is needed"),
+        ({"pairs": "all"}, "`protocol.pairs` 'all': one of official, any"),
+        ({"release": 2015}, "`protocol.release` 2015: one of 2017, 2014"),
+        ({"masks": "round"}, "`protocol.masks` 'round'"),
+        ({"draw": "random"}, "`protocol.draw` 'random'"),
+        ({"runs": 0}, "`protocol.runs` 0: at least 1 is needed"),
+        ({"episodes": 0}, "`protocol.episodes` 0"),
+        ({"seed": -1}, "`protocol.seed` -1: at least 0"),
+        ({"min_pixels": 0}, "`protocol.min_pixels` 0"),
+        ({"size": 7}, "`protocol.size` 7: at least 8"),
+        ({"absent_queries": 1.0}, r"`protocol.absent_queries` 1.0: a share from 0 to below 1"),
+        ({"absent_queries": -0.1}, "`protocol.absent_queries` -0.1"),
+        (
+            {"draw": "panet", "repeat_supports": True},
+            "`protocol.repeat_supports` goes with `protocol.draw` seeded, not panet",
+        ),
+        (
+            {"draw": "pmms", "queries": "several"},
+            "`protocol.queries` several goes with `protocol.draw` seeded, not pmms",
+        ),
+        (
+            {"draw": "hsnet", "absent_queries": 0.5},
+            "`protocol.absent_queries` goes with `protocol.draw` seeded, not hsnet",
+        ),
+        ({"masks": "first_polygon_map", "crowds": "ignore"}, "`protocol.crowds` ignore needs `protocol.masks` exact"),
+        ({"size": "own", "resize": "pad"}, "`protocol.resize` pad needs a `protocol.size` in pixels"),
+        (
+            {"size": "own", "evaluate_at": "resampled"},
+            "`protocol.evaluate_at` resampled needs a `protocol.size` in pixels",
+        ),
     ],
 )
 def test_what_is_no_protocol_is_refused(values: dict[str, Any], match: str) -> None:
@@ -107,9 +119,9 @@ def test_presets_differ_as_the_codes_do() -> None:
 def test_changes_keep_the_name_and_leave_the_rest_alone() -> None:
     changed = protocol({"name": "pmms", "episodes": 7, "runs": None}, "pascal")
     assert changed == replace(protocol({"name": "pmms"}, "pascal"), episodes=7)
-    with pytest.raises(FssegError, match=r"no option --protocol.episode. Did you mean --protocol.episodes\?"):
+    with pytest.raises(FssegError, match=r"no option `protocol.episode`. Did you mean `protocol.episodes`\?"):
         protocol({"episode": 7}, "")
-    with pytest.raises(FssegError, match=r"--protocol.name pmm: one of fsseg, panet"):
+    with pytest.raises(FssegError, match=r"`protocol.name` pmm: one of fsseg, panet"):
         protocol({"name": "pmm"}, "")
 
 
