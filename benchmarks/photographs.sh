@@ -4,6 +4,7 @@
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
+# ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of the frozen ones
 set -euo pipefail
 voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen panet vgg16"}
 export OMP_NUM_THREADS=1
@@ -17,6 +18,7 @@ benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
 }
 
 frozen() { # SET NAME METHOD [OPTION...]
+  [[ -z ${ONLY:-} || " $ONLY " == *" $1/$2 "* ]] || return 0
   benchmark "$2" "$1" "$3" efficientnet_lite0 "$efficientnet" --model.method.encoder.frozen true --shots 1 5 --train_shot 1 \
     --data.loading.cache_folder "$out/maps" "${@:4}"
 }
