@@ -30,7 +30,7 @@ _OBJECTS: dict[Year, dict[Split, int]] = {
     2017: {"train": 860_001, "val": 36_781},
     2014: {"train": 604_907, "val": 291_875},
 }
-_FORMAT = 3  # version of the cache; increase it when the stored arrays or their computation change
+_FORMAT = 4  # version of the cache; increase it when the stored arrays or their computation change
 
 
 class Coco(RegionDataset):
@@ -152,7 +152,9 @@ class Coco(RegionDataset):
         annotated = self._read(files)
         for split in SPLITS:
             check_images(annotated[split], self._folders[split], files[split])
-        return pack_splits(annotated, self.masks, self.crowds, self.class_names)
+        if both := {image.name for image in annotated["train"]} & {image.name for image in annotated["val"]}:
+            raise FssegError(f"image {min(both)} is in train and in val. Remove it from one annotation file.")
+        return pack_splits(annotated, self._folders, self.masks, self.crowds, self.class_names)
 
     def _describe(self) -> None:
         """Set name and note."""

@@ -4,17 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, read_annotations
-from fsseg.datasets.custom import CustomDataset, Folds, check_share, is_val
+from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, leave_out_unused, read_annotations
+from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, depth_note, is_val
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
 from fsseg.disk_cache import cache_folder, fingerprint
 from fsseg.errors import FssegError
-from fsseg.files.images import image_size
+from fsseg.files.images import image_header
+from fsseg.files.names import FileNames, plain
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 
-_FORMAT = 3  # version of the cache; increase it when the checks or the stored arrays change
+_FORMAT = 4  # version of the cache; increase it when the checks or the stored arrays change
+_ROBOFLOW = "_annotations.coco.json"  # annotation file in each folder of a Roboflow export
+_NAMED = 3  # categories that a note names
 
 
 class CocoJson(RegionDataset, CustomDataset):
@@ -23,7 +26,8 @@ class CocoJson(RegionDataset, CustomDataset):
     Images are rotated upright by their EXIF tags, as labelling programs show them.
 
     Args:
-        annotations: annotation file in the root folder.
+        annotations: annotation file in the root folder. If it is missing and the root has Roboflow's layout
+            (``train/_annotations.coco.json`` and others), that layout is used.
         val_annotations: annotation file of the val split. None: ``val_share`` of the images are val, chosen by name.
         images: folder of the images in the root folder; the root folder itself if this folder does not exist.
         val_images: folder of the val split's images. None: ``images``.
@@ -32,6 +36,7 @@ class CocoJson(RegionDataset, CustomDataset):
         masks: see `Coco`.
         crowds: see `Coco`.
         other_ways: see `Coco`.
+        bits: bits of grey images of more than 8 bits, such as 12 or 16; 0 scales each image by its own range.
 
     Raises:
         FssegError: an argument is out of range.
@@ -52,14 +57,17 @@ class CocoJson(RegionDataset, CustomDataset):
         masks: Masks = "exact",
         crowds: Crowds = "include",
         other_ways: OtherWays = "labelled",
+        bits: int = 0,
     ) -> None:
         check_share(val_share)
+        check_bits(bits)
         if masks != "exact" and crowds == "ignore":
             raise FssegError(f"CocoJson: crowds 'ignore' needs masks 'exact'; {masks!r} leaves crowds out anyway.")
         self.annotations, self.val_annotations = annotations, val_annotations
         self.images, self.val_images = images, val_images or images
         self.asked_folds, self.val_share = folds, val_share
         self.masks, self.crowds, self.other_ways = masks, crowds, other_ways
+        self.bits = bits
 
     def open(self, root: Path | None) -> None:
         """Map the cached regions, or read the annotation files and cache their regions.
@@ -68,15 +76,23 @@ class CocoJson(RegionDataset, CustomDataset):
             FssegError: no root, an annotation file is missing or broken, or an image is missing.
         """
         self._find(root)
-        options = (_FORMAT, self.masks, self.crowds, self.val_share, [str(f) for f in self._folders.values()])
+        options = (
+            _FORMAT,
+            self.masks,
+            self.crowds,
+            self.val_share,
+            self.bits,
+            [str(f) for f in self._folders.values()],
+        )
         cache = cache_folder() / f"coco-json-{fingerprint(self._files, *options)}"
         try:
             self._regions = load(cache)
         except (OSError, ValueError):  # no cache yet, or a truncated one
             self._regions = store(self._scan(), cache)
         self.index = self._regions.index
+        self.weak = frozenset(np.flatnonzero(self._regions.arrays["weak"]).tolist())
         self._set_classes(self._regions.class_names, self.asked_folds, self._files[0].name)
-        self._note_empty()
+        self._note_left_out()
 
     def locate(self, root: Path | None) -> None:
         """Read the annotation files without decoding masks.
@@ -85,63 +101,92 @@ class CocoJson(RegionDataset, CustomDataset):
             FssegError: no root, or an annotation file is missing or broken.
         """
         self._find(root)
-        read = self._read()
+        read, unused = self._read()
         self._place(self._split(read))
         self._set_classes(read[0].class_names, self.asked_folds, self._files[0].name)
+        self._add_notes(unused)
 
     def _find(self, root: Path | None) -> None:
         if root is None:
             raise FssegError("CocoJson needs `data.root` DIR (or FSSEG_DATA_ROOT), the folder that holds its files.")
         if not self.annotations:
             raise FssegError("`data.dataset.annotations` is empty: the name of the annotation file is needed.")
-        self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
-        named: dict[Split, str] = {"train": self.images, "val": self.val_images}
-        self._folders = {split: _folder(root, name) for split, name in named.items()}
+        splits = None if (root / self.annotations).is_file() or self.val_annotations else _roboflow(root)
+        if splits is None:
+            self._files = [_found(root, name) for name in (self.annotations, self.val_annotations) if name]
+            named: dict[Split, str] = {"train": self.images, "val": self.val_images}
+            self._folders = {split: _folder(root, name) for split, name in named.items()}
+        else:
+            self._files = [root / name / _ROBOFLOW for name in splits[:2]]
+            self._folders = {"train": root / splits[0], "val": root / splits[:2][-1]}
         self.name = root.resolve().name
         notes = {
             f"masks {self.masks}, not the exact ones": self.masks != "exact",
             "crowds ignored": self.crowds == "ignore",
             "other ways of an episode as background": self.other_ways == "background",
+            f"{', '.join((splits or [])[2:])} is left out": bool(splits and splits[2:]),
         }
         self.note = ", ".join(note for note, applies in notes.items() if applies)
 
-    def _note_empty(self) -> None:
-        """Note the number of objects without pixels; refuse if no object has one."""
-        empty = np.asarray(self._regions.arrays["empty"])
-        if not (count := int(empty.sum())):
-            return
-        first = self.image_name(int(np.flatnonzero(empty)[0]))
-        why = "outside the image, or in fractions of the image"
-        if not self.index.pixels[:, 1:].any():
-            raise FssegError(
-                f"{self._files[0].name}: none of its {count:,} objects marks a pixel: they are {why}. Coordinates in "
-                "pixels are needed: multiply x by the image's width and y by its height."
-            )
-        note = f"{count:,} objects mark no pixel ({why}), the first in {first}; fsseg data verify names them"
-        self.note = "; ".join(filter(None, [self.note, note]))
+    def _note_left_out(self) -> None:
+        """Note what the regions do not show; refuse if no object has a pixel."""
+        counts = {name: int(self._regions.arrays[name].sum()) for name in ("empty", "strays", "weak")}
+        notes = [self._regions.note]
+        if counts["empty"]:
+            first = self.image_name(int(np.flatnonzero(self._regions.arrays["empty"])[0]))
+            why = "outside the image, in fractions of the image, or points and lines"
+            if not self.index.pixels[:, 1:].any():
+                raise FssegError(
+                    f"{self._files[0].name}: none of its {counts['empty']:,} objects marks a pixel: they are {why}. "
+                    "Coordinates in pixels are needed: multiply x by the image's width and y by its height."
+                )
+            noted = f"{counts['empty']:,} objects mark no pixel ({why}), the first in {first}"
+            notes.append(f"{noted}; fsseg data verify names them")
+        if counts["strays"]:
+            notes.append(f"{counts['strays']:,} points and lines beside polygons are left out")
+        if counts["weak"]:
+            notes.append(f"{counts['weak']:,} images have objects with a box only; they are supports only")
+        self._add_notes(*notes)
+
+    def _add_notes(self, *notes: str) -> None:
+        self.note = "; ".join(filter(None, [self.note, *notes]))
 
     @uncollected()
-    def _read(self) -> list[AnnotationFile]:
-        return [read_annotations(path) for path in self._files]
+    def _read(self) -> tuple[list[AnnotationFile], str]:
+        """The annotation files, with the names of files in the image folders, and a note on unused categories."""
+        folders = [self._folders["train"], self._folders["val"]]
+        read = []
+        for path, folder in zip(self._files, folders, strict=False):
+            file, names = read_annotations(path, folder=folder), FileNames(folder)
+            found = [image._replace(name=names.find(image.name) or image.name) for image in file.images]
+            read.append(file._replace(images=found))
+        if read[0].class_names != read[-1].class_names:
+            raise FssegError(
+                f"{self._files[0].name} and {self._files[1].name} list different categories. Use the same in both."
+            )
+        read, unused = leave_out_unused(read, self._files[0])
+        if isinstance(self.asked_folds, list):
+            self.asked_folds = [[name for name in fold if plain(str(name)) not in unused] for fold in self.asked_folds]
+        listed = ", ".join(unused[:_NAMED]) + ", ..." * (len(unused) > _NAMED)
+        return read, f"{len(unused):,} categories without objects are left out: {listed}" if unused else ""
 
     @uncollected()
     def _scan(self) -> Regions:
-        read = self._read()
+        read, unused = self._read()
         annotated = self._split(read)
+        deep = 0
         for split, images in annotated.items():
             check_images(images, self._folders[split], self._files[-1 if split == "val" else 0])
             for image in tracked(images, f"sizes of {len(images):,} {split} images"):
-                size = image_size(self._folders[split] / image.name, self.upright)
-                if size != (image.height, image.width):
-                    raise other_size(image, size, self._folders[split] / image.name, self.upright)
-        return pack_splits(annotated, self.masks, self.crowds, read[0].class_names)
+                header = image_header(self._folders[split] / image.name, self.upright)
+                deep += header.deep
+                if header.size != (image.height, image.width):
+                    raise other_size(image, header.size, self._folders[split] / image.name, self.upright)
+        note = "; ".join(filter(None, [unused, depth_note(deep, self.bits or 0)]))
+        return pack_splits(annotated, self._folders, self.masks, self.crowds, read[0].class_names, note)
 
     def _split(self, read: list[AnnotationFile]) -> dict[Split, list[AnnotatedImage]]:
         if len(read) == 2:
-            if read[0].class_names != read[1].class_names:
-                raise FssegError(
-                    f"{self._files[0].name} and {self._files[1].name} list different categories. Use the same in both."
-                )
             return {"train": read[0].images, "val": read[1].images}
         images = read[0].images
         split: dict[Split, list[AnnotatedImage]] = {
@@ -164,6 +209,12 @@ def _found(root: Path, name: str) -> Path:
         hint = f" Found: {', '.join(others)}." if others else ""
         raise FssegError(f"{path} is missing: give the annotation file by `data.dataset.annotations`.{hint}")
     return path.resolve()
+
+
+def _roboflow(root: Path) -> list[str] | None:
+    """Folders of Roboflow's splits, train first; None if the root has another layout."""
+    there = [name for name in ("train", "valid", "test") if (root / name / _ROBOFLOW).is_file()]
+    return there or None
 
 
 def _folder(root: Path, name: str) -> Path:

@@ -8,8 +8,10 @@ from pycocotools import mask as rle
 
 from fsseg.datasets.base import class_map
 from fsseg.datasets.boxes import Box
-from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation, Points, exact, in_fractions, polygons
-from fsseg.datasets.mask_store import Code, ImageRegions, decode
+from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
+from fsseg.datasets.mask_store import ImageRegions
+from fsseg.datasets.run_lengths import Code, decode
+from fsseg.datasets.segmentations import BoxOnly, Points, count_strays, exact, in_fractions, polygons
 from fsseg.episode import ClassMap
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Crowds, Masks
@@ -43,7 +45,9 @@ def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRe
         codes = _first_polygon_map(image)
     shown = {kind: code for kind, code in codes.items() if rle.area(code)}
     objects = [(annotation.class_id, _box(code)) for annotation, code in exact_regions if not annotation.crowd]
-    return ImageRegions(image.name, image.height, image.width, shown, objects, empty)
+    strays = sum(count_strays(annotation.segmentation) for annotation in marking)
+    weak = any(isinstance(annotation.segmentation, BoxOnly) for annotation in marking)
+    return ImageRegions(image.name, image.height, image.width, shown, objects, empty, strays, weak)
 
 
 def _marks(image: AnnotatedImage, annotation: Annotation, code: Code) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from fsseg.datasets.base import Dataset
 from fsseg.episode import MOST_CLASSES
 from fsseg.errors import FssegError
+from fsseg.files.names import plain
 from fsseg.untrusted.text import is_line
 
 Folds = int | list[list[str]]
@@ -34,7 +35,7 @@ class CustomDataset(Dataset):
         if not 1 <= len(names) <= MOST_CLASSES:
             raise FssegError(f"{where} has {len(names)} classes; 1 to {MOST_CLASSES} are possible.")
         check_names(names, where)
-        self.class_names = tuple(names)
+        self.class_names = tuple(map(plain, names))
         self._folds = made_folds(self.class_names, folds, where)
         self.folds = len(self._folds)
         self.fold_words = "as given" if isinstance(folds, list) else "blocks of nearly equal size"
@@ -57,7 +58,8 @@ def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[t
         if not 1 <= folds <= len(names):
             raise FssegError(f"{where}: {folds} folds of {len(names)} classes; 1 to {len(names)} are possible.")
         return tuple(tuple(int(c) + 1 for c in part) for part in np.array_split(np.arange(len(names)), folds))
-    listed = [str(name) for fold in folds for name in fold]
+    folds = [[plain(str(name)) for name in fold] for fold in folds]
+    listed = [name for fold in folds for name in fold]
     unknown = [name for name in listed if name not in names]
     lacking = [name for name in names if name not in listed]
     twice = [name for name in names if listed.count(name) > 1]
@@ -68,12 +70,12 @@ def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[t
             )
     if not all(folds):
         raise FssegError(f"{where}: fold {[bool(fold) for fold in folds].index(False)} is empty. Remove it.")
-    return tuple(tuple(sorted(names.index(str(name)) + 1 for name in fold)) for fold in folds)
+    return tuple(tuple(sorted(names.index(name) + 1 for name in fold)) for fold in folds)
 
 
 def is_val(name: str, share: float) -> bool:
     """Whether an image belongs to the val split; only its name decides, so that added images change no other image."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) < share * 2**64
+    return int.from_bytes(hashlib.sha256(plain(name).encode()).digest()[:8]) < share * 2**64
 
 
 def check_share(share: float) -> None:
@@ -84,6 +86,22 @@ def check_share(share: float) -> None:
     """
     if not 0 < share <= 1:
         raise FssegError(f"val_share {share}: a share above 0 and up to 1 is needed.")
+
+
+def check_bits(bits: int) -> None:
+    """Refuse a number of bits that grey images do not have.
+
+    Raises:
+        FssegError: the number is neither 0 nor 8 to 32.
+    """
+    if bits and not 8 <= bits <= 32:
+        raise FssegError(f"bits {bits}: 8 to 32 are needed, or 0 for the range of each image.")
+
+
+def depth_note(count: int, bits: int) -> str:
+    """Note on grey images of more than 8 bits; empty if there is none."""
+    how = f"{bits} bits" if bits else "the range of each image"
+    return f"{count:,} grey images of more than 8 bits are scaled by {how}" if count else ""
 
 
 def check_names(names: Sequence[str], where: str) -> None:

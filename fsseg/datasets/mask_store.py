@@ -17,20 +17,22 @@ from pycocotools import mask as rle
 
 from fsseg.datasets.base import Index
 from fsseg.datasets.boxes import Box
+from fsseg.datasets.run_lengths import Code, Region, decode
 from fsseg.episode import void_of
 from fsseg.errors import FssegError
 
 Label = TypeVar("Label", np.uint8, np.uint16)
-Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, width], "counts": bytes}
-Region = npt.NDArray[np.bool_]  # H W
 Arrays = dict[str, npt.NDArray[Any]]
 
-# One row per image: `names`, `sizes` (height, width), `pixels` (as in `Index`), `empty` (number of annotations without
-# a pixel). Regions and objects are sorted by image: `first` and `first_object` are indices of an image's first region
-# in `kinds` and first object in `object_kinds` and `object_boxes` (as `Box`); `offsets` is the index of a region's
-# first byte in `codes`. `class_names` starts with class id 1; `train` is the number of train images.
-_ARRAYS = ("names", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
-           "object_boxes", "empty", "class_names", "train")  # fmt: skip
+# One row per image: `names`, `labels` (names for tables), `sizes` (height, width), `pixels` (as in `Index`), `empty`
+# (number of annotations without a pixel), `strays` and `weak` (see `ImageRegions`). Regions and objects are sorted by
+# image: `first` and `first_object` are indices of an image's first region in `kinds` and first object in `object_kinds`
+# and `object_boxes` (as `Box`); `offsets` is the index of a region's first byte in `codes`. `class_names` starts with
+# class id 1; `train` is the number of train images; `note` says what the annotation files hold and the data set lacks.
+_ARRAYS = ("names", "labels", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
+           "object_boxes", "empty", "strays", "weak", "class_names", "train", "note")  # fmt: skip
+
+_TEXTS = ("names", "labels", "class_names", "note")
 
 
 class ImageRegions(NamedTuple):
@@ -43,6 +45,9 @@ class ImageRegions(NamedTuple):
         codes: encoded region by class id; the key ``-class_id`` holds the pixels to ignore in episodes of the class.
         objects: class id and box of each object.
         empty: ids of annotations without a pixel.
+        strays: number of points and lines beside polygons, which have no area.
+        weak: whether an object is known by its box only.
+        label: name for tables and figures; empty: the file name without its ending.
     """
 
     name: str
@@ -51,6 +56,9 @@ class ImageRegions(NamedTuple):
     codes: Mapping[int, Code]
     objects: Sequence[tuple[int, Box]] = ()
     empty: Sequence[int | str] = ()
+    strays: int = 0
+    weak: bool = False
+    label: str = ""
 
 
 class Regions:
@@ -66,6 +74,7 @@ class Regions:
         self.arrays, self.folder = arrays, folder
         self.train = int(arrays["train"])
         self.class_names = tuple(bytes(name).decode() for name in arrays["class_names"])
+        self.note = bytes(arrays["note"].item()).decode()
         # A plain array over the mapped memory, because indexing np.memmap is slower.
         self.index = Index(np.asarray(arrays["pixels"]), None, folder, fresh)
 
@@ -81,6 +90,10 @@ class Regions:
     def name(self, number: int) -> str:
         """File name of an image."""
         return bytes(self.arrays["names"][number]).decode(errors="replace")
+
+    def label(self, number: int) -> str:
+        """Name of an image for tables and figures."""
+        return bytes(self.arrays["labels"][number]).decode(errors="replace")
 
     def size(self, number: int) -> tuple[int, int]:
         """``(height, width)`` of an image."""
@@ -117,68 +130,31 @@ class Regions:
         return kinds
 
 
-def decode(code: Code) -> Region:
-    """Decode a run-length encoding to a region ``H W``.
-
-    pycocotools' `decode` warns on numpy 2, and reads beyond the end of an encoding that is too short.
-
-    Raises:
-        ValueError: the encoding does not cover the image exactly.
-    """
-    runs = read_runs(code["counts"])
-    if runs.min() < 0 or runs.max() > (1 << 32) or runs.sum() != code["size"][0] * code["size"][1]:
-        raise ValueError("a run-length encoding of another size")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(code["size"], order="F")
-
-
-def read_runs(counts: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Lengths of runs, background first, from COCO's compressed text (rleFrString of pycocotools' maskApi.c).
-
-    A character is 48 plus 5 bits of a number, lowest bits first, plus a continuation bit. From the fourth number on,
-    the text stores the difference to the number two places before.
-
-    Raises:
-        ValueError: the text is truncated.
-    """
-    bits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
-    last = (bits & 0x20) == 0
-    if not len(bits) or not last[-1]:
-        raise ValueError("a run-length encoding that is truncated")
-    begins = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    lengths = np.diff(begins, append=len(bits))
-    shifts = 5 * (np.arange(len(bits)) - np.repeat(begins, lengths))
-    runs = np.add.reduceat((bits & 0x1F) << shifts, begins)
-    runs -= ((bits[last] & 0x10) > 0) * (1 << 5 * lengths)  # the highest bit is the sign
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
-
-
-def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str]) -> Regions:
+def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str], note: str = "") -> Regions:
     """Pack the regions of all images into arrays in memory.
 
     Args:
         images: train split first.
         train: number of train images.
         class_names: names of the classes, class id 1 first.
+        note: what was left out of the annotation files.
     """
-    names, sizes, pixels, first, first_object = [], [], [], [0], [0]
+    images = list(images)
+    sizes, pixels, first, first_object = [], [], [0], [0]
     kinds: list[int] = []
     objects: list[tuple[int, Box]] = []
     codes: list[bytes] = []
-    empty: list[int] = []
     for image in images:
-        names.append(image.name.encode())
         sizes.append((image.height, image.width))
         pixels.append(_count(image, len(class_names)))
         kinds += image.codes.keys()
         codes += [code["counts"] for code in image.codes.values()]
         first.append(len(kinds))
         objects += image.objects
-        empty.append(len(image.empty))
         first_object.append(len(objects))
     arrays = {
-        "names": np.array(names),
+        "names": np.array([image.name.encode() for image in images]),
+        "labels": np.array([(image.label or stem(image.name)).encode() for image in images]),
         "sizes": np.array(sizes, dtype=np.int32),
         "pixels": np.asfortranarray(np.stack(pixels)),  # the sampler reads columns
         "first": np.array(first, dtype=np.int64),
@@ -187,12 +163,20 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str])
         "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
         "first_object": np.array(first_object, dtype=np.int64),
         "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int32),
-        "empty": np.array(empty, dtype=np.int32),
+        "empty": np.array([len(image.empty) for image in images], dtype=np.int32),
+        "strays": np.array([image.strays for image in images], dtype=np.int32),
+        "weak": np.array([image.weak for image in images], dtype=np.int32),
         "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "class_names": np.array([name.encode() for name in class_names]),
         "train": np.array(train),
+        "note": np.array(note.encode()),
     }
     return Regions(arrays, fresh=True)
+
+
+def stem(name: str) -> str:
+    """A file name without its ending."""
+    return str(Path(name).with_suffix(""))
 
 
 def _count(image: ImageRegions, classes: int) -> npt.NDArray[np.int32]:
@@ -236,10 +220,10 @@ def _is_consistent(arrays: Arrays) -> bool:
         "names": (images,), "sizes": (images, 2), "pixels": (images, classes + 1), "first": (images + 1,),
         "kinds": (regions,), "offsets": (regions + 1,), "codes": (int(arrays["offsets"][-1]),),
         "first_object": (images + 1,), "object_kinds": (objects,), "object_boxes": (objects, 5),
-        "empty": (images,),
-        "class_names": (classes,), "train": (),
+        "empty": (images,), "labels": (images,), "strays": (images,), "weak": (images,),
+        "class_names": (classes,), "train": (), "note": (),
     }  # fmt: skip
-    kinds = {name: "S" if name in ("names", "class_names") else "u" if name == "codes" else "i" for name in shapes}
+    kinds = {name: "S" if name in _TEXTS else "u" if name == "codes" else "i" for name in shapes}
     if any(arrays[n].shape != shape or arrays[n].dtype.kind != kinds[n] for n, shape in shapes.items()):
         return False
     places = (("first", regions), ("first_object", objects), ("offsets", len(arrays["codes"])))

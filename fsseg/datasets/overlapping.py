@@ -1,6 +1,8 @@
 """Data sets with overlapping masks, cached as one region per image and class: COCO and files in COCO's format."""
 
 import gc
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from fsseg.datasets.base import Dataset
 from fsseg.datasets.boxes import Box
 from fsseg.datasets.coco_annotations import AnnotatedImage
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.mask_store import ImageRegions, Regions, pack, paint
+from fsseg.datasets.mask_store import ImageRegions, Regions, pack, paint, stem
 from fsseg.episode import IGNORE, ClassMap, Image, Mask
 from fsseg.errors import FssegError
 from fsseg.files.images import image_size, read_image
@@ -29,15 +31,18 @@ class RegionDataset(Dataset):
         other_ways: see `Coco`.
         full: whether an object without pixels is an error; COCO's official files have a few.
         upright: whether images are rotated by their EXIF tags; the official COCO codes do not rotate.
+        bits: see `read_image`.
     """
 
     other_ways: OtherWays = "labelled"
     full: ClassVar[bool] = False
     upright: ClassVar[bool] = False
+    bits: int | None = None
     _regions: Regions
     _folders: dict[Split, Path]
     _located: tuple[AnnotatedImage, ...] = ()  # set by `locate`, train split first
     _located_train: int = 0
+    _labels: Sequence[str] = ()
 
     def numbers(self, split: Split) -> range:
         """Image numbers of a split, in the order of COCO's image ids."""
@@ -48,12 +53,12 @@ class RegionDataset(Dataset):
         return range(train) if split == "train" else range(train, every)
 
     def image_name(self, number: int) -> str:
-        """COCO's name of an image, e.g. ``000000391895``."""
-        return _stem(self._file_name(number))
+        """COCO's name of an image, e.g. ``000000391895``; with its folder or ending if two images have one name."""
+        return self._labels[number] if self._located else self._regions.label(number)
 
     def image(self, number: int) -> Image:
         """An image, RGB, even if the file is grey."""
-        return read_image(self._path(number), self.upright)
+        return read_image(self._path(number), self.upright, bits=self.bits)
 
     def _path(self, number: int) -> Path:
         split: Split = "train" if number in self.numbers("train") else "val"
@@ -63,7 +68,8 @@ class RegionDataset(Dataset):
         return self._located[number].name if self._located else self._regions.name(number)
 
     def _place(self, annotated: Mapping[Split, Sequence[AnnotatedImage]]) -> None:
-        """Store the annotations of all images, without regions."""
+        """Store the annotations and names of all images, without regions."""
+        self._labels = image_names(annotated, self._folders)
         self._located = (*annotated["train"], *annotated["val"])
         self._located_train = len(annotated["train"])
 
@@ -127,41 +133,58 @@ def uncollected() -> Iterator[None]:
 
 
 def pack_splits(
-    annotated: Mapping[Split, Sequence[AnnotatedImage]], masks: Masks, crowds: Crowds, class_names: Sequence[str]
+    annotated: Mapping[Split, Sequence[AnnotatedImage]],
+    folders: Mapping[Split, Path],
+    masks: Masks,
+    crowds: Crowds,
+    class_names: Sequence[str],
+    note: str = "",
 ) -> Regions:
     """Find and pack the regions of annotated images, train split first.
 
     Raises:
-        FssegError: a segmentation is malformed, or two images have the same name.
+        FssegError: a segmentation is malformed, or an image is listed twice.
     """
+    labels = image_names(annotated, folders)
     images: list[ImageRegions] = []
     for split, listed in annotated.items():
         shown = tracked(listed, f"masks of {len(listed):,} {split} images")
         images += [find_regions(image, masks, crowds) for image in shown]
-    known: set[str] = set()
-    for image in images:
-        if (stem := _stem(image.name)) in known:
-            raise FssegError(f"two images are called {stem}, in train and val or with other endings. Rename one.")
-        known.add(stem)
-    return pack(images, len(annotated["train"]), class_names)
+    images = [image._replace(label=label) for image, label in zip(images, labels, strict=True)]
+    return pack(images, len(annotated["train"]), class_names, note)
+
+
+def image_names(annotated: Mapping[Split, Sequence[AnnotatedImage]], folders: Mapping[Split, Path]) -> list[str]:
+    """A name of each image, train split first: the file's without its ending, as long as no two images have it.
+
+    Otherwise the name begins with the folder of the split (``train/a`` and ``valid/a``), or has its ending.
+
+    Raises:
+        FssegError: an image is listed twice.
+    """
+    common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
+    files = [
+        (os.path.relpath(folders[split], common), image.name) for split, listed in annotated.items() for image in listed
+    ]
+    labels = [stem(name) for _, name in files]
+    for form in (lambda folder, name: Path(folder, stem(name)), Path):
+        times = Counter(labels)
+        labels = [
+            label if times[label] == 1 else form(*file).as_posix() for label, file in zip(labels, files, strict=True)
+        ]
+    if twice := [label for label, count in Counter(labels).items() if count > 1]:
+        raise FssegError(f"image {twice[0]} is listed twice, in train and val or under two names. List it once.")
+    return labels
 
 
 def check_images(annotated: Sequence[AnnotatedImage], folder: Path, file: Path) -> None:
-    """Refuse images that are not in their folder.
+    """Refuse images that are not in their folder. Links are followed.
 
     Raises:
-        FssegError: an image is missing, or its name leads out of the folder.
+        FssegError: an image is missing.
     """
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    inside = folder.resolve()
-    missing = []
-    for image in annotated:
-        if image.name in there:
-            continue
-        if not (inside / image.name).resolve().is_relative_to(inside):
-            raise FssegError(f"{file} names the image {image.name}, which leads out of {folder}. Replace the file.")
-        if not (folder / image.name).is_file():
-            missing.append(image.name)
+    missing = [image.name for image in annotated if image.name not in there and not (folder / image.name).is_file()]
     if missing:
         fix = "Put them there."
         if (folder.parent / missing[0]).is_file():
@@ -188,7 +211,3 @@ def other_size(annotated: AnnotatedImage, shape: tuple[int, int], path: Path, up
 def _listed(numbers: Sequence[int | str]) -> str:
     listed = ", ".join(map(str, numbers[:_NAMED])) + ", ..." * (len(numbers) > _NAMED)
     return f"annotations {listed}"
-
-
-def _stem(name: str) -> str:
-    return str(Path(name).with_suffix(""))

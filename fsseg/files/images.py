@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -41,21 +42,39 @@ def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
         raise UnreadableError(f"{what} {path} cannot be decoded ({reason}). {fix}") from error
 
 
-def read_image(path: Path | io.BytesIO, upright: bool = False, on_white: bool = False) -> Image:
+class Header(NamedTuple):
+    """Facts of an image file's header.
+
+    Attributes:
+        size: ``(height, width)``.
+        deep: whether it is a grey image of more than 8 bits.
+    """
+
+    size: tuple[int, int]
+    deep: bool
+
+
+def read_image(
+    path: Path | io.BytesIO, upright: bool = False, on_white: bool = False, bits: int | None = None
+) -> Image:
     """Read an image file as RGB.
 
     Args:
         path: of the file; or its bytes, as an object whose ``str`` is a name for errors.
         upright: rotate the image by its EXIF tag; the official codes do not.
         on_white: transparent pixels become white; otherwise they keep the colour stored in the file.
+        bits: how a grey image of 16 or 32 bits becomes one of 8 bits: 0 scales its own range to 0..255, ``n`` scales
+            0..2^n - 1. None refuses the image.
 
     Raises:
-        FssegError: the file is missing, truncated or no image, or has more than 8 bits per channel.
+        FssegError: the file is missing, truncated or no image, or has other pixels than ``bits`` allows.
     """
     with opened(path, "image") as picture:
-        if picture.mode.startswith("I") or picture.mode == "F":
+        if picture.mode == "F" or (_is_deep(picture) and bits is None):
             raise FssegError(f"image {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
         turned = PIL.ImageOps.exif_transpose(picture) if upright else picture
+        if _is_deep(turned):
+            return _scaled(turned, str(path), bits or 0)
         if on_white:
             turned = opaque(turned)
         return np.asarray(turned if turned.mode == "RGB" else turned.convert("RGB"))
@@ -69,7 +88,12 @@ def opaque(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def image_size(path: Path | io.BytesIO, upright: bool = False) -> tuple[int, int]:
-    """``(height, width)`` of an image file, read from its header.
+    """``(height, width)`` of an image file, see `image_header`."""
+    return image_header(path, upright).size
+
+
+def image_header(path: Path | io.BytesIO, upright: bool = False) -> Header:
+    """Size and depth of an image file, read from its header.
 
     Args:
         path: of the file, or its bytes, see `read_image`.
@@ -79,5 +103,25 @@ def image_size(path: Path | io.BytesIO, upright: bool = False) -> tuple[int, int
         FssegError: the file is missing or no image.
     """
     with opened(path, "image") as picture:
-        turned = upright and picture.getexif().get(_ORIENTATION, 1) >= _SWAPPED
-        return (picture.width, picture.height) if turned else (picture.height, picture.width)
+        turned = picture.getexif().get(_ORIENTATION, 1) >= _SWAPPED
+        if turned and picture.format == "TIFF":
+            picture.load()  # Pillow rotates a TIFF itself
+        width, height = picture.size[::-1] if turned and upright and picture.format != "TIFF" else picture.size
+        return Header((height, width), _is_deep(picture))
+
+
+def _is_deep(picture: PIL.Image.Image) -> bool:
+    return picture.mode.startswith("I")
+
+
+def _scaled(picture: PIL.Image.Image, path: str, bits: int) -> Image:
+    """A grey image of 16 or 32 bits as RGB of 8 bits, see `read_image`."""
+    values = np.asarray(picture).astype(np.float64)
+    low, high = (0.0, 2.0**bits - 1) if bits else (values.min(), values.max())
+    if values.min() < low or values.max() > high:
+        raise FssegError(
+            f"image {path} holds {values.min():.0f} to {values.max():.0f}; {bits} bits are 0 to {high:.0f}. Give more "
+            "`data.dataset.bits`, or 0 for the range of each image."
+        )
+    grey = np.rint((values - low) * (255 / max(high - low, 1))).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)

@@ -3,6 +3,7 @@
 A file that a user names on the command line is trusted like code. All other files are read by these functions.
 """
 
+import codecs
 import hashlib
 import json
 import math
@@ -65,6 +66,20 @@ def load_yaml(text: str) -> Any:
         raise BrokenTextError(f"an invalid value ({' '.join(str(error).split()):.80})") from error
     _count(content, {}, 0)
     return content
+
+
+def decoded(content: bytes, errors: str = "strict") -> str:
+    """Text of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows' programs write it.
+
+    Args:
+        content: of the file.
+        errors: what `bytes.decode` does with other bytes.
+
+    Raises:
+        UnicodeDecodeError: the file is no such text.
+    """
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors)
 
 
 def load_json(text: str) -> Any:

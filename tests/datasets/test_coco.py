@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from fsseg.datasets import Coco, coco
 from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.mask_store import decode
+from fsseg.datasets.run_lengths import decode
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.methods import PANet

@@ -74,7 +74,7 @@ def test_an_image_is_not_larger_than_any_is(tmp_path: Path, change: dict) -> Non
     {"size": [20, 30], "counts": "o" * 99},
     {"size": [20, 30], "counts": [-5, 605]}, [[float("nan")] * 6], [[float("inf"), 0, 1, 1, 2, 2]], [[1e300] * 6],
     [[0, 0, 10**30, 0, 5, 5]], {"size": [10**6, 10**6], "counts": [10**12]}, {"counts": None}, [[]], [{}], "abc", 5,
-    {"size": [20, 30], "counts": "ä"}, [["a"] * 6], [[[1, 2], [3, 4], [5, 6]]],
+    {"size": [20, 30], "counts": "ä"}, [["a"] * 6], [[[1, 2, 3], [3, 4, 5], [5, 6, 7]]],
 ])  # fmt: skip
 def test_a_segmentation_does_not_lead_pycocotools_astray(tmp_path: Path, segmentation: Any) -> None:
     path = write(tmp_path)

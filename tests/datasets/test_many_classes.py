@@ -16,7 +16,7 @@ from fsseg.datasets import CocoJson, Dataset, Folder
 from fsseg.datasets.base import Index, count_pixels
 from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.mask_store import decode
+from fsseg.datasets.run_lengths import decode
 from fsseg.episode import relabel, void_of
 from fsseg.episodes import EpisodeData, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError

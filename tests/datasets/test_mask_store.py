@@ -12,7 +12,7 @@ import pytest
 from pycocotools import mask as mask_code
 
 from fsseg.datasets import Coco, coco, mask_store
-from fsseg.datasets.mask_store import decode, read_runs
+from fsseg.datasets.run_lengths import decode, read_runs
 from fsseg.errors import FssegError
 
 
