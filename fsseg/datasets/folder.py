@@ -3,7 +3,7 @@
 ::
 
     images/NAME.jpg             images; also png, webp, bmp, tif, gif, avif, heic
-    masks/NAME.png              label map: a PNG of class ids, 0 background, 255 ignore (65535 in 16 bits)
+    masks/NAME.png              label map: class ids, 0 background, 255 ignore (65535 in 16 bits); also tif, bmp, gif
     masks/NAME.scribble.png     scribbles: a label map, 255 where unlabelled
     masks/NAME.json             polygons, boxes, lines or points, see `fsseg.files.annotation_json`
     classes.yaml                classes: [cat, dog, ...] or {1: cat, 2: dog, ...}
@@ -12,7 +12,8 @@
     instances/NAME.png          optional: instance numbers, for boxes
 
 Without classes.yaml, each class has a folder, and masks may overlap: ``masks/cat/NAME.png`` (see
-`fsseg.files.mask_regions`), ``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json``.
+`fsseg.files.mask_regions`), ``masks/cat/NAME.scribble.png`` and ``masks/cat/NAME.json``. With CVAT's ``labelmap.txt``
+in place of classes.yaml, masks are colours, see `fsseg.datasets.labelmap`.
 """
 
 from collections.abc import Sequence
@@ -23,18 +24,19 @@ import numpy.typing as npt
 
 from fsseg.datasets.base import Index, class_map, count_pixels
 from fsseg.datasets.boxes import Box, boxes_of
-from fsseg.datasets.custom import CustomDataset, Folds, check_share, is_val
+from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, depth_note, is_val
 from fsseg.datasets.folder_layout import SCRIBBLE, find
 from fsseg.disk_cache import cached
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, void_of
 from fsseg.errors import FssegError
 from fsseg.files.annotation_json import read_marks
-from fsseg.files.images import image_size, read_image
-from fsseg.files.masks import read_labels, read_region, read_scribble
+from fsseg.files.images import image_header, image_size, read_image
+from fsseg.files.masks import read_colours, read_labels, read_region, read_scribble
+from fsseg.files.names import plain
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Split
 
-_FORMAT = 2  # version of the cache; increase it when masks are read in another way
+_FORMAT = 3  # version of the cache; increase it when masks are read in another way
 _NAMED = 3  # images that a note names
 
 
@@ -45,6 +47,7 @@ class Folder(CustomDataset):
         folds: number of folds, or the names of each fold's novel classes. None: as in classes.yaml, or up to four
             folds. With one fold all classes are novel: for testing, not for training.
         val_share: share of the images in the val split, chosen by name, if there is no list; 1 for testing only.
+        bits: bits of grey images of more than 8 bits, such as 12 or 16; 0 scales each image by its own range.
 
     Raises:
         FssegError: an argument is out of range.
@@ -52,9 +55,10 @@ class Folder(CustomDataset):
 
     name = "Folder"
 
-    def __init__(self, folds: Folds | None = None, val_share: float = 0.3) -> None:
+    def __init__(self, folds: Folds | None = None, val_share: float = 0.3, bits: int = 0) -> None:
         check_share(val_share)
-        self.asked_folds, self.val_share = folds, val_share
+        check_bits(bits)
+        self.asked_folds, self.val_share, self.bits = folds, val_share, bits
 
     def open(self, root: Path | None) -> None:
         """Find images and masks, and build or load the index.
@@ -65,11 +69,12 @@ class Folder(CustomDataset):
         self.locate(root)
         masks = [path for name in self._names for path in self._files.masks[name]]
         count = len(self._names)
-        shapes = {"pixels": (count, len(self.class_names) + 1), "weak": (count,), "void": (count,)}
-        found = cached("folder", masks, self._scan, shapes, _FORMAT, self.class_names, self._names)
+        shapes = {"pixels": (count, len(self.class_names) + 1), "weak": (count,), "void": (count,), "deep": (count,)}
+        options = (_FORMAT, self.class_names, self._names, sorted(self._files.colours.items()))
+        found = cached("folder", masks, self._scan, shapes, *options)
         self.index = Index(found.arrays["pixels"], None, found.cache, found.fresh)
         self.weak = frozenset(np.flatnonzero(found.arrays["weak"]).tolist())
-        self._note_shown(np.flatnonzero(found.arrays["void"]).tolist())
+        self._note_shown(np.flatnonzero(found.arrays["void"]).tolist(), int(found.arrays["deep"].sum()))
 
     def locate(self, root: Path | None) -> None:
         """Find images and masks.
@@ -110,7 +115,7 @@ class Folder(CustomDataset):
         """
         self.image(number)
         self._count(number)
-        if self._instances(number).is_file():
+        if self._names[number] in self._files.instances:
             self.boxes(number, 1)
 
     def numbers(self, split: Split) -> range:
@@ -123,7 +128,7 @@ class Folder(CustomDataset):
 
     def image(self, number: int) -> Image:
         """An image, RGB, rotated upright by its EXIF tag."""
-        return read_image(self._image_path(number), upright=True)
+        return read_image(self._image_path(number), upright=True, bits=self.bits)
 
     def mask(self, number: int) -> ClassMap:
         """An image's label map; where classes overlap, the smaller region covers the larger one."""
@@ -137,6 +142,8 @@ class Folder(CustomDataset):
             return mask
         if paths[0].suffix == ".json":
             return read_marks(paths[0], self._ids).paint(*image_size(self._image_path(number), upright=True))
+        if self._files.colours:
+            return read_colours(paths[0], self._files.colours, self._files.source.name)
         return self._known(read_labels(paths[0]), paths[0])
 
     def episode_mask(self, number: int, classes: Sequence[int], own: int | None = None) -> Mask:
@@ -158,19 +165,16 @@ class Folder(CustomDataset):
         Raises:
             FssegError: the instance map cannot be read, or differs from the mask in size.
         """
-        path = self._instances(number)
-        if not path.is_file():
+        path = self._files.instances.get(self._names[number])
+        if path is None:
             return super().boxes(number, class_id)
         region, instances = self.episode_mask(number, (class_id,)) == 1, read_labels(path)
         if instances.shape != region.shape:
             raise FssegError(f"{path} and the mask of {self._names[number]} differ in size. Replace one.")
         return boxes_of(instances, region)
 
-    def _instances(self, number: int) -> Path:
-        return self._files.root / "instances" / f"{self._names[number]}.png"
-
-    def _note_shown(self, void: Sequence[int]) -> None:
-        """Note weak masks, masks without labelled objects and classes without a pixel; refuse if no class has one."""
+    def _note_shown(self, void: Sequence[int], deep: int) -> None:
+        """Note weak masks, masks without labelled objects, absent classes and deep images; refuse if all are absent."""
         absent = [self.class_name(c) for c in self.class_ids if not self.index.pixels[:, c].any()]
         if len(absent) == len(self.class_names):
             raise FssegError(
@@ -182,6 +186,7 @@ class Folder(CustomDataset):
             names = ", ".join(self._names[number] for number in void[:_NAMED]) + ", ..." * (len(void) > _NAMED)
             more += [f"{len(void):,} masks hold only 0 and 255, background and not labelled: {names}"]
         more += [f"no mask shows {', '.join(absent)}"] if absent else []
+        more += [depth_note(deep, self.bits)]
         self.note = "; ".join(filter(None, [self._files.note, *more]))
 
     def _image_path(self, number: int) -> Path:
@@ -191,11 +196,11 @@ class Folder(CustomDataset):
         """One mask per annotated class of an image: 1 the class, 0 background, 255 unlabelled."""
         found: dict[int, Mask] = {}
         for path in self._files.masks[self._names[number]]:
-            class_id = self._ids[path.parent.name]
+            class_id = self._ids[plain(path.parent.name)]
             if classes is not None and class_id not in classes:
                 continue
             if path.suffix == ".json":
-                marks = read_marks(path, {path.parent.name: 1})
+                marks = read_marks(path, {plain(path.parent.name): 1})
                 found[class_id] = marks.paint(*image_size(self._image_path(number), upright=True)).astype(np.uint8)
             else:
                 read = read_scribble if path.name.endswith(SCRIBBLE) else read_region
@@ -220,15 +225,14 @@ class Folder(CustomDataset):
 
     def _scan(self) -> dict[str, npt.NDArray[np.int32]]:
         numbers = tracked(range(len(self._names)), f"index of {len(self._names):,} masks")
-        pixels, void = zip(*(self._count(number) for number in numbers), strict=True)
+        pixels, void, deep = zip(*(self._count(number) for number in numbers), strict=True)
         weak = [self._is_weak(number) for number in range(len(self._names))]
-        return {
-            "pixels": np.stack(pixels), "weak": np.array(weak, dtype=np.int32), "void": np.array(void, dtype=np.int32)
-        }  # fmt: skip
+        flags = {"weak": weak, "void": void, "deep": deep}
+        return {"pixels": np.stack(pixels)} | {name: np.array(flag, dtype=np.int32) for name, flag in flags.items()}
 
-    def _count(self, number: int) -> tuple[npt.NDArray[np.int32], bool]:
-        """Pixel count of each class, and whether a label map has unlabelled pixels but no class."""
-        size = image_size(self._image_path(number), upright=True)
+    def _count(self, number: int) -> tuple[npt.NDArray[np.int32], bool, bool]:
+        """Pixel count of each class, whether a label map has no class but unlabelled pixels, and `Header.deep`."""
+        size, deep = image_header(self._image_path(number), upright=True)
         counts = np.zeros(len(self.class_names) + 1, dtype=np.int32)
         if self._files.per_class:
             maps = self._maps(number)
@@ -236,7 +240,7 @@ class Folder(CustomDataset):
                 self._check_size(number, found.shape, size)
                 counts[class_id] = (found == 1).sum()
             counts[0] = np.all([found == BACKGROUND for found in maps.values()], axis=0).sum()
-            return counts, False
+            return counts, False, deep
         mask = self.mask(number)
         self._check_size(number, mask.shape, size)
         counts = count_pixels(mask, len(self.class_names))
@@ -247,7 +251,7 @@ class Folder(CustomDataset):
                 f"mask {path} holds only 0 and 255: is 255 {name}, or not labelled? Save {name} as 1, or put black "
                 f"and white masks into its folder: masks/{name}/NAME.png, without classes.yaml."
             )
-        return counts, void
+        return counts, void, deep
 
     def _check_size(self, number: int, mask: tuple[int, ...], image: tuple[int, int]) -> None:
         if mask != image:

@@ -1,8 +1,10 @@
 """Find the files of a `Folder`: images, masks, classes and splits."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from fsseg.datasets import labelmap
 from fsseg.datasets.base import class_map
 from fsseg.datasets.custom import Folds, check_names
 from fsseg.episode import IGNORE, MOST_CLASSES, ClassMap, void_of
@@ -16,10 +18,13 @@ from fsseg.files.decoders import (
     list_files,
     list_folders,
 )
-from fsseg.untrusted.text import BrokenTextError, is_line, load_yaml
+from fsseg.files.names import plain
+from fsseg.untrusted.text import BrokenTextError, decoded, is_line, load_yaml
 
-_MASKS = {".png", ".json"}
+_PICTURES = {".png", ".tif", ".tiff", ".bmp", ".gif"}  # formats of masks, without loss
+_MASKS = _PICTURES | {".json"}
 SCRIBBLE = ".scribble.png"  # ending of a scribble mask
+_OF_CVAT = {"images": "JPEGImages", "masks": "SegmentationClass"}  # folders of CVAT's export
 _NAMED = 3  # files that a note or an error lists
 
 
@@ -28,7 +33,7 @@ class Files(NamedTuple):
 
     Attributes:
         root: the folder.
-        images: path of each image that has a mask, by image name.
+        images: path of each image that has a mask, by image name; names are `plain`.
         masks: paths of an image's masks, by image name; several if each class has a folder.
         per_class: whether each class has a folder of masks.
         ids: value of each class in label maps, in the order of the names.
@@ -37,6 +42,8 @@ class Files(NamedTuple):
         splits: names of train and val images; None without lists.
         source: file or folder of the class names, for errors.
         note: caveat for results, see `Dataset.note`.
+        instances: path of each instance map, by image name.
+        colours: class id of each colour of CVAT's masks; empty for other masks.
     """
 
     root: Path
@@ -49,6 +56,8 @@ class Files(NamedTuple):
     splits: tuple[list[str], list[str]] | None
     source: Path
     note: str
+    instances: dict[str, Path]
+    colours: Mapping[labelmap.Colour, int]
 
     def table(self, void: int) -> ClassMap:
         """Class id for each value of a label map; unknown values map to the void of the table's type.
@@ -70,32 +79,56 @@ def find(root: Path) -> Files:
     Raises:
         FssegError: no images or masks, a mask has no image, two files have one name, or classes.yaml is broken.
     """
-    for name in ("images", "masks"):
-        if not (root / name).is_dir():
-            other = (
-                " It has annotations.json: its data set is coco_json (CocoJson)."
-                * (root / "annotations.json").is_file()
-            )
-            raise FssegError(f"`data.root` {root} has no folder {name}: images/ and masks/ are needed there.{other}")
-    every = _files(root / "images")
-    images, undecodable = _by_name(list(filter(is_image, every))), list(filter(is_undecodable, every))
-    folders = list_folders(root / "masks")
-    masks = _masks(root, folders)
-    if orphans := sorted(set(masks) - set(images)):
+    coloured = (root / labelmap.FILE).is_file() and not (root / "classes.yaml").is_file()
+    image_folder, mask_folder = _folder(root, "images", coloured), _folder(root, "masks", coloured)
+    every = _files(image_folder, below=coloured)
+    images = _by_name(list(filter(is_image, every)), image_folder)
+    undecodable = list(filter(is_undecodable, every))
+    folders = [] if coloured else list_folders(mask_folder)
+    masks = _masks(mask_folder, folders, coloured)
+    _check_masks(masks, set(images), image_folder, mask_folder, undecodable)
+    if coloured:
+        names, colours = labelmap.read_labelmap(root / labelmap.FILE)
+        ids, folds, source = [*range(1, len(names) + 1)], None, root / labelmap.FILE
+        splits = _splits(root / "ImageSets" / "Segmentation", set(masks))
+        splits = splits if splits and all(splits) else None  # a list of all images is no split
+    else:
+        annotated = all(path.suffix == ".json" for paths in masks.values() for path in paths)
+        ids, names, folds, source = _classes(root, [plain(folder.name) for folder in folders], annotated)
+        splits, colours = _splits(root, set(masks)), {}
+    used = {name: images[name] for name in masks}
+    note = _left_out(every, sorted(set(images) - set(masks)), folders or [mask_folder])
+    instances = {plain(path.stem): path for path in list_files(root / "instances") if path.suffix.lower() in _PICTURES}
+    return Files(root, used, masks, bool(folders), ids, names, folds, splits, source, note, instances, colours)
+
+
+def _check_masks(
+    masks: dict[str, list[Path]], images: set[str], image_folder: Path, mask_folder: Path, undecodable: list[Path]
+) -> None:
+    """Refuse a folder without masks, and masks without an image."""
+    if orphans := sorted(set(masks) - images):
         raise FssegError(
-            f"mask {masks[orphans[0]][0]} has no image {orphans[0]} in {root / 'images'}; of {len(masks):,} masks, "
+            f"mask {masks[orphans[0]][0]} has no image {orphans[0]} in {image_folder}; of {len(masks):,} masks, "
             f"{len(orphans):,} have none. Name a mask like its image, up to the ending.{_undecodable(undecodable)}"
         )
     if not masks:
-        others = sorted({path.suffix for path in _files(root / "masks")})
+        others = sorted({path.suffix for path in _files(mask_folder)})
         found = f" Found files of {', '.join(others)}; a lossy format changes ids." if others else ""
-        raise FssegError(f"{root / 'masks'} has no mask: NAME.png, NAME.json, or a folder per class is needed.{found}")
-    annotated = all(path.suffix == ".json" for paths in masks.values() for path in paths)
-    ids, names, folds, source = _classes(root, [folder.name for folder in folders], annotated)
-    used = {name: images[name] for name in masks}
-    splits = _splits(root, set(masks))
-    note = _left_out(every, sorted(set(images) - set(masks)), folders or [root / "masks"])
-    return Files(root, used, masks, bool(folders), ids, names, folds, splits, source, note)
+        raise FssegError(f"{mask_folder} has no mask: NAME.png, NAME.json, or a folder per class is needed.{found}")
+
+
+def _folder(root: Path, name: str, coloured: bool) -> Path:
+    """The folder of images or masks; beside labelmap.txt, CVAT's names are possible."""
+    names = (name, _OF_CVAT[name]) if coloured else (name,)
+    for folder in (root / each for each in names):
+        if folder.is_dir():
+            return folder
+    other = ""
+    if (root / "annotations.json").is_file():
+        other = " It has annotations.json: its data set is coco_json (CocoJson)."
+    if coloured:
+        other = f" Beside {labelmap.FILE}, CVAT's folders JPEGImages and SegmentationClass are possible too."
+    raise FssegError(f"`data.root` {root} has no folder {name}: images/ and masks/ are needed there.{other}")
 
 
 def _left_out(every: list[Path], bare: list[str], folders: list[Path]) -> str:
@@ -113,8 +146,8 @@ def _left_out(every: list[Path], bare: list[str], folders: list[Path]) -> str:
     return "; ".join(notes)
 
 
-def _files(folder: Path) -> list[Path]:
-    found = list_files(folder)
+def _files(folder: Path, below: bool = False) -> list[Path]:
+    found = list_files(folder, below)
     for path in found:
         if not is_line(path.name):
             raise FssegError(f"{folder} holds a file whose name cannot be printed: {path.name!a}. Rename it.")
@@ -125,34 +158,40 @@ def _undecodable(paths: list[Path]) -> str:
     return f" {first_names(paths)} cannot be decoded: {installation(paths[0])}" if paths else ""
 
 
-def _by_name(paths: list[Path]) -> dict[str, Path]:
+def _name(path: Path, folder: Path) -> str:
+    """Image name of a file: its path in the folder without the ending."""
+    relative = path.relative_to(folder).as_posix()
+    return plain(relative.removesuffix(SCRIBBLE) if relative.endswith(SCRIBBLE) else relative.removesuffix(path.suffix))
+
+
+def _by_name(paths: list[Path], folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        if path.stem in found:
-            raise FssegError(f"{found[path.stem]} and {path.name} have the same name. Rename one.")
-        found[path.stem] = path
+        if (name := _name(path, folder)) in found:
+            raise FssegError(f"{found[name]} and {path.name} have the same name. Rename one.")
+        found[name] = path
     return found
 
 
-def _masks(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
-    single = [path for path in _files(root / "masks") if path.suffix.lower() in _MASKS]
+def _masks(root: Path, folders: list[Path], below: bool) -> dict[str, list[Path]]:
+    single = [path for path in _files(root, below) if path.suffix.lower() in _MASKS]
     if folders and single:
-        raise FssegError(f"{root / 'masks'} has both {single[0].name} and the folder {folders[0].name}. Use one kind.")
+        raise FssegError(f"{root} has both {single[0].name} and the folder {folders[0].name}. Use one kind.")
     found: dict[str, list[Path]] = {}
     of_image: dict[str, Path] = {}
     for path in single:
-        _add(found, path, of_image)
+        _add(found, path, root, of_image)
     for folder in folders:
         of_image = {}
         for path in _files(folder):
             if path.suffix.lower() in _MASKS:
-                _add(found, path, of_image)
+                _add(found, path, folder, of_image)
     return found
 
 
-def _add(found: dict[str, list[Path]], path: Path, of_image: dict[str, Path]) -> None:
+def _add(found: dict[str, list[Path]], path: Path, folder: Path, of_image: dict[str, Path]) -> None:
     """Add a mask under its image's name; refuse a second mask of the same class, or a second label map."""
-    name = path.name.removesuffix(SCRIBBLE) if path.name.endswith(SCRIBBLE) else path.stem
+    name = _name(path, folder)
     if name in of_image:
         raise FssegError(f"{of_image[name]} and {path.name} are masks of one image. Keep one.")
     of_image[name] = path
@@ -169,6 +208,7 @@ def _classes(root: Path, folders: list[str], annotated: bool) -> tuple[list[int]
     if folders:
         names = listed if isinstance(listed, list) else folders
         check_names(names, str(path))
+        names = [plain(name) for name in names]
         if sorted(names) != sorted(folders):
             raise FssegError(f"{path} lists {', '.join(names)}; the folders of masks are {', '.join(folders)}.")
         return list(range(1, len(names) + 1)), names, folds, path if listed else root / "masks"
@@ -202,7 +242,7 @@ def _are_folds(folds: Any) -> bool:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(decoded(path.read_bytes()))
     except (OSError, UnicodeDecodeError) as error:
         raise FssegError(f"{path} is no YAML: no text.") from error
     except BrokenTextError as error:
@@ -228,9 +268,12 @@ def _splits(root: Path, known: set[str]) -> tuple[list[str], list[str]] | None:
 
 def _listed(path: Path, known: set[str]) -> list[str]:
     """Image names of a list file, which may have endings. The train list may be empty, for testing only."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    names = [line if line in known else Path(line).stem for line in lines]
+    text = decoded(path.read_bytes(), "replace")
+    lines = [plain(line.strip()) for line in text.splitlines() if line.strip()]
+    names = []
+    for line in lines:
+        file = PurePosixPath(line.replace("\\", "/"))
+        names.append(next((name for name in (line, str(file.with_suffix("")), file.name) if name in known), file.stem))
     if unknown := [name for name in names if name not in known]:
         raise FssegError(f"{path} lists {unknown[0]}, which has no image with a mask. Remove it, or add its mask.")
     if (not names and path.name == "val.txt") or len(set(names)) < len(names):

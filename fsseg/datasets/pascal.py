@@ -19,6 +19,7 @@ from fsseg.files.images import image_size, read_image
 from fsseg.files.masks import read_labels
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Pairs, Split
+from fsseg.untrusted.text import decoded
 
 _LISTS = {
     "train": (
@@ -192,7 +193,7 @@ def _names(folder: Path, split: str) -> list[str]:
         path = lists / f"{name}.txt"
         if path.is_file():
             # A name that is no UTF-8 is reported later, as a missing mask.
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = decoded(path.read_bytes(), "replace").splitlines()
             names = [Path(line.split()[0]).stem for line in lines if line.strip()]
             if not names:
                 raise FssegError(f"list {path} is empty. Write one image name per line.")

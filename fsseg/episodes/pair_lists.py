@@ -18,6 +18,7 @@ from fsseg.datasets.base import Dataset
 from fsseg.datasets.pascal_pairs import list_sha256, published_lists
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import SPLITS, Protocol, Split
+from fsseg.untrusted.text import decoded
 
 _LAYOUTS: dict[Split, tuple[str, ...]] = {
     "train": ("train/split{}_train.txt", "train/fold{}.txt", "trn/fold{}.txt"),
@@ -102,7 +103,7 @@ def _find(folder: Path, split: Split, fold: int) -> Path | None:
 def _read(path: Path, dataset: Dataset, split: Split, fold: int, numbers: dict[str, int]) -> list[tuple[str, int]]:
     """Image names and class ids of a list, in order."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = decoded(path.read_bytes()).splitlines()
     except (OSError, ValueError) as error:
         raise FssegError(f"list {path} cannot be read: {error}.") from error
     pairs: dict[tuple[str, int], None] = {}

@@ -10,31 +10,37 @@ and a short format::
 
 Coordinates are pixels from the upper left corner, ``x`` first. A box is ``left, top, right, bottom``. A rectangle has
 two opposite corners, or all four. A label is a class name, ``background`` (labelme: ``_background_``) or ``ignore``
-(``__ignore__``). Polygons and circles are exact; boxes, lines and points are weak annotations. If a file has a polygon,
-a circle or a box, all pixels outside are background. If it has only lines and points, all other pixels are unlabelled
-(255).
+(``__ignore__``). Polygons, circles and labelme's masks are exact; boxes, lines and points are weak annotations. If a
+file has a polygon, a circle, a mask or a box, all pixels outside are background. If it has only lines and points, all
+other pixels are unlabelled (255).
 """
 
+import base64
+import io
 from collections.abc import Mapping
 from math import hypot, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 import PIL.ImageDraw
 
 from fsseg.episode import BACKGROUND, IGNORE, MOST_CLASSES, ClassMap
 from fsseg.errors import FssegError
-from fsseg.untrusted.text import load_json
+from fsseg.files.images import opened
+from fsseg.files.names import plain
+from fsseg.untrusted.text import decoded, load_json
 
 _KINDS = {
     "polygon": "polygon", "circle": "circle", "rectangle": "box", "line": "line", "linestrip": "line",
-    "point": "point", "points": "point",
+    "point": "point", "points": "point", "mask": "mask", "rotation": "polygon", "quadrilateral": "polygon",
+    "oriented_rectangle": "polygon", None: "polygon",
 }  # fmt: skip
-_LEAST = {"polygon": 3, "circle": 2, "box": 2, "line": 2, "point": 1}  # points that a shape needs
-_ORDER = ("box", "polygon", "circle", "line", "point")  # later kinds are painted over earlier ones
-_AREAS = ("box", "polygon", "circle")
+_LEAST = {"polygon": 3, "circle": 2, "box": 2, "mask": 2, "line": 2, "point": 1}  # points that a shape needs
+_ORDER = ("box", "polygon", "mask", "circle", "line", "point")  # later kinds are painted over earlier ones
+_AREAS = ("box", "polygon", "mask", "circle")
 _WEAK = ("box", "line", "point")
 _BACKGROUNDS, _IGNORES = ("background", "_background_"), ("ignore", "__ignore__")
 _FAR = 1e5  # largest extent of a shape in sides of the image; PIL's integers overflow beyond
@@ -52,6 +58,7 @@ class Mark(NamedTuple):
     kind: str
     label: int
     points: Points
+    region: npt.NDArray[np.bool_] | None = None  # of a mask, whose upper left corner is the first point
 
 
 class Marks(NamedTuple):
@@ -96,7 +103,11 @@ class Marks(NamedTuple):
         draw = PIL.ImageDraw.Draw(picture)
         brush = max(3, round(_BRUSH * max(height, width)))
         for mark in sorted(self.marks, key=_depth):
-            _paint(draw, mark._replace(label=min(mark.label, void)), brush)
+            if mark.region is not None:
+                corner = round(mark.points[0][0]), round(mark.points[0][1])
+                picture.paste(min(mark.label, void), corner, PIL.Image.fromarray(mark.region))
+            else:
+                _paint(draw, mark._replace(label=min(mark.label, void)), brush)
         return np.asarray(picture).astype(np.uint16) if deep else np.asarray(picture)
 
 
@@ -112,7 +123,7 @@ def read_marks(path: Path, ids: Mapping[str, int]) -> Marks:
             points.
     """
     try:
-        content = load_json(path.read_text(encoding="utf-8-sig"))
+        content = load_json(decoded(path.read_bytes()))
     except FileNotFoundError as error:
         raise FssegError(f"mask {path} is missing. Put it there, or remove its image.") from error
     except (OSError, ValueError) as error:
@@ -144,6 +155,8 @@ def _reaches(mark: Mark, height: int, width: int) -> bool:
 
 def _in_fractions(mark: Mark) -> bool:
     """Whether all coordinates lie in 0..1, or an area is narrower and lower than a pixel."""
+    if mark.region is not None:
+        return False
     values = [value for point in mark.points for value in point]
     if min(values) >= 0 and max(values) <= 1 and (mark.kind != "point" or any(value % 1 for value in values)):
         return True
@@ -170,10 +183,11 @@ def _items(path: Path, content: Any) -> list[dict[str, Any]]:
 
 
 def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
-    name, shape = item.get("label"), item.get("shape_type", "polygon")
-    kind = _KINDS.get(shape) if isinstance(shape, str) else None
+    name, shape = item.get("label"), item.get("shape_type")
+    name = plain(name) if isinstance(name, str) else name
+    kind = _KINDS.get(shape) if isinstance(shape, str | None) else None
     if kind is None:
-        raise FssegError(f"mask {path}: shape {shape!r} is none of {', '.join(_KINDS)}.")
+        raise FssegError(f"mask {path}: shape {shape!r} is none of {', '.join(filter(None, _KINDS))}.")
     if name in _BACKGROUNDS or name in _IGNORES:
         label = BACKGROUND if name in _BACKGROUNDS else _VOID
     elif isinstance(name, str) and name in ids:
@@ -188,7 +202,35 @@ def _mark(path: Path, item: Mapping[str, Any], ids: Mapping[str, int]) -> Mark:
         raise FssegError(f"mask {path}: a {shape} of {name} needs {_LEAST[kind]} points or more of finite numbers.")
     if kind == "circle" and len(points) > _LEAST[kind]:
         raise FssegError(f"mask {path}: a {shape} of {name} has {len(points)} points; centre and edge are needed.")
+    if kind == "mask":
+        return Mark(kind, label, points, _region(path, item, name, points))
     return Mark(kind, label, _corners(path, name, points) if kind == "box" else points)
+
+
+class _Embedded(io.BytesIO):
+    """An image in a JSON file, with a name for errors."""
+
+    def __str__(self) -> str:
+        return "its region"
+
+
+def _region(path: Path, item: Mapping[str, Any], name: object, points: Points) -> npt.NDArray[np.bool_]:
+    """The region of labelme's shape ``mask``: an image as base64 text, between two corners that belong to it.
+
+    Raises:
+        FssegError: the shape has no such image, or an image of another size.
+    """
+    try:
+        content = base64.b64decode(item["mask"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FssegError(f"mask {path}: a mask of {name} has no image as base64 text (mask). Save it again.") from error
+    with opened(_Embedded(content), f"mask {path}: a mask of {name}:") as picture:
+        region: npt.NDArray[np.bool_] = np.asarray(picture.convert("L")) > 0
+    (left, top), (right, bottom) = points[:2]
+    if max(abs(right - left + 1 - region.shape[1]), abs(bottom - top + 1 - region.shape[0])) > _CORNER:
+        height, width = region.shape
+        raise FssegError(f"mask {path}: a mask of {name} is {width}x{height}, its corners are not. Save it again.")
+    return region
 
 
 def _corners(path: Path, name: object, points: Points) -> Points:

@@ -3,10 +3,12 @@
 The visible colours decide what a mask means, see `fsseg.files.mask_regions` and the table in docs/3-data.md.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.TiffImagePlugin
 
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Mask, void_of
 from fsseg.errors import FssegError
@@ -14,7 +16,9 @@ from fsseg.files.images import opened
 from fsseg.files.mask_regions import deep, inverted, palette_of, region_of
 
 _LOSSY = ("JPEG", "MPO")
-_SPREAD = {"L;2": 85, "L;4": 17}  # Pillow scales greys of 2 and 4 bits to 0..255 by these factors
+_SPREAD = {2: 85, 4: 17}  # Pillow scales greys of 2 and 4 bits to 0..255 by these factors
+_BITS, _PHOTOMETRIC, _PAGES = 258, 262, ("TIFF", "GIF", "WEBP")  # tags of TIFF (6.0, section 8); formats of many images
+_PLACES = np.array([1 << 16, 1 << 8, 1])  # of red, green and blue in one number
 
 
 def read_region(path: Path) -> Mask:
@@ -24,6 +28,7 @@ def read_region(path: Path) -> Mask:
         FssegError: the file is missing, truncated, no image, or can be read in two ways.
     """
     with opened(path, "mask") as picture:
+        _refuse_pages(picture, f"mask {path}")
         return region_of(picture, f"mask {path}")
 
 
@@ -37,7 +42,34 @@ def read_labels(path: Path) -> ClassMap:
         FssegError: the file is missing, truncated, holds colours instead of numbers, or can be read in two ways.
     """
     with opened(path, "mask") as picture:
+        _refuse_pages(picture, f"mask {path}")
         return labels_of(picture, f"mask {path}")
+
+
+def read_colours(path: Path, colours: Mapping[tuple[int, int, int], int], source: str) -> Mask:
+    """Read a mask of colours as class ids.
+
+    Args:
+        path: of the file.
+        colours: class id of each colour; 255 is not labelled.
+        source: file that lists the colours, for errors.
+
+    Raises:
+        FssegError: the file is missing, truncated or a JPEG, or has a colour that is not listed.
+    """
+    with opened(path, "mask") as picture:
+        _refuse_pages(picture, f"mask {path}")
+        _refuse_lossy(picture, f"mask {path}")
+        pixels = np.asarray(picture.convert("RGB")).astype(np.int64)
+    packed = pixels @ _PLACES
+    known = np.array(sorted(colours), dtype=np.int64) @ _PLACES  # ascending, as the colours are
+    place = np.minimum(np.searchsorted(known, packed), len(known) - 1)
+    if (wrong := known[place] != packed).any():
+        red, green, blue = pixels[wrong][0].tolist()
+        raise FssegError(f"mask {path} holds the colour {red},{green},{blue}, which {source} does not list. Fix one.")
+    ids = np.array([colours[colour] for colour in sorted(colours)], dtype=np.uint8)
+    mask: Mask = ids[place]
+    return mask
 
 
 def read_scribble(path: Path) -> Mask:
@@ -60,23 +92,44 @@ def labels_of(picture: PIL.Image.Image, name: str) -> ClassMap:
     Raises:
         FssegError: see `read_labels`.
     """
-    if picture.format in _LOSSY:
-        raise FssegError(
-            f"{name} is a JPEG, whatever its ending; JPEG changes class ids at every edge. Save the mask as PNG."
-        )
+    _refuse_lossy(picture, name)
     if picture.mode == "P":
         return _indices(picture, name)
     if picture.mode == "1":
         return np.asarray(picture).astype(np.uint8)
     if picture.mode == "L" and not picture.has_transparency_data:
-        tiles = getattr(picture, "tile", None)  # only images from files have it; empty after decoding
-        factor = _SPREAD.get(str(tiles[0][3]), 1) if tiles else 1
+        factor = _SPREAD.get(_bits(picture, name), 1)
         return np.asarray(picture) if factor == 1 else np.asarray(picture) // np.uint8(factor)
     if picture.mode.startswith("I"):
         return deep(picture, name)
     if picture.mode == "F":
         raise FssegError(f"{name} has floating-point pixels (mode F); class ids are integers. Convert it.")
     return _greys(picture, name)
+
+
+def _bits(picture: PIL.Image.Image, name: str) -> int:
+    """Bits per pixel of a grey image in its file."""
+    if isinstance(picture, PIL.TiffImagePlugin.TiffImageFile):
+        if picture.tag_v2.get(_PHOTOMETRIC) == 0:
+            raise FssegError(f"{name} is a TIFF in which 0 is white: its ids are inverted. Save it with 0 as black.")
+        return int(picture.tag_v2.get(_BITS, (8,))[0])
+    tiles = getattr(picture, "tile", None)  # only images from files have it; empty after decoding
+    mode = str(tiles[0][3]) if tiles else ""
+    return {"L;2": 2, "L;4": 4}.get(mode, 8)
+
+
+def _refuse_lossy(picture: PIL.Image.Image, name: str) -> None:
+    lossy = picture.format in _LOSSY or "jpeg" in str(picture.info.get("compression", ""))
+    if lossy:
+        raise FssegError(
+            f"{name} is a JPEG, whatever its ending; JPEG changes class ids at every edge. Save the mask as PNG."
+        )
+
+
+def _refuse_pages(picture: PIL.Image.Image, name: str) -> None:
+    pages = getattr(picture, "n_frames", 1) if picture.format in _PAGES else 1
+    if pages > 1:
+        raise FssegError(f"{name} has {pages} pages; which one is the mask? Save one image per file.")
 
 
 def _indices(picture: PIL.Image.Image, name: str) -> Mask:

@@ -186,6 +186,7 @@ def test_boxes_come_from_instance_maps_where_there_are_some(own_maps: Path) -> N
     instances[rows, columns] = 1 + (rows > rows.mean())
     (own_maps / "instances").mkdir()
     PIL.Image.fromarray(instances).save(own_maps / "instances" / "photo07.png")
+    dataset = opened(own_maps)
     assert len(dataset.boxes(i, class_id)) == 2
     PIL.Image.fromarray(instances[:3]).save(own_maps / "instances" / "photo07.png")
     with pytest.raises(FssegError, match="differ in size"):
@@ -274,11 +275,17 @@ def test_masks_and_images_that_do_not_fit(own_maps: Path) -> None:
     refused(own_maps, "photo06.png cannot be decoded")
 
 
-def test_photos_of_16_bits_are_refused_by_name(own_maps: Path) -> None:
-    PIL.Image.fromarray(np.full((28, 30), 4000, dtype=np.uint16)).save(own_maps / "images" / "photo06.png")
+def test_photos_of_16_bits_are_scaled_and_noted(own_maps: Path) -> None:
+    values = np.full((28, 30), 1000, dtype=np.uint16)
+    values[:14], values[14:20] = 3000, 2000
+    PIL.Image.fromarray(values).save(own_maps / "images" / "photo06.png")
     dataset = opened(own_maps)
-    with pytest.raises(FssegError, match=r"photo06.png has I;16 pixels; 8 bits a channel are needed"):
-        dataset.image(number(dataset, "photo06"))
+    assert "1 grey images of more than 8 bits are scaled by the range of each image" in dataset.note
+    found = dataset.image(number(dataset, "photo06"))
+    assert [found[row, 5].tolist() for row in (0, 15, 25)] == [[255] * 3, [128] * 3, [0] * 3]
+    dataset = opened(own_maps, bits=16)
+    assert "scaled by 16 bits" in dataset.note
+    assert dataset.image(number(dataset, "photo06"))[0, 0, 0] == round(3000 / 257)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +330,7 @@ def test_folders_that_are_not_those_of_the_yaml(own_classes: Path) -> None:
         ({"points": [{"class": "cat", "point": [1]}]}, ["a point of cat has no list of points"]),
         ({"points": [{"class": "cat", "point": [1, "x"]}]}, ["has no list of points"]),
         ('{"points": [{"class": "cat", "point": [1, NaN]}]}', ["of finite numbers"]),
-        ({"shapes": [{"label": "cat", "shape_type": "mask", "points": [[1, 1]]}]}, ["shape 'mask' is none of polygon"]),
+        ({"shapes": [{"label": "cat", "shape_type": "cube", "points": [[1, 1]]}]}, ["shape 'cube' is none of polygon"]),
         (
             {"shapes": [{"label": "cat", "shape_type": "polygon", "points": [[1, 1], [2, 2]]}]},
             ["needs 3 points or more"],
