@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fsseg.encoders.base import Encoder, Frozen, batch_norms, check_stride, listed, nearest
 from fsseg.encoders.dilation import nearest_power_of_two, trade_stride_for_dilation
-from fsseg.encoders.weights import State, are_needed, load_state, no_download, read_state
+from fsseg.encoders.weights import State, are_needed, load_state, no_download, read_state, without_prefix
 from fsseg.errors import FssegError
 
 _log = logging.getLogger(__name__)
@@ -240,8 +240,8 @@ def _chosen(architecture: str, taps: tuple[int, ...] | None, strides: list[int])
 
 def _load(model: nn.Module, architecture: str, weights: str, names: tuple[str, ...]) -> None:
     """Load a file, with timm's names or, where timm can convert them, with those of the network's authors."""
-    state: State = read_state(weights, architecture)
     own = model.state_dict()
+    state: State = without_prefix(read_state(weights, architecture), own.keys() & set(names), weights)
     foreign = state.keys() - set(names) or any(own[n].shape != state[n].shape for n in own.keys() & state.keys())
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if foreign and convert is not None:

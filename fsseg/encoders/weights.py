@@ -1,9 +1,10 @@
 """Pretrained weights: downloaded, or read from a file and compared with the network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -16,7 +17,10 @@ from fsseg.errors import FssegError
 from fsseg.untrusted.card import refuse_bomb
 
 State = Mapping[str, Tensor]
-_WRAPPED = ("state_dict", "model")  # keys of training checkpoints that hold the weights
+# Keys of training checkpoints that hold the weights, in order of preference.
+_WRAPPED = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "backbone", "weights")
+_WRAPPERS = ("module.", "_orig_mod.")  # prefixes by DataParallel and torch.compile
+_OWN = "method."  # prefix of the weights of a checkpoint of fsseg
 
 _skip: ContextVar[bool] = ContextVar("_skip", default=False)
 
@@ -48,6 +52,7 @@ def load_pretrained(
             path.
         optional: see `load_state`.
         prefix: prefix of the network's names that a file may lack, as ``features.`` in a state dict of the features.
+            The file may have any other prefix instead, see `without_prefix`.
 
     Raises:
         FssegError: the download fails, the file does not exist or is no state dict, or its tensors do not fit.
@@ -55,8 +60,10 @@ def load_pretrained(
     if not are_needed(weights):
         return
     state = _download(architecture) if weights == "pretrained" else read_state(weights, architecture)
-    if prefix and all(name[:1].isdigit() for name in state):
-        state = {f"{prefix}{name}": value for name, value in state.items()}
+    needed = _needed(model, optional)
+    if prefix and not any(name.endswith(tuple(needed)) for name in state):
+        bare = without_prefix(state, [name.removeprefix(prefix) for name in needed], weights)
+        state = {f"{prefix}{name}": value for name, value in bare.items()}
     load_state(model, state, architecture, weights, optional)
 
 
@@ -68,24 +75,60 @@ def load_state(model: nn.Module, state: State, architecture: str, weights: str, 
         state: tensors by name.
         architecture: name of the network for errors.
         weights: origin of the tensors for errors.
-        optional: prefixes of tensors that the features do not need. The state may lack them or contain more of them.
+        optional: prefixes of tensors that the features do not need. The state may lack them, contain more of them, or
+            have them in other shapes, as a classifier of other classes.
 
     Raises:
         FssegError: tensors are missing, unexpected, or have other shapes.
     """
-    own = model.state_dict()
-    needed = {name for name in own if not name.startswith(optional) and not name.endswith("num_batches_tracked")}
+    own, needed = model.state_dict(), _needed(model, optional)
+    state = without_prefix(state, needed, weights)
+    other = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
     problems = {
         "lacks": sorted(needed - state.keys()),
         "has unexpected": sorted(name for name in state.keys() - own.keys() if not name.startswith(optional)),
-        "has other shapes for": sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape),
+        "has other shapes for": sorted(name for name in other if not name.startswith(optional)),
     }
     if any(problems.values()):
         found = "; ".join(f"{problem} {listed(names, 3)}" for problem, names in problems.items() if names)
         raise FssegError(
             f"weights {weights} don't fit {architecture}: the file {found}. Give a state dict of {architecture}."
         )
-    model.load_state_dict({name: state[name] for name in own.keys() & state.keys()}, strict=False)
+    model.load_state_dict({name: state[name] for name in own.keys() & state.keys() - other}, strict=False)
+
+
+def _needed(model: nn.Module, optional: tuple[str, ...]) -> set[str]:
+    return {n for n in model.state_dict() if not n.startswith(optional) and not n.endswith("num_batches_tracked")}
+
+
+def without_prefix(state: State, needed: Collection[str], weights: str) -> State:
+    """The part of a state dict that belongs to a network, with the network's names.
+
+    Args:
+        state: tensors by name; the network's names may begin with a prefix, such as ``backbone.`` in a detector. If
+            some do, tensors without the prefix are left out.
+        needed: names that the network needs.
+        weights: origin of the tensors for errors.
+
+    Raises:
+        FssegError: several parts fit, or the part is the encoder of a checkpoint of fsseg.
+    """
+    longest = max(needed, key=len)
+    beginnings = [name.removesuffix(longest) for name in state if f".{name}".endswith(f".{longest}")]
+    fits = [start for start in beginnings if all(start + name in state for name in needed)]
+    if len(fits) > 1 and "" not in fits:
+        raise FssegError(f"weights {weights} fit twice: {' and '.join(fits)} are such networks. Give a file of one.")
+    (start,) = fits if len(fits) == 1 else beginnings if len(beginnings) == 1 else ("",)
+    if start.startswith(_OWN):
+        raise _is_own(weights)
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+
+
+def _is_own(weights: str) -> FssegError:
+    return FssegError(
+        f"weights {weights} are a checkpoint of fsseg. Give it as `model.weights`, which checks the classes that it "
+        "was trained on."
+    )
 
 
 def _download(architecture: str) -> State:
@@ -115,15 +158,44 @@ def read_state(path: str, architecture: str) -> State:
         raise FssegError(f"weights {path}: no such file. Give pretrained, none, or a state dict of {architecture}.")
     refuse_bomb(path)
     try:
-        safe = path.endswith(".safetensors")
-        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if path.endswith(".safetensors") else _load(path)
     except Exception as error:  # torch.load raises many types on a file that is no checkpoint
         raise FssegError(f"weights {path} cannot be read ({type(error).__name__}). Give a state dict.") from error
-    for key in _WRAPPED:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise FssegError(f"weights {path} hold {type(state).__name__}; give a state dict of {architecture}.")
+    if isinstance(content, Mapping) and "fsseg" in content:
+        raise _is_own(path)
+    state = _unwrapped(content)
+    if not state:
+        raise FssegError(f"weights {path} hold {type(content).__name__}; give a state dict of {architecture}.")
+    while start := next((each for each in _WRAPPERS if all(name.startswith(each) for name in state)), None):
+        state = {name.removeprefix(start): value for name, value in state.items()}
     return state
+
+
+def _unwrapped(content: Any) -> dict[str, Tensor]:
+    """The tensors of a state dict, which may be nested in a training checkpoint; empty if there is none."""
+    for _ in _WRAPPED:
+        inner = [content[key] for key in _WRAPPED if isinstance(content, Mapping) and key in content]
+        content = next((each for each in inner if isinstance(each, Mapping)), content)
+    if not isinstance(content, Mapping):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+class _Unused:
+    """Stands for an object of a class that is not read, such as the arguments beside the weights. It keeps nothing."""
+
+    def __new__(cls, *_: Any) -> "_Unused":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _load(path: str) -> Any:
+    """The content of a file of torch, read as data; objects of other classes than torch's become `_Unused`."""
+    try:
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # a format that cannot be searched; torch.load decides
+        unknown = []
+    with torch.serialization.safe_globals([(_Unused, name) for name in unknown]):
+        return torch.load(path, map_location="cpu", weights_only=True)

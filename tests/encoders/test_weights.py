@@ -1,12 +1,16 @@
 """Weights files of all kinds: what fits loads, everything else is refused in words."""
 
+import argparse
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import ResNet18_Weights, VGG16_Weights, get_model
 from torchvision.models._api import WeightsEnum
@@ -134,3 +138,76 @@ def test_a_checkpoint_to_come_makes_weights_needless() -> None:
         assert VGG16("/nowhere.pth").weights == "/nowhere.pth"
         resnet18("pretrained")
     refused(lambda: resnet18("/nowhere.pth"), "no such file")
+
+
+class _Config:
+    """A class of a training script, which the reader does not have."""
+
+    def __init__(self) -> None:
+        self.rate = 0.1
+
+
+WRAPPINGS: dict[str, Callable[[State], Any]] = {
+    "DataParallel": lambda s: {f"module.{k}": v for k, v in s.items()},
+    "compiled": lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()},
+    "ImageNet example": lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "epoch": 3},
+    "references": lambda s: {"model": s, "optimizer": {"state": {}}, "args": argparse.Namespace(lr=0.1)},
+    "tutorial": lambda s: {"model_state_dict": s, "loss": np.float64(0.2), "scores": np.arange(3)},
+    "segmentation": lambda s: {
+        "state_dict": {f"backbone.{k}": v for k, v in s.items()} | {"decode_head.conv.weight": torch.zeros(2)}
+    },
+    "nested": lambda s: {"model": {"state_dict": {f"encoder.net.{k}": v for k, v in s.items()}}},
+    "a number beside": lambda s: {**s, "epoch": 3},
+    "another classifier": lambda s: {**s, "fc.weight": torch.zeros(21, 512), "fc.bias": torch.zeros(21)},
+    "own class beside": lambda s: {"model": s, "config": _Config()},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPINGS)
+def test_wrappings_of_training_scripts_are_undone(state: State, tmp_path: Path, kind: str) -> None:
+    made = resnet18(saved(WRAPPINGS[kind](state), tmp_path))
+    assert torch.equal(made.state_dict()["network.layer1.1.conv2.weight"], state["layer1.1.conv2.weight"])
+    assert torch.equal(made.state_dict()["network.conv1.weight"], state["conv1.weight"])
+
+
+def test_safetensors_may_have_a_prefix(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({f"backbone.{name}": value.clone() for name, value in state.items()}, path)
+    assert torch.equal(resnet18(str(path)).state_dict()["network.conv1.weight"], state["conv1.weight"])
+
+
+def test_two_networks_in_one_file_are_refused(state: State, tmp_path: Path) -> None:
+    twice = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
+    refused(lambda: resnet18(saved(twice, tmp_path)), "fit twice: student. and teacher.")
+
+
+def test_a_checkpoint_of_fsseg_is_no_file_of_an_encoder(state: State, tmp_path: Path) -> None:
+    """`model.weights` checks whether its training saw a novel class."""
+    inside = {f"method.encoder.network.{name}": value for name, value in state.items()}
+    for content in ({"fsseg": {}, "state_dict": inside}, inside):
+        refused(lambda content=content: resnet18(saved(content, tmp_path)), "checkpoint of fsseg", "`model.weights`")
+
+
+def test_what_a_prefixed_file_lacks_is_named_without_the_prefix(state: State, tmp_path: Path) -> None:
+    content = {f"backbone.{name}": value for name, value in without(state, "bn1.bias").items()}
+    refused(lambda: resnet18(saved(content, tmp_path)), "the file lacks bn1.bias. Give")
+
+
+def test_a_class_of_the_file_is_not_run(state: State, tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return shutil.copytree, (str(tmp_path), str(tmp_path / "marker"))
+
+    path = saved({"model": state, "config": Harmful()}, tmp_path)
+    resnet18(path)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "features.", "module.features.", "backbone.", "backbone.features."])
+def test_vgg16_reads_features_with_any_prefix(tmp_path: Path, prefix: str) -> None:
+    network = VGG16("none").network
+    bare = {name.removeprefix("features."): value for name, value in network.state_dict().items()}
+    torch.manual_seed(3)
+    content = {f"{prefix}{name}": torch.rand_like(value) for name, value in bare.items()}
+    made = VGG16(saved(content, tmp_path)).network.state_dict()
+    assert all(torch.equal(made[f"features.{name}"], content[f"{prefix}{name}"]) for name in bare)
