@@ -32,10 +32,14 @@ def find_regions(image: AnnotatedImage, masks: Masks, crowds: Crowds) -> ImageRe
     Raises:
         FssegError: a segmentation is malformed.
     """
-    every = [(annotation, _region(image, annotation)) for annotation in image.annotations]
-    exact_regions = [(annotation, code) for annotation, code in every if _marks(image, annotation, code)]
+    exact_regions, empty = [], []
+    for annotation in image.annotations:
+        code = _region(image, annotation)
+        if _marks(image, annotation, code):
+            exact_regions.append((annotation, code))
+        else:
+            empty.append(annotation.number)
     marking = [annotation for annotation, _ in exact_regions]
-    empty = [annotation.number for annotation, code in every if not _marks(image, annotation, code)]
     image = image._replace(annotations=marking)
     if masks == "exact":
         codes = _exact(exact_regions, crowds)

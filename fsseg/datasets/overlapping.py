@@ -163,9 +163,8 @@ def image_names(annotated: Mapping[Split, Sequence[AnnotatedImage]], folders: Ma
         FssegError: an image is listed twice.
     """
     common = Path(os.path.commonpath([os.path.abspath(folder) for folder in folders.values()]))
-    files = [
-        (os.path.relpath(folders[split], common), image.name) for split, listed in annotated.items() for image in listed
-    ]
+    below = {split: os.path.relpath(folder, common) for split, folder in folders.items()}
+    files = [(below[split], image.name) for split, listed in annotated.items() for image in listed]
     labels = [stem(name) for _, name in files]
     for form in (lambda folder, name: Path(folder, stem(name)), Path):
         times = Counter(labels)

@@ -8,8 +8,9 @@ from scipy.ndimage import distance_transform_edt
 
 from fsseg.datasets import Coco, Pascal, Shapes
 from fsseg.datasets.boxes import Box, box_mask, boxes_of, parts
-from fsseg.datasets.coco_annotations import exact, read_annotations
+from fsseg.datasets.coco_annotations import read_annotations
 from fsseg.datasets.run_lengths import decode
+from fsseg.datasets.segmentations import exact
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.scribbles import draw, longest_paths, opened, scribbles, skeleton, smoothed
 from fsseg.episodes.weak_annotations import Annotator
