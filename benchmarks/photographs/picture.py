@@ -34,7 +34,7 @@ def main() -> None:
     data = Coco()
     data.open(given.coco)
     address = addresses(given.coco)
-    panels = []
+    panels: list[Panel] = []
     for class_id in data.class_ids:
         shown = [n for n in photographs(data, class_id) if Path(data.image_name(n)).stem in address]
         if len(shown) >= 2 and len(panels) < given.episodes:
