@@ -103,10 +103,9 @@ def image_header(path: Path | io.BytesIO, upright: bool = False) -> Header:
         FssegError: the file is missing or no image.
     """
     with opened(path, "image") as picture:
-        turned = picture.getexif().get(_ORIENTATION, 1) >= _SWAPPED
-        if turned and picture.format == "TIFF":
-            picture.load()  # Pillow rotates a TIFF itself
-        width, height = picture.size[::-1] if turned and upright and picture.format != "TIFF" else picture.size
+        width, height = picture.size  # of a TIFF after its rotation, which Pillow does itself
+        if upright and picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) >= _SWAPPED:
+            width, height = height, width
         return Header((height, width), _is_deep(picture))
 
 
