@@ -55,6 +55,7 @@ ARGUMENTS = {
     "val": Range(1, 10_000_000),
     "seed": SEED,
     "folds": Range(1, 10_000),
+    "bits": Range(0, 32),
 }
 TRAINER = {
     "max_steps": Range(-1, _MANY),

@@ -115,6 +115,7 @@ OTHERS = {
     "runs/query_files.py": "likewise",
     "cli/__init__.py": "/dev/null",
     "experiment/option_names.py": "into the hidden file that `atomic.write` gives",
+    "feature_cache/map_files.py": "into the hidden file that `atomic.write` gives",
     "disk_cache.py": "into the hidden file that `atomic.write` gives",
     "jobs/local.py": "a lock, and logs of processes",
     "jobs/ray.py": "logs of processes",

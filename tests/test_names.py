@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from fsseg.cli import main
 from fsseg.encoders import ConvNet
+from fsseg.files.names import plain
 from fsseg.jobs.sweep import Sweep
 from fsseg.jobs.sweep_results import PointResult, write
 from fsseg.methods import PANet
@@ -373,10 +374,14 @@ OWN = [name for name in LINES if name.strip() and name.strip(".")]
 
 
 def own_folder(root: Path, world: Path) -> set[str]:
-    """A data set whose images and folders of classes have all the hostile names that a file system takes."""
+    """A data set whose images and folders of classes have all the hostile names that a file system takes.
+
+    Of names that differ in composed letters or kinds of spaces only, it has one: a data set with both is refused.
+    """
     known = set()
     (root / "images").mkdir(parents=True)
-    for number, name in enumerate(filled(name, world).replace("/", "_") for name in OWN):
+    names = {plain(name): name for name in (filled(name, world).replace("/", "_") for name in OWN)}
+    for number, name in enumerate(names.values()):
         try:
             (root / "masks" / name).mkdir(parents=True)
         except (OSError, ValueError):
@@ -386,7 +391,7 @@ def own_folder(root: Path, world: Path) -> set[str]:
             mask = np.zeros((24, 24), np.uint8)
             mask[4:20, 6:18] = 255
             PIL.Image.fromarray(mask).save(root / "masks" / name / f"{image}.png")
-        known.add(name)
+        known.add(plain(name))
     return known
 
 

@@ -12,6 +12,7 @@ from fsseg.datasets.run_lengths import Code, read_runs
 Points = npt.NDArray[np.float64]  # x y x y ...
 
 _PAIR, _LEAST = 2, 6  # coordinates of a point, and of the smallest polygon
+_STRAY = (0, _PAIR, 2 * _PAIR)  # numbers of coordinates of nothing, a point and a line
 _NOTHING = "neither a polygon nor a run-length encoding, and no box (bbox)"
 _FAR = 10  # largest coordinate of a polygon in sides of the image; a larger one is broken and would need gigabytes
 
@@ -55,7 +56,7 @@ def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points
     Raises:
         ValueError: a polygon is malformed.
     """
-    found = [points for points in _outlines(segmentation) if len(points) > 2 * _PAIR]
+    found = [points for points in _outlines(segmentation) if len(points) not in _STRAY]
     for points in found:
         if len(points) < _LEAST or len(points) % 2:
             raise ValueError("a polygon without three pairs of coordinates")
@@ -65,7 +66,7 @@ def polygons(segmentation: Segmentation, height: int, width: int) -> list[Points
 
 def count_strays(segmentation: Segmentation) -> int:
     """Number of an annotation's points and lines, which have no area."""
-    return sum(len(points) in (0, _PAIR, 2 * _PAIR) for points in _outlines(segmentation))
+    return sum(len(points) in _STRAY for points in _outlines(segmentation))
 
 
 def _outlines(segmentation: Segmentation) -> list[Points]:

@@ -62,8 +62,10 @@ def load_pretrained(
     state = _download(architecture) if weights == "pretrained" else read_state(weights, architecture)
     needed = _needed(model, optional)
     if prefix and not any(name.endswith(tuple(needed)) for name in state):
-        bare = without_prefix(state, [name.removeprefix(prefix) for name in needed], weights)
-        state = {f"{prefix}{name}": value for name, value in bare.items()}
+        wanted = {name.removeprefix(prefix) for name in needed}
+        bare = without_prefix(state, wanted, weights)
+        if wanted & bare.keys():
+            state = {f"{prefix}{name}": value for name, value in bare.items()}
     load_state(model, state, architecture, weights, optional)
 
 
