@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from fsseg.cli import main
 from fsseg.cli.help import OTHERS
+from fsseg.prepare import download
 from fsseg.protocols.presets import PRESETS
 from fsseg.protocols.protocol import Protocol
 
@@ -105,9 +107,12 @@ def data_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", data_commands())
 def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
-    """It is the data that is missing here, not an option."""
+    """It is the data that is missing here, not an option; the disk is large, and nothing is downloaded."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "downloads").mkdir()
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert main(shlex.split(command)[1:]) == 2
     said = capsys.readouterr().err
     assert re.search(

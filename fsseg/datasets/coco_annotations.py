@@ -123,10 +123,10 @@ def leave_out_unused(files: Sequence[AnnotationFile], path: Path) -> tuple[list[
     names = tuple(every[class_id - 1] for class_id in used)
     if len(set(names)) < len(names):
         raise FssegError(f"{path} has two categories with the same id or name. Remove one.")
-    unused = [name for class_id, name in enumerate(every, 1) if class_id not in set(used)]
+    new = {class_id: place for place, class_id in enumerate(used, 1)}
+    unused = [name for class_id, name in enumerate(every, 1) if class_id not in new]
     if not unused:
         return [*files], []
-    new = {class_id: place for place, class_id in enumerate(used, 1)}
     for image in images:
         image.annotations[:] = [each._replace(class_id=new[each.class_id]) for each in image.annotations]
     return [file._replace(class_names=names) for file in files], unused
