@@ -11,7 +11,7 @@ from fsseg.errors import FssegError
 from fsseg.results.classes import make_class_grid
 from fsseg.results.formats import ENDINGS, FORMATS
 from fsseg.results.grids import Grid, make_grid, series_words
-from fsseg.results.papers import LAYOUTS, own_layout
+from fsseg.results.papers import LATER, LAYOUTS, own_layout
 from fsseg.results.results import FinishedTest, find_results, series
 from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore
@@ -26,7 +26,7 @@ def options() -> Options:
     made.option("runs", Path, "folders of benchmarks, runs or tests", nargs="+")
     like = "panet-table1..6 or pmms-table1..6, with the published numbers"
     made.option("--like", Literal[*sorted(LAYOUTS)], like, metavar="PAPER-tableN")
-    made.option("--later", bool, "add methods that were published later")
+    made.option("--later", bool, "add methods published later, or on these data sets")
     made.option("--format", Literal[*FORMATS], "format (default: text)")
     made.option("--intervals", bool, "add 95 %% bootstrap intervals over episodes")
     made.option("--classes", bool, "one line per class")
@@ -45,8 +45,8 @@ def run(arguments: Sequence[str]) -> int:
     form = given.format or (ENDINGS.get(given.out.suffix) if given.out else "text")
     if form is None:
         raise FssegError(f"--out {given.out}: an ending of {', '.join(ENDINGS)} is needed, or --format.")
-    if given.later and not given.like:
-        raise FssegError("--later adds methods to a paper's table: give --like, e.g. --like pmms-table4.")
+    if given.classes and given.later:
+        raise FssegError("--classes and --later are two tables: give one of them.")
     if given.classes and given.like:
         raise FssegError("--classes and --like are two tables: give one of them.")
     results = find_results(given.runs)
@@ -110,18 +110,24 @@ def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: boo
     """A paper's table, or one table per number of ways.
 
     Raises:
-        FssegError: No later methods are known for the paper's table.
+        FssegError: No later methods are known for the paper's table, or for the data sets of the tests.
     """
     if like is not None:
         if later and not LAYOUTS[like].later:
             raise FssegError(f"--later: no methods published later are known for {like}.")
         return [make_grid(LAYOUTS[like], results, intervals, later)]
+    datasets = sorted({result.tested.setting.dataset for result in results})
+    if later and not LATER.keys() & {*datasets}:
+        raise FssegError(
+            f"--later: no published methods are known on {', '.join(datasets)}, only on {' and '.join(LATER)}. Give "
+            "--like, e.g. --like pmms-table4, for a paper's table with your methods below."
+        )
     grids = []
     for way in sorted({result.tested.setting.way for result in results}):
         found = [result for result in results if result.tested.setting.way == way]
         folds = sorted({result.tested.fold for result in found})
         layout = own_layout([r.tested.setting for r in found], folds, max(r.tested.folds for r in found))
-        grids.append(make_grid(layout, found, intervals))
+        grids.append(make_grid(layout, found, intervals, later))
     return grids
 
 

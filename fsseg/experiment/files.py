@@ -28,7 +28,7 @@ def experiment_folder() -> Path | None:
 
 
 def find_experiment(path: str) -> str:
-    """Path of a configuration file; ``experiments/NAME.yaml`` is found from any working folder.
+    """Path of a configuration file; ``experiments/NAME.yaml`` and ``NAME`` are found from any working folder.
 
     Raises:
         FssegError: The file does not exist.
@@ -42,6 +42,8 @@ def find_experiment(path: str) -> str:
         and (inside := folder.joinpath(*Path(path).parts[1:])).is_file()
     ):
         return str(inside)
+    if path in experiments():
+        return str(experiments()[path])
     guess = did_you_mean(Path(path).stem, sorted(experiments()))
     raise FssegError(f"`config` {path}: no such file.{guess} Experiments: {', '.join(sorted(experiments()))}.")
 

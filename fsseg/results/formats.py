@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from textwrap import wrap
 from typing import Any
 
@@ -17,6 +17,8 @@ from fsseg.untrusted.records import plain
 from fsseg.untrusted.text import csv_cell
 
 _WIDTH = 118  # characters of a line
+_LABEL, _HEAD = 34, 24  # characters of a name or label, and of a column's head, above which they are wrapped
+Row = Sequence[Sequence[str]]  # lines of each cell
 _PLUS_MINUS = {"text": " +- ", "markdown": " ± ", "latex": r" $\pm$ ", "html": " ± "}
 
 
@@ -52,25 +54,63 @@ def shown(cell: Cell | None, kind: str, style: str, intervals: bool = False) -> 
 
 
 def as_text(grid: Grid, intervals: bool = False) -> str:
-    """A table for a terminal."""
+    """A table for a terminal of 120 columns: long names are wrapped, and columns without room follow below."""
     columns, last = grid.layout.columns, None
-    cells = [["", "", *(column.head for column in columns)]]
+    cells = [[[""], [""], *(wrap(column.head, _HEAD) for column in columns)]]
     for line in grid.lines:
-        cells.append([_name(line, last), line.label, *(shown(c, line.kind, "text", intervals) for c in line.cells)])
+        texts = (shown(cell, line.kind, "text", intervals) for cell in line.cells)
+        cells.append([_wrapped(_name(line, last)), _wrapped(line.label), *([text] for text in texts)])
         last = line
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    above, place = [" " * widths[0], " " * widths[1]], 2
-    for name, count in groups(columns):
-        missing = len(name) - (sum(widths[place : place + count]) + 2 * (count - 1))
-        widths[place] += max(0, missing)
-        above.append(f"{name:^{sum(widths[place : place + count]) + 2 * (count - 1)}}")
-        place += count
-    lines = [title(grid), "", "  ".join(above).rstrip()]
-    for row in cells:
-        padded = [f"{c:{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(padded).rstrip())
+    widths = [max(len(text) for row in cells for text in row[i]) for i in range(len(columns) + 2)]
+    lines = [title(grid)]
+    for part in _parts(columns, widths):
+        lines += ["", *_part(columns, cells, widths, part)]
     notes = [line for note in _notes(grid, intervals) for line in wrap(f"note: {note}", _WIDTH, subsequent_indent="  ")]
     return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, _LABEL, break_on_hyphens=False) or [""]
+
+
+def _needed(widths: Sequence[int], head: str = "") -> int:
+    """Characters of neighbouring columns, with two spaces between them."""
+    return max(sum(widths) + 2 * (len(widths) - 1), len(head))
+
+
+def _parts(columns: Sequence[Column], widths: Sequence[int]) -> list[list[int]]:
+    """Numbers of the columns of each part of a table that fits a line; a group of columns stays together if it fits."""
+    room, start = _WIDTH - widths[0] - widths[1] - 2, 0
+    parts: list[list[int]] = []
+    used = room
+    for head, count in groups(columns):
+        group = range(start, start + count)
+        fits = _needed(widths[start + 2 : start + 2 + count], head) + 2 <= room
+        for unit in [group] if fits else [[column] for column in group]:
+            needed = _needed([widths[column + 2] for column in unit], head) + 2
+            used += needed
+            if used > room:
+                parts.append([])
+                used = needed
+            parts[-1] += unit
+        start += count
+    return parts
+
+
+def _part(columns: Sequence[Column], cells: Sequence[Row], widths: Sequence[int], part: Sequence[int]) -> list[str]:
+    """Lines of a part of a table: heads of groups, heads of columns, and a line or more for each line."""
+    own, above, place = [widths[0], widths[1], *(widths[column + 2] for column in part)], [], 2
+    for name, count in groups([columns[column] for column in part]):
+        own[place] += max(0, len(name) - _needed(own[place : place + count]))
+        above.append(f"{name:^{_needed(own[place : place + count])}}")
+        place += count
+    lines = ["  ".join([" " * own[0], " " * own[1], *above]).rstrip()]
+    for row in cells:
+        shown_cells = [row[0], row[1], *(row[column + 2] for column in part)]
+        for texts in zip_longest(*shown_cells, fillvalue=""):
+            padded = [f"{c:{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(texts, own, strict=True))]
+            lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _name(line: GridLine, last: GridLine | None) -> str:

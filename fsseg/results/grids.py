@@ -8,7 +8,7 @@ import numpy as np
 from fsseg.results.grid_lines import Cell, GridLine, comparable, others
 from fsseg.results.grid_notes import notes_of
 from fsseg.results.intervals import interval, replicates
-from fsseg.results.papers import AXES, Column, Layout, Line
+from fsseg.results.papers import AXES, Column, Layout, Line, own_line
 from fsseg.results.published import Published, published
 from fsseg.results.results import FinishedTest, Series, series
 
@@ -27,7 +27,8 @@ def make_grid(layout: Layout, results: Sequence[FinishedTest], intervals: bool =
 
     Args:
         layout: layout of a paper's table, or our own.
-        results: all results; those that fit no cell are left out.
+        results: all results. Those whose method or setting no line of the layout has get lines of their own at the
+            end; a note names those that fit no column.
         intervals: also compute bootstrap intervals (a second for some ten thousand episodes).
         later: add lines of methods that were published later.
 
@@ -44,10 +45,37 @@ def make_grid(layout: Layout, results: Sequence[FinishedTest], intervals: bool =
             lines += [ours, *_difference_line(layout, line, ours)]
         used += [ours.of for ours in shown if ours.of]
         if line.ours and layout.source and not shown:
-            lines.append(GridLine(line, "ours", _not_shown(line, own), (None,) * len(layout.columns)))
+            lines.append(_empty_line(layout, line, own))
     for line in layout.later if later else ():
         lines += _published_line(layout, line, "published later")
-    return Grid(layout, tuple(lines), tuple(notes_of(layout, lines, used)))
+    for line in _further_lines(layout, found):
+        own = [of for of in found if _belongs(line, of)]
+        filled = [_our_line(layout, line, of, own, intervals) for of in own]
+        lines += [ours if any(ours.cells) else _empty_line(layout, line, own) for ours in filled]
+        used += own
+    notes = [*_left_out(layout, results), *notes_of(layout, lines, used)]
+    return Grid(layout, tuple(lines), tuple(notes))
+
+
+def _further_lines(layout: Layout, found: Sequence[Series]) -> list[Line]:
+    """A line for each method and setting that was tested, and that no line of a paper's table has."""
+    settings = [(of, result.tested.setting) for of in found for result in of.results]
+    return list(
+        dict.fromkeys(
+            own_line(setting)
+            for of, setting in settings
+            if not any(line.annotation == setting.annotation and _matches(layout, line, of) for line in layout.lines)
+        )
+    )
+
+
+def _left_out(layout: Layout, results: Sequence[FinishedTest]) -> list[str]:
+    """A note that names the tests without a column or line in the layout."""
+    shown = {id(result) for result in _relevant(layout, results)}
+    settings = [result.tested.setting for result in results if id(result) not in shown]
+    words = sorted({f"{own_line(s).name} {s.way}-way {s.shot}-shot" for s in settings})
+    count = f"{len(settings)} test{'s' * (len(settings) > 1)}"
+    return [f"left out, because the table has no place for them: {count} of {'; '.join(words)}"] if words else []
 
 
 def _relevant(layout: Layout, results: Iterable[FinishedTest]) -> list[FinishedTest]:
@@ -61,10 +89,15 @@ def _relevant(layout: Layout, results: Iterable[FinishedTest]) -> list[FinishedT
 def _matches(layout: Layout, line: Line, of: Series) -> bool:
     """Whether results belong to a line; in a paper's table encoder and data set may differ."""
     if not layout.source:  # a table of our own
-        wanted = (line.method, line.departures, line.encoder, line.dataset)
-        return (of.setting.method, of.setting.departures, of.setting.encoder, of.setting.dataset) == wanted
+        return _belongs(line, of)
     axes = {option: words for option, words in of.setting.departures.items() if option in AXES}
     return of.setting.method == line.method and axes == line.departures
+
+
+def _belongs(line: Line, of: Series) -> bool:
+    """Whether results have a line's method, setting, encoder and data set."""
+    wanted = (line.method, line.departures, line.encoder, line.dataset)
+    return (of.setting.method, of.setting.departures, of.setting.encoder, of.setting.dataset) == wanted
 
 
 def _published(layout: Layout, line: Line, column: Column) -> Published | None:
@@ -99,10 +132,11 @@ def series_words(of: Series, beside: Sequence[Series]) -> list[str]:
     return words
 
 
-def _not_shown(line: Line, own: Sequence[Series]) -> str:
-    """Label of an empty line of ours: the folds that were tested, or ``not run``."""
+def _empty_line(layout: Layout, line: Line, own: Sequence[Series]) -> GridLine:
+    """A line of ours without numbers; its label says the folds that were tested, or ``not run``."""
     folds = {r.tested.fold for of in own for r in of.results if r.tested.setting.annotation == line.annotation}
-    return f"only fold{'s' * (len(folds) > 1)} {', '.join(map(str, sorted(folds)))}" if folds else "not run"
+    label = f"only fold{'s' * (len(folds) > 1)} {', '.join(map(str, sorted(folds)))}" if folds else "not run"
+    return GridLine(line, "ours", label, (None,) * len(layout.columns))
 
 
 def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell | None:

@@ -1,7 +1,7 @@
 """Layouts of the tables of the PANet and PMMs papers: their lines, columns and published numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fsseg.results.published import Setting, method_label
@@ -89,7 +89,7 @@ class Layout:
         dataset: data set of the published numbers.
         lines: from top to bottom.
         columns: from left to right.
-        later: lines of methods that were published later.
+        later: lines of methods that were published later, or on the data sets of a table of our own.
         means_only: the paper has means over folds only; our single folds are shown.
     """
 
@@ -143,6 +143,7 @@ _LATER_COCO = _later(
     ("FS-SAM2", "SAM2"), ("INSID3", "DINOv3-L"), ("GF-SAM", "SAM, DINOv2"), ("SANSA", "SAM2"),
     ("FSSAM", "SAM2, DINOv2"), ("FSS-SAM3", "SAM3"),
 )  # fmt: skip
+LATER = {_PASCAL: _LATER_PASCAL, _COCO: _LATER_COCO}  # by data set
 _BEFORE = _other("OSLSM", "co-FCN")
 _PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
 _VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
@@ -207,11 +208,13 @@ def own_layout(settings: Sequence[Setting], folds: Sequence[int], of: int) -> La
         of: largest number of folds of their data sets. If some folds were not tested, means are over the others.
     """
     way = max(setting.way for setting in settings)
-    lines = dict.fromkeys(
-        Line(s.method, s.encoder, _label(s), s.dataset, s.annotation, True, s.departures)
-        for s in settings
-        if s.way == way
-    )
+    lines = dict.fromkeys(own_line(setting) for setting in settings if setting.way == way)
+    later = [
+        replace(line, dataset=name)
+        for name in LATER
+        if any(s.dataset == name for s in settings)
+        for line in LATER[name]
+    ]
     shots = sorted({setting.shot for setting in settings if setting.way == way})
     some = () if len(folds) == of else tuple(folds)
     of_fold = [Column(shot, fold, way=way) for shot in shots for fold in folds]
@@ -219,8 +222,11 @@ def own_layout(settings: Sequence[Setting], folds: Sequence[int], of: int) -> La
     if len(folds) == 1:  # without means
         means = [Column(shot, folds[0], "binary-IoU", way) for shot in shots]
     columns = sorted([*of_fold, *means], key=lambda column: (column.metric == "binary-IoU", column.shot))
-    return Layout("", f"{way}-way", "", "", tuple(lines), tuple(columns))
+    return Layout("", f"{way}-way", "", "", tuple(lines), tuple(columns), tuple(later))
 
 
-def _label(setting: Setting) -> str:
-    return setting.label if setting.annotation == "mask" else f"{setting.label}, {setting.annotation} supports"
+def own_line(setting: Setting) -> Line:
+    """The line of a setting that no line of a paper's table has."""
+    weak = "" if setting.annotation == "mask" else f", {setting.annotation} supports"
+    label = f"{setting.label}{weak}"
+    return Line(setting.method, setting.encoder, label, setting.dataset, setting.annotation, True, setting.departures)

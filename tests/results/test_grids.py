@@ -7,7 +7,7 @@ import pytest
 
 from fsseg.errors import FssegError
 from fsseg.results.classes import make_class_grid
-from fsseg.results.formats import FORMATS, groups
+from fsseg.results.formats import FORMATS, groups, shown
 from fsseg.results.grids import make_grid
 from fsseg.results.papers import FOLDS, LAYOUTS, own_layout
 from fsseg.results.published import Setting, published
@@ -367,3 +367,69 @@ def test_published_lines_are_the_papers(tmp_path, name):
         published(layout.setting(x, c), c.metric, c.fold, layout.source) for x in layout.lines for c in layout.columns
     }
     assert all(number.source.startswith(layout.source) for number in sources if number)
+
+
+def own_method(folder, shot=1, **more):
+    for fold in FOLDS:
+        make_test(folder / f"own{fold}-{shot}", method="Mine", fold=fold, shot=shot, number=fold, **more)
+
+
+def test_a_method_that_the_paper_lacks_has_a_line_for_each_setting_after_the_paper_s(panet):
+    own_method(panet)
+    own_method(panet / "scaled", departures={"scale": "scale=3"}, encoder="ConvNet")
+    grid = grid_of(panet, "pmms-table4", later=True)
+    assert [x.line.name for x in grid.lines[-2:]] == ["Mine", "Mine (scale=3)"]
+    plain, scaled = grid.lines[-2:]
+    assert (plain.kind, plain.label, scaled.label) == ("ours", "ours, VGG16, PASCAL-5i", "ours, ConvNet, PASCAL-5i")
+    expected = [brute_mean_iou(made_up_rows(fold, fold)) for fold in FOLDS]
+    assert [cell.value for cell in plain.cells] == pytest.approx([*expected, np.mean(expected)])
+    assert not any(x.kind == "published" and x.line.method == "Mine" for x in grid.lines)
+
+
+def test_a_method_of_one_fold_has_a_line_in_a_table_of_means(tmp_path):
+    make_test(tmp_path / "one", method="Mine", fold=2)
+    own = grid_of(tmp_path, "panet-table2").lines[-1]
+    assert (own.line.name, own.label, set(own.cells)) == ("Mine", "only fold 2", {None})
+
+
+def test_tests_without_a_column_are_named(panet):
+    own_method(panet)
+    make_test(panet / "box", method="Mine", annotation="box")
+    notes = grid_of(panet, "pmms-table4").notes
+    assert notes[0] == (
+        "left out, because the table has no place for them: 8 tests of Mine, box supports 1-way 1-shot; PANet 1-way "
+        "5-shot"
+    )
+    assert grid_of(panet, "panet-table1").notes[0].endswith("1 test of Mine, box supports 1-way 1-shot")
+
+
+def test_later_methods_stand_beside_our_own_table(panet):
+    results = find_results([panet])
+    grid = make_grid(own_layout([r.tested.setting for r in results], FOLDS, 4), results, intervals=False, later=True)
+    hsnet = next(x for x in grid.lines if x.line.method == "HSNet")
+    assert (hsnet.label, hsnet.cells[4].value) == ("published later, VGG16", 59.7)  # HSNet, table 1
+    assert not own_layout([Setting("Mine", "ConvNet", "Shapes", 1, 1)], FOLDS, 4).later
+
+
+@pytest.mark.parametrize("name", [*LAYOUTS, ""])
+@pytest.mark.parametrize("intervals", [False, True])
+def test_text_fits_120_columns_and_cuts_no_number(panet, name, intervals):
+    own_method(panet, encoder="Torchvision wide_resnet101_2", departures={"s": "a, long, list, of, other=settings=3"})
+    own_method(
+        panet, 5, encoder="Torchvision wide_resnet101_2", departures={"s": "a, long, list, of, other=settings=3"}
+    )
+    results = find_results([panet])
+    layout = LAYOUTS[name] if name else own_layout([r.tested.setting for r in results], FOLDS, 4)
+    grid = make_grid(layout, results, intervals=True)
+    text = FORMATS["text"](grid, intervals)
+    assert max(map(len, text.splitlines())) <= 120
+    for x in grid.lines:
+        for cell in x.cells:
+            assert shown(cell, x.kind, "text", intervals) in text
+
+
+def test_text_of_classes_fits_120_columns(panet):
+    own_method(panet, encoder="Torchvision wide_resnet101_2")
+    own_method(panet, 5, encoder="Torchvision wide_resnet101_2", departures={"scale": "scale=3"})
+    text = FORMATS["text"](make_class_grid(find_results([panet])), False)
+    assert max(map(len, text.splitlines())) <= 120
