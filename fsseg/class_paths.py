@@ -1,7 +1,9 @@
 """Dotted paths of classes, as configurations name them: ``fsseg.methods.PANet``."""
 
 import importlib
+import importlib.util
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -33,3 +35,33 @@ def imported(path: str) -> Any:
     """What a dotted path names, if its module has been imported; else None. An untrusted path must not be imported."""
     module = sys.modules.get(module_of(path))
     return getattr(module, last_name(path), None) if module else None
+
+
+def find_here(path: str, folder: Path) -> None:
+    """Append the working folder to Python's path if only this folder has the module of a class.
+
+    The folder comes last, so that none of its files hides a module of Python or of an installed package. Call this
+    function only for a class that the user has named or trusts: importing its module runs the module's code.
+
+    Args:
+        path: dotted path of the class.
+        folder: the working folder.
+    """
+    module = path.partition(".")[0]
+    if module in sys.modules or not _is_in(folder, module) or importlib.util.find_spec(module) is not None:
+        return
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()
+
+
+def hidden(path: str) -> str:
+    """A hint that an installed module hides the user's file of the same name; "" if it hides none."""
+    module = path.partition(".")[0]
+    found = importlib.util.find_spec(module) if _is_in(Path.cwd(), module) and module in sys.modules else None
+    if found is None or found.origin is None or Path(found.origin).is_relative_to(Path.cwd()):
+        return ""
+    return f" Python's or a library's module {module} hides your {module}; rename yours."
+
+
+def _is_in(folder: Path, module: str) -> bool:
+    return (folder / f"{module}.py").is_file() or (folder / module).is_dir()

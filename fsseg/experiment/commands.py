@@ -22,6 +22,7 @@ from fsseg.runs.library_errors import plain_errors, quieten, restoring
 from fsseg.runs.lock import locked
 from fsseg.runs.ranks import leads
 from fsseg.runs.resume import left_to_do
+from fsseg.untrusted.configuration import names_own_classes
 
 _CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
 Files = str | Path | Sequence[str | Path]
@@ -138,7 +139,8 @@ def _show_trained(c: Configuration, trained: Trained) -> int:
         if trained.val is not None and trained.untrained is not None:
             val, before = 100 * trained.val, 100 * trained.untrained
             print(f"val mean-IoU {val:.1f}, untrained prototypes of the encoder {before:.1f}: {val - before:+.1f}")
-        print(f"next: fsseg {following} --ckpt_path {trained.last}")
+        named = f"--config {trained.last.parent / 'config.yaml'} " if names_own_classes(c.saved) else ""
+        print(f"next: fsseg {following} {named}--ckpt_path {trained.last}")
         if trained.best:
             print(f"best on {_CHOSEN.get(c.protocol.selection, _CHOSEN['base_val'])}: {trained.best}")
     return INTERRUPTED if trained.interrupted else 0

@@ -178,7 +178,7 @@ def _no_class(option: str, name: str, known: Iterable[str], error: BaseException
         return f"--{option}: no class {name}.{did_you_mean(name, known)} There are: {', '.join(known)}."
     while error is not None and (error.__cause__ or error.__context__) is not None:
         error = error.__cause__ or error.__context__
-    return f"--{option}: {name} cannot be imported: {' '.join(str(error).split())}."
+    return f"--{option}: {name} cannot be imported: {' '.join(str(error).split())}.{class_paths.hidden(name)}"
 
 
 def _first(lines: Iterable[str | None]) -> str | None:

@@ -10,6 +10,7 @@ from fsseg.errors import FssegError
 from fsseg.experiment.class_change import own_arguments
 from fsseg.experiment.encoder_names import named_encoders
 from fsseg.experiment.option_errors import explain, in_words
+from fsseg.experiment.own_modules import own_modules
 from fsseg.untrusted.configuration import OWN
 from fsseg.untrusted.text import BrokenTextError, load_yaml
 
@@ -36,7 +37,7 @@ class Parser(ArgumentParser):
         if not self.exit_on_error:  # the parser of a class, called by another parser
             return super().parse_args(args, namespace, **kwargs)
         self._sources = (stored or {}, list(args))
-        with own_arguments(self) as replace, named_encoders(replace):
+        with own_modules(), own_arguments(self) as replace, named_encoders(replace):
             base = self.parse_object(stored) if stored else namespace
             found = super().parse_args(list(args), base, **kwargs)
         self._refuse_nulls(found)

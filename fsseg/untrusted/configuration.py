@@ -103,6 +103,16 @@ def trusted() -> list[str]:
     return names
 
 
+def names_own_classes(value: Any) -> bool:
+    """Whether a configuration names a class that a stored configuration may name only with FSSEG_TRUST."""
+    if isinstance(value, list):
+        return any(map(names_own_classes, value))
+    if not isinstance(value, Mapping):
+        return False
+    own = "class_path" in value and not _below(str(value["class_path"]), (*_KNOWN, _AUGMENT))
+    return own or any(map(names_own_classes, value.values()))
+
+
 def fix(name: str) -> str:
     """How to fix that a stored configuration names an unknown class."""
     return f"If you trust the class, set {_VARIABLE}={name.split('.')[0]}; or give your own `config` FILE, if you can"

@@ -384,3 +384,9 @@ def test_training_writes_metrics_as_csv(trained):
 def test_experiments_hold_only_what_differs():
     for path in map(Path, experiments().values()):
         assert len(path.read_text().splitlines()) < 32, path
+
+
+def test_an_experiment_is_found_by_its_name(fsseg):
+    ran = fsseg("fit", "--config", "rpmm_coco_5shot", "--print_config")
+    assert ran.code == 0, ran.err
+    assert "class_path: fsseg.methods.RPMMs" in ran.out
