@@ -16,9 +16,13 @@ from fsseg.cli.help import OTHERS
 from fsseg.prepare import download
 from fsseg.protocols.presets import PRESETS
 from fsseg.protocols.protocol import Protocol
+from tests.cli import conftest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+jobs_here = conftest.jobs_here
 
 
 def blocks(language: str) -> list:
@@ -69,7 +73,7 @@ def test_yaml_block_is_yaml(text):
 
 
 # Of these, options are tried elsewhere: they need a checkpoint, or data.
-_APART = ("--ckpt_path", "--model.method.help", "fsseg data", *(f"fsseg {name}" for name in OTHERS))
+_APART = ("--ckpt_path", ".help", "mine.Margin", "fsseg data", *(f"fsseg {name}" for name in OTHERS))
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if not any(words in c for words in _APART)])
@@ -99,6 +103,29 @@ def test_the_walk_through_own_images_works(tmp_path, monkeypatch, capsys):
     assert "mine: clean" in capsys.readouterr().out
     assert (tmp_path / "runs/mine/test/table.md").is_file()
     assert (tmp_path / "episodes.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_way_of_a_researcher_works(tmp_path, monkeypatch, capsys, jobs_here):
+    """From an own file in an empty folder to a table, with smaller trainings of one fold."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    exec(compile(next(b.values[0] for b in blocks("python") if b.id == "researcher-0"), "docs", "exec"), {})
+    page = (ROOT / "docs/researcher.md").read_text()
+    lines = page.split("<!-- tests/test_docs.py runs these -->\n```sh\n")[1].split("```")[0].splitlines()
+    small = ["--trainer.max_steps=1", "--data.loading.workers=0", "--data.images.size=32", "--data.episodes.train=8",
+             "--data.episodes.val=2", "--protocol.runs=1", "--protocol.episodes=4",
+             "--trainer.accelerator=cpu"]  # fmt: skip
+    for line in lines:
+        words = shlex.split(line.replace("0 1 2 3", "0"))[1:]
+        assert main([*words, *(small if words[0] != "table" else [])]) == 0, capsys.readouterr().err
+        monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
+        if words[0] == "fit":
+            assert f"next: {lines[1]}" in capsys.readouterr().out.splitlines()
+    table = capsys.readouterr().out
+    assert re.search(r"^Margin +ours, ConvNet, Shapes +[\d.]+", table[table.index("PMMs table 4") :], re.MULTILINE)
+    assert re.search(r"^PANet .*published, VGG16 ", table, re.MULTILINE)
+    sys.modules.pop("mine", None)
 
 
 def data_commands() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from fsseg import atomic
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.experiment.arguments import flags, last, take
+from fsseg.experiment.class_help import listing
 from fsseg.experiment.configuration import Configuration, read
 from fsseg.experiment.protocol_options import chosen
 from fsseg.experiment.testing import Validated, evaluate, measure
@@ -96,6 +97,9 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError("--resume is for a test under one protocol: give --protocol.name in place of --protocols.")
     if names:
         return _test_under_each(words, chosen(names[-1]))
+    if classes := listing(words):
+        print(classes)
+        return 0
     with settled(command, words) as c:
         if command == "fit":
             return _show_trained(c, train(c))

@@ -17,6 +17,7 @@ from fsseg.errors import FssegError
 from fsseg.experiment import compatibility, option_names
 from fsseg.experiment.arguments import files_first, flags, last
 from fsseg.experiment.checks import CHECKS
+from fsseg.experiment.class_help import with_method
 from fsseg.experiment.home_paths import expand_configuration
 from fsseg.experiment.parser import Parser, check_yaml
 from fsseg.experiment.protocol_options import Asked, settle_for
@@ -127,6 +128,7 @@ def read(
         raise FssegError(f"{command} needs `config` FILE, e.g. `config` experiments/quickstart.yaml.")
     for path in files:
         check_yaml(path)
+    words = with_method(words, bool(files or stored))
     with known_classes_only() if stored is not None else nullcontext():
         options = parser_of(command).parse_args([*(f"--config={path}" for path in files), *words], stored=stored)
     if ckpt_path:

@@ -143,7 +143,7 @@ class _Check:
         return self._named(option, _kinds(hint), value) if isinstance(value, str) else ""
 
     def _named(self, option: str, kinds: Sequence[type], name: str) -> str | None:
-        known = {kind.__name__: kind for base in kinds for kind in _below(base)}
+        known = {kind.__name__: kind for base in kinds for kind in below(base)}
         found = class_paths.imported(name) if "." in name else known.get(name)
         if found is None and Encoder in kinds and name in NAMES:
             found = NAMES[name].kind
@@ -152,6 +152,9 @@ class _Check:
         made = found if inspect.isclass(found) else _hints(found).get("return")
         if not (inspect.isclass(made) and issubclass(made, tuple(kinds))):
             return f"--{option} {name}: one of {', '.join(sorted(known))} is needed."
+        if inspect.isabstract(found):
+            lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+            return f"--{option}: {name} cannot be built, because it lacks {lacking}."
         self.classes[option] = found
         return None
 
@@ -219,18 +222,18 @@ def in_words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if kinds := _kinds(hint):
-        names = sorted({kind.__name__ for base in kinds for kind in _below(base)})
+        names = sorted({kind.__name__ for base in kinds for kind in below(base)})
         return f"one of {', '.join(names)}"
     plain = get_origin(hint) or hint
     return _WORDS.get(plain, getattr(plain, "__name__", str(plain)))
 
 
-def _below(kind: Any) -> Iterator[type]:
+def below(kind: Any) -> Iterator[type]:
     """Yield a class and its subclasses, without abstract classes."""
     if not inspect.isabstract(kind):
         yield kind
-    for below in kind.__subclasses__():
-        yield from _below(below)
+    for child in kind.__subclasses__():
+        yield from below(child)
 
 
 def _parameters(kind: Any) -> dict[str, inspect.Parameter]:

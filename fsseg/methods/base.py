@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fsseg.encoders.base import Encoder, M, keep_arguments
 from fsseg.episode import IGNORE, Batch
+from fsseg.errors import FssegError
 from fsseg.losses import upsample
 from fsseg.ops.feature_maps import concatenated
 
@@ -87,6 +88,11 @@ class Method(nn.Module, ABC):
         return keep_arguments(made, args, options)
 
     def __init__(self, encoder: Encoder) -> None:
+        if not isinstance(encoder, nn.Module):  # jsonargparse builds no class for an argument without annotation
+            raise FssegError(
+                f"{type(self).__name__}: encoder {encoder!r} is not built. Annotate encoder: Encoder in the "
+                "constructor (from fsseg.encoders import Encoder)."
+            )
         super().__init__()
         self.encoder = encoder
 

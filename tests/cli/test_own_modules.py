@@ -14,6 +14,18 @@ from tests.cli.conftest import ENVIRONMENT, QUICKSTART
 
 SCRIPT = [sys.executable, "-c", "import sys; sys.path.remove(''); from fsseg.cli import main; sys.exit(main())"]
 OWN = "from fsseg.methods import PANet\nfrom beside import SCALE\n\n\nclass Own(PANet):\n    scale_of_file = SCALE\n"
+UNANNOTATED = """
+
+class Bare(PANet):
+    def __init__(self, encoder, way_of_file=1):
+        made = PANet.__mro__[1]
+        made.__init__(self, encoder)
+
+
+class Half(PANet.__mro__[1]):
+    def adapt(self, support, mask):
+        return ()
+"""
 
 
 @pytest.fixture
@@ -89,3 +101,39 @@ def test_the_folder_comes_last_and_once(folder: Path) -> None:
 def test_own_classes_are_known_at_any_depth(path: str, own: bool) -> None:
     config = {"model": {"method": {"class_path": "fsseg.methods.PANet", "init_args": {"x": [{"class_path": path}]}}}}
     assert names_own_classes(config) is own
+
+
+@pytest.mark.slow
+def test_an_encoder_without_annotation_is_explained(folder: Path) -> None:
+    """In a process without the tests' checks of types, which refuse the argument first."""
+    (folder / "ownmethod.py").write_text(OWN + UNANNOTATED)
+    words = ["fit", *QUICKSTART[:2], "--model.method=ownmethod.Bare", "--model.method.encoder=ConvNet"]
+    ran = subprocess.run([*SCRIPT, *words], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "Annotate encoder: Encoder in the constructor" in ran.stderr
+
+
+def test_an_incomplete_method_is_explained(fsseg, folder: Path) -> None:
+    (folder / "ownmethod.py").write_text(OWN + UNANNOTATED)
+    ran = fsseg("fit", *QUICKSTART[:2], "--model.method", "ownmethod.Half")
+    assert ran.line == ("fsseg: --model.method: ownmethod.Half cannot be built, because it lacks losses, predict.")
+
+
+def test_help_lists_the_classes_of_an_option(fsseg) -> None:
+    page = fsseg("fit", "--model.method.help").out
+    assert {line.split()[0] for line in page.splitlines() if line.startswith("  ")} >= {"PANet", "RPMMs", "CANet"}
+    assert "RPMMs" in fsseg("fit", "--config", "quickstart", "--model.method.help").out
+    assert "dinov2_s" in fsseg("fit", "--model.method.encoder.help").out
+    assert "Shapes" in fsseg("fit", "--data.dataset.help").out
+
+
+def test_help_of_an_encoder_needs_no_method(fsseg) -> None:
+    assert "--encoder.architecture" in fsseg("fit", "--model.method.encoder.help", "ResNet").out
+
+
+@pytest.mark.parametrize(
+    "method", [[], ["--model.method", "RPMMs"], ["--model.method", "RPMMs", "--model.method.encoder", "ConvNet"]]
+)
+def test_a_mistyped_option_of_an_encoder_is_the_encoder_s(fsseg, method: list[str]) -> None:
+    ran = fsseg("fit", "--config", "quickstart", *method, "--model.method.encoder.widhts", "[8]")
+    assert ran.line.startswith("fsseg: ConvNet has no option widhts. Did you mean widths?")
