@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "fsseg"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Files outside of cli/ that read or write words of a command line.
 COMMAND_LINE = {
-    "experiment/checks.py", "experiment/class_help.py", "experiment/commands.py", "experiment/configuration.py", "experiment/option_names.py",
-    "experiment/protocol_options.py", "experiment/replay.py", "experiment/segmenter_options.py",
+    "experiment/checks.py", "experiment/class_help.py", "experiment/commands.py", "experiment/configuration.py",
+    "experiment/option_names.py", "experiment/protocol_options.py", "experiment/replay.py",
+    "experiment/segmenter_options.py",
     "jobs/plan.py",
     "runs/prediction_files.py",  # of `fsseg predict` alone
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def parser_of(command: str) -> Parser:
     parser.add_class_arguments(Asked, "protocol")
     parser.add_class_arguments(ModelCheckpoint, "checkpoint", fail_untyped=False, sub_configs=True)
     parser.set_defaults(_DEFAULTS)
+    parser.complete = partial(_complete_protocol, command)
     option_names.store([option for action in parser._actions for option in action.option_strings])
     return parser
 
@@ -163,6 +164,14 @@ def _settled(command: str, options: Any, names: frozenset[str], stored: bool) ->
         if command == "fit" and card is None:  # a resumed training has the weights of its checkpoint
             start = card_of(options.model.weights, "`model.weights`")
     return Configuration(command, options, names, stored, protocol.protocol, saved, card, start, _name(options))
+
+
+def _complete_protocol(command: str, options: Any, words: Sequence[str]) -> None:
+    """Replace the protocol's given options by all of its values, as the command would settle them."""
+    family = class_paths.load(options.data.dataset.class_path).family
+    settled = settle_for(family, options.data, vars(options.protocol), flags(words), test=command == "test")
+    for name in vars(options.protocol):
+        options.protocol[name] = getattr(settled.protocol, name)
 
 
 def _dumped(command: str, options: Any) -> dict[str, Any]:

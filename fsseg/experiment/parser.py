@@ -1,6 +1,6 @@
 """jsonargparse's parser with one-line errors that name the fix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,9 +16,14 @@ from fsseg.untrusted.text import BrokenTextError, load_yaml
 
 
 class Parser(ArgumentParser):
-    """jsonargparse's parser, which raises `FssegError` instead of printing its usage."""
+    """jsonargparse's parser, which raises `FssegError` instead of printing its usage.
 
-    _sources: tuple[Mapping[str, Any] | Sequence[str], ...] = ()  # the present input, for error messages
+    Attributes:
+        complete: Completes a copy of the options for ``--print_config``, given the words of the command line.
+    """
+
+    complete: Callable[[Any, Sequence[str]], None] | None = None
+    _sources: tuple[Mapping[str, Any], Sequence[str]] = ({}, ())  # the present input: stored options, and words
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str], namespace: Any = None, *, stored: Mapping[str, Any] | None = None, **kwargs: Any
@@ -37,11 +42,22 @@ class Parser(ArgumentParser):
         if not self.exit_on_error:  # the parser of a class, called by another parser
             return super().parse_args(args, namespace, **kwargs)
         self._sources = (stored or {}, list(args))
-        with own_modules(), own_arguments(self) as replace, named_encoders(replace):
-            base = self.parse_object(stored) if stored else namespace
-            found = super().parse_args(list(args), base, **kwargs)
+        try:
+            with own_modules(), own_arguments(self) as replace, named_encoders(replace):
+                base = self.parse_object(stored) if stored else namespace
+                found = super().parse_args(list(args), base, **kwargs)
+        finally:
+            self.__dict__.pop("print_config", None)  # jsonargparse leaves it after an error, for the next command
         self._refuse_nulls(found)
         return found
+
+    def dump(self, cfg: Any, *args: Any, **kwargs: Any) -> str:
+        """The options as text; ``--print_config`` completes them first."""
+        if self.complete is not None and "print_config" in vars(self):
+            cfg = cfg.clone()
+            self.complete(cfg, self._sources[1])
+        text: str = super().dump(cfg, *args, **kwargs)
+        return text
 
     def _refuse_nulls(self, found: Any) -> None:
         """Refuse null for a plain number, text or switch, which jsonargparse accepts."""

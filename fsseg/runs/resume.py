@@ -15,7 +15,7 @@ import torch
 
 from fsseg import atomic
 from fsseg.errors import FssegError
-from fsseg.runs import folders
+from fsseg.runs import folders, git
 from fsseg.runs.checkpoint_files import LAST, newest
 from fsseg.runs.identity import length
 from fsseg.runs.partial_test import is_finished
@@ -29,7 +29,7 @@ FINISHED = "run.json"  # file of a finished training
 class FinishedTraining:
     """Record of a finished training, ``run.json``.
 
-    The fields after ``command`` describe the machine and the versions of the packages.
+    The fields after ``fsseg_commit`` describe the machine and the versions of the packages.
 
     Attributes:
         steps: Steps of the training.
@@ -38,6 +38,8 @@ class FinishedTraining:
         resumed_at: Step at which the training was resumed; 0 if it was not.
         train_images: Train images of each class of the training, by the name of the class.
         command: The last command line.
+        commit: Git commit of the working folder, see `fsseg.runs.git`.
+        fsseg_commit: Git commit of fsseg's checkout; "" for an installed package.
     """
 
     steps: Natural
@@ -46,6 +48,8 @@ class FinishedTraining:
     resumed_at: Natural
     train_images: dict[str, Natural]
     command: str
+    commit: str
+    fsseg_commit: str
     device: str
     processes: Natural
     threads: Natural
@@ -60,6 +64,7 @@ class FinishedTraining:
     numpy: str
 
 
+_PACKAGE = Path(__file__).parents[1]
 _PACKAGES = ("fsseg", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
@@ -155,17 +160,21 @@ def finishing(
         train_images: See `FinishedTraining`.
         ended: Whether the training reached its end; called after the body.
     """
+    commits: dict[str, Any] = {}
+    recorded = trainer.is_global_zero and not trainer.fast_dev_run
     begun = time.time()
-    if trainer.is_global_zero and not trainer.fast_dev_run:
+    if recorded:
         (folder / FINISHED).unlink(missing_ok=True)  # an earlier end, which this training passes
+        commits = {"commit": git.commit(Path.cwd()), "fsseg_commit": git.commit_of_package(_PACKAGE)}  # may change
     yield
-    if trainer.is_global_zero and not trainer.fast_dev_run and ended():
+    if recorded and ended():
         done = FinishedTraining(
             steps=max(trainer.global_step, step),
             asked=_asked(own),
             seconds=round(time.time() - begun, 1),
             resumed_at=step,
             train_images=train_images,
+            **commits,
             **_environment(trainer),
         )
         atomic.write_text(folder / FINISHED, as_json(done))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.experiment.files import experiment_folder, experiments
 from fsseg.ops.em import Mixture
+from fsseg.protocols.presets import protocol
+from fsseg.protocols.protocol import OF_FILES
 from fsseg.results.published import Setting, published
 from tests.cli.conftest import QUICKSTART, TINY
 
@@ -90,6 +93,24 @@ def test_experiment_states_what_to_expect_and_parses(fsseg, name):
     ran = fsseg("fit", "--config", f"experiments/{name}.yaml", "--print_config")
     assert ran.code == 0
     assert yaml.safe_load(ran.out)["trainer"]["max_steps"] > 0
+
+
+def test_a_printed_configuration_has_the_values_of_the_protocol(fsseg, tmp_path):
+    words = ("test", *QUICKSTART, "--untrained", "--protocol.name=panet", "--protocol.runs=7")
+    ran = fsseg(*words, "--print_config")
+    printed = yaml.safe_load(ran.out)["protocol"]
+    expected = asdict(protocol({"name": "panet", "runs": 7, "episodes": printed["episodes"]}, ""))
+    of_coco = {"release": 2017, "fold_rule": "interleaved"}  # shapes have neither
+    assert printed == {name: value for name, value in (expected | of_coco).items() if name not in OF_FILES}
+    (tmp_path / "printed.yaml").write_text(ran.out)
+    again = fsseg("test", "--config", "printed.yaml", "--untrained", "--print_config")
+    assert yaml.safe_load(again.out)["protocol"] == printed
+
+
+def test_printing_that_fails_leaves_nothing_for_the_next_command(fsseg):
+    assert fsseg("fit", *QUICKSTART, "--print_config", "--protocol.name=unknown").code == 2
+    assert fsseg("fit", *QUICKSTART, "--print_config", "--data.fold=one").code == 2
+    assert "no option" in fsseg("fit", *QUICKSTART, "--data.folt=1").err
 
 
 @pytest.mark.parametrize("name", sorted(set(experiments()) - {"quickstart"}))
