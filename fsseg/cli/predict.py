@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     if not (supports or engine.segmenter.classes):
         raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
     tell(engine.described)
+    _note_depth([*(shown.image for shown in (*supports, *rejected)), *queries.paths.values()])
     _learn(engine.segmenter, supports, rejected)
     asks = _decides(given, chosen, supports, rejected)
     names = engine.segmenter.classes
@@ -108,6 +109,18 @@ def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
     alone = [name for label, name in state.found.items() if len(state.showing(label)) < 2]
     if threshold > 0 and alone:
         tell(f"note: --threshold does not apply to {', '.join(alone)}: a score needs two supports of a class.")
+
+
+def _note_depth(paths: Sequence[Path]) -> None:
+    """Print how many images are scaled to 8 bits; one that cannot be read is named when its turn comes."""
+    from fsseg.files.images import depth_note, image_header
+
+    deep = 0
+    for path in dict.fromkeys(paths):
+        with suppress(FssegError):
+            deep += image_header(path).deep
+    if deep:
+        tell(f"note: {depth_note(deep)}.")
 
 
 def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> None:

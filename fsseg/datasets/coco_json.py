@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, leave_out_unused, read_annotations
-from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, depth_note, is_val
+from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, is_val
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
 from fsseg.disk_cache import cache_folder, fingerprint
 from fsseg.errors import FssegError
-from fsseg.files.images import image_header
+from fsseg.files.images import depth_note, image_header
 from fsseg.files.names import FileNames, plain
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split

@@ -98,12 +98,6 @@ def check_bits(bits: int) -> None:
         raise FssegError(f"bits {bits}: 8 to 32 are needed, or 0 for the range of each image.")
 
 
-def depth_note(count: int, bits: int) -> str:
-    """Note on grey images of more than 8 bits; empty if there is none."""
-    how = f"{bits} bits" if bits else "the range of each image"
-    return f"{count:,} grey images of more than 8 bits are scaled by {how}" if count else ""
-
-
 def check_names(names: Sequence[str], where: str) -> None:
     """Refuse class names that cannot be printed, and the reserved name ``background``.
 

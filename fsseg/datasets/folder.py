@@ -24,13 +24,13 @@ import numpy.typing as npt
 
 from fsseg.datasets.base import Index, class_map, count_pixels
 from fsseg.datasets.boxes import Box, boxes_of
-from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, depth_note, is_val
+from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, is_val
 from fsseg.datasets.folder_layout import SCRIBBLE, find
 from fsseg.disk_cache import cached
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, void_of
 from fsseg.errors import FssegError
 from fsseg.files.annotation_json import read_marks
-from fsseg.files.images import image_header, image_size, read_image
+from fsseg.files.images import depth_note, image_header, image_size, read_image
 from fsseg.files.masks import read_colours, read_labels, read_region, read_scribble
 from fsseg.files.names import plain
 from fsseg.progress import tracked

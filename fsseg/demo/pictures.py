@@ -91,7 +91,7 @@ def read_picture(data: bytes, limits: Limits, name: str) -> Picture:
         )
     if min(height, width) < _LEAST:
         raise FssegError(f"{called} has {width}x{height} pixels; each side needs at least {_LEAST}. Resize it.")
-    image = read_image(_Upload(data, called), upright=True, on_white=True)
+    image = read_image(_Upload(data, called), upright=True, on_white=True, bits=0)
     return Picture(called, fitted(image), (image.shape[0], image.shape[1]))
 
 

@@ -70,11 +70,11 @@ def read_image(
         FssegError: the file is missing, truncated or no image, or has other pixels than ``bits`` allows.
     """
     with opened(path, "image") as picture:
-        if picture.mode == "F" or (_is_deep(picture) and bits is None):
+        if picture.mode == "F" or (is_deep(picture) and bits is None):
             raise FssegError(f"image {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
         turned = PIL.ImageOps.exif_transpose(picture) if upright else picture
-        if _is_deep(turned):
-            return _scaled(turned, str(path), bits or 0)
+        if is_deep(turned):
+            return scaled(turned, f"image {path}", bits or 0)
         if on_white:
             turned = opaque(turned)
         return np.asarray(turned if turned.mode == "RGB" else turned.convert("RGB"))
@@ -106,20 +106,37 @@ def image_header(path: Path | io.BytesIO, upright: bool = False) -> Header:
         width, height = picture.size  # of a TIFF after its rotation, which Pillow does itself
         if upright and picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) >= _SWAPPED:
             width, height = height, width
-        return Header((height, width), _is_deep(picture))
+        return Header((height, width), is_deep(picture))
 
 
-def _is_deep(picture: PIL.Image.Image) -> bool:
+def is_deep(picture: PIL.Image.Image) -> bool:
+    """Whether an image is grey with more than 8 bits."""
     return picture.mode.startswith("I")
 
 
-def _scaled(picture: PIL.Image.Image, path: str, bits: int) -> Image:
-    """A grey image of 16 or 32 bits as RGB of 8 bits, see `read_image`."""
+def depth_note(count: int, bits: int = 0) -> str:
+    """Note on grey images of more than 8 bits; empty if there is none."""
+    how = f"{bits} bits" if bits else "its own range"
+    images = "1 grey image" if count == 1 else f"{count:,} grey images"
+    return f"{images} of more than 8 bits: each is scaled by {how}" if count else ""
+
+
+def scaled(picture: PIL.Image.Image, name: str, bits: int = 0) -> Image:
+    """A grey image of 16 or 32 bits as RGB of 8 bits.
+
+    Args:
+        picture: the image.
+        name: names it in an error.
+        bits: see `read_image`.
+
+    Raises:
+        FssegError: a value does not fit into the bits.
+    """
     values = np.asarray(picture).astype(np.float64)
     low, high = (0.0, 2.0**bits - 1) if bits else (values.min(), values.max())
     if values.min() < low or values.max() > high:
         raise FssegError(
-            f"image {path} holds {values.min():.0f} to {values.max():.0f}; {bits} bits are 0 to {high:.0f}. Give more "
+            f"{name} holds {values.min():.0f} to {values.max():.0f}; {bits} bits are 0 to {high:.0f}. Give more "
             "`data.dataset.bits`, or 0 for the range of each image."
         )
     grey = np.rint((values - low) * (255 / max(high - low, 1))).astype(np.uint8)

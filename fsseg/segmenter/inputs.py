@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, label_table, void_of
 from fsseg.errors import FssegError
-from fsseg.files.images import opaque, read_image
+from fsseg.files.images import is_deep, opaque, read_image, scaled
 from fsseg.files.mask_regions import region_of, region_of_greys
 from fsseg.files.masks import labels_of, read_labels, read_region
 from fsseg.untrusted.text import is_line
@@ -30,18 +30,20 @@ def as_image(given: Given) -> Image:
     """An RGB image ``H W 3``, 0..255.
 
     Args:
-        given: a file or a PIL image, which are rotated by their EXIF tag; an array ``H W``, ``H W 3`` or ``H W 4``, or
-            a tensor ``3 H W``, of uint8 or of floats in 0..1. Transparent pixels become white.
+        given: a file or a PIL image, rotated by its EXIF tag and, if grey of 16 or 32 bits, scaled by its own range. Or
+            an array ``H W``, ``H W 3`` or ``H W 4``, or a tensor ``3 H W``, of uint8 or of floats in
+            0..1. Transparent pixels become white.
 
     Raises:
         FssegError: the input is no image, or has a side below 8 pixels.
     """
     if isinstance(given, str | PathLike):
-        image = read_image(Path(given), upright=True, on_white=True)
+        image = read_image(Path(given), upright=True, on_white=True, bits=0)
     elif isinstance(given, PIL.Image.Image):
-        if given.mode.startswith("I") or given.mode == "F":
+        if given.mode == "F":
             raise FssegError(f"an image has {given.mode} pixels; 8 bits a channel are needed. Convert the image.")
-        image = np.asarray(opaque(PIL.ImageOps.exif_transpose(given)).convert("RGB"))
+        upright = PIL.ImageOps.exif_transpose(given)
+        image = scaled(upright, "an image") if is_deep(upright) else np.asarray(opaque(upright).convert("RGB"))
     elif isinstance(given, np.ndarray | Tensor):
         image = _pixels(given)
     else:

@@ -194,7 +194,7 @@ def test_grey_images_of_16_bits_are_scaled(tmp_path: Path) -> None:
     values = np.linspace(100, 4000, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).round().astype(np.uint16)
     PIL.Image.fromarray(values).save(tmp_path / "images/b.png")
     dataset = opened(tmp_path)
-    assert dataset.note == "1 grey images of more than 8 bits are scaled by the range of each image"
+    assert dataset.note == "1 grey image of more than 8 bits: each is scaled by its own range"
     expected = np.rint((values - 100.0) * 255 / 3900)
     assert np.array_equal(dataset.image(1), np.repeat(expected[..., None], 3, axis=2))
     dataset = opened(tmp_path, bits=12)

@@ -280,7 +280,7 @@ def test_photos_of_16_bits_are_scaled_and_noted(own_maps: Path) -> None:
     values[:14], values[14:20] = 3000, 2000
     PIL.Image.fromarray(values).save(own_maps / "images" / "photo06.png")
     dataset = opened(own_maps)
-    assert "1 grey images of more than 8 bits are scaled by the range of each image" in dataset.note
+    assert "1 grey image of more than 8 bits: each is scaled by its own range" in dataset.note
     found = dataset.image(number(dataset, "photo06"))
     assert [found[row, 5].tolist() for row in (0, 15, 25)] == [[255] * 3, [128] * 3, [0] * 3]
     dataset = opened(own_maps, bits=16)

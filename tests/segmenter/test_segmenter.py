@@ -389,7 +389,7 @@ def test_grey_transparent_and_turned_images(tmp_path):
         (torch.zeros(9, 9, 3, dtype=torch.uint8), "3 H W is needed"),
         (np.zeros(5), "is needed"),
         (np.zeros((0, 9, 3)), "is needed"),
-        (PIL.Image.fromarray(np.zeros((9, 9), np.uint16)), "I;16 pixels; 8 bits"),
+        (PIL.Image.fromarray(np.zeros((9, 9), np.float32)), "F pixels; 8 bits"),
     ],
 )
 def test_what_is_no_image_is_refused(image, line):
