@@ -140,12 +140,12 @@ class CocoJson(RegionDataset, CustomDataset):
                     f"{self._files[0].name}: none of its {counts['empty']:,} objects marks a pixel: they are {why}. "
                     "Coordinates in pixels are needed: multiply x by the image's width and y by its height."
                 )
-            noted = f"{counts['empty']:,} objects mark no pixel ({why}), the first in {first}"
+            noted = f"objects without a pixel ({why}): {counts['empty']:,}, the first in {first}"
             notes.append(f"{noted}; fsseg data verify names them")
         if counts["strays"]:
-            notes.append(f"{counts['strays']:,} points and lines beside polygons are left out")
+            notes.append(f"points and lines beside polygons, left out: {counts['strays']:,}")
         if counts["weak"]:
-            notes.append(f"{counts['weak']:,} images have objects with a box only; they are supports only")
+            notes.append(f"images of objects with a box only, used as supports only: {counts['weak']:,}")
         self._add_notes(*notes)
 
     def _add_notes(self, *notes: str) -> None:
@@ -168,7 +168,7 @@ class CocoJson(RegionDataset, CustomDataset):
         if isinstance(self.asked_folds, list):
             self.asked_folds = [[name for name in fold if plain(str(name)) not in unused] for fold in self.asked_folds]
         listed = ", ".join(unused[:_NAMED]) + ", ..." * (len(unused) > _NAMED)
-        return read, f"{len(unused):,} categories without objects are left out: {listed}" if unused else ""
+        return read, f"categories without objects, left out: {len(unused):,} ({listed})" if unused else ""
 
     @uncollected()
     def _scan(self) -> Regions:

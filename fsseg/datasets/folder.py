@@ -181,7 +181,7 @@ class Folder(CustomDataset):
                 f"no mask of {self._files.root} shows a class: in label maps 0 is background, 255 not labelled. Put "
                 f"white masks of one class into its folder: masks/{absent[0]}/NAME.png, without classes.yaml."
             )
-        more = [f"{len(self.weak):,} images have weak masks; they are supports only"] if self.weak else []
+        more = [f"images with weak masks, used as supports only: {len(self.weak):,}"] if self.weak else []
         if void:
             names = ", ".join(self._names[number] for number in void[:_NAMED]) + ", ..." * (len(void) > _NAMED)
             more += [f"{len(void):,} masks hold only 0 and 255, background and not labelled: {names}"]

@@ -130,7 +130,7 @@ def test_categories_without_objects_are_left_out(tmp_path: Path) -> None:
     dataset = opened(tmp_path, folds=None)
     assert (dataset.class_names, dataset.folds) == (("bolt", "gear"), 2)
     assert dataset.index.pixels[:, 1:].tolist() == [[100, 0], [0, 100]]
-    assert dataset.note == "1 categories without objects are left out: bolt"
+    assert dataset.note == "categories without objects, left out: 1 (bolt)"
     edit(tmp_path, lambda c: c["categories"][0].update(name="background"))
     assert opened(tmp_path, folds=[["gear", "background"], ["bolt"]]).novel(0) == (2,)
     edit(tmp_path, lambda c: c["annotations"].clear())
@@ -174,7 +174,7 @@ def test_objects_with_a_box_only_are_weak(tmp_path: Path, empty: object) -> None
     edit(tmp_path, lambda c: c["annotations"][1].update(segmentation=empty, bbox=[4, 5, 10, 8]))
     dataset = opened(tmp_path)
     assert dataset.weak == {1}
-    assert dataset.note == "1 images have objects with a box only; they are supports only"
+    assert dataset.note == "images of objects with a box only, used as supports only: 1"
     (box,) = dataset.boxes(1, 2)
     assert box == (5, 4, 13, 14, 80)
     assert (dataset.mask(1)[5:13, 4:14] == 2).all()

@@ -248,7 +248,7 @@ def test_objects_that_mark_nothing_are_counted_and_named(tmp_path: Path) -> None
     changed(tmp_path, edit)
     dataset = opened(tmp_path)
     assert (
-        "3 objects mark no pixel (outside the image, in fractions of the image, or points and lines), the first in "
+        "objects without a pixel (outside the image, in fractions of the image, or points and lines): 3, the first in "
         in dataset.note
     )
     (first,) = (i for i in range(12) if dataset.image_name(i) == "day1/img0")
@@ -279,7 +279,7 @@ def test_a_point_beside_a_polygon_marks_nothing(tmp_path: Path) -> None:
     changed(tmp_path, lambda c: c["annotations"][0]["segmentation"].extend([[5, 5], [1, 1, 9, 9]]))
     dataset = opened(tmp_path)
     assert np.array_equal(dataset.index.pixels, before)
-    assert dataset.note == "2 points and lines beside polygons are left out"
+    assert dataset.note == "points and lines beside polygons, left out: 2"
 
 
 @pytest.mark.parametrize(("crowd", "is_one"), [("0", False), ("1", True), (0, False), (True, True), (None, False)])

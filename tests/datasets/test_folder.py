@@ -429,7 +429,7 @@ def test_scribbles_and_marks_go_into_folders_of_classes_too(own_classes: Path) -
     dataset = opened(own_classes)
     place = number(dataset, name)
     assert dataset.weak == {place}
-    assert "1 images have weak masks; they are supports only" in dataset.note
+    assert "images with weak masks, used as supports only: 1" in dataset.note
     assert dataset.index.pixels[place, 1] == width
     assert dataset.index.pixels[place, 2] == 24
     scribbled = dataset.episode_mask(place, (1, 2), own=0)
