@@ -164,7 +164,7 @@ def test_an_object_of_points_alone_marks_nothing(tmp_path: Path) -> None:
     edit(tmp_path, lambda c: c["annotations"][1].update(segmentation=[[3, 3], [1, 1, 8, 8]]))
     dataset = CocoJson(val_share=1, folds=1)
     dataset.open(tmp_path)
-    assert "1 objects mark no pixel" in dataset.note
+    assert "objects without a pixel" in dataset.note
     assert dataset.index.pixels[:, 1:].tolist() == [[100, 0], [0, 0]]
 
 
