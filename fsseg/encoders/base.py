@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Integer
@@ -35,6 +35,7 @@ class Encoder(nn.Module, ABC):
         running_statistics: BatchNorm uses its running statistics in training too and does not update them.
     """
 
+    __signature__: ClassVar[inspect.Signature]
     name: str
     widths: tuple[int, ...]
     stride: int
@@ -48,6 +49,7 @@ class Encoder(nn.Module, ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.name = cls.__dict__.get("name", cls.__name__)
+        cls.__signature__ = constructor_signature(cls)
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
         """Record the constructor's arguments for `given_arguments`."""
@@ -143,6 +145,12 @@ class Encoder(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of images of 0..255, fine to coarse."""
         return self.features(self.normalise(images))
+
+
+def constructor_signature(kind: type) -> inspect.Signature:
+    """The signature of a class's constructor. `__new__` would hide it for a class without a constructor of its own."""
+    _, *parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return inspect.Signature(parameters)
 
 
 def keep_arguments(made: M, args: tuple[Any, ...], options: dict[str, Any]) -> M:

@@ -1,5 +1,6 @@
 """The method contract: the interface of a few-shot segmentation method."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor, nn
 
-from fsseg.encoders.base import Encoder, M, keep_arguments
+from fsseg.encoders.base import Encoder, M, constructor_signature, keep_arguments
 from fsseg.episode import IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import upsample
@@ -68,6 +69,7 @@ class Method(nn.Module, ABC):
         adapt_gradient: `adapt` optimises by gradients, in a test too.
     """
 
+    __signature__: ClassVar[inspect.Signature]
     name: str
     paper: str = ""
     departures: Mapping[str, str] = {}
@@ -81,6 +83,7 @@ class Method(nn.Module, ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.name = cls.__dict__.get("name", cls.__name__)
+        cls.__signature__ = constructor_signature(cls)
 
     def __new__(cls: type[M], *args: Any, **options: Any) -> M:  # beartype knows no Self here
         """Record the constructor's arguments for `fsseg.encoders.base.given_arguments`."""

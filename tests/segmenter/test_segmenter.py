@@ -18,6 +18,7 @@ from fsseg.methods import Method, PANet, PMMs
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.similarity import cosine_similarity
 from fsseg.segmenter.inputs import as_image, as_labels
+from fsseg.segmenter.persistence import description
 from fsseg.segmenter.tiling import Canvas
 from tests.methods.found import METHODS, encoder
 
@@ -253,6 +254,14 @@ def test_a_method_that_cannot_be_written_down_is_said(random, tmp_path):
     segmenter.learn(picture(random), square())
     with pytest.raises(FssegError, match="Odd's thing is a object, which cannot be stored"):
         segmenter.save(tmp_path / "x.fsseg")
+
+
+@pytest.mark.parametrize("made", [lambda kind: kind(encoder()), lambda kind: kind(encoder=encoder())])
+def test_the_arguments_of_a_method_without_a_constructor_are_stored(made):
+    nothing = dict.fromkeys(("adapt", "predict", "losses"), lambda self, *given: ())
+    stored = description(made(type("Plain", (Method,), {"__module__": __name__, **nothing})))
+    assert stored["init_args"].keys() == {"encoder"}
+    assert stored["init_args"]["encoder"]["class_path"] == "fsseg.encoders.convnet.ConvNet"
 
 
 def change(content: dict, **values: object) -> dict:
