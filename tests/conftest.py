@@ -262,39 +262,11 @@ def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "fsseg"
 
 
-def make_batch(
-    episodes: int = 1, way: int = 1, shot: int = 1, query: int = 1, size: int = 24, void: bool = True, seed: int = 0
-) -> "Batch":
-    """Random images, and masks of which every image shows background, all ways and, if asked for, ignored pixels."""
-    from fsseg.episode import Batch  # after the hook, which checks the shapes in its signatures
+def make_batch(seed: int = 0, **sizes: Any) -> "Batch":
+    """A random batch of `fsseg.contracts.batches`, with the tests' seed."""
+    from fsseg.contracts.batches import random_batch  # after the hook, which checks the shapes in its signatures
 
-    random = torch.Generator().manual_seed(SEED + seed)
-
-    def images(*shape: int) -> torch.Tensor:
-        return torch.randint(0, 256, (*shape, 3, size, size), dtype=torch.uint8, generator=random)
-
-    def masks(*shape: int) -> torch.Tensor:
-        cells = torch.rand((*shape, 1 + way, size // 4, size // 4), generator=random).argmax(-3)
-        labels = cells.repeat_interleave(4, -2).repeat_interleave(4, -1).to(torch.uint8)
-        if void:
-            labels[..., :2, :] = 255
-        return labels
-
-    return Batch(
-        support_image=images(episodes, way, shot),
-        support_mask=masks(episodes, way, shot),
-        query_image=images(episodes, query),
-        query_mask=masks(episodes, query),
-        query_size=torch.full((episodes, query, 2), size),
-        query_way=torch.zeros(episodes, query, dtype=torch.long),
-        classes=torch.arange(1, way + 1).expand(episodes, -1).clone(),
-        support_id=torch.arange(episodes * way * shot).view(episodes, way, shot),
-        query_id=torch.arange(episodes * query).view(episodes, query),
-        support_variant=torch.zeros(episodes, way, shot, dtype=torch.long),
-        query_variant=torch.zeros(episodes, query, dtype=torch.long),
-        run=torch.zeros(episodes, dtype=torch.long),
-        number=torch.arange(episodes),
-    )
+    return random_batch(seed=SEED + seed, **sizes)
 
 
 @pytest.fixture(name="make_batch")

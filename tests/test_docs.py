@@ -118,14 +118,33 @@ def test_the_way_of_a_researcher_works(tmp_path, monkeypatch, capsys, jobs_here)
              "--trainer.accelerator=cpu"]  # fmt: skip
     for line in lines:
         words = shlex.split(line.replace("0 1 2 3", "0"))[1:]
-        assert main([*words, *(small if words[0] != "table" else [])]) == 0, capsys.readouterr().err
+        assert main([*words, *(small if words[0] not in ("check", "table") else [])]) == 0, capsys.readouterr().err
         monkeypatch.delenv("FSSEG_RUN_FOLDER", raising=False)
         if words[0] == "fit":
-            assert f"next: {lines[1]}" in capsys.readouterr().out.splitlines()
+            assert f"next: {lines[2]}" in capsys.readouterr().out.splitlines()
     table = capsys.readouterr().out
     assert re.search(r"^Margin +ours, ConvNet, Shapes +[\d.]+", table[table.index("PMMs table 4") :], re.MULTILINE)
     assert re.search(r"^PANet .*published, VGG16 ", table, re.MULTILINE)
     sys.modules.pop("mine", None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("block", "name"),
+    [
+        ("5-extending-0", "Distance"),
+        ("5-extending-1", "Margin"),
+        ("5-extending-2", "Blobs"),
+        ("your-own-encoder-0", "TwoScales"),
+    ],
+)
+def test_classes_of_the_pages_pass_their_checks(block, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    module = f"page_{name.lower()}"
+    (tmp_path / f"{module}.py").write_text(next(each.values[0] for each in blocks("python") if each.id == block))
+    assert main(["check", f"{module}.{name}"]) == 0, capsys.readouterr()
+    assert " checks passed\n" in capsys.readouterr().out
 
 
 def data_commands() -> list[str]:
@@ -147,7 +166,8 @@ def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
     ), said
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c.split()[1] in OTHERS])
+# The pages' own commands on mine.Margin need its file: test_the_way_of_a_researcher_works runs them.
+@pytest.mark.parametrize("command", [c for c in commands() if c.split()[1] in OTHERS and "mine.Margin" not in c])
 @pytest.mark.slow
 def test_command_on_what_is_finished_parses(command, tmp_path, monkeypatch, capsys):
     """It is the test or the run that is missing here, not an option."""
@@ -157,7 +177,7 @@ def test_command_on_what_is_finished_parses(command, tmp_path, monkeypatch, caps
         assert main([*arguments, "--dry_run"]) == 0
         return
     assert main(arguments) == 2
-    assert re.search("no such folder|has no logs|is missing|no such file", capsys.readouterr().err)
+    assert re.search("no such folder|has no logs|is missing|no such file|cannot be imported", capsys.readouterr().err)
 
 
 def test_links_lead_somewhere():

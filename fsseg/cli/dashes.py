@@ -9,3 +9,13 @@ _OPTION = re.compile(rf"`((?:data|model|trainer|protocol|checkpoint)(?:\.[^`]+)?
 def with_dashes(text: str) -> str:
     """Replace each option name in backticks by the option; other words in backticks, e.g. commands, stay."""
     return _OPTION.sub(r"--\1", text)
+
+
+def with_data_options(text: str) -> str:
+    """Replace option names by those of `fsseg data` and `fsseg check`, whose options have no sections."""
+    text = with_dashes(text).replace(
+        "give --data.episodes.pairs any, or --protocol.pairs any in a test", "give --pairs any"
+    )
+    for known in ("--data.dataset.", "--protocol."):
+        text = text.replace(known, "--")
+    return text.replace("--data.root", "--root")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import fsseg.datasets
 from fsseg import atomic, limits
-from fsseg.cli.dashes import with_dashes
+from fsseg.cli.dashes import with_data_options
 from fsseg.cli.options import Options
 from fsseg.datasets.base import Count, Dataset
 from fsseg.datasets.class_counts import census, census_text
@@ -93,17 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return {"prepare": _prepare, "verify": _verify, "info": _info}[command](dataset, given)
     except FssegError as error:
-        raise type(error)(_own_options(str(error))) from error
-
-
-def _own_options(text: str) -> str:
-    """Replace option names in an error by the names of the data commands."""
-    text = with_dashes(text).replace(
-        "give --data.episodes.pairs any, or --protocol.pairs any in a test", "give --pairs any"
-    )
-    for known in ("--data.dataset.", "--protocol."):
-        text = text.replace(known, "--")
-    return text.replace("--data.root", "--root")
+        raise type(error)(with_data_options(str(error))) from error
 
 
 def _name(command: str, words: Sequence[str]) -> str:
@@ -169,14 +159,14 @@ def _verify(dataset: Dataset, given: Any) -> int:
     from fsseg.prepare.verify import Problem, verify  # imports torch
 
     dataset.locate(given.root)
-    problems = [each._replace(problem=_own_options(each.problem)) for each in verify(dataset, given.workers)]
+    problems = [each._replace(problem=with_data_options(each.problem)) for each in verify(dataset, given.workers)]
     # Some faults show only over all masks: a custom data set reads its classes in `open`, and the masks of a complete
     # PASCAL-5i give the official lists.
     if not problems and (isinstance(dataset, CustomDataset) or dataset.listed_pairs):
         try:
             dataset.open(given.root)
         except FssegError as error:
-            problems = [Problem("", _own_options(str(error)))]
+            problems = [Problem("", with_data_options(str(error)))]
     counts = dataset.counts()
     every = sum(len(dataset.numbers(split)) for split in SPLITS)
     wrong = f"{len(problems):,} of {every:,} images have problems" if all(p.image for p in problems) else "not clean"

@@ -33,6 +33,7 @@ COMMANDS = {
         "export a method as ONNX or torch graphs",
         "fsseg export --ckpt_path runs/quickstart/fold0/last.ckpt --to onnx",
     ),
+    "check": ("check your own method, encoder or data set", "fsseg check mine.Margin --scale 10 --encoder ResNet"),
     "data prepare": ("fetch, unpack and index a data set", "fsseg data prepare pascal --root DIR"),
     "data verify": (
         "check all files and list problems",
@@ -92,7 +93,7 @@ def overview() -> str:
     commands = "\n".join(f"  {name:14}{what}" for name, what in rows.items())
     names = textwrap.fill(" ".join(["experiments:", *sorted(experiments())]), 100)
     return (
-        f"fsseg {fsseg.__version__}  few-shot segmentation experiments    more: fsseg COMMAND --help, or docs/\n\n"
+        f"fsseg {fsseg.__version__}  few-shot segmentation experiments    more: fsseg COMMAND --help, or docs/\n"
         f"{commands}\n\n{names}"
     )
 

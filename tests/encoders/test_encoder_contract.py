@@ -4,9 +4,9 @@ import inspect
 from typing import Any
 
 import pytest
-import torch
 
 import fsseg.encoders
+from fsseg.contracts.encoders import CHECKS, Make, check_frozen
 from fsseg.encoders import Encoder, ResNet
 from fsseg.encoders.base import given_arguments, stage_names
 from fsseg.errors import FssegError
@@ -30,44 +30,23 @@ CASES = [
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0].__name__}-{len(case[1].get('taps', 'x'))}")
-def encoder(request: pytest.FixtureRequest) -> Encoder:
+def make(request: pytest.FixtureRequest) -> Make:
     kind, options = request.param
     weights = {"weights": "none"} if "weights" in inspect.signature(kind).parameters else {}
-    return kind(**options, **weights).eval()
+    return lambda **changes: kind(**{**options, **weights, **changes})
 
 
-def images(count: int = 2) -> torch.Tensor:
-    return torch.randint(256, (count, 3, 40, 56), dtype=torch.uint8)
+@pytest.fixture
+def encoder(make: Make) -> Encoder:
+    return make().eval()
 
 
-def test_maps_are_fine_to_coarse_and_as_wide_as_promised(encoder: Encoder) -> None:
-    with torch.no_grad():
-        maps = encoder(images())
-    assert isinstance(maps, tuple)
-    assert tuple(one.shape[1] for one in maps) == encoder.widths
-    assert sum(encoder.widths) == encoder.channels
-    sizes = [one.shape[-2] * one.shape[-1] for one in maps]
-    assert sizes == sorted(sizes, reverse=True)
-    assert all(len(one) == 2 and one.dtype == torch.float32 for one in maps)
-    assert maps[0].shape[-1] == pytest.approx(56 / encoder.stride, abs=1)
+@pytest.mark.parametrize("check", CHECKS)
+def test_check_passes(make: Make, check: str) -> None:
+    CHECKS[check](make)
 
 
-def test_each_image_is_encoded_on_its_own(encoder: Encoder) -> None:
-    both = images()
-    with torch.no_grad():
-        for together, alone in zip(encoder(both), encoder(both[1:]), strict=True):
-            torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-5 * float(alone.abs().max()))
-
-
-def test_it_normalises_its_input_and_the_numbers_are_no_weights(encoder: Encoder) -> None:
-    one = images(1)
-    expected = (one / 255 - encoder.mean) / encoder.std
-    torch.testing.assert_close(encoder.normalise(one), expected)
-    assert not {"mean", "std"} & set(encoder.state_dict())
-
-
-def test_it_has_a_name_and_origin_of_weights(encoder: Encoder) -> None:
-    assert encoder.name
+def test_weights_are_none(encoder: Encoder) -> None:
     assert encoder.weights in ("none", None)
 
 
@@ -87,18 +66,10 @@ def stages(encoder: Encoder) -> list[str]:
     return stage_names(name for name, _ in encoder.network.named_parameters())
 
 
-def test_a_frozen_encoder_trains_nothing_and_is_the_same_in_training(encoder: Encoder) -> None:
-    frozen, both = frozen_of(encoder, True), images()
-    assert frozen.fixed
+def test_a_frozen_encoder_is_fixed_and_passes_the_checks(encoder: Encoder) -> None:
+    assert frozen_of(encoder, True).fixed
     assert not encoder.train().fixed
-    assert not any(parameter.requires_grad for parameter in frozen.parameters())
-    buffers = [buffer.clone() for buffer in frozen.buffers()]
-    maps = frozen(both)
-    assert not any(one.requires_grad for one in maps)
-    assert all(map(torch.equal, buffers, frozen.buffers()))
-    with torch.no_grad():
-        for ours, evaluated in zip(maps, encoder.eval()(both), strict=True):
-            torch.testing.assert_close(ours, evaluated)
+    check_frozen(lambda frozen: frozen_of(encoder, frozen))
 
 
 def test_stages_are_frozen_by_name(encoder: Encoder) -> None:

@@ -110,6 +110,11 @@ def test_it_is_trained_tested_and_segments(package: Path, capsys: pytest.Capture
     np.testing.assert_array_equal(again.mask, found.mask)
 
 
+def test_it_passes_its_checks(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--encoder.widths=[8,8]", "--encoder.strides=[2,2]", "--bias", "false"]
+    assert main(["check", "added_method.pyramid.Pyramid", *options]) == 0, capsys.readouterr()
+
+
 @pytest.mark.slow
 def test_it_is_refused_by_export_in_one_line(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A state that gradients make is no graph."""
