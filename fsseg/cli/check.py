@@ -110,6 +110,8 @@ def _checks(kind: type, path: str, words: Sequence[str], root: Path | None) -> t
         return _of_encoder(kind, make), "encoder of random weights"
     if made.needs_root and root is None:
         raise FssegError(f"{path} needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.")
+    if made.needs_root and root is not None and not root.is_dir():
+        raise FssegError(f"--root {root}: no such folder.")
     return _of_dataset(made, make, root), "data set" + (f" in {root}" if root else "")
 
 

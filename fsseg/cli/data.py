@@ -14,6 +14,7 @@ import fsseg.datasets
 from fsseg import atomic, limits
 from fsseg.cli.dashes import with_data_options
 from fsseg.cli.options import Options
+from fsseg.cli.own_classes import load_class, refuse_abstract
 from fsseg.datasets.base import Count, Dataset
 from fsseg.datasets.class_counts import census, census_text
 from fsseg.datasets.custom import CustomDataset
@@ -47,7 +48,8 @@ def options(command: str, dataset: str | None = None) -> Options:
 
         return episode_options(command)
     made = Options(f"data {command}")
-    made.option("dataset", str, f"one of {', '.join(_KINDS)}")
+    own = "" if command == "prepare" else ", or MODULE.CLASS of your own"
+    made.option("dataset", str, f"one of {', '.join(_KINDS)}{own}", metavar="DATASET")
     root = os.environ.get("FSSEG_DATA_ROOT") or None
     made.option("--root", str, "folder of the data set, or set FSSEG_DATA_ROOT", default=root, metavar="DIR")
     if command == "prepare":
@@ -63,7 +65,7 @@ def options(command: str, dataset: str | None = None) -> Options:
         )
         made.option("--min_pixels", int, "fewest pixels of a class in an image (%(default)s)", default=1)
         made.option("--out", Path, "write a chart of the counts", metavar="FILE")
-    if dataset in _KINDS:
+    if dataset in _KINDS or (dataset is not None and "." in dataset):
         made.add_class(_class(dataset))
     else:
         made.others = {"--OPTION VALUE": f"option of the data set, see fsseg data {command} DATASET --help"}
@@ -102,15 +104,26 @@ def _name(command: str, words: Sequence[str]) -> str:
     if name is None:
         raise FssegError(f"data {command} needs a data set: fsseg data {command} {'|'.join(_KINDS)} --root DIR.")
     name = {kind: known for known, kind in _KINDS.items()}.get(name, name)
-    if name not in _KINDS:
+    if "." in name and command == "prepare":
+        raise FssegError(f"data prepare: {name} is your own class, which needs no preparation.")
+    if name not in _KINDS and "." not in name:
+        own = "" if command == "prepare" else " Your own: MODULE.CLASS."
         raise FssegError(
-            f"data {command}: no data set {name!r}.{did_you_mean(name, _KINDS)} One of {', '.join(_KINDS)}."
+            f"data {command}: no data set {name!r}.{did_you_mean(name, _KINDS)} One of {', '.join(_KINDS)}.{own}"
         )
     return name
 
 
 def _class(name: str) -> type[Dataset]:
-    kind: type[Dataset] = getattr(fsseg.datasets, _KINDS[name])
+    """The class of a command name, or the user's own class of a dotted path.
+
+    Raises:
+        FssegError: There is no such class, or it is no data set that can be built.
+    """
+    kind: type[Dataset] = getattr(fsseg.datasets, _KINDS[name]) if name in _KINDS else load_class(name)
+    if not issubclass(kind, Dataset):
+        raise FssegError(f"{name} is no data set. Derive it from fsseg.datasets.Dataset.")
+    refuse_abstract(kind, name)
     return kind
 
 

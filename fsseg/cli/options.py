@@ -5,8 +5,8 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from fsseg.errors import FssegError
 from fsseg.experiment.arguments import flag
@@ -25,7 +25,8 @@ class Value:
     """
 
     def __init__(self, hint: Any) -> None:
-        self.kinds = tuple(kind for kind in (get_args(hint) or (hint,)) if kind is not NoneType)
+        union = get_origin(hint) in (Union, UnionType)
+        self.kinds = tuple(kind for kind in (get_args(hint) if union else (hint,)) if kind is not NoneType)
         self.choices: tuple[Any, ...] = ()
         if get_origin(hint) is Literal:
             self.kinds, self.choices = (), get_args(hint)
@@ -48,7 +49,9 @@ class Value:
                 value = kind(text) if kind in (int, float) else load_yaml(text)
             except ValueError:
                 continue
-            if isinstance(value, get_origin(kind) or kind):
+            plain = get_origin(kind) or kind
+            value = tuple(value) if plain is tuple and isinstance(value, list) else value
+            if plain is Any or isinstance(value, plain):
                 return value
         raise argparse.ArgumentTypeError(f"{text}: {self.needed} is needed.{did_you_mean(text, named)}")
 
@@ -57,12 +60,17 @@ class Value:
         """Description of the accepted values, for errors."""
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
-        return " or ".join(IN_WORDS[get_origin(kind) or kind] for kind in self.kinds)
+        return " or ".join(_words(kind, IN_WORDS) for kind in self.kinds)
 
     @property
     def short(self) -> str:
         """Accepted values, for help pages."""
-        return "|".join(map(str, self.choices)) or "|".join(_VALUES[get_origin(kind) or kind] for kind in self.kinds)
+        return "|".join(map(str, self.choices)) or "|".join(_words(kind, _VALUES) for kind in self.kinds)
+
+
+def _words(kind: Any, words: Mapping[Any, str]) -> str:
+    plain = get_origin(kind) or kind
+    return words.get(list if plain is tuple else plain, str(getattr(plain, "__name__", plain)))
 
 
 class Options(argparse.ArgumentParser):
@@ -96,9 +104,14 @@ class Options(argparse.ArgumentParser):
         hints = get_type_hints(kind.__init__)  # type: ignore[misc]
         texts = {p.arg_name: p.description or "" for p in docstring_parser.parse(kind.__doc__ or "").params}
         for name, parameter in inspect.signature(kind).parameters.items():
-            default = "" if parameter.default is None else f" ({parameter.default})"
+            if f"--{name}" in self.names or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue  # of a name such as root, the command's option gives the argument too
+            needed = parameter.default is parameter.empty
+            default = "" if needed or parameter.default is None else f" ({parameter.default})"
             text = " ".join(texts.get(name, "").replace("``", "").split()).replace("%", "%%")
-            self.add_argument(f"--{name}", type=Value(hints[name]), default=argparse.SUPPRESS, help=text + default)
+            value = Value(hints.get(name) or _kind_of(parameter.default))
+            more: dict[str, Any] = {"required": needed, "default": argparse.SUPPRESS, "help": text + default}
+            self.add_argument(f"--{name}", type=value, **more)
 
     def read(self, arguments: Sequence[str]) -> Any:
         """Values of the options; positional arguments may stand between them.
@@ -158,6 +171,11 @@ class Options(argparse.ArgumentParser):
     def rows(self) -> dict[str, str]:
         """Help of each option, by the option with its value."""
         return {_usage(action): (action.help or "") % vars(action) for action in self._actions} | dict(self.others)
+
+
+def _kind_of(default: Any) -> Any:
+    """Type of an argument without annotation: that of its default, or text."""
+    return str if default in (None, inspect.Parameter.empty) else type(default)
 
 
 def table(rows: Mapping[str, str]) -> str:

@@ -377,6 +377,7 @@ REFUSED = {
     "broken.Thing": "broken.Thing is no method, encoder or data set. Derive it from fsseg.methods.Method",
     "broken.Margn": "module broken has no class Margn. Did you mean Margin? It has: Margin, FirstShot",
     "broken.Refuses": "broken.Refuses needs --root DIR (or FSSEG_DATA_ROOT), the data set's folder.",
+    "broken.Refuses --root none": "--root none: no such folder.",
     "broken.Margin --scal 3": "no option --scal. Did you mean --scale?",
     "broken.Margin --scale wide": "--scale wide: a number is needed.",
     "nowhere.Margin": "nowhere.Margin cannot be imported: No module named 'nowhere'.",

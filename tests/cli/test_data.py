@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,87 @@ def test_the_episodes_that_are_written_are_those_of_a_test(fsseg, trained, tmp_p
     assert ran.code == 0, ran.err
     assert "2 x 7 episodes" in ran.out
     assert (tmp_path / "episodes.json").read_bytes() == (tmp_path / "tested/episodes.json").read_bytes()
+
+
+# An own data set
+
+OWN = """
+from fsseg.datasets import Folder
+from fsseg.datasets.base import Dataset
+
+
+class Mine(Folder):
+    def __init__(self, share=0.3, names: tuple[str, ...] = (), seed: int | None = None) -> None:
+        \"\"\"Own images.\"\"\"
+        super().__init__(val_share=share)
+        assert isinstance(names, tuple)
+
+
+class Rooted(Folder):
+    def __init__(self, root: str, share: float):
+        super().__init__(val_share=share)
+        self.given = root
+
+
+class Half(Dataset):
+    pass
+
+
+class Thing:
+    pass
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "ownset.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    yield "ownset"
+    sys.modules.pop("ownset", None)
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_an_own_data_set_is_counted_and_verified(fsseg, own_module, own_maps, command):
+    more = ("--workers", "0") if command == "verify" else ()
+    known = fsseg("data", command, "folder", "--root", str(own_maps), "--val_share", "0.5", *more)
+    own = fsseg("data", command, "ownset.Mine", "--root", str(own_maps), "--share", "0.5", "--names=[a,b]", *more)
+    assert own.code == known.code == 0, own.err
+    assert own.out == known.out
+    page = fsseg("data", command, "ownset.Mine", "--help").out
+    assert "--share X" in page
+    assert "--names LIST" in page
+
+
+def test_an_own_data_set_gets_the_root_in_its_constructor_too(fsseg, own_module, own_maps):
+    found = fsseg("data", "info", "ownset.Rooted", "--root", str(own_maps), "--share", "0.5")
+    assert found.code == 0, found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("info", "ownset.Mine", "--shar", "1"), "no option --shar. Did you mean --share?"),
+        (("info", "ownset.Mine", "--share", "half"), "--share half: a number is needed"),
+        (("info", "ownset.Mine"), "data info needs --root DIR (or FSSEG_DATA_ROOT)"),
+        (("info", "ownset.Rooted", "--root", "x"), "data info: missing: --share"),
+        (
+            ("info", "ownset.Half"),
+            "ownset.Half cannot be built, because it lacks image, image_name, mask, numbers",
+        ),
+        (("info", "ownset.Thing"), "ownset.Thing is no data set. Derive it from fsseg.datasets.Dataset."),
+        (("info", "ownset.Min"), "module ownset has no class Min. Did you mean Mine?"),
+        (("verify", "nowhere.Mine"), "nowhere.Mine cannot be imported: No module named 'nowhere'."),
+        (("prepare", "ownset.Mine", "--root", "x"), "data prepare: ownset.Mine is your own class, which needs no"),
+        (
+            ("info", "voc", "--root", "x"),
+            "no data set 'voc'. One of pascal, coco, folder, coco_json, shapes. Your own",
+        ),
+    ],
+)
+def test_what_is_no_own_data_set_is_one_line(fsseg, own_module, arguments, expected):
+    ran = fsseg("data", *arguments)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert expected in ran.line
 
 
 # Help and bad input
