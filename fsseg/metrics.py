@@ -109,7 +109,7 @@ class ClassIoU(_RunIoU):
     """
 
     def __init__(self, classes: tuple[int, ...], runs: int = 1, absent: Absent = "count", **kwargs: Any) -> None:
-        super().__init__(runs, max(classes) + 1, absent, **kwargs)
+        super().__init__(runs, max(classes, default=0) + 1, absent, **kwargs)
         self.classes = list(classes)
 
     def update(self, counts: Counts, classes: Int[Tensor, "B N"], run: Int[Tensor, " B"]) -> None:

@@ -11,7 +11,10 @@ from fsseg.experiment.files import did_you_mean, experiments
 # Summary and example of each command.
 COMMANDS = {
     "fit": ("train a method", "fsseg fit --config experiments/panet_voc_1shot.yaml --data.root DIR"),
-    "validate": ("measure a checkpoint on base classes", "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt"),
+    "validate": (
+        "measure a checkpoint on the validation classes",
+        "fsseg validate --ckpt_path runs/quickstart/fold0/last.ckpt",
+    ),
     "test": ("test a checkpoint on novel classes", "fsseg test --ckpt_path runs/quickstart/fold0/last.ckpt"),
     "benchmark": (
         "train and test all folds, shots and seeds",

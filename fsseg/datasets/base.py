@@ -136,10 +136,18 @@ class Dataset(ABC):
         size = len(self.class_names) // self.folds
         return tuple(range(fold * size + 1, (fold + 1) * size + 1))
 
+    def validation(self, fold: int) -> tuple[int, ...]:
+        """Class ids of a fold for validation alone, neither base nor novel; without any, validation has base classes.
+
+        A data set with class-disjoint splits (FSS-1000) overrides this method: its train images show base classes, its
+        val images show classes of validation and novel classes.
+        """
+        return ()
+
     def base(self, fold: int) -> tuple[int, ...]:
-        """Base class ids of a fold: all but the novel ones."""
-        novel = set(self.novel(fold))
-        return tuple(c for c in self.class_ids if c not in novel)
+        """Base class ids of a fold: all but the novel ones and those for validation alone."""
+        others = {*self.novel(fold), *self.validation(fold)}
+        return tuple(c for c in self.class_ids if c not in others)
 
     def class_name(self, class_id: int) -> str:
         """Name of a class id."""

@@ -23,10 +23,12 @@ class FoldCount(NamedTuple):
     Attributes:
         classes: the novel classes.
         kept: number of train images that show no pixel of a novel class, i.e. those that ``drop_novel`` keeps.
+        validation: the classes for validation alone, see `Dataset.validation`.
     """
 
     classes: tuple[ClassCount, ...]
     kept: int
+    validation: tuple[ClassCount, ...]
 
     @property
     def train(self) -> int:
@@ -85,7 +87,9 @@ def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Censu
 
     folds = [
         FoldCount(
-            tuple(counted(c) for c in dataset.novel(fold)), len(dataset.index.without(dataset.novel(fold), train))
+            tuple(map(counted, dataset.novel(fold))),
+            len(dataset.index.without(dataset.novel(fold), train)),
+            tuple(map(counted, dataset.validation(fold))),
         )
         for fold in range(dataset.folds)
     ]
@@ -113,9 +117,17 @@ def census_text(dataset: Dataset, counted: Census) -> str:
             f"fold {number}   novel classes: {pairs}; {kept} show none of them",
             f"  {'':{width}}train      val",
             *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
+            *_validation_lines(fold),
             *_list_lines(counted, number),
         ]
     return "\n".join(lines)
+
+
+def _validation_lines(fold: FoldCount) -> list[str]:
+    """The pairs of the classes for validation alone."""
+    train, val = sum(c.train for c in fold.validation), sum(c.val for c in fold.validation)
+    text = f"  {len(fold.validation)} classes of validation: {train:,} train and {val:,} val pairs"
+    return [text] if fold.validation else []
 
 
 def _list_lines(counted: Census, fold: int) -> list[str]:

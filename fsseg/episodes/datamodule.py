@@ -14,17 +14,18 @@ from fsseg.disk_cache import cache_folder
 from fsseg.episode import Batch
 from fsseg.episodes import option_checks
 from fsseg.episodes.distinct_images import Images, all_keys, image_loader, shown, with_pixels
-from fsseg.episodes.draw import Draw, drawn, listed, seeded
-from fsseg.episodes.eligible_images import PREFERRED, Eligible, Need, class_images, with_complete_masks
+from fsseg.episodes.draw import Draw, drawn, listed, of_classes
+from fsseg.episodes.eligible_images import PREFERRED, Eligible, Need, class_images
 from fsseg.episodes.episode_file import Runs, load
 from fsseg.episodes.loading import Episodes, loader
 from fsseg.episodes.options import EpisodeOptions, ImageOptions, LoadingOptions
 from fsseg.episodes.pair_lists import PairLists, use_pair_lists
 from fsseg.episodes.resizing import View
-from fsseg.episodes.sampler import PLAIN, EpisodeOrder, Key, Numbers, Rules
+from fsseg.episodes.sampler import EpisodeOrder, Key, Numbers
 from fsseg.episodes.transforms import Augmentation
+from fsseg.episodes.validation import NONE, Validation, validation
 from fsseg.episodes.weak_annotations import Annotator
-from fsseg.protocols.protocol import Pairs, Protocol, Split
+from fsseg.protocols.protocol import Pairs, Protocol, Split, pair_rule
 
 Stage = Literal["train", "val", "test"]
 
@@ -33,8 +34,8 @@ class EpisodeData(LightningDataModule):
     """Episodes of base classes for training and validation, and of novel classes for the test.
 
     Training draws from the train images of the base classes. Validation draws from the val images of the base
-    classes, so that novel classes do not choose a checkpoint, unless the protocol asks for it. The protocol gives the
-    images of the test.
+    classes, or of `Dataset.validation`, so that novel classes do not choose a checkpoint, unless the protocol asks for
+    it. The protocol gives the images of the test.
 
     Args:
         dataset: the data set, e.g. `Pascal`.
@@ -83,7 +84,8 @@ class EpisodeData(LightningDataModule):
         self._runs: Runs = []  # episodes of the test file
         self._lists: PairLists | None = None
         self.trained = Eligible({}, {}, 0)  # classes of the training, see `setup`
-        self._val, self._test = (dict[int, Numbers]() for _ in range(2))
+        self.validation = NONE  # classes of the validation, see `setup`
+        self._test: dict[int, Numbers] = {}
         self._opened = False
         option_checks.check_ranges(self)
         if not self.dataset.class_names:  # the files of the data set have the names
@@ -120,7 +122,7 @@ class EpisodeData(LightningDataModule):
             self.trained = self._train_images()
             self._augmentation = Augmentation(self.images.augment, self.images.variants)
         if stage in ("fit", "validate"):
-            self._val = self._val_images() if self.episodes.val else {}
+            self.validation = self._validation(may_shrink=stage == "fit") if self.episodes.val else NONE
         if stage == "test" and self.episodes.test_file:
             self._read_list(Path(self.episodes.test_file))
         elif stage == "test":
@@ -138,11 +140,13 @@ class EpisodeData(LightningDataModule):
         self._read_pairs(rule.pairs, self.base, "train")
         return class_images(self.dataset, self.base, numbers, rule.pairs, rule.min_pixels, need, rule.missing_classes)
 
-    def _val_images(self) -> dict[int, Numbers]:
-        """Val images of each class with enough images; empty if too few classes have enough."""
-        numbers, need, rule = self.dataset.numbers("val"), self._test_need("val"), self.episodes
+    def _validation(self, may_shrink: bool) -> Validation:
+        """Val images of each class with enough images."""
+        numbers, rule, index = self.dataset.numbers("val"), self.episodes, self.dataset.index
         self._read_pairs(rule.pairs, self.validated, "val")
-        return class_images(self.dataset, self.validated, numbers, rule.pairs, rule.min_pixels, need, "leave").images
+        images = {c: index.images(c, numbers, rule.min_pixels, rule.pairs) for c in self.validated}
+        words = pair_rule(rule.pairs, rule.min_pixels)
+        return validation(self.dataset, images, self._test_need("val"), words, may_shrink)
 
     def _test_images(self) -> dict[int, Numbers]:
         """Test images of each novel class."""
@@ -181,13 +185,18 @@ class EpisodeData(LightningDataModule):
 
     @property
     def validated(self) -> tuple[int, ...]:
-        """Class ids of validation: base classes, or novel ones if the protocol chooses checkpoints on them."""
-        return self.novel if self.protocol.selection == "novel_val" else self.base
+        """Class ids of validation: base classes, those of `Dataset.validation`, or novel ones by the protocol."""
+        if self.protocol.selection == "novel_val":
+            return self.novel
+        own = self.dataset.validation(self.fold)
+        return tuple(c for c in own if c not in self._excluded) if own else self.base
 
     @property
-    def unvalidated(self) -> tuple[int, ...]:
-        """Class ids that validation leaves out because too few val images show them."""
-        return tuple(c for c in self.validated if c not in self._val) if self.episodes.val else ()
+    def validated_kind(self) -> Literal["base", "validation", "novel"]:
+        """What the classes of validation are, in words."""
+        if self.protocol.selection == "novel_val":
+            return "novel"
+        return "validation" if self.dataset.validation(self.fold) else "base"
 
     @property
     def pair_count(self) -> int:
@@ -207,7 +216,7 @@ class EpisodeData(LightningDataModule):
         """Training episodes; every epoch, and every resumed training, continues with the next episode number."""
         shown = self.images
         view = View(shown.size, support_void=shown.support_void, query_void=shown.query_void)
-        draw = self._seeded(self.trained.images, self.shot)
+        draw = of_classes(self.dataset, self.trained.images, (self.way, self.shot, self.query), self.seed)
         annotator = Annotator(self.dataset, shown.support_annotation, shown.box_instance)
         pixels = "train" not in self.without_pixels
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator, pixels)
@@ -215,13 +224,15 @@ class EpisodeData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Validation episodes on val images: the same in every epoch, with image sizes and void as in the test."""
-        if not self._val:
+        if not self.validation.images:
             return []
         return self._loader(*self._val_source(), self.loading.test_batch_size)
 
     def _val_source(self) -> tuple[Episodes, EpisodeOrder]:
         """Validation episodes, and their order."""
-        source = self._tested(self._seeded(self._val, self.test_shot))
+        found = self.validation
+        sizes = (found.way, found.shot, self.query)
+        source = self._tested(of_classes(self.dataset, found.images, sizes, self.seed))
         source.pixels = "val" not in self.without_pixels
         return source, EpisodeOrder(1, self.episodes.val)
 
@@ -235,7 +246,7 @@ class EpisodeData(LightningDataModule):
     def shown_images(self, stage: Literal["val", "test"]) -> tuple[list[int], int]:
         """Distinct image numbers, ascending, and number of uses: of this process's test, or of all validation."""
         if stage == "val":
-            every = [Key(0, number) for number in range(self.episodes.val if self._val else 0)]
+            every = [Key(0, number) for number in range(self.episodes.val if self.validation.images else 0)]
             return shown(self._val_source()[0], every)
         return shown(*self._test_source())
 
@@ -278,11 +289,6 @@ class EpisodeData(LightningDataModule):
         annotator = Annotator(self.dataset, self.images.test_support_annotation or "mask", self.images.box_instance)
         # Weak annotations take the protocol's seed: a test must not depend on the seed of the training.
         return Episodes(self.dataset, draw, self._view, Augmentation([]), self.protocol.seed, annotator)
-
-    def _seeded(self, images: dict[int, Numbers], shot: int) -> Draw:
-        queries = with_complete_masks(self.dataset, images)
-        rules = PLAIN if queries is images else Rules(queries=queries)
-        return seeded(images, (self.way, shot, self.query), self.seed, rules)
 
     def _consumed(self) -> int:
         """Episodes that all processes have trained on so far; Lightning's checkpoints store the count."""

@@ -22,6 +22,12 @@ def seeded(images: Images, sizes: Sizes, seed: int, rules: Rules = PLAIN) -> Dra
     return partial(_draw, images=images, sizes=sizes, seed=seed, rules=rules)
 
 
+def of_classes(dataset: Dataset, images: Images, sizes: Sizes, seed: int) -> Draw:
+    """Draw each episode of a training or a validation from its number; images with weak masks are supports only."""
+    queries = with_complete_masks(dataset, images)
+    return seeded(images, sizes, seed, PLAIN if queries is images else Rules(queries=queries))
+
+
 def listed(runs: Sequence[Sequence[Episode]]) -> Draw:
     """Take episodes from lists, one list per run."""
     return partial(_listed, runs=runs)

@@ -52,6 +52,20 @@ class Need(NamedTuple):
         return most if can_skip and remaining >= max(2, self.way) else enough
 
 
+class TooFewImagesError(FssegError):
+    """Classes have too few images for an episode.
+
+    Args:
+        lack: given and needed images, without a full stop.
+        fix: how to fix the mistake, as a sentence.
+        can_skip: whether enough classes have enough images, so that the others may be left out.
+    """
+
+    def __init__(self, lack: str, fix: str, can_skip: bool = False) -> None:
+        super().__init__(f"{lack}. {fix}")
+        self.lack, self.can_skip = lack, can_skip
+
+
 class Eligible(NamedTuple):
     """Classes that episodes may be drawn from, and classes that are left out.
 
@@ -73,7 +87,7 @@ def class_images(
     pairs: Pairs,
     min_pixels: int,
     need: Need,
-    missing: Literal["error", "skip", "leave"],
+    missing: Literal["error", "skip"],
 ) -> Eligible:
     """Image numbers of each class id.
 
@@ -85,23 +99,25 @@ def class_images(
         min_pixels: pixels of the class that an image must show.
         need: images that episodes need.
         missing: treatment of a class with too few images. ``error``: raise. ``skip``: leave the class out, and raise
-            if too few classes remain. ``leave``: leave the class out, and all classes if too few classes remain.
+            if too few classes remain.
 
     Raises:
-        FssegError: a class has too few images, or too few classes have enough.
+        TooFewImagesError: a class has too few images, or too few classes have enough.
     """
     images = {c: dataset.index.images(c, numbers, min_pixels, pairs) for c in classes}
-    queries = with_complete_masks(dataset, images)
-    usable = {c: len(found) if len(queries[c]) >= need.query else 0 for c, found in images.items()}
-    least = need.least_images(usable.values(), missing == "skip")
-    few = {c: len(found) for c, found in images.items() if usable[c] < least}
+    counts = usable(dataset, images, need.query)
+    least = need.least_images(counts.values(), missing == "skip")
+    few = {c: len(found) for c, found in images.items() if counts[c] < least}
     enough = {c: found for c, found in images.items() if c not in few}
-    if missing == "leave" and len(enough) < need.way:
-        return Eligible({}, {c: len(found) for c, found in images.items()}, least)
     if (few and missing == "error") or len(enough) < need.way:
-        rule = pair_rule(pairs, min_pixels)
-        raise FssegError(_too_few(dataset, need, least, few, rule, can_skip=len(enough) >= need.way))
+        raise too_few(dataset, need, few, pair_rule(pairs, min_pixels), least, len(enough) >= need.way)
     return Eligible(enough, few, least)
+
+
+def usable(dataset: Dataset, images: Images, query: int) -> dict[int, int]:
+    """Number of images of each class id; 0 if too few of them have a complete mask for the queries of an episode."""
+    queries = with_complete_masks(dataset, images)
+    return {c: len(found) if len(queries[c]) >= query else 0 for c, found in images.items()}
 
 
 def with_complete_masks(dataset: Dataset, images: Images) -> Images:
@@ -112,16 +128,31 @@ def with_complete_masks(dataset: Dataset, images: Images) -> Images:
     return {c: found[~np.isin(found, weak)] for c, found in images.items()}
 
 
-def _too_few(dataset: Dataset, need: Need, least: int, few: dict[int, int], rule: str, can_skip: bool) -> str:
+def too_few(
+    dataset: Dataset, need: Need, few: dict[int, int], rule: str, least: int, can_skip: bool = False
+) -> TooFewImagesError:
+    """The error about classes with too few images.
+
+    Args:
+        dataset: opened data set.
+        need: images that episodes need.
+        few: number of images of each class id that has too few.
+        rule: rule by which an image counts for a class, in words.
+        least: images that a class needs.
+        can_skip: see `TooFewImagesError`.
+    """
     names = [f"{c} {dataset.class_name(c)} ({n})" for c, n in few.items()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    skip = ", or leave classes out with `data.episodes.missing_classes` skip" if can_skip else ""
     masks = f", {need.query} of them with a complete mask" if dataset.weak else ""
     counted = f" ({rule})" if rule else ""
     episode = f"{need.way}-way {need.shot}-shot with {need.query} query"
     demanded = least > need.shot + need.query
     asks, option = (f"min_images {least}", "episodes.min_images") if demanded else (episode, need.option)
-    return (
-        f"{asks} needs {least} {need.split} images a class{masks}; too few show{counted}: "
-        f"{', '.join(names[:_NAMED])}{more}. Lower `data.{option}`, choose another fold{skip}."
-    )
+    lack = f"{asks} needs {least} {need.split} images a class{masks}; too few show{counted}: "
+    fixes = [f"lower `data.{option}`"] if demanded or need.shot > 1 else []
+    fixes += ["choose another fold"]
+    fixes += ["or leave classes out with `data.episodes.missing_classes` skip"] if can_skip else []
+    if need.split == "train" and not need.preferred and not any(few.values()):
+        fixes = ["no train image shows a novel class: give `protocol.split` val"]
+    fix = ", ".join(fixes)
+    return TooFewImagesError(f"{lack}{', '.join(names[:_NAMED])}{more}", f"{fix[0].upper()}{fix[1:]}.", can_skip)

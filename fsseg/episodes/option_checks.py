@@ -29,7 +29,7 @@ def check_ranges(data: "EpisodeData") -> None:
 
 
 def check_fold(dataset: Dataset, fold: int, way: int) -> None:
-    """Refuse a fold that the data set lacks, and more ways than the fold has novel classes.
+    """Refuse a fold that the data set lacks, more ways than the fold has novel classes, and validation on these.
 
     Raises:
         FssegError: fold or way is refused.
@@ -39,6 +39,11 @@ def check_fold(dataset: Dataset, fold: int, way: int) -> None:
     novel = len(dataset.novel(fold))
     if not 1 <= way <= novel:
         raise FssegError(f"`data.way` {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
+    if shared := set(dataset.novel(fold)) & set(dataset.validation(fold)):
+        name = dataset.class_name(min(shared))
+        raise FssegError(
+            f"{name} is a novel class of fold {fold} of {dataset.name} and a class of its validation. Remove one."
+        )
 
 
 def completed(protocol: Protocol, data: "EpisodeData") -> Protocol:

@@ -25,7 +25,7 @@ from fsseg.runs.ranks import leads
 from fsseg.runs.resume import left_to_do
 from fsseg.untrusted.configuration import names_own_classes
 
-_CHOSEN = {"base_val": "base classes of the val images", "novel_val": "the novel classes"}
+_CHOSEN = {"base_val": "the validation classes", "novel_val": "the novel classes"}
 Files = str | Path | Sequence[str | Path]
 
 

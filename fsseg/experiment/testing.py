@@ -62,15 +62,17 @@ def measure(c: Configuration) -> Validated:
     data = built.data
     if data.episodes.val == 0:
         raise FssegError("`data.episodes.val` 0 leaves nothing to validate.")
+    data.setup("validate")
+    if data.validation.missing:
+        raise data.validation.missing
     _run(c, built, "validate")
     metrics = built.trainer.callback_metrics
     if not metrics:
-        raise FssegError("no base class has enough val images for validation episodes. Lower `data.shot`.")
+        raise FssegError("no episode was validated: `trainer.limit_val_batches` leaves none.")
     tested = _described(c, built)
-    classes = "novel" if data.validated == data.novel else "base"
     heading = (
         f"{tested.setting.label}  {tested.setting.encoder}  {tested.origin}\n"
-        f"{data.dataset.name} fold {data.fold}, {classes} classes, val images, {data.episodes.val} episodes"
+        f"{data.dataset.name} fold {data.fold}, {data.validated_kind} classes, val images, {data.episodes.val} episodes"
     )
     return Validated(float(metrics["val/mean_iou"]), float(metrics["val/binary_iou"]), heading)
 

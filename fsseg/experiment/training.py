@@ -1,5 +1,6 @@
 """Runs a training of a complete configuration."""
 
+from collections.abc import Mapping, Sized
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import yaml
 
 from fsseg import atomic
 from fsseg.episodes import EpisodeData
+from fsseg.errors import FssegError
 from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.objects import Objects, build
 from fsseg.experiment.warm_start import in_words
@@ -56,11 +58,14 @@ def train(c: Configuration) -> Trained:
     built = build(c)
     trainer, last = built.trainer, built.checkpoints
     built.data.setup("fit")  # its errors come before any file is written
+    _refuse_watching(built)
     leads = trainer.is_global_zero
     if leads:
         if c.start is not None:
             tell(in_words(c))
         tell(_classes(built.data))
+        if built.data.validation.images:
+            tell(_validated(built.data))
     _note_differences(c, built.data, trainer.world_size)
     with locked(c.folder), folders.kept_if(c.folder, lambda: any(c.folder.glob("*.ckpt"))) if leads else nullcontext():
         if leads and not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -86,21 +91,56 @@ def _best(built: Objects) -> Path | None:
 
 def _classes(data: EpisodeData) -> str:
     """The classes of a training with their numbers of train images, and the classes that are left out, on one line."""
-    counts, name = sorted(map(len, data.trained.images.values())), data.dataset.class_name
-    few = sorted(data.trained.left_out.items(), key=lambda one: one[1])
+    found = data.trained
+    left = _left_out(data, found.left_out, found.least, "; `data.episodes.min_images`")
+    return f"training classes: {len(found.images)} with {_span(found.images)} images{left}"
+
+
+def _validated(data: EpisodeData) -> str:
+    """The classes of a validation with their numbers of val images, and the classes that are left out, on one line."""
+    found, name = data.validation, data.dataset.class_name
+    kind = "" if data.validated_kind == "validation" else f"{data.validated_kind} "
+    several, names = len(found.images) > 1, ", ".join(map(name, found.images))
+    classes = f"{kind}class{'es' * several} {names}"
+    if len(found.images) > _NAMED:
+        classes = f"{len(found.images)} {kind}classes"
+    left = _left_out(data, found.left_out, found.shot + data.query)
+    sizes, asked = (f"{way}-way {shot}-shot" for way, shot in ((found.way, found.shot), (data.way, data.test_shot)))
+    smaller = f"; {sizes} episodes, because {asked} ones need more images" if sizes != asked else ""
+    return f"validation: {classes} with {_span(found.images)} val images{left}{smaller}"
+
+
+def _span(images: Mapping[int, Sized]) -> str:
+    """Fewest and most images of a class."""
+    counts = sorted(map(len, images.values()))
+    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+
+
+def _left_out(data: EpisodeData, few: Mapping[int, int], least: int, option: str = "") -> str:
+    """Classes that are left out with their numbers of images, those with the fewest first, and the reason."""
+    rarest = sorted(few.items(), key=lambda one: one[1])
     more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
-    named = ", ".join(f"{name(c)} {count}" for c, count in few[:_NAMED])
-    why = f"fewer than {data.trained.least}" + (" or too few complete masks" if data.dataset.weak else "")
-    left = f" ({named}{more} left out: {why}; `data.episodes.min_images`)" if few else ""
-    span = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
-    return f"training classes: {len(counts)} with {span} images{left}"
+    named = ", ".join(f"{data.dataset.class_name(c)} {count}" for c, count in rarest[:_NAMED])
+    why = f"fewer than {least}" + (" or too few complete masks" if data.dataset.weak else "")
+    return f" ({named}{more} left out: {why}{option})" if few else ""
+
+
+def _refuse_watching(built: Objects) -> None:
+    """Refuse callbacks that watch the validation of a training without one; Lightning would stop after an epoch."""
+    found = built.data.validation
+    for callback in [] if found.images else built.trainer.callbacks:  # type: ignore[attr-defined]
+        if str(getattr(callback, "monitor", "")).startswith("val/"):
+            why = found.missing.lack if found.missing else "`data.episodes.val` is 0"
+            raise FssegError(
+                f"{type(callback).__name__} watches {callback.monitor}, but validation is missing: {why}. Leave it out."
+            )
 
 
 def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> None:
-    """Note classes without validation, and a changed number of processes."""
-    if left := data.unvalidated:
-        names = ", ".join(data.dataset.class_name(number) for number in left)
-        note(f"no validation {f'of {names}' if len(left) < len(data.validated) else 'at all'}: too few val images.")
+    """Note a training without validation, and a changed number of processes."""
+    if missing := data.validation.missing:
+        best = "" if c.protocol.selection == "last" else " No best.ckpt is written."
+        note(f"no validation: {missing.lack}.{best}")
     if c.card is not None and c.card.processes != processes:
         note(
             f"a training of {c.card.processes} processes resumes in {processes}, with other episodes and random "

@@ -84,8 +84,8 @@ class Protocol:
         queries: ``any``: a query shows a class of the episode. ``several``: a query shows two or more of them.
         absent_queries: share of episodes whose queries show no class of the episode. Their false positives are
             reported separately.
-        selection: checkpoint to test: ``last``, the best on base classes of the val images (``base_val``), or the best
-            on the novel classes (``novel_val``).
+        selection: checkpoint to test: ``last``, the best on the validation classes (``base_val``; base classes of the
+            val images, or `fsseg.datasets.Dataset.validation`), or the best on the novel classes (``novel_val``).
         listed: digest of episodes from a file, see `of_list`.
         listed_pairs: digest of official pairs from list files; empty for the published lists.
 

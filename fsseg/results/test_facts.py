@@ -14,7 +14,7 @@ MOST = 10_000  # largest number of folds, and largest class id
 ClassId = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 _CHOSEN = {
     "last": "last",
-    "base_val": "best on base classes",
+    "base_val": "best on validation classes",
     "novel_val": "best on novel classes",
     "by hand": "chosen by hand",
 }

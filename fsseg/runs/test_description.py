@@ -15,7 +15,7 @@ from fsseg.untrusted.card import Card, CheckpointCard, seen
 
 _RULES = {
     "last": "the last one",
-    "base_val": "the best on base classes",
+    "base_val": "the best on validation classes",
     "novel_val": "the best on the novel classes",
     "by hand": "a numbered one, chosen by hand",
 }

@@ -184,7 +184,7 @@ def test_a_checkpoint_says_by_which_rule_it_was_chosen(fsseg, tmp_path, rule):
     every = ("--protocol.selection", rule, "--trainer.max_steps", "12", "--checkpoint.every_n_train_steps", "8")
     ran = fsseg("fit", *QUICKSTART, *every, "--data.episodes.val", "6", "--out", "run")
     assert ran.code == 0, ran.err
-    assert f"best on {'base' if rule == 'base_val' else 'the novel'} classes" in ran.out
+    assert f"best on the {'validation' if rule == 'base_val' else 'novel'} classes" in ran.out
     cards = {
         name: torch.load(tmp_path / f"run/{name}.ckpt", weights_only=True)["fsseg"]
         for name in ("last", "best", "step8")

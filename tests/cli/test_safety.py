@@ -95,7 +95,7 @@ def change_card(path: Path, edit: Callable[[dict], Any]) -> None:
 def refused(ran: Ran, *words: str) -> None:
     """One line, exit code 2, that says what is wrong."""
     assert ran.code == 2, ran.err
-    others = ("drawing", "note:", "training classes:")
+    others = ("drawing", "note:", "training classes:", "validation:")
     lines = [line for line in ran.err.strip().splitlines() if not line.startswith(others)]
     assert len(lines) == 1, ran.err
     assert lines[0].startswith("fsseg: ")

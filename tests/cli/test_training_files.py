@@ -218,7 +218,7 @@ def test_a_training_stops_after_three_validations_without_a_gain_and_keeps_the_b
     ran = fsseg(*PLAIN, *file("early_stopping"), *options)
     assert ran.code == 0, ran.err
     assert "trained to step 10: run/last.ckpt" in ran.out
-    assert "best on base classes of the val images: run/best-step4.ckpt\n" in ran.out
+    assert "best on the validation classes: run/best-step4.ckpt\n" in ran.out
     assert {path.name for path in Path("run").glob("*.ckpt")} == {"best-step4.ckpt", "last.ckpt"}
     assert (read_card("run/best-step4.ckpt").selection, read_card("run/last.ckpt").selection) == ("base_val", "last")
     assert list(read_logs(Path("run"))["val/mean_iou"].values()) == pytest.approx([0.1, 0.3, 0.2, 0.25, 0.28])

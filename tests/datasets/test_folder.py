@@ -406,7 +406,8 @@ def test_training_goes_without_validation_where_val_images_are_few(own_maps: Pat
         loading=LoadingOptions(workers=0),
     )
     data.setup("fit")
-    assert data.unvalidated == data.base
+    assert data.validation.missing is not None
+    assert list(data.validation.left_out) == list(data.base)
     assert data.val_dataloader() == []
     assert len(next(iter(data.train_dataloader())).classes) == 1
 

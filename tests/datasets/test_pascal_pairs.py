@@ -191,7 +191,7 @@ def test_training_and_validation_take_list_files_too(fake_voc: Path, tmp_path: P
     options = grouped(root=str(fake_voc), pairs="official", pairs_files=str(tmp_path), missing_classes="skip")
     data = EpisodeData(Pascal(), **options)
     data.setup("fit")
-    for found, split in ((data.trained.images, "train"), (data._val, "val")):
+    for found, split in ((data.trained.images, "train"), (data.validation.images, "val")):
         assert {(int(i), c) for c, numbers in found.items() for i in numbers} <= set(shown[split][::2])
         assert found
     data = EpisodeData(Pascal(), **options, protocol=protocol({}, "pascal"))
