@@ -27,3 +27,17 @@ class MachineError(FssegError):
 
 class UnreadableError(FssegError):
     """An image file or a mask file is missing or broken."""
+
+
+class TooFewImagesError(FssegError):
+    """Classes have too few images for an episode.
+
+    Args:
+        lack: given and needed images, without a full stop.
+        fix: how to fix the mistake, as a sentence.
+        can_skip: whether enough classes have enough images, so that the others may be left out.
+    """
+
+    def __init__(self, lack: str, fix: str, can_skip: bool = False) -> None:
+        super().__init__(f"{lack}. {fix}")
+        self.lack, self.can_skip = lack, can_skip

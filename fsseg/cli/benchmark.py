@@ -12,6 +12,7 @@ import yaml
 
 from fsseg import class_paths, limits
 from fsseg.cli.options import Options
+from fsseg.cli.plan_checks import refuse_untestable
 from fsseg.errors import FAILED, FssegError
 from fsseg.experiment.arguments import flags, last
 from fsseg.experiment.files import find_experiment
@@ -22,12 +23,13 @@ from fsseg.jobs.ray import run_ray
 from fsseg.jobs.slurm import slurm_script
 from fsseg.progress import tell
 from fsseg.runs import folders
-from fsseg.runs.library_errors import quieten
+from fsseg.runs.library_errors import plain_errors, quieten
 from fsseg.runs.lock import locked
 from fsseg.untrusted.text import load_yaml
 
 if TYPE_CHECKING:
     from fsseg.experiment.configuration import Configuration
+    from fsseg.experiment.data_alone import DataChecks
 
 _RANGES = {
     "workers": limits.JOBS,
@@ -83,11 +85,17 @@ def run(arguments: Sequence[str]) -> int:
         pass
     if weights := last(rest, "--model.weights"):  # with {fold}, so that more folds are the same benchmark
         experiment.saved["model"]["weights"] = weights
-    plan = _plan(given, rest, experiment)
+    from fsseg.experiment.data_alone import DataChecks
+
+    checks = DataChecks(experiment)
+    with plain_errors():
+        plan = _plan(given, rest, experiment, checks)
     threads = given.threads or share_of_cores(given.workers)
     record = _record(plan, experiment.saved, threads)
     if given.engine != "slurm" or given.dry_run:
         print(plan_text(plan, experiment.name), flush=True)
+    with plain_errors():
+        refuse_untestable(plan, checks)
     if given.dry_run:
         return 0
     with locked(plan.out):
@@ -131,7 +139,7 @@ def _check_rest(options: Options, configs: Sequence[str], rest: Sequence[str]) -
     options.refuse_near(rest, ())
 
 
-def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
+def _plan(given: Any, rest: Sequence[str], experiment: Configuration, checks: DataChecks) -> Plan:
     data = experiment.saved["data"]
     limits.check(vars(given), _RANGES, "benchmark: --{}")
     for name in ("folds", "shots", "seeds"):
@@ -146,7 +154,7 @@ def _plan(given: Any, rest: Sequence[str], experiment: Configuration) -> Plan:
     return Plan(
         arguments=(*arguments, *rest),
         out=given.out or Path("runs") / experiment.name,
-        folds=tuple(_all_folds(data) if given.folds is None else given.folds),
+        folds=tuple(_all_folds(data, checks) if given.folds is None else given.folds),
         shots=tuple(shots),
         seeds=tuple(given.seeds),
         train_shot=_train_shot(given.train_shot, data),
@@ -167,15 +175,11 @@ def _train_shot(asked: str | None, data: dict[str, Any]) -> int | None:
     return int(asked)
 
 
-def _all_folds(data: dict[str, Any]) -> Sequence[int]:
+def _all_folds(data: dict[str, Any], checks: DataChecks) -> Sequence[int]:
+    """All folds of the data set, which is opened if its class does not know them."""
     kind = class_paths.load(data["dataset"]["class_path"])
-    asked = (data["dataset"].get("init_args") or {}).get("folds")
-    found = asked if asked is not None else getattr(kind, "folds", None)
-    if not isinstance(found, int):
-        raise FssegError(
-            f"benchmark: --folds is needed, e.g. --folds 0 1: {kind.__name__} has no fixed number of folds."
-        )
-    return range(found)
+    known = getattr(kind, "class_names", ()) and isinstance(kind.folds, int)
+    return range(kind.folds if known else checks.open(0, test=False).folds)
 
 
 def _record(plan: Plan, own: dict[str, Any], threads: int) -> PlanRecord:

@@ -13,7 +13,6 @@ from fsseg.cli.options import Options
 from fsseg.errors import FssegError
 from fsseg.experiment.arguments import files_first, flags
 from fsseg.runs import folders
-from fsseg.runs.library_errors import building
 
 if TYPE_CHECKING:
     from fsseg.episode import Batch
@@ -66,7 +65,7 @@ def run(command: str, words: Sequence[str]) -> int:
     if command == "show" and "--data.episodes.missing_classes" not in names:
         given.data.episodes.missing_classes = "skip"  # the command must not fail for a class with few images
     tested = command == "episodes" or own.stage == "test"
-    data = _data(parser, given, names, tested)
+    data = _data(given, names, tested)
     if command == "episodes":
         return _write_list(data, own.out)
     return _show(data, own)
@@ -87,8 +86,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _data(parser: Parser, given: Any, names: frozenset[str], tested: bool) -> EpisodeData:
+def _data(given: Any, names: frozenset[str], tested: bool) -> EpisodeData:
     """The data module that `test` or `fit` would have."""
+    from fsseg.experiment.data_alone import build_data
     from fsseg.experiment.protocol_options import settle_for
 
     kind = class_paths.load(given.data.dataset.class_path)
@@ -96,12 +96,7 @@ def _data(parser: Parser, given: Any, names: frozenset[str], tested: bool) -> Ep
     settled = settle_for(kind.family, given.data, vars(given.protocol), names, tested)
     if given.data.episodes.seed is None:
         given.data.episodes.seed = given.seed_everything
-    for name in _OTHERS:  # otherwise the parser would build their classes
-        given[name] = None
-    with building("the configuration"):
-        data: EpisodeData = parser.instantiate(given).data
-    data.protocol = settled.protocol
-    return data
+    return build_data(given.data, settled.protocol)
 
 
 def _write_list(data: EpisodeData, out: Path) -> int:

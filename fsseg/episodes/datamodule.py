@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from fsseg.episodes.pair_lists import PairLists, use_pair_lists
 from fsseg.episodes.resizing import View
 from fsseg.episodes.sampler import EpisodeOrder, Key, Numbers
 from fsseg.episodes.transforms import Augmentation
-from fsseg.episodes.validation import NONE, Validation, validation
+from fsseg.episodes.validation import NONE, Validation, validated_kind, validation
 from fsseg.episodes.weak_annotations import Annotator
 from fsseg.protocols.protocol import Pairs, Protocol, Split, pair_rule
 
@@ -104,6 +105,15 @@ class EpisodeData(LightningDataModule):
         self._protocol = option_checks.completed(protocol, self)
         option_checks.check_sizes(self, self._protocol)
 
+    def with_fold(self, fold: int, shot: int, test_shot: int) -> "EpisodeData":
+        """The same options and the same open data set with another fold and other shots, before `setup`."""
+        self._open()
+        other = copy(self)
+        other.fold, other.shot, other.test_shot = fold, shot, test_shot
+        option_checks.check_ranges(other)
+        option_checks.check_fold(self.dataset, fold, self.way)
+        return other
+
     def _open(self) -> None:
         if not self._opened:
             self.dataset.open(Path(os.path.expanduser(self.root)) if self.root else None)
@@ -145,8 +155,8 @@ class EpisodeData(LightningDataModule):
         numbers, rule, index = self.dataset.numbers("val"), self.episodes, self.dataset.index
         self._read_pairs(rule.pairs, self.validated, "val")
         images = {c: index.images(c, numbers, rule.min_pixels, rule.pairs) for c in self.validated}
-        words = pair_rule(rule.pairs, rule.min_pixels)
-        return validation(self.dataset, images, self._test_need("val"), words, may_shrink)
+        kind, words = validated_kind(self.dataset, self.fold, self.protocol), pair_rule(rule.pairs, rule.min_pixels)
+        return validation(self.dataset, kind, images, self._test_need("val"), words, may_shrink)
 
     def _test_images(self) -> dict[int, Numbers]:
         """Test images of each novel class."""
@@ -185,18 +195,9 @@ class EpisodeData(LightningDataModule):
 
     @property
     def validated(self) -> tuple[int, ...]:
-        """Class ids of validation: base classes, those of `Dataset.validation`, or novel ones by the protocol."""
-        if self.protocol.selection == "novel_val":
-            return self.novel
-        own = self.dataset.validation(self.fold)
-        return tuple(c for c in own if c not in self._excluded) if own else self.base
-
-    @property
-    def validated_kind(self) -> Literal["base", "validation", "novel"]:
-        """What the classes of validation are, in words."""
-        if self.protocol.selection == "novel_val":
-            return "novel"
-        return "validation" if self.dataset.validation(self.fold) else "base"
+        """Class ids of validation, without the excluded ones."""
+        kind = validated_kind(self.dataset, self.fold, self.protocol)
+        return tuple(c for c in getattr(self.dataset, kind)(self.fold) if c not in self._excluded)
 
     @property
     def pair_count(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fsseg.datasets.base import Dataset
 from fsseg.episodes.sampler import Images, Numbers
-from fsseg.errors import FssegError
+from fsseg.errors import TooFewImagesError
 from fsseg.protocols.protocol import Pairs, pair_rule
 
 # Images below which a class is left out of a training by default. In a small set of VOC photos, classes of five images
@@ -50,20 +50,6 @@ class Need(NamedTuple):
             return max(enough, self.least)
         remaining = sum(count >= most for count in counts)
         return most if can_skip and remaining >= max(2, self.way) else enough
-
-
-class TooFewImagesError(FssegError):
-    """Classes have too few images for an episode.
-
-    Args:
-        lack: given and needed images, without a full stop.
-        fix: how to fix the mistake, as a sentence.
-        can_skip: whether enough classes have enough images, so that the others may be left out.
-    """
-
-    def __init__(self, lack: str, fix: str, can_skip: bool = False) -> None:
-        super().__init__(f"{lack}. {fix}")
-        self.lack, self.can_skip = lack, can_skip
 
 
 class Eligible(NamedTuple):

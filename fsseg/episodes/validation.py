@@ -1,10 +1,14 @@
 """Classes, images and sizes of validation episodes."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fsseg.datasets.base import Dataset
-from fsseg.episodes.eligible_images import Need, TooFewImagesError, too_few, usable
+from fsseg.episodes.eligible_images import Need, too_few, usable
 from fsseg.episodes.sampler import Images
+from fsseg.errors import TooFewImagesError
+from fsseg.protocols.protocol import Protocol
+
+Kind = Literal["base", "validation", "novel"]
 
 
 class Validation(NamedTuple):
@@ -13,6 +17,7 @@ class Validation(NamedTuple):
     Attributes:
         images: val images of each class id; empty without validation.
         left_out: number of val images of each class id that has too few.
+        kind: what the classes are.
         way: classes per episode.
         shot: supports per class.
         missing: reason why there is no validation; None if there is one, or if none is wanted.
@@ -20,19 +25,33 @@ class Validation(NamedTuple):
 
     images: Images
     left_out: dict[int, int]
+    kind: Kind = "base"
     way: int = 0
     shot: int = 0
     missing: TooFewImagesError | None = None
+
+    @property
+    def reason(self) -> str:
+        """Reason why there is no validation, in words without a full stop."""
+        return self.missing.lack if self.missing else "`data.episodes.val` is 0"
 
 
 NONE = Validation({}, {})
 
 
-def validation(dataset: Dataset, images: Images, need: Need, rule: str, may_shrink: bool) -> Validation:
+def validated_kind(dataset: Dataset, fold: int, protocol: Protocol) -> Kind:
+    """The classes of a validation: novel ones by the protocol, else the data set's own for validation, or base ones."""
+    if protocol.selection == "novel_val":
+        return "novel"
+    return "validation" if dataset.validation(fold) else "base"
+
+
+def validation(dataset: Dataset, kind: Kind, images: Images, need: Need, rule: str, may_shrink: bool) -> Validation:
     """Validation on the classes with enough val images.
 
     Args:
         dataset: opened data set.
+        kind: what the classes are.
         images: val images of each class id.
         need: images that episodes of the test need.
         rule: rule by which an image counts for a class, in words.
@@ -48,7 +67,7 @@ def validation(dataset: Dataset, images: Images, need: Need, rule: str, may_shri
     left_out = {c: len(images[c]) for c, count in counts.items() if count < shot + need.query}
     found = {c: numbers for c, numbers in images.items() if c not in left_out}
     missing = None if len(found) >= way else too_few(dataset, smaller, left_out, rule, shot + need.query)
-    return Validation(found if missing is None else {}, left_out, way, shot, missing)
+    return Validation(found if missing is None else {}, left_out, kind, way, shot, missing)
 
 
 def _largest(counts: list[int], need: Need) -> tuple[int, int]:

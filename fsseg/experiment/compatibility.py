@@ -12,7 +12,7 @@ from fsseg.runs.checkpoint_files import content_digest
 from fsseg.runs.identity import flat, identity
 from fsseg.task import Task
 from fsseg.untrusted import configuration
-from fsseg.untrusted.card import CheckpointCard, Training
+from fsseg.untrusted.card import Card, CheckpointCard, Training
 
 Config = Mapping[str, Any]
 
@@ -108,7 +108,7 @@ def refuse_other_fold(ckpt_path: str, card: CheckpointCard, data: EpisodeData) -
         )
 
 
-def refuse_seen_classes(what: str, card: CheckpointCard, data: EpisodeData) -> None:
+def refuse_seen_classes(what: str, card: Card, data: EpisodeData) -> None:
     """Refuse novel classes that the weights were trained on, in this training or in an earlier one.
 
     Args:

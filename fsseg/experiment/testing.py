@@ -72,7 +72,8 @@ def measure(c: Configuration) -> Validated:
     tested = _described(c, built)
     heading = (
         f"{tested.setting.label}  {tested.setting.encoder}  {tested.origin}\n"
-        f"{data.dataset.name} fold {data.fold}, {data.validated_kind} classes, val images, {data.episodes.val} episodes"
+        f"{data.dataset.name} fold {data.fold}, {data.validation.kind} classes, val images, "
+        f"{data.episodes.val} episodes"
     )
     return Validated(float(metrics["val/mean_iou"]), float(metrics["val/binary_iou"]), heading)
 

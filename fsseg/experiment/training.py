@@ -99,7 +99,7 @@ def _classes(data: EpisodeData) -> str:
 def _validated(data: EpisodeData) -> str:
     """The classes of a validation with their numbers of val images, and the classes that are left out, on one line."""
     found, name = data.validation, data.dataset.class_name
-    kind = "" if data.validated_kind == "validation" else f"{data.validated_kind} "
+    kind = "" if found.kind == "validation" else f"{found.kind} "
     several, names = len(found.images) > 1, ", ".join(map(name, found.images))
     classes = f"{kind}class{'es' * several} {names}"
     if len(found.images) > _NAMED:
@@ -130,10 +130,8 @@ def _refuse_watching(built: Objects) -> None:
     found = built.data.validation
     for callback in [] if found.images else built.trainer.callbacks:  # type: ignore[attr-defined]
         if str(getattr(callback, "monitor", "")).startswith("val/"):
-            why = found.missing.lack if found.missing else "`data.episodes.val` is 0"
-            raise FssegError(
-                f"{type(callback).__name__} watches {callback.monitor}, but validation is missing: {why}. Leave it out."
-            )
+            watches = f"{type(callback).__name__} watches {callback.monitor}"
+            raise FssegError(f"{watches}, without a validation: {found.reason}. Leave it out.")
 
 
 def _note_differences(c: Configuration, data: EpisodeData, processes: int) -> None:

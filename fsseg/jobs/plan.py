@@ -61,6 +61,15 @@ class Training:
     folder: Path
     fit: Job | None
     tests: dict[str, Job]  # by shots and annotation in words
+    shots: dict[str, int]  # of the tests, likewise
+
+    def is_trained(self) -> bool:
+        """Whether the training is done, or none is needed."""
+        return self.fit is None or self.fit.is_done()
+
+    def open_shots(self) -> tuple[int, ...]:
+        """Shots of the tests that are not done."""
+        return tuple(dict.fromkeys(self.shots[words] for words, test in self.tests.items() if not test.is_done()))
 
 
 @dataclass(frozen=True)
@@ -117,11 +126,11 @@ class Plan:
             arguments = ("fit", *common, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
             fit = Job(f"{name}/fit", arguments, (folder / "run.json", folder / self.checkpoint))
         tested = (shot,) if self.train_shot is None else self.shots
-        tests = {}
+        tests, shots = {}, {}
         for k, annotation in product(tested, self.annotations or ("",)):
             words = f"{k}shot-{annotation}" if annotation else f"{k}shot"
-            tests[words] = self._test(name, folder, common, k, annotation, f"test-{words}")
-        return Training(fold, shot, seed, folder, fit, tests)
+            shots[words], tests[words] = k, self._test(name, folder, common, k, annotation, f"test-{words}")
+        return Training(fold, shot, seed, folder, fit, tests, shots)
 
     def _test(self, name: str, folder: Path, common: Sequence[str], shot: int, annotation: str, what: str) -> Job:
         # The experiment's files configure the test: the file beside a checkpoint may name known classes only.

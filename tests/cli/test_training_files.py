@@ -198,11 +198,18 @@ def length(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flag", ["--data.episodes.val=0", "--trainer.callbacks.monitor=val/mean_io"])
-def test_a_metric_that_is_not_logged_is_one_line(fsseg, flag):
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--data.episodes.val=0", "EarlyStopping watches val/mean_iou, without a validation: "
+         "--data.episodes.val is 0."),
+        ("--trainer.callbacks.monitor=val/mean_io", "Early stopping conditioned on metric `val/mean_io"),
+    ],
+)  # fmt: skip
+def test_a_metric_that_is_not_logged_is_one_line(fsseg, flag, said):
     ran = fsseg(*PLAIN, *file("early_stopping"), flag, "--out", "run")
     assert (ran.code, "Traceback" in ran.err) == (2, False)
-    assert ran.line.startswith("fsseg: Early stopping conditioned on metric `val/mean_io")
+    assert ran.line.startswith(f"fsseg: {said}")
 
 
 @pytest.mark.slow

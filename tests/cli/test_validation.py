@@ -83,7 +83,7 @@ def test_callbacks_that_watch_a_validation_need_one(fsseg, tmp_path):
     stop = Path(__file__).parents[2] / "experiments/training/early_stopping.yaml"
     ran = fsseg("fit", *SMALL, "--config", str(stop), "--data.dataset", "Folder", "--data.root", str(root))
     assert ran.code == 2
-    assert "EarlyStopping watches val/mean_iou, but validation is missing: 1-way 1-shot with 1 query needs" in ran.line
+    assert "EarlyStopping watches val/mean_iou, without a validation: 1-way 1-shot with 1 query needs" in ran.line
 
 
 @pytest.mark.slow

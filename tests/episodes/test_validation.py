@@ -20,7 +20,7 @@ def of_counts(counts: list[int], way: int, shot: int, query: int = 1, weak: int 
     """Validation on classes 1, 2 ... with so many images each; the first images of class 1 may have weak masks."""
     images = {c: 1000 * c + np.arange(count) for c, count in enumerate(counts, 1)}
     dataset: Any = SimpleNamespace(weak=frozenset(range(1000, 1000 + weak)), class_name="class {}".format)
-    return validation(dataset, images, Need(way, shot, query, "val", "shot"), "", shrink)
+    return validation(dataset, "base", images, Need(way, shot, query, "val", "shot"), "", shrink)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_class_disjoint_splits_train_validate_and_test_on_their_own_classes():
     assert list(data.trained.images) == [1, 2, 3, 4, 5, 6]
     assert data.trained.left_out == {}
     assert drawn(data.train_dataloader()) <= {1, 2, 3, 4, 5, 6}
-    assert (list(data.validation.images), data.validation.left_out, data.validated_kind) == ([7, 8], {}, "validation")
+    assert (list(data.validation.images), data.validation.left_out, data.validation.kind) == ([7, 8], {}, "validation")
     assert drawn(data.val_dataloader()) == {7, 8}
     tested = disjoint("test")
     assert tested.pair_count == 40
@@ -93,7 +93,7 @@ def test_class_disjoint_splits_train_validate_and_test_on_their_own_classes():
 
 def test_a_protocol_may_validate_class_disjoint_splits_on_novel_classes():
     data = disjoint("fit", selection="novel_val")
-    assert (list(data.validation.images), data.validated_kind) == ([9, 10, 11, 12], "novel")
+    assert (list(data.validation.images), data.validation.kind) == ([9, 10, 11, 12], "novel")
 
 
 def test_a_test_on_train_images_names_the_split_with_the_novel_classes():
