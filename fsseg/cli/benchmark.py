@@ -14,7 +14,7 @@ from fsseg import class_paths, limits
 from fsseg.cli.options import Options
 from fsseg.cli.plan_checks import refuse_untestable
 from fsseg.errors import FAILED, FssegError
-from fsseg.experiment.arguments import flags, last
+from fsseg.experiment.arguments import flags, last, take
 from fsseg.experiment.files import find_experiment
 from fsseg.jobs.job import Outcome, failures
 from fsseg.jobs.local import deal, run_local, share_of_cores
@@ -151,8 +151,9 @@ def _plan(given: Any, rest: Sequence[str], experiment: Configuration, checks: Da
     tested = data["images"]["test_support_annotation"]
     if tested is not None:  # from the file; a flag would apply to trainings too
         arguments.append(f"--data.images.test_support_annotation={tested}")
+    weights, shared = take(rest, "--model.weights")  # a test of the training takes its checkpoint
     return Plan(
-        arguments=(*arguments, *rest),
+        arguments=(*arguments, *shared),
         out=given.out or Path("runs") / experiment.name,
         folds=tuple(_all_folds(data, checks) if given.folds is None else given.folds),
         shots=tuple(shots),
@@ -161,6 +162,7 @@ def _plan(given: Any, rest: Sequence[str], experiment: Configuration, checks: Da
         annotations=tuple(given.annotations),
         untrained=given.untrained,
         checkpoint="last.ckpt" if experiment.protocol.selection == "last" else "best.ckpt",
+        weights=weights[-1] if weights else None,
     )
 
 

@@ -53,7 +53,7 @@ def check_classes(dataset: Dataset, chosen: Sequence[int]) -> None:
 
 
 def check_folds(dataset: Dataset, chosen: Sequence[int]) -> None:
-    """The novel classes of the folds divide the classes; base classes are the others."""
+    """Each class is novel in one fold, or for validation alone; in a fold, the other classes are base classes."""
     require(dataset.folds >= 1, f"folds is {dataset.folds}; 1 or more are needed.")
     novel = [dataset.novel(fold) for fold in range(dataset.folds)]
     empty = [fold for fold, classes in enumerate(novel) if not classes]
@@ -63,16 +63,17 @@ def check_folds(dataset: Dataset, chosen: Sequence[int]) -> None:
     require(not twice, f"class {twice[:1]} is novel in several folds.")
     lacking = [class_id for class_id in dataset.class_ids if class_id not in every]
     require(
-        not lacking,
+        not lacking or any(map(dataset.validation, range(dataset.folds))),
         f"classes {lacking[:5]} are novel in no fold: {len(dataset.class_names)} classes, {dataset.folds} folds. Set "
         "`folds` to a divisor, or override `novel`.",
     )
     unknown = set(every) - set(dataset.class_ids)
     require(not unknown, f"`novel` returns {sorted(unknown)[:5]}; class ids are 1 to {len(dataset.class_names)}.")
     for fold, classes in enumerate(novel):
-        both = sorted([*dataset.base(fold), *classes])
+        parts = sorted([*dataset.base(fold), *dataset.validation(fold), *classes])
         require(
-            both == list(dataset.class_ids), f"base and novel classes of fold {fold} are not all classes, each once."
+            parts == list(dataset.class_ids),
+            f"base, validation and novel classes of fold {fold} are not all classes, each once.",
         )
 
 

@@ -87,6 +87,7 @@ class Plan:
         annotations: annotations of the test supports; empty for the experiment's.
         untrained: test networks without training.
         checkpoint: name of the tested checkpoint file in a run folder.
+        weights: file that each training starts from; ``{fold}`` and ``{seed}`` stand for a job's.
     """
 
     arguments: tuple[str, ...]
@@ -98,6 +99,7 @@ class Plan:
     annotations: tuple[str, ...] = ()
     untrained: bool = False
     checkpoint: str = "last.ckpt"
+    weights: str | None = None
 
     def trainings(self) -> list[Training]:
         """Trainings in the order of work: seed by seed, so that a first table is complete early."""
@@ -123,7 +125,8 @@ class Plan:
         )
         fit = None
         if not self.untrained:
-            arguments = ("fit", *common, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
+            start = () if self.weights is None else filled([f"--model.weights={self.weights}"], fold, seed)
+            arguments = ("fit", *common, *start, f"--data.test_shot={shot}", f"--out={folder}", "--resume")
             fit = Job(f"{name}/fit", arguments, (folder / "run.json", folder / self.checkpoint))
         tested = (shot,) if self.train_shot is None else self.shots
         tests, shots = {}, {}

@@ -96,52 +96,6 @@ def test_index_equals_a_scan_of_all_masks(dataset: Dataset) -> None:
     assert np.array_equal(dataset.index.pixels[:, 1:].T, list(pixels.values()))
 
 
-<<<<<<< HEAD
-=======
-def test_episode_masks_show_every_way_and_the_own_one_whole(dataset: Dataset) -> None:
-    for i in numbers(dataset)[::5]:
-        shown = np.flatnonzero(dataset.index.pixels[i][1:]) + 1
-        first, second = int(shown[0]) if len(shown) else 1, int(shown[-1]) if len(shown) > 1 else 2
-        alone = [dataset.episode_mask(i, (c,)) == 1 for c in (first, second)]
-        for own in (None, 0, 1):
-            mask = dataset.episode_mask(i, (first, second), own)
-            assert mask.dtype == np.uint8
-            assert mask.shape == dataset.mask(i).shape
-            assert np.array_equal((mask == 1) | (mask == 2), alone[0] | alone[1])
-            assert set(np.unique(mask).tolist()) <= {0, 1, 2, 255}
-            top = 1 if own is None else own
-            assert np.array_equal(mask == top + 1, alone[top])
-
-
-def test_reading_twice_gives_the_same_and_a_change_stays_with_the_caller(dataset: Dataset) -> None:
-    for i in numbers(dataset)[::17]:
-        image, mask = dataset.image(i).copy(), dataset.mask(i).copy()
-        labels = dataset.episode_mask(i, (1, 2)).copy()
-        for read in (dataset.image(i), dataset.mask(i), dataset.episode_mask(i, (1, 2))):
-            if read.flags.writeable:
-                read[:] = 0
-        assert np.array_equal(dataset.image(i), image)
-        assert np.array_equal(dataset.mask(i), mask)
-        assert np.array_equal(dataset.episode_mask(i, (1, 2)), labels)
-
-
-def test_folds_partition_the_classes(dataset: Dataset) -> None:
-    novel = [c for fold in range(dataset.folds) for c in dataset.novel(fold)]
-    assert len(set(novel)) == len(novel)
-    assert sorted(novel) == list(dataset.class_ids) or any(map(dataset.validation, range(dataset.folds)))
-    for fold in range(dataset.folds):
-        parts = dataset.base(fold) + dataset.validation(fold) + dataset.novel(fold)
-        assert sorted(parts) == list(dataset.class_ids)
-    assert len(set(dataset.class_names)) == len(dataset.class_ids)
-
-
-def test_splits_share_no_image_and_images_have_names_of_their_own(dataset: Dataset) -> None:
-    every = numbers(dataset)
-    assert len(set(every)) == len(every)
-    assert len({dataset.image_name(i) for i in every}) == len(every)
-
-
->>>>>>> 35de40b (Class-disjoint splits fit Dataset; a training validates on the classes and images there are, and says so)
 def test_folds_of_pascal_are_panets(oracle_folder: Path) -> None:
     official = json.loads((oracle_folder / "panet_label_sets.json").read_text())["VOC"]
     for fold in range(4):
