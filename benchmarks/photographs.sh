@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes about 15 minutes of one core.
+#   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
 # ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of the frozen ones
 set -euo pipefail
-voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen panet vgg16"}
+voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm panet vgg16"}
 export OMP_NUM_THREADS=1
 here=$(dirname "$0")/photographs
 
@@ -23,8 +24,31 @@ frozen() { # SET NAME METHOD [OPTION...]
     --data.loading.cache_folder "$out/maps" "${@:4}"
 }
 
+lite0() { # OPTION... of the frozen EfficientNet-Lite0, after the method
+  echo --model.method.encoder efficientnet_lite0 --model.method.encoder.weights "$efficientnet" --model.method.encoder.frozen true \
+    --data.loading.cache_folder "$out/maps"
+}
+
+# VOC's names of the novel classes of each COCO fold, among the classes with 20 train images or more
+novel=(person,dog,chair,diningtable bicycle,bus,horse,sofa car,train,bird,sheep,pottedplant,tvmonitor motorbike,cat,cow,bottle)
+
+warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the experiment's 1,000 steps on COCO
+  for seed in $seeds; do
+    for fold in 0 1 2 3; do
+      # shellcheck disable=SC2046 - options are words
+      fsseg fit --config "$here/voc.yaml" --config "$here/rpmms.yaml" --data.root "$voc" --data.fold 0 --data.episodes.exclude "[${novel[$fold]}]" $(lite0) \
+        --seed_everything "$seed" --trainer.max_steps 3000 --model.lr_scheduler.total_steps 3001 --out "$out/warm/fold$fold-seed$seed" --resume
+    done
+    # shellcheck disable=SC2046
+    fsseg benchmark --config "$here/../../experiments/rpmm_coco_5shot.yaml" --config "$here/coco.yaml" --config "$here/warm.yaml" --data.root "$coco" $(lite0) \
+      --model.weights "$out/warm/fold{fold}-seed{seed}/last.ckpt" --folds 0 1 2 3 --shots 1 5 --train_shot 1 --seeds "$seed" --workers "$workers" \
+      --out "$out/coco/rpmms_warm" || echo "photographs: coco/rpmms_warm is not complete" >&2
+  done
+}
+
 plus=(--model.method.p_conv false --model.method.components)
 for part in $parts; do
+  if [ "$part" = warm ]; then warm; fi
   for set in voc coco; do
     case $part in
       frozen)
