@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from fsseg.datasets.base import Dataset
@@ -16,8 +17,7 @@ _BASES: dict[str, Any] = {"--model.method.help": Method, _ENCODER: Encoder, "--d
 
 def listing(words: Sequence[str]) -> str | None:
     """The classes of an option whose help is asked for without a class; None if no such help is asked for."""
-    following = [*words[1:], "--"]
-    asked = [word for word, then in zip(words, following, strict=True) if word in _BASES and then.startswith("--")]
+    asked = [word for word, then in pairwise([*words, "--"]) if word in _BASES and then.startswith("--")]
     if not asked:
         return None
     option = asked[0].removesuffix(".help")

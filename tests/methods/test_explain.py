@@ -41,7 +41,7 @@ def test_each_way_has_its_prototypes_and_those_of_the_background(
     name: str, make_batch: MakeBatch, way: int, shot: int, query: int
 ) -> None:
     make, foreground = PROTOTYPES[name]
-    batch = make_batch(2, way, shot, query)
+    batch = make_batch(episodes=2, way=way, shot=shot, query=query)
     with torch.no_grad():
         found = explained(make().eval(), batch)
     assert found is not None
@@ -102,7 +102,7 @@ def test_the_probability_is_that_of_the_decision(make_batch: MakeBatch) -> None:
 
 def test_the_distance_of_prototypes_is_that_of_a_loop(make_batch: MakeBatch) -> None:
     torch.manual_seed(3)
-    method, batch = PANet(encoder()).eval(), make_batch(2, way=2, shot=2)
+    method, batch = PANet(encoder()).eval(), make_batch(episodes=2, way=2, shot=2)
     with torch.no_grad():
         found = method.distance(batch)
         (support,), (query,) = method.features(batch)
