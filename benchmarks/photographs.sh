@@ -11,6 +11,9 @@ voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} see
 export OMP_NUM_THREADS=1
 here=$(dirname "$0")/photographs
 
+cached=(--model.method.encoder.frozen true --data.loading.cache_folder "$out/maps")
+lite0=(--model.method.encoder efficientnet_lite0 --model.method.encoder.weights "$efficientnet" "${cached[@]}")
+
 benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
   if [ "$2" = voc ]; then root=$voc folds="1 2 3"; else root=$coco folds="0 1 2 3"; fi
   # shellcheck disable=SC2086 - numbers of folds are words
@@ -20,13 +23,7 @@ benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
 
 frozen() { # SET NAME METHOD [OPTION...]
   [[ -z ${ONLY:-} || " $ONLY " == *" $1/$2 "* ]] || return 0
-  benchmark "$2" "$1" "$3" efficientnet_lite0 "$efficientnet" --model.method.encoder.frozen true --shots 1 5 --train_shot 1 \
-    --data.loading.cache_folder "$out/maps" "${@:4}"
-}
-
-lite0() { # OPTION... of the frozen EfficientNet-Lite0, after the method
-  echo --model.method.encoder efficientnet_lite0 --model.method.encoder.weights "$efficientnet" --model.method.encoder.frozen true \
-    --data.loading.cache_folder "$out/maps"
+  benchmark "$2" "$1" "$3" efficientnet_lite0 "$efficientnet" "${cached[@]}" --shots 1 5 --train_shot 1 "${@:4}"
 }
 
 # VOC's names of the novel classes of each COCO fold, among the classes with 20 train images or more
@@ -35,12 +32,10 @@ novel=(person,dog,chair,diningtable bicycle,bus,horse,sofa car,train,bird,sheep,
 warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the experiment's 1,000 steps on COCO
   for seed in $seeds; do
     for fold in 0 1 2 3; do
-      # shellcheck disable=SC2046 - options are words
-      fsseg fit --config "$here/voc.yaml" --config "$here/rpmms.yaml" --data.root "$voc" --data.fold 0 --data.episodes.exclude "[${novel[$fold]}]" $(lite0) \
+      fsseg fit --config "$here/voc.yaml" --config "$here/rpmms.yaml" --data.root "$voc" --data.fold 0 --data.episodes.exclude "[${novel[$fold]}]" "${lite0[@]}" \
         --seed_everything "$seed" --trainer.max_steps 3000 --model.lr_scheduler.total_steps 3001 --out "$out/warm/fold$fold-seed$seed" --resume
     done
-    # shellcheck disable=SC2046
-    fsseg benchmark --config "$here/../../experiments/rpmm_coco_5shot.yaml" --config "$here/coco.yaml" --config "$here/warm.yaml" --data.root "$coco" $(lite0) \
+    fsseg benchmark --config "$here/../../experiments/rpmm_coco_5shot.yaml" --config "$here/coco.yaml" --config "$here/warm.yaml" --data.root "$coco" "${lite0[@]}" \
       --model.weights "$out/warm/fold{fold}-seed{seed}/last.ckpt" --folds 0 1 2 3 --shots 1 5 --train_shot 1 --seeds "$seed" --workers "$workers" \
       --out "$out/coco/rpmms_warm" || echo "photographs: coco/rpmms_warm is not complete" >&2
   done
@@ -74,7 +69,7 @@ for part in $parts; do
         [ $set = voc ] || continue
         for protocol in fsseg panet; do
           benchmark "vgg16_$protocol" voc panet vgg16 "$vgg16" --untrained --shots 1 5 --annotations mask scribble box --protocol.name $protocol \
-            --protocol.runs 5 --protocol.episodes 200 --data.images.size 417 --model.method.encoder.frozen true --data.loading.cache_folder "$out/maps"
+            --protocol.runs 5 --protocol.episodes 200 --data.images.size 417 "${cached[@]}"
         done
         ;;
     esac

@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     if not (supports or engine.segmenter.classes):
         raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
     tell(engine.described)
-    _note_depth([*(shown.image for shown in (*supports, *rejected)), *queries.paths.values()])
+    _note_depth(sum(map(_is_deep, {shown.image for shown in (*supports, *rejected)})))
     _learn(engine.segmenter, supports, rejected)
     asks = _decides(given, chosen, supports, rejected)
     names = engine.segmenter.classes
@@ -111,16 +111,21 @@ def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
         tell(f"note: --threshold does not apply to {', '.join(alone)}: a score needs two supports of a class.")
 
 
-def _note_depth(paths: Sequence[Path]) -> None:
-    """Print how many images are scaled to 8 bits; one that cannot be read is named when its turn comes."""
-    from fsseg.files.images import depth_note, image_header
+def _is_deep(path: Path) -> bool:
+    """Whether an image is scaled to 8 bits; one that cannot be read is named when its turn comes."""
+    from fsseg.files.images import image_header
 
-    deep = 0
-    for path in dict.fromkeys(paths):
-        with suppress(FssegError):
-            deep += image_header(path).deep
-    if deep:
-        tell(f"note: {depth_note(deep)}.")
+    with suppress(FssegError):
+        return image_header(path).deep
+    return False
+
+
+def _note_depth(count: int) -> None:
+    """Print how many images are scaled to 8 bits."""
+    from fsseg.files.images import depth_note
+
+    if count:
+        tell(f"note: {depth_note(count)}.")
 
 
 def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> None:
@@ -167,7 +172,7 @@ def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, th
     todo = {name: path for name, path in queries.items() if name not in done}
     if len(todo) < len(queries):
         tell(f"{len(queries) - len(todo):,} of {len(queries):,} are done already")
-    left = _left_out(given)
+    left, deep = _left_out(given), 0
     for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'image')}"):
         try:
             _check_name(path)
@@ -179,6 +184,8 @@ def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, th
             tell(f"note: {error} It is left out.")
             continue
         results.add(name, path, state, image, found)
+        deep += _is_deep(path)
+    _note_depth(deep)
     if left:
         every = len(queries) + len(given.undecodable)
         tell(f"fsseg: {len(left):,} of {every:,} images were left out, see the notes; the others are done.")
