@@ -2,6 +2,7 @@
 
 from fsseg.encoders.base import Encoder
 from fsseg.encoders.convnet import ConvNet
+from fsseg.encoders.fcn import FCN32
 from fsseg.encoders.names import NAMES, build
 from fsseg.encoders.resnet import ResNet
 from fsseg.encoders.timm import Timm
@@ -10,6 +11,7 @@ from fsseg.encoders.vgg import VGG16, DeepLabVGG16
 from fsseg.encoders.weights import without_pretrained_weights
 
 __all__ = [
+    "FCN32",
     "NAMES",
     "VGG16",
     "ConvNet",

@@ -32,6 +32,8 @@ class Encoder(nn.Module, ABC):
         widths: channels of each map.
         stride: pixels per cell of the finest map.
         weights: ``pretrained``, ``none`` or a file; None for a network without pretrained weights.
+        crop: cells of FCN-32s, whose decoder cuts its output from this pixel on, see `fsseg.ops.fcn`; None for cells
+            that divide the image.
         running_statistics: BatchNorm uses its running statistics in training too and does not update them.
     """
 
@@ -40,6 +42,7 @@ class Encoder(nn.Module, ABC):
     widths: tuple[int, ...]
     stride: int
     weights: str | None = None
+    crop: int | None = None
     running_statistics: bool = False
     _frozen: Frozen = False
     _batch_statistics: bool = False  # frozen BatchNorm uses the statistics of the batch
@@ -137,7 +140,7 @@ class Encoder(nn.Module, ABC):
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
     @abstractmethod
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, fine to coarse, with ``widths`` channels."""
 
     def forward(

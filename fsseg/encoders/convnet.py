@@ -56,6 +56,6 @@ class ConvNet(Encoder):
         self.network = nn.Sequential(*layers[:-1])
         self.freeze(frozen)
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """One feature map of normalised images."""
         return (self.network(images),)

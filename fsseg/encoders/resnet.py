@@ -105,7 +105,7 @@ class ResNet(Encoder):
         self.running_statistics = batch_norm == "running"
         self.freeze(frozen, batch_statistics=not self.running_statistics)
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""
         outputs = []
         for name, layer in self.network.named_children():

@@ -99,7 +99,7 @@ class Timm(Encoder):
             module.requires_grad_(False)
         self.freeze(frozen)
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""
         given = (images.shape[-2], images.shape[-1])
         if (size := self._fitting(*given)) != given:

@@ -76,7 +76,7 @@ class Torchvision(Encoder):
                 module.requires_grad_(False)
         self.freeze(frozen)
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""
         return tuple(self.network(images).values())
 

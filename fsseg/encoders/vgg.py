@@ -51,7 +51,7 @@ class VGG16(Encoder):
         load_pretrained(self.network, "vgg16", weights, optional=("classifier.",), prefix="features.")
         self.freeze(frozen)
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """One feature map of normalised images."""
         return (self.network["features"](images),)
 
@@ -107,7 +107,7 @@ class DeepLabVGG16(Encoder):
         load_pretrained(self.network, "vgg16", weights, optional, prefix="features.")
         self.freeze(frozen)
 
-    def features(self, images: Float[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""
         outputs = []
         for number, layer in enumerate(self.network["features"].children()):

@@ -3,9 +3,23 @@
 from fsseg.methods.base import Method
 from fsseg.methods.binary import BinaryMethod
 from fsseg.methods.canet import CANet
+from fsseg.methods.cofcn import CoFCN
+from fsseg.methods.fgbg import FGBG
+from fsseg.methods.guided import GuidedNetworks
 from fsseg.methods.panet import PANet
 from fsseg.methods.pmms import PMMs
 from fsseg.methods.rpmms import RPMMs
 from fsseg.methods.sgone import SGOne
 
-__all__ = ["BinaryMethod", "CANet", "Method", "PANet", "PMMs", "RPMMs", "SGOne"]
+__all__ = [
+    "FGBG",
+    "BinaryMethod",
+    "CANet",
+    "CoFCN",
+    "GuidedNetworks",
+    "Method",
+    "PANet",
+    "PMMs",
+    "RPMMs",
+    "SGOne",
+]

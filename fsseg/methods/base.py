@@ -13,6 +13,7 @@ from fsseg.encoders.base import Encoder, M, constructor_signature, keep_argument
 from fsseg.episode import IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import upsample
+from fsseg.ops.fcn import upscore
 from fsseg.ops.feature_maps import concatenated
 
 # Feature maps, fine to coarse: of any images, of supports, of queries.
@@ -151,7 +152,9 @@ class Method(nn.Module, ABC):
         return None
 
     def to_pixels(self, logits: Float[Tensor, "*b L h w"], size: tuple[int, int]) -> Float[Tensor, "*b L H W"]:
-        """Logits at pixel resolution, in float32; by default bilinear."""
+        """Logits at pixel resolution, in float32; by default bilinear, or the decoder of FCN-32s for its cells."""
+        if self.encoder.crop is not None:
+            return upscore(logits.float(), size, self.encoder.crop)
         return upsample(logits.float(), size, self.align_corners)
 
     def features(self, batch: Batch) -> Features:

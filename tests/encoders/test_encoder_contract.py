@@ -18,6 +18,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ResNet": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer4"), "stride": 16}],
     "Torchvision": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer3")}],
     "Timm": [{"architecture": "resnet18"}, {"architecture": "vit_tiny_patch16_224", "taps": (5, -1)}],
+    "FCN32": [{"fc6": 8}],
     "DeepLabVGG16": [{}, {"taps": ("pool3", "pool4", "pool5"), "extra": False}],
 }
 
