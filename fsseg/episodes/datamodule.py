@@ -216,7 +216,7 @@ class EpisodeData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training episodes; every epoch, and every resumed training, continues with the next episode number."""
         shown = self.images
-        view = View(shown.size, support_void=shown.support_void, query_void=shown.query_void)
+        view = option_checks.training_view(self)
         draw = of_classes(self.dataset, self.trained.images, (self.way, self.shot, self.query), self.seed)
         annotator = Annotator(self.dataset, shown.support_annotation, shown.box_instance)
         pixels = "train" not in self.without_pixels

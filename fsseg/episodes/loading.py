@@ -88,7 +88,7 @@ class Episodes(TorchDataset[Batch]):
         )
 
     def _load(self, number: int, classes: Sequence[int], own: int | None, role: str, seed: int) -> tuple[Image, Mask]:
-        mask = self.dataset.episode_mask(number, classes, own)
+        mask = self._mask(number, classes, own)
         image = np.zeros((*mask.shape, 3), dtype=np.uint8)  # costs no time before an augmentation reads it
         if self.pixels:
             image = self.dataset.image(number)
@@ -97,6 +97,13 @@ class Episodes(TorchDataset[Batch]):
         image, mask = self.augmentation(image, mask, seed, number)
         image = self.view.image(image) if self.pixels else _NO_IMAGE
         return image, self.view.mask(mask) if role == "support" else self.view.true_mask(mask)
+
+    def _mask(self, number: int, classes: Sequence[int], own: int | None) -> Mask:
+        """The mask in episode labels, or with 1 for the view's foreground."""
+        if not self.view.foreground:
+            return self.dataset.episode_mask(number, classes, own)
+        mask = self.dataset.episode_mask(number, self.view.foreground)
+        return np.where(mask == IGNORE, mask, np.minimum(mask, 1))
 
     def _annotated(
         self, number: int, mask: Mask, classes: Sequence[int], own: int | None, role: str, seed: int

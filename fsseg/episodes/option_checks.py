@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from fsseg import limits
 from fsseg.datasets.base import Dataset
+from fsseg.episode import IGNORE
 from fsseg.episodes.options import RANGES, EpisodeOptions, flat
+from fsseg.episodes.resizing import View
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 
@@ -72,6 +74,22 @@ def ids_of(dataset: Dataset, names: Sequence[str]) -> tuple[int, ...]:
         if name not in ids:
             raise FssegError(f"`data.episodes.exclude`: {dataset.name} has no class {name}. It has: {', '.join(ids)}.")
     return tuple(ids[name] for name in names)
+
+
+def training_view(data: "EpisodeData") -> View:
+    """Sizes, void pixels and foreground of training episodes.
+
+    Raises:
+        FssegError: the foreground is all base classes, and there are several ways, or more of them than a mask of 8
+            bits holds.
+    """
+    given, base = data.images, data.images.foreground == "base"
+    if base and (data.way > 1 or len(data.base) >= IGNORE):
+        raise FssegError(
+            f"`data.images.foreground` base: {data.way} ways, {len(data.base)} base classes; 1 way and at most 254 "
+            "classes are possible. Give `data.way` 1, or class."
+        )
+    return View(given.size, "stretch", "input", given.support_void, given.query_void, data.base if base else ())
 
 
 def check_base(data: "EpisodeData") -> None:

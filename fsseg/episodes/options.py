@@ -16,6 +16,7 @@ from fsseg.limits import COUNT, SEED, SHOTS, SIDE, WORKERS, Range
 from fsseg.protocols.protocol import Pairs, Void
 
 Missing = Literal["error", "skip"]
+Foreground = Literal["class", "base"]
 
 _FLIP = {"class_path": "albumentations.HorizontalFlip", "init_args": {"p": 0.5}}
 
@@ -70,6 +71,7 @@ class ImageOptions:
             ``ignore``.
         query_void: label of pixels labelled 255 in training queries: ``ignore`` (PANet), or ``background`` (PMMs,
             CANet).
+        foreground: pixels that a 1-way training labels as the way: of its ``class``, or of any ``base`` class (FG-BG).
         support_annotation: annotation of training supports: ``mask``, ``scribble`` or ``box``.
         test_support_annotation: annotation of validation and test supports; ``support_annotation`` if null (PANet
             trains with masks and tests with all three, table 6).
@@ -82,6 +84,7 @@ class ImageOptions:
     variants: int | None = field(default=None, metadata=_about(_TRAINING, COUNT))
     support_void: Void = field(default="background", metadata=_about(_TRAINING))
     query_void: Void = field(default="ignore", metadata=_about(_TRAINING))
+    foreground: Foreground = field(default="class", metadata=_about(_TRAINING))
     support_annotation: Annotation = field(default="mask", metadata=_about(_TRAINING))
     test_support_annotation: Annotation | None = field(
         default=None, metadata=_about(_VALIDATION | _ROWS, None, "support_annotation")

@@ -20,6 +20,7 @@ class View(NamedTuple):
         truth: size of the true masks, see `Protocol.evaluate_at`.
         support_void: meaning of pixels labelled 255 in supports.
         query_void: meaning of pixels labelled 255 in queries.
+        foreground: class ids whose pixels all are label 1, in place of each episode's classes; empty for these.
     """
 
     size: int | None
@@ -27,6 +28,7 @@ class View(NamedTuple):
     truth: Truth = "input"
     support_void: Void = "ignore"
     query_void: Void = "ignore"
+    foreground: tuple[int, ...] = ()
 
     def void(self, mask: Mask, role: str) -> Mask:
         """A mask with void pixels relabelled for the role ``support`` or ``query``."""

@@ -3,8 +3,8 @@
 The network is `fgbg` of the code of co-FCN's authors: FCN-32s with a classifier that starts at zero. Its answer is the
 same for every way and shot; with several ways, a pixel of the foreground gets the first way.
 
-Code and paper train it with every base class as foreground. Here an episode shows one class, so that the foreground is
-the episode's class, unless `data.episodes.foreground` asks for all base classes.
+The code trains it with every base class as foreground: `data.images.foreground` base. Otherwise an episode's foreground
+is its class alone.
 """
 
 from jaxtyping import Float

@@ -144,7 +144,7 @@ _LATER_COCO = _later(
     ("FSSAM", "SAM2, DINOv2"), ("FSS-SAM3", "SAM3"),
 )  # fmt: skip
 LATER = {_PASCAL: _LATER_PASCAL, _COCO: _LATER_COCO}  # by data set
-_BEFORE = _other("OSLSM", "co-FCN")
+_BEFORE = (*_other("OSLSM"), *_own("co-FCN"))
 _PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
 _VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
@@ -179,7 +179,7 @@ LAYOUTS = {
         Layout("panet-table1", "1-way mean-IoU", "PANet table 1", _PASCAL,
                (*_BEFORE, *_own("SG-One", "PANet-init", "PANet")), _folds(1, 5), _LATER_PASCAL),
         Layout("panet-table2", "1-way binary-IoU", "PANet table 2", _PASCAL,
-               (*_other("FG-BG", "Fine-tuning"), *_BEFORE, *_PL, *_AMCG, *_own("SG-One", "PANet-init", "PANet")),
+               (*_own("FG-BG"), *_other("Fine-tuning"), *_BEFORE, *_PL, *_AMCG, *_own("SG-One", "PANet-init", "PANet")),
                _means(metric="binary-IoU"), _LATER_PASCAL),
         Layout("panet-table3", "2-way", "PANet table 3", _PASCAL, (*_PL, *_own("SG-One", "PANet")), _TWO),
         Layout("panet-table4", "1-way", "PANet table 4", _PANET_COCO, (*_AMCG, *_own("PANet")), _BOTH),

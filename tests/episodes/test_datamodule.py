@@ -326,3 +326,19 @@ def test_an_unknown_or_a_last_excluded_class_is_refused() -> None:
         module(exclude=["cta"])
     with pytest.raises(FssegError, match="exclude` leaves no class of fold 0 to train on"):
         module(exclude=[SHAPES.class_name(c) for c in SHAPES.base(0)])
+
+
+def test_all_base_classes_may_be_the_foreground_of_a_training() -> None:
+    data = module(foreground="base", size=32, augment=[])
+    batch = next(iter(data.train_dataloader()))
+    for numbers, masks in ((batch.support_id, batch.support_mask), (batch.query_id, batch.query_mask)):
+        for number, mask in zip(numbers.flatten().tolist(), masks.reshape(-1, 32, 32), strict=True):
+            assert np.array_equal(mask, np.isin(SHAPES.mask(number), data.base).astype(np.uint8))
+    val = next(iter(data.val_dataloader()))  # of one class
+    number, class_id = int(val.query_id[0, 0]), int(val.classes[0, 0])
+    assert np.array_equal(val.query_mask[0, 0], (SHAPES.mask(number) == class_id).astype(np.uint8))
+
+
+def test_a_foreground_of_base_classes_needs_one_way() -> None:
+    with pytest.raises(FssegError, match="base: 2 ways, 15 base classes; 1 way and"):
+        module(foreground="base", way=2).train_dataloader()
