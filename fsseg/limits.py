@@ -44,6 +44,7 @@ ARGUMENTS = {
     "iterations": Range(0, 10_000),
     "channels": _CHANNELS,
     "guidance": _CHANNELS,
+    "fc6": _CHANNELS,
     "widths": _CHANNELS,
     "strides": Range(1, 1_024),
     "stride": Range(1, 1_024),

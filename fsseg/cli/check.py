@@ -161,11 +161,11 @@ def _first(make: Callable[..., Any], kind: type, path: str) -> Any:
 def _of_method(made: Method, make: Callable[[], Method]) -> Checks:
     from fsseg.contracts.batches import random_batch
     from fsseg.contracts.methods import BASIC, CHECKS
-    from fsseg.contracts.trials import Trial
+    from fsseg.contracts.trials import Trial, awake
 
     stride = getattr(made.encoder, "stride", _STRIDE)
     size = _CELLS * max(_STRIDE, -(-stride // _STRIDE) * _STRIDE)
-    trial = Trial(make, partial(random_batch, size=size))
+    trial = Trial(lambda: awake(make()), partial(random_batch, size=size))
     return {name: partial(check, trial) for name, check in CHECKS.items()}, BASIC
 
 

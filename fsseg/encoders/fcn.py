@@ -8,6 +8,8 @@ The codes start from Caffe's VGG16, whose images are ``BGR - mean`` in 0..255. W
 convolution is in RGB order, give ``mean`` (0.48109378, 0.45752457, 0.40787054) and ``std`` 1/255.
 """
 
+from typing import Literal
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,7 +40,7 @@ class FCN32(Encoder):
         std: standard deviation of images in 0..1, per channel.
 
     Raises:
-        FssegError: an argument is out of range, or weights do not fit.
+        FssegError: another padding, or weights that do not fit.
     """
 
     name = "VGG16"
@@ -48,7 +50,7 @@ class FCN32(Encoder):
         self,
         fc6: int = _FILE,
         fc7: bool = False,
-        padding: int = 81,
+        padding: Literal[81, 121] = 81,
         dropout: float = 0.5,
         weights: str = "pretrained",
         frozen: Frozen = False,
@@ -56,11 +58,8 @@ class FCN32(Encoder):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(mean, std)
-        if fc6 < 1 or padding not in _CROPS or not 0 <= dropout < 1:
-            raise FssegError(
-                f"FCN32: fc6 {fc6}, padding {padding}, dropout {dropout:g}; fc6 of at least 1, padding 81 or 121, and "
-                "dropout of at least 0 and below 1 are needed."
-            )
+        if padding not in _CROPS:
+            raise FssegError(f"FCN32: padding {padding}; 81 (co-FCN) or 121 (OSLSM) is needed.")
         self.weights, self.widths = weights, (_FILE if fc7 else fc6,)
         body = make_layers(cfgs["D"])
         body[0].padding = (padding, padding)

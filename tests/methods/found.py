@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import fsseg.methods
+from fsseg.contracts.trials import awake
 from fsseg.encoders import ConvNet
 from fsseg.methods import CANet, Method, PMMs, RPMMs
 from fsseg.ops.em import Mixture
@@ -54,7 +55,7 @@ def turns(kind: type) -> int:
 
 def make(kind: type[Method], turn: int) -> Method:
     small = {name: value for name, value in SMALL.items() if name in inspect.signature(kind).parameters}
-    return kind(encoder(), **small, **options(kind, turn))
+    return awake(kind(encoder(), **small, **options(kind, turn)))
 
 
 METHODS: dict[str, Callable[[], Method]] = {
