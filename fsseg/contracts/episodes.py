@@ -76,8 +76,8 @@ def check_ignored(trial: Trial) -> None:
     method, batch = trial.make(), trial.batch(void=False)
     with torch.no_grad():
         state = method.eval().state(method.features(batch).support, batch.support_mask)
-    if not any(part.numel() for part in state):
-        return  # a method that never sees supports, as FG-BG
+    if not any(part.any() for part in state):
+        return  # of zeros, as that of FG-BG, which never sees supports
     found = []
     for label in (IGNORE, 1, 0):
         mask = batch.support_mask.clone()

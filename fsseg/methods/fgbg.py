@@ -36,8 +36,8 @@ class FGBG(BinaryMethod):
     def adapt_way(
         self, support: WayMaps, foreground: Float[Tensor, "M K H W"], background: Float[Tensor, "M K H W"]
     ) -> State:
-        """No numbers, ``M 0``."""
-        return (foreground.new_zeros(len(foreground), 0),)
+        """A zero for each way, ``M 1``: the supports tell nothing."""
+        return (0 * foreground[:, 0, 0, :1],)
 
     def stages(self, state: State, query: Maps) -> list[Float[Tensor, "M 2 h w"]]:
         """Logits of the classifier."""
