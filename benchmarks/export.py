@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from fsseg import Segmenter
-from fsseg.encoders import ConvNet
+from fsseg.encoders import FCN32, ConvNet
 from fsseg.export import dynamic, export
-from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import FGBG, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
 
 _SIZE = 64
 METHODS: dict[str, Callable[[], Method]] = {
@@ -22,7 +22,16 @@ METHODS: dict[str, Callable[[], Method]] = {
     "RPMMs": lambda: RPMMs(ConvNet(), channels=32),
     "CANet": lambda: CANet(ConvNet(), channels=32),
     "SG-One": lambda: SGOne(ConvNet(), guidance=32, channels=32),
+    "FG-BG": lambda: started(FGBG(FCN32(fc6=32, weights="none"))),
+    "co-FCN": lambda: started(CoFCN(FCN32(fc6=32, weights="none"))),
+    "guided networks": lambda: started(GuidedNetworks(FCN32(fc6=32, weights="none"))),
 }
+
+
+def started(method: Method) -> Method:
+    """A method whose classifier is random; it starts at zero."""
+    torch.nn.init.normal_(method.get_parameter("classify.weight"), std=0.1)
+    return method
 
 
 def main() -> None:

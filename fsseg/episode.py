@@ -97,6 +97,11 @@ class Batch(NamedTuple):
     run: Int[Tensor, " B"]
     number: Int[Tensor, " B"]
 
+    @property
+    def encoded_size(self) -> tuple[int, int]:
+        """Height and width of the queries' images, also of a batch without pixels (images of no channel)."""
+        return self.query_image.shape[-2], self.query_image.shape[-1]
+
 
 def void_of(mask: npt.NDArray[Any]) -> int:
     """Value of ignored pixels in a mask of class ids: 255 for 8 bits, 65535 for 16 bits.

@@ -24,8 +24,6 @@ from fsseg.machine_errors import check_temporary_folder
 
 _MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean: padding is about zero after the encoder's normalisation
 
-_NO_IMAGE: Image = np.zeros((0, 0, 3), dtype=np.uint8)
-
 
 class Episodes(TorchDataset[Batch]):
     """Loads episodes: decode, relabel, augment, resize.
@@ -41,7 +39,7 @@ class Episodes(TorchDataset[Batch]):
         augmentation: applied to each image of the episode separately.
         seed: seed of the augmentation, together with run, number and position within the episode.
         annotator: makes the annotation of supports; masks by default.
-        pixels: load images; otherwise images are empty (``3 0 0``), for steps on cached features.
+        pixels: load images; otherwise images have no channel (``0 H W``), for steps on cached features.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Episodes(TorchDataset[Batch]):
             self.dataset.refuse_other_size(number, image, mask)
         mask = self._annotated(number, mask, classes, own, role, seed)
         image, mask = self.augmentation(image, mask, seed, number)
-        image = self.view.image(image) if self.pixels else _NO_IMAGE
+        image = self.view.image(image) if self.pixels else self.view.no_channel(image)
         return image, self.view.mask(mask) if role == "support" else self.view.true_mask(mask)
 
     def _mask(self, number: int, classes: Sequence[int], own: int | None) -> Mask:

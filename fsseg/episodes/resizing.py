@@ -43,6 +43,10 @@ class View(NamedTuple):
             return resize_image(image, (self.size, self.size))
         return _padded(resize_image(image, fitted(image.shape[:2], self.size)), self.size, fill=0)
 
+    def no_channel(self, image: Image) -> Image:
+        """An array ``H W 0`` of the size that `image` gives."""
+        return np.empty((*((self.size, self.size) if self.size else image.shape[:2]), 0), dtype=np.uint8)
+
     def mask(self, mask: Mask) -> Mask:
         """The mask, resized like its image; padding is IGNORE (255)."""
         if self.size is None:

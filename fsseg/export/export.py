@@ -72,9 +72,14 @@ def export(
 
     Raises:
         FssegError: packages are missing, sizes are invalid, the method cannot be traced, or a graph differs from the
-            method.
+            method. Or its encoder is `FCN32`, whose decoder needs more than maps.
     """
     check_packages(kind)
+    if segmenter.method.encoder.crop is not None:
+        raise FssegError(
+            "the decoder of FCN32 needs the size of the encoded image, which a graph of feature maps has not. Use "
+            "fsseg.Segmenter, or another encoder."
+        )
     limits.check({"way": way, "shot": shot}, {"way": limits.Range(1, 254), "shot": limits.SHOTS})
     canvas = _canvas(segmenter, size)
     state = _state(segmenter)
@@ -149,7 +154,7 @@ def _checked_state(
     image = torch.randint(256, (1, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         maps = segmenter.method.encode(image)
-        wanted = logits(segmenter.method, segmenter.known[0].states, tuple(one[0] for one in maps), (size, size))
+        wanted = logits(segmenter.method, segmenter.known[0].states, tuple(one[0] for one in maps), *[(size, size)] * 2)
     parts = tuple(torch.from_numpy(part).contiguous() for part in state.values())
     return _compared(file, run, (parts, maps, torch.tensor([size, size])), [wanted[None]], known)
 

@@ -14,7 +14,7 @@ from fsseg.episode import IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import upsample
 from fsseg.ops.fcn import upscore
-from fsseg.ops.feature_maps import concatenated
+from fsseg.ops.feature_maps import concatenated, resized
 
 # Feature maps, fine to coarse: of any images, of supports, of queries.
 Maps = tuple[Float[Tensor, "M _ _ _"], ...]
@@ -152,7 +152,10 @@ class Method(nn.Module, ABC):
         return None
 
     def to_pixels(self, logits: Float[Tensor, "*b L h w"], size: tuple[int, int]) -> Float[Tensor, "*b L H W"]:
-        """Logits at pixel resolution, in float32; by default bilinear, or the decoder of FCN-32s for its cells."""
+        """Logits at pixel resolution, in float32: bilinear.
+
+        Cells of FCN-32s have their own decoder, which needs the size of the encoded images; see `segment_resized`.
+        """
         if self.encoder.crop is not None:
             return upscore(logits.float(), size, self.encoder.crop)
         return upsample(logits.float(), size, self.align_corners)
@@ -217,18 +220,28 @@ class Method(nn.Module, ABC):
         self, logits: Float[Tensor, "B Q L h w"], size: tuple[int, int] | Integer[Tensor, "B Q 2"]
     ) -> Float[Tensor, "B Q L H W"]:
         """`to_pixels` with one size per query; see `segment`."""
-        if isinstance(size, tuple):
-            return self.to_pixels(logits, size)
-        sizes = [[(height, width) for height, width in queries] for queries in size.tolist()]
-        each = {one for queries in sizes for one in queries}
-        height, width = max(h for h, _ in each), max(w for _, w in each)
-        if len(each) == 1:
-            return self.to_pixels(logits, (height, width))
-        canvas = logits.new_zeros((*logits.shape[:3], height, width), dtype=torch.float32)
-        for b, queries in enumerate(sizes):
-            for q, one in enumerate(queries):
-                canvas[b, q, :, : one[0], : one[1]] = self.to_pixels(logits[b, q], one)
-        return canvas
+        return resized(logits, size, self.to_pixels)
+
+    def segment_resized(
+        self,
+        state: State,
+        query: QueryMaps,
+        encoded: tuple[int, int],
+        size: tuple[int, int] | Integer[Tensor, "B Q 2"],
+    ) -> Float[Tensor, "B Q L H W"]:
+        """`segment` for queries of another size than their images had in the encoder.
+
+        FCN-32s cuts its logits out at the size of the encoded images; these logits are then resized.
+
+        Args:
+            state: from `adapt`.
+            query: feature maps.
+            encoded: height and width of the encoded images.
+            size: see `segment`.
+        """
+        if self.encoder.crop is None:
+            return self.segment(state, query, size)
+        return resized(self.segment(state, query, encoded), size, upsample)
 
     def forward(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """Logits of the queries at the resolution of their masks."""
@@ -236,7 +249,8 @@ class Method(nn.Module, ABC):
 
     def logits(self, features: Features, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """The logits of `forward`, from feature maps; ``batch`` gives masks and may have no images."""
-        return self.segment(self.state(features.support, batch.support_mask), features.query, batch.query_size)
+        state = self.state(features.support, batch.support_mask)
+        return self.segment_resized(state, features.query, batch.encoded_size, batch.query_size)
 
     def learns_fast(self, parameter: str) -> bool:
         """Whether a parameter, given by name, starts at random and takes the larger learning rate of new layers."""

@@ -252,7 +252,7 @@ class Segmenter:
         """Prediction for a part of an image; rejected images are background."""
         part = image[window.rows, window.columns]
         feature = self._features.query(part)
-        found = logits(self.method, state.states, feature, (part.shape[0], part.shape[1]))
+        found = logits(self.method, state.states, feature, self.canvas.shown(*part.shape[:2]), part.shape[:2])
         if not found.isfinite().all():
             raise FssegError("the logits are not finite: the training of the checkpoint diverged. Take another one.")
         scores = self._scores(state, feature, found.max(0).indices) if score else {}

@@ -63,7 +63,8 @@ class SegmenterState:
             without = [part for place in rejected for s in self.showing(place) for part in parts_of(s)]
 
             def segmenting(supports: Sequence[Support], feature: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
-                return logits(method, [class_state(method, supports, label)], feature, size)
+                encoded = supports[0].mask.shape[-2:]
+                return logits(method, [class_state(method, supports, label)], feature, (encoded[0], encoded[1]), size)
 
             self.calibrations[label] = calibrated(self.showing(label), label, segmenting, without)
         return self.calibrations[label]

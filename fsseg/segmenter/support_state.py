@@ -71,6 +71,7 @@ def logits(
     method: Method,
     states: Sequence[ClassState],
     query: tuple[Float[Tensor, "_ _ _"], ...],
+    encoded: tuple[int, int],
     size: tuple[int, int],
 ) -> Float[Tensor, "L H W"]:
     """Logits of a query: background, then the classes.
@@ -82,18 +83,19 @@ def logits(
         method: method in eval mode.
         states: state of each class.
         query: feature maps of the query.
+        encoded: ``(H, W)`` of the query in the encoder.
         size: ``(H, W)`` of the logits.
     """
     maps = tuple(one[None, None] for one in query)
     if isinstance(method, BinaryMethod) and method.state_per != "episode":
-        each = [method.segment(joined([own]), maps, size) for own in states]
+        each = [method.segment_resized(joined([own]), maps, encoded, size) for own in states]
         return merge_ways(torch.cat(each, dim=1))[0]
     if method.state_per == "episode":
         *support, mask = joined([_as_way(own, way) for way, own in enumerate(states, 1)])
         state = method.state(tuple(support), mask)
     else:
         state = joined(states)
-    return method.segment(state, maps, size)[0, 0]
+    return method.segment_resized(state, maps, encoded, size)[0, 0]
 
 
 def joined(states: Sequence[ClassState]) -> State:

@@ -10,12 +10,13 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 
+from fsseg.contracts.trials import awake
 from fsseg.datasets import Shapes
-from fsseg.encoders import ConvNet
+from fsseg.encoders import ConvNet, Encoder
 from fsseg.episode import Batch
 from fsseg.episodes import EpisodeData
 from fsseg.feature_cache import FeatureStore, NoRoomError, store, testing
-from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import CANet, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
 from fsseg.protocols.protocol import Protocol
 from fsseg.results.rows import Row, batch_rows
 from fsseg.task import Task
@@ -119,6 +120,36 @@ def test_kept_features_give_the_same_predictions(name: str, sizes: dict[str, int
     assert 0.02 < share < 0.98  # or everything would be alike
     means = [mean_iou(kept.rows) for kept in (reused, plain)]
     assert abs(means[0] - means[1]) <= 1e-4
+
+
+class Cells(Encoder):
+    """The cells of FCN-32s, without its 14 M weights."""
+
+    name, stride, widths, crop = "cells", 32, (8,), 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.Conv2d(3, 8, 1)
+
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (torch.nn.functional.avg_pool2d(self.network(images).relu(), 64, 32, ceil_mode=True),)
+
+
+@pytest.mark.parametrize("truth", ["input", "original"])
+def test_fcn32_knows_the_size_of_images_that_are_cached(truth: str) -> None:
+    options = {"size": 70, "protocol": {"evaluate_at": truth}}
+    given = data(**options, test_batch_size=8)
+    given.setup("test")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        method = awake(GuidedNetworks(Cells())).eval()
+        batch = next(iter(given.test_dataloader()))
+        features = method.features(batch)
+        cells = method.predict(method.state(features.support, batch.support_mask), features.query)
+        method.classify.bias[0] += (cells[:, :, 1] - cells[:, :, 0]).median()
+    cached, plain = (run(method, data(**options, cache_features=cached)) for cached in (True, False))
+    assert [row[8:] for row in cached.rows] == [row[8:] for row in plain.rows]
+    assert 0.02 < np.mean([float((p > 0).mean()) for p in plain.predictions]) < 0.98
 
 
 def mean_iou(rows: list[Row]) -> float:
