@@ -51,6 +51,7 @@ ARGUMENTS = {
     "convolutions": Range(1, 1_000),
     "groups": _CHANNELS,
     "dropout": Range(0, 1),
+    "adapt_steps": Range(0, 10_000),
     "size": SIDE,
     "train": Range(1, 10_000_000),
     "val": Range(1, 10_000_000),

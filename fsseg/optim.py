@@ -1,6 +1,7 @@
 """Learning rates of the papers: factors per parameter and the polynomial schedule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -41,9 +42,13 @@ class Poly(LRScheduler):
         return [base * left**self.power for base in self.base_lrs]
 
 
+# Trainable parameters in groups, and the factor of each group's learning rate.
+Groups = tuple[list[list[nn.Parameter]], list[float]]
+
+
 def grouped(
     parameters: Iterable[tuple[str, nn.Parameter]], learns_fast: Callable[[str], bool], head: float, bias: float
-) -> tuple[list[list[nn.Parameter]], list[float]]:
+) -> Groups:
     """Trainable parameters, grouped by the factor of their learning rate.
 
     Args:
@@ -65,3 +70,49 @@ def grouped(
             groups[factor].append(parameter)
     filled = {factor: group for factor, group in groups.items() if group}
     return list(filled.values()), list(filled)
+
+
+def made(
+    parameters: Groups,
+    optimizer: Callable[[Iterable[Any]], Optimizer],
+    lr: float | None = None,
+) -> Optimizer:
+    """An optimiser of the groups of `grouped`, whose rates have the groups' factors.
+
+    Args:
+        parameters: groups and factors.
+        optimizer: makes the optimiser of groups.
+        lr: rate of factor 1; None for the optimiser's own.
+
+    Raises:
+        FssegError: an option of the optimiser is invalid.
+    """
+    groups, factors = parameters
+    try:
+        found = optimizer([{"params": group} for group in groups])
+    except (TypeError, ValueError) as error:
+        raise FssegError(f"`model.optimizer`: {error}") from error
+    for group, factor in zip(found.param_groups, factors, strict=True):
+        group["lr"] = factor * (group["lr"] if lr is None else lr)
+    return found
+
+
+def scheduled(
+    optimizer: Optimizer, factors: Sequence[float], schedule: Callable[[Optimizer], LRScheduler]
+) -> LRScheduler:
+    """The schedule of an optimiser from `made`.
+
+    Raises:
+        FssegError: an option is invalid, or the schedule gives all groups one rate, against their factors.
+    """
+    try:
+        found = schedule(optimizer)
+    except (TypeError, ValueError) as error:
+        raise FssegError(f"`model.lr_scheduler`: {error}") from error
+    rates = [group["lr"] / factor for group, factor in zip(optimizer.param_groups, factors, strict=True)]
+    if max(rates) - min(rates) > 1e-6 * max(rates):
+        raise FssegError(
+            f"`model.lr_scheduler` {type(found).__name__} gives all parameters one rate, against the factors of "
+            "`model.head_lr` and bias_lr. Set them to 1, or take another schedule."
+        )
+    return found

@@ -3,23 +3,26 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from lightning import LightningModule
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, StepLR
 
+from fsseg import limits
 from fsseg.episode import NO_WAY, Batch
 from fsseg.errors import DivergedError, FssegError
 from fsseg.feature_cache import TestFeatures, Tracked, TrainingFeatures, testing, training
+from fsseg.fine_tuning import FineTuning
 from fsseg.methods.base import Method
 from fsseg.methods.panet import PANet
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
-from fsseg.optim import grouped
+from fsseg.optim import Groups, grouped, made, scheduled
+from fsseg.processes import gathered_random_states, set_random_state
 from fsseg.untrusted.card import Card, random_states
 
 
@@ -46,11 +49,13 @@ class Task(LightningModule):
         bias_lr: additional factor of the learning rate of biases (2 in my_optim.py of PMMs).
         weights: checkpoint of `fsseg fit` whose weights the training starts from, with a new optimiser and step 0.
             ``fsseg fit`` and `fsseg.fit` load the file, see `fsseg.experiment.warm_start`.
+        adapt_steps: steps of fine-tuning on the supports of each episode of a test, see `fsseg.fine_tuning`.
+        adapt_lr: learning rate of these steps; None for the optimiser's own.
         channels_last: use the memory format channels_last, in which most processors convolve faster. The order of sums
             changes, so that the last digits differ.
 
     Raises:
-        FssegError: head_lr or bias_lr is not positive.
+        FssegError: head_lr, bias_lr or adapt_lr is not positive, or adapt_steps are negative.
     """
 
     def __init__(
@@ -61,21 +66,28 @@ class Task(LightningModule):
         head_lr: float = 1.0,
         bias_lr: float = 1.0,
         weights: str | None = None,
+        adapt_steps: int = 0,
+        adapt_lr: float | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
         if not (head_lr > 0 and bias_lr > 0):
             raise FssegError(f"head_lr {head_lr:g} and bias_lr {bias_lr:g}: factors above 0 are needed.")
+        limits.check({"adapt_steps": adapt_steps}, limits.ARGUMENTS, "`model.{}`")
+        if adapt_lr is not None and not adapt_lr > 0:
+            raise FssegError(f"`model.adapt_lr` {adapt_lr:g}: a rate above 0 is needed.")
         # Convolutions take the memory format of their weights.
         self.method = method.to(memory_format=torch.channels_last) if channels_last else method
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr, self.weights = head_lr, bias_lr, weights
+        self.adapt_steps, self.adapt_lr = adapt_steps, adapt_lr
         self._factor = 1.0  # factor of the learning rate of the first group of parameters
         self.card: Card | None = None  # description in a checkpoint: configuration, training classes
         self.say: Callable[[str], None] = lambda line: None  # shows a line to the user
         self.tracked: Tracked = lambda items, what: items  # shows the progress of a loop
         self.untrained: float | None = None  # validation's mean-IoU of the encoder's prototypes before the training
         self._cache: TestFeatures | None = None
+        self._tuning: FineTuning | None = None
         self._features: TrainingFeatures | None = None
         self._random: dict[str, Tensor] = {}  # random states of a resumed training
 
@@ -89,9 +101,17 @@ class Task(LightningModule):
             self._plan_training(data)
         if stage == "test":
             self.test_iou, self.test_binary = ClassIoU(data.novel, runs, absent), BinaryIoU(runs, absent)
-            context = self.trainer.precision_plugin.test_step_context
-            self._cache = testing.plan(self.method, data, self.trainer.num_devices, context, self.say)
+            self._plan_test(data)
             data.without_pixels = set() if self._cache is None else {"test"}
+
+    def _plan_test(self, data: Any) -> None:
+        """Plan fine-tuning, or else the cache of features, which fine-tuning would change."""
+        if self.adapt_steps:
+            optimizer = partial(made, self._grouped(), self.optimizer, self.adapt_lr)
+            self._tuning = FineTuning(self.method, self.adapt_steps, optimizer)
+            return
+        context = self.trainer.precision_plugin.test_step_context
+        self._cache = testing.plan(self.method, data, self.trainer.num_devices, context, self.say)
 
     def _plan_training(self, data: Any) -> None:
         """Plan the cache of features that the training does not change."""
@@ -124,10 +144,8 @@ class Task(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Restore the random state of a resumed training, e.g. for dropout."""
-        if state := self._random:
-            torch.set_rng_state(state["cpu"].cpu())
-            if "cuda" in state and self.device.type == "cuda":
-                torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+        if self._random:
+            set_random_state(self._random, self.device)
             self._random = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -199,7 +217,8 @@ class Task(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count pixels."""
-        logits = self._cache.logits(batch) if self._cache else self(batch)
+        instead = self._tuning or self._cache
+        logits = instead.logits(batch) if instead else self(batch)
         output = self._measure(batch, logits, self.test_iou, self.test_binary)
         self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
         return output
@@ -243,25 +262,20 @@ class Task(LightningModule):
         Raises:
             FssegError: no trainable parameters, an invalid option, or a schedule that overwrites the factors.
         """
-        named = self.method.named_parameters()
-        groups, factors = grouped(named, self.method.learns_fast, self.head_lr, self.bias_lr)
-        if not groups:
+        groups = self._grouped()
+        optimizer = made(groups, self.optimizer)
+        self._factor = groups[1][0]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduled(optimizer, groups[1], self.lr_scheduler), "interval": "step"},
+        }
+
+    def _grouped(self) -> Groups:
+        """The trainable parameters; raises FssegError if there are none."""
+        found = grouped(self.method.named_parameters(), self.method.learns_fast, self.head_lr, self.bias_lr)
+        if not found[0]:
             raise FssegError(f"{self.method.name} has nothing to train with this encoder; test it with `untrained`.")
-        try:
-            optimizer = self.optimizer([{"params": group} for group in groups])
-            for group, factor in zip(optimizer.param_groups, factors, strict=True):
-                group["lr"] *= factor
-            schedule = self.lr_scheduler(optimizer)
-        except (TypeError, ValueError) as error:
-            raise FssegError(f"`model.optimizer` or `model.lr_scheduler`: {error}") from error
-        self._factor = factors[0]
-        rates = [group["lr"] / factor for group, factor in zip(optimizer.param_groups, factors, strict=True)]
-        if max(rates) - min(rates) > 1e-6 * max(rates):
-            raise FssegError(
-                f"`model.lr_scheduler` {type(schedule).__name__} gives all parameters one rate, against `model.head_lr`"
-                f" {self.head_lr:g} and bias_lr {self.bias_lr:g}. Set them to 1, or take another schedule."
-            )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return found
 
     @property
     def learning_rate(self) -> float:
@@ -272,13 +286,7 @@ class Task(LightningModule):
         """Store the card, so that a test can refuse options that do not fit, and the random states of all processes."""
         checkpoint["fsseg"] = asdict(self.card) if self.card else {}
         checkpoint["untrained"] = self.untrained
-        own = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            own["cuda"] = torch.cuda.get_rng_state(self.device)
-        states = [own] * self.trainer.world_size
-        if len(states) > 1:
-            dist.all_gather_object(states, own)
-        checkpoint["random"] = states
+        checkpoint["random"] = gathered_random_states(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read the untrained mean-IoU, and the random state of this process, which else restarts from the seed."""

@@ -80,7 +80,10 @@ ALLOWED = {
         "untrusted.text",
     ),
     "export": ("", "export", "segmenter", "methods.base", "episode", "atomic"),
+    "fine_tuning": ("methods.base", "episode"),
     "task": (
+        "fine_tuning",
+        "processes",
         "methods.base",
         "methods.panet",
         "metrics",

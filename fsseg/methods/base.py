@@ -58,6 +58,7 @@ class Method(nn.Module, ABC):
             method.
         paper: name of the method in the paper's tables; set by `named`.
         departures: departures from the paper's setting, words by option; set by `named`.
+        fine_tuned: name in the papers' tables of this method, tuned on the supports (`fsseg.fine_tuning`).
         inference_options: arguments that may differ between training and test, because trained weights keep their
             meaning.
         separate_passes: encode supports and queries in two passes. With batch statistics in BatchNorm this changes the
@@ -74,6 +75,7 @@ class Method(nn.Module, ABC):
     name: str
     paper: str = ""
     departures: Mapping[str, str] = {}
+    fine_tuned: ClassVar[str] = ""
     inference_options: ClassVar[frozenset[str]] = frozenset()
     separate_passes: ClassVar[bool] = False
     support_gradient: bool = True

@@ -25,6 +25,7 @@ class FGBG(BinaryMethod):
     """
 
     support_gradient = False  # the supports do not matter
+    fine_tuned = "Fine-tuning"
 
     def __init__(self, encoder: Encoder, loss_mean: LossMean = "episodes") -> None:
         super().__init__(encoder, loss_mean)

@@ -179,7 +179,7 @@ LAYOUTS = {
         Layout("panet-table1", "1-way mean-IoU", "PANet table 1", _PASCAL,
                (*_BEFORE, *_own("SG-One", "PANet-init", "PANet")), _folds(1, 5), _LATER_PASCAL),
         Layout("panet-table2", "1-way binary-IoU", "PANet table 2", _PASCAL,
-               (*_own("FG-BG"), *_other("Fine-tuning"), *_BEFORE, *_PL, *_AMCG, *_own("SG-One", "PANet-init", "PANet")),
+               (*_own("FG-BG", "Fine-tuning"), *_BEFORE, *_PL, *_AMCG, *_own("SG-One", "PANet-init", "PANet")),
                _means(metric="binary-IoU"), _LATER_PASCAL),
         Layout("panet-table3", "2-way", "PANet table 3", _PASCAL, (*_PL, *_own("SG-One", "PANet")), _TWO),
         Layout("panet-table4", "1-way", "PANet table 4", _PANET_COCO, (*_AMCG, *_own("PANet")), _BOTH),

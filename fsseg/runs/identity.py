@@ -18,6 +18,8 @@ MODEL: Mapping[str, Decides] = {
     "head_lr": _TRAINING,
     "bias_lr": _TRAINING,
     "weights": _TRAINING,
+    "adapt_steps": _ROWS,
+    "adapt_lr": _ROWS,
     "channels_last": _TRAINING,  # changes the last digits, whose differences grow during a training
 }
 

@@ -42,8 +42,13 @@ def describe(
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
     name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
+    tuned = model.adapt_steps > 0
+    if tuned and card and method.fine_tuned:
+        name = method.fine_tuned
     annotation = data.images.test_support_annotation or "mask"
     encoder, departures = _encoder(method.encoder, card), method.departures if card else {}
+    if tuned and name != method.fine_tuned:
+        departures = {**departures, "adapt_steps": f"tuned for {model.adapt_steps} steps"}
     if card and card.earlier:
         departures = {**departures, "weights": "warm start"}
     setting = Setting(name, encoder, data.dataset.name, data.way, data.test_shot, annotation, departures)
@@ -53,6 +58,9 @@ def describe(
         *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
         *([] if precision.startswith("32") else [f"precision {precision}"]),
     ]
+    if tuned:
+        rate = "the optimiser's rate" if model.adapt_lr is None else f"rate {model.adapt_lr:g}"
+        details.append(f"tuned on the supports for {model.adapt_steps} steps, {rate}")
     notes = [note for note in (data.dataset.note, _pairs_note(data)) if note]
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
