@@ -31,12 +31,15 @@ def sgd(method: Method, lr: float = 0.1, **options: float) -> SGD:
     return SGD([p for p in method.parameters() if p.requires_grad], lr=lr, **options)
 
 
+@pytest.fixture(scope="module")
+def fgbg(oracle: Oracle, oracle_folder: Path) -> Any:
+    return case_of(FGBG, "fgbg", fc7=True)(oracle, oracle_folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shots", [1, 5])
-def test_steps_on_supports_in_turn(
-    oracle: Oracle, oracle_folder: Path, monkeypatch: pytest.MonkeyPatch, shots: int
-) -> None:
-    stored, method = case_of(FGBG, "fgbg", fc7=True)(oracle, oracle_folder)
+def test_steps_on_supports_in_turn(fgbg: Any, monkeypatch: pytest.MonkeyPatch, shots: int) -> None:
+    stored, method = fgbg
     given, losses = batch(stored), []
     compute = method.loss
 
