@@ -49,6 +49,7 @@ def make(name: str) -> Method:
         "PANet": lambda: PANet(encoder),
         "PMMs": lambda: PMMs(encoder, mixture=Mixture(rounds=2), **small),
         "RPMMs": lambda: RPMMs(encoder, components=(1, 3), mixture=Mixture(rounds=2), **small),
+        "SGOne union": lambda: SGOne(encoder, fusion="union", guidance=16, channels=8),
         "SGOne": lambda: SGOne(encoder, guidance=16, channels=8),
         "CANet": lambda: CANet(encoder, iterations=1, **small),
     }[name]()
@@ -174,7 +175,7 @@ def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, exported):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "fixed"), [("SGOne", set()), ("CANet", {"shot"})])
+@pytest.mark.parametrize(("name", "fixed"), [("SGOne", set()), ("SGOne union", {"shot"}), ("CANet", {"shot"})])
 def test_what_cannot_be_dynamic_has_the_size_that_was_asked_for(name, fixed, tmp_path):
     needs("onnxruntime", "export")
     segmenter = Segmenter(make(name), SIZE, device="cpu")

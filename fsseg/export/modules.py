@@ -41,7 +41,7 @@ class Adapt(nn.Module):
 
 
 class Match(nn.Module):
-    """The state and queries to logits at pixel resolution: `Method.predict` and `Method.to_pixels`."""
+    """The state and queries to logits at pixel resolution: `Method.segment`."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -60,5 +60,6 @@ class Match(nn.Module):
         height, width = size.tolist()
         for side in (height, width):
             torch._check(side >= LEAST)  # tells the tracer the range of the unknown sizes
-        logits = self.method.predict(tuple(part[None] for part in state), tuple(one[None] for one in query))
-        return self.method.to_pixels(logits[0], (height, width))
+        return self.method.segment(
+            tuple(part[None] for part in state), tuple(one[None] for one in query), (height, width)
+        )[0]

@@ -6,6 +6,7 @@ from fsseg.methods.canet import CANet
 from fsseg.methods.cofcn import CoFCN
 from fsseg.methods.fgbg import FGBG
 from fsseg.methods.guided import GuidedNetworks
+from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
 from fsseg.methods.pmms import PMMs
 from fsseg.methods.rpmms import RPMMs
@@ -13,6 +14,7 @@ from fsseg.methods.sgone import SGOne
 
 __all__ = [
     "FGBG",
+    "OSLSM",
     "BinaryMethod",
     "CANet",
     "CoFCN",

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 from fsseg.encoders.base import Encoder
@@ -91,13 +91,18 @@ class BinaryMethod(Method):
         support, query = features
         state = self.state(support, batch.support_mask)
         stages = self.stages(_per_query(state, query), _per_way(query, batch.classes.shape[1]))
-        mask = batch.query_mask.unsqueeze(1)
-        ways = way_labels(batch.classes.shape[1], mask).view(-1, 1, 1, 1)
-        target = (mask == ways).long().masked_fill(mask == IGNORE, IGNORE).flatten(0, 2)  # B N Q H W
-        size = (mask.shape[-2], mask.shape[-1])
+        target = binary_targets(batch)
+        size = (target.shape[-2], target.shape[-1])
         losses = [cross_entropy(self.to_pixels(stage, size), target, self.loss_mean) for stage in stages]
         parts = {f"stage{i}": loss for i, loss in enumerate(losses, 1)} if len(losses) > 1 else {}
         return {"loss": torch.stack(losses).sum(), **parts}
+
+
+def binary_targets(batch: Batch) -> Int[Tensor, "BNQ H W"]:
+    """Labels of the queries in the binary problem of each way: 1 on its pixels, 0 elsewhere, 255 ignored."""
+    mask = batch.query_mask.unsqueeze(1)
+    ways = way_labels(batch.classes.shape[1], mask).view(-1, 1, 1, 1)
+    return (mask == ways).long().masked_fill(mask == IGNORE, IGNORE).flatten(0, 2)
 
 
 def sides(mask: Integer[Tensor, "B N K H W"]) -> tuple[Float[Tensor, "M K H W"], Float[Tensor, "M K H W"]]:

@@ -144,7 +144,7 @@ _LATER_COCO = _later(
     ("FSSAM", "SAM2, DINOv2"), ("FSS-SAM3", "SAM3"),
 )  # fmt: skip
 LATER = {_PASCAL: _LATER_PASCAL, _COCO: _LATER_COCO}  # by data set
-_BEFORE = (*_other("OSLSM"), *_own("co-FCN"))
+_BEFORE = _own("OSLSM", "co-FCN")
 _PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
 _VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
