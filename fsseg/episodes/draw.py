@@ -8,7 +8,13 @@ import numpy as np
 from fsseg.datasets.base import Dataset
 from fsseg.episode import Episode
 from fsseg.episodes.eligible_images import with_complete_masks
-from fsseg.episodes.official_draws import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
+from fsseg.episodes.official_draws import (
+    hsnet_episodes,
+    oslsm_episodes,
+    panet_episodes,
+    pfenet_episodes,
+    pmms_episodes,
+)
 from fsseg.episodes.sampler import PLAIN, Images, Key, Numbers, Rules, draw_episode
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
@@ -78,6 +84,8 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
         return panet_episodes(lists, *sizes, seed, episodes)
     if protocol.draw == "pmms":
         return pmms_episodes(pairs, shot, seed, episodes)
+    if protocol.draw == "oslsm":
+        return oslsm_episodes(pairs, shot, seed, episodes)
     if protocol.draw == "hsnet":
         return hsnet_episodes(pairs, shot, seed, episodes, protocol.repeat_supports)
     pixels = dataset.index.pixels

@@ -2,10 +2,15 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from fsseg.episode import Episode
+
+_OSLSM_PERIOD = 1000  # episodes after which OSLSM's code seeds its generator again (ss_datalayer.py)
+
+T = TypeVar("T")
 
 
 def panet_episodes(
@@ -134,3 +139,37 @@ def hsnet_episodes(
                 support.append(found)
         drawn.append(Episode((class_id,), (tuple(support),), (query,), (0,)))
     return drawn
+
+
+def oslsm_episodes(pairs: Sequence[tuple[int, int]], shot: int, seed: int, episodes: int) -> list[Episode]:
+    """1-way episodes, drawn exactly as the official OSLSM code does under Python 2 (ss_datalayer.py, util.py).
+
+    Queries walk a shuffled copy of the list, and another one when it is exhausted. Supports are the first of the
+    shuffled other images of the query's class. Every 1,000 episodes all starts again.
+
+    Args:
+        pairs: image number and class id, in the order of the official list; a class needs ``shot + 1`` images.
+        shot: supports, all distinct.
+        seed: seed of Python's generator; 1385 in the official code.
+        episodes: number of episodes.
+    """
+    images: dict[int, list[int]] = {}
+    for number, class_id in pairs:
+        images.setdefault(class_id, []).append(number)
+    generator, walk = random.Random(seed), list[tuple[int, int]]()
+    drawn: list[Episode] = []
+    for _ in range(min(episodes, _OSLSM_PERIOD)):
+        walk = walk or _shuffled(pairs, generator)[::-1]
+        query, class_id = walk.pop()
+        others = _shuffled([number for number in images[class_id] if number != query], generator)
+        drawn.append(Episode((class_id,), (tuple(others[:shot]),), (query,), (0,)))
+    return [drawn[position % _OSLSM_PERIOD] for position in range(episodes)]
+
+
+def _shuffled(values: Sequence[T], generator: random.Random) -> list[T]:
+    """A copy, shuffled as by Python 2, whose indices are products; Python 3 draws them from bits."""
+    copied = list(values)
+    for i in range(len(copied) - 1, 0, -1):
+        j = int(generator.random() * (i + 1))
+        copied[i], copied[j] = copied[j], copied[i]
+    return copied

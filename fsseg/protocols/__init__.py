@@ -1,1 +1,1 @@
-"""Protocols of tests, and presets: fsseg's own protocol and those of four official codes."""
+"""Protocols of tests, and presets: fsseg's own protocol and those of five official codes."""

@@ -1,4 +1,4 @@
-"""Protocols by name: ours and those of four official codes, with the source of each value.
+"""Protocols by name: ours and those of five official codes, with the source of each value.
 
 A value may differ on PASCAL-5i and COCO-20i, as in some codes. Other data sets have the common value.
 """
@@ -135,8 +135,28 @@ _HSNET = {
     "absent": Choice("count", "common/evaluation.py"),
     "selection": Choice("novel_val", "train.py: the best validation on the novel classes (issue 20)"),
 }  # fmt: skip
+_OSLSM = {
+    "split": Choice("val", "ss_settings.py: val of VOC 2012"),
+    "pairs": Choice("any", "ss_datalayer.py: its size rule, as the lists have it; no COCO in the code", "official"),
+    "release": Choice(2017, "as protocol fsseg: no COCO in the code"),
+    "fold_rule": Choice("interleaved", "as protocol fsseg: no COCO in the code"),
+    "masks": Choice("exact", "as protocol fsseg: no COCO in the code"),
+    "base_images": Choice("keep", "ss_datalayer.py: other classes are background"),
+    "support_void": Choice("background", "ss_datalayer.py: 1 on the class, 0 elsewhere"),
+    "void": Choice("background", "ss_datalayer.py: 1 on the class, 0 elsewhere"),
+    "size": Choice(500, "test.py: queries; the network resizes supports to 224"),
+    "evaluate_at": Choice("input", "test.py: masks resized to 500 too"),
+    "runs": Choice(1, "test.py"),
+    "episodes": Choice(1000, "test.py"),
+    "seed": Choice(1385, "the seed of the data layer's generator"),
+    "draw": Choice("oslsm", "ss_datalayer.py and util.py under Python 2: a walk of the shuffled pairs"),
+    "repeat_supports": Choice(False, "ss_datalayer.py"),
+    "absent": Choice("count", "test.py: sums of TP, FP and FN of each class"),
+    "selection": Choice("last", "unknown"),
+}
 PRESETS: dict[str, dict[str, Choice]] = {
     "fsseg": _FSSEG, "panet": _PANET, "pmms": _PMMS, "pfenet": _PFENET, "hsnet": _HSNET,
+    "oslsm": _OSLSM,
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Protocol: everything that determines a test's number besides method, weights and data set, in one object.
 
 Published numbers differ partly because their protocols differ, often without notice. `fsseg.protocols.presets` has the
-protocols of four official codes and our own, with the source of each value.
+protocols of five official codes and our own, with the source of each value.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from fsseg import limits
 from fsseg.errors import FssegError
 
-Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet"]
+Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm"]
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 Pairs = Literal["official", "any"]
@@ -25,7 +25,7 @@ BaseImages = Literal["keep", "drop"]
 Void = Literal["background", "ignore"]
 Resize = Literal["stretch", "pad"]
 Truth = Literal["input", "original", "resampled"]
-Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "list"]
+Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "oslsm", "list"]
 Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
@@ -41,9 +41,10 @@ _DRAWN = {
     "pmms": "drawn as PMMs' code does",
     "pfenet": "drawn as PFENet's code does",
     "hsnet": "drawn as HSNet's code does",
+    "oslsm": "drawn as OSLSM's code does",
     "list": "episodes from a file",
 }
-_ONE_WAY = ("pmms", "pfenet", "hsnet")  # draws with one class and one query
+_ONE_WAY = ("pmms", "pfenet", "hsnet", "oslsm")  # draws with one class and one query
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def test_scribbles_boxes_and_points_are_weak_and_their_images_are_supports_only(
         assert (supports[name] == 255).any(), "what nobody marked is no background, whatever void is"
 
 
-@pytest.mark.parametrize("draw", ["panet", "pmms", "pfenet", "hsnet"])
+@pytest.mark.parametrize("draw", ["panet", "pmms", "pfenet", "hsnet", "oslsm"])
 def test_a_codes_draw_has_no_place_for_images_that_are_supports_only(own_maps: Path, draw: str) -> None:
     for path in list((own_maps / "masks").glob("*.png"))[:20]:
         path.rename(path.with_suffix(".scribble.png"))

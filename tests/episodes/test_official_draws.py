@@ -4,7 +4,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fsseg.episodes.official_draws import hsnet_episodes, panet_episodes, pfenet_episodes, pmms_episodes
+from fsseg.episodes.official_draws import (
+    hsnet_episodes,
+    oslsm_episodes,
+    panet_episodes,
+    pfenet_episodes,
+    pmms_episodes,
+)
 
 
 @pytest.mark.parametrize("name", ["panet_sampling_a", "panet_sampling_b"])
@@ -47,6 +53,20 @@ def test_the_walk_equals_hsnets_code(shot: int, oracle: Callable[[str], dict[str
     assert [names[episode.query[0]] for episode in episodes] == stored[f"query_{shot}"].tolist()
     assert [[names[i] for i in episode.support[0]] for episode in episodes] == stored[f"support_{shot}"].tolist()
     assert [episode.classes[0] - 1 for episode in episodes] == stored[f"class_{shot}"].tolist()
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+def test_the_walk_equals_oslsms_code(shot: int, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    """1,100 pairs: the walk is exhausted many times, and the generator starts again once."""
+    stored = oracle("oslsm_pairs")
+    items = list(zip(stored["image"].tolist(), stored["class_id"].tolist(), strict=True))
+    kept = [item for item, cells in zip(items, stored["cells"], strict=True) if cells > 2]
+    episodes = oslsm_episodes(kept, shot, int(stored["seed"]), episodes=1100)
+    assert [(e.query[0], e.classes[0]) for e in episodes] == [items[i] for i in stored[f"query_{shot}shot"]]
+    supports = [[(number, e.classes[0]) for number in e.support[0]] for e in episodes]
+    assert supports == [[items[i] for i in row] for row in stored[f"support_{shot}shot"]]
+    assert episodes[1000:] == episodes[:100]
+    assert oslsm_episodes(kept, shot, 1385, episodes=7) == episodes[:7]
 
 
 def test_a_walk_takes_every_pair_once_before_it_is_shuffled() -> None:

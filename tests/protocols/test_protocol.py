@@ -97,11 +97,12 @@ def test_our_preset_is_what_a_protocol_is_by_default() -> None:
 def test_presets_differ_as_the_codes_do() -> None:
     voc = {name: protocol({"name": name}, "pascal") for name in NAMES}
     assert {n: p.split for n, p in voc.items() if p.split == "train"} == {"panet": "train"}
-    assert [p.size for p in voc.values()] == ["trained", 417, 481, 473, 400]
-    assert [p.pairs for p in voc.values()] == ["official", "any", "official", "any", "official"]
+    assert [p.size for p in voc.values()] == ["trained", 417, 481, 473, 400, 500]
+    assert [p.pairs for p in voc.values()] == ["official", "any", "official", "any", "official", "official"]
     assert voc["pfenet"].min_pixels == 2 * 32 * 32
     assert [(p.runs, p.episodes, p.seed) for p in voc.values()] == [
         (5, 1000, 1234), (5, 1000, 1234), (1, 1000, 1385), (1, 5000, 321), (1, 1000, 0),
+        (1, 1000, 1385),
     ]  # fmt: skip
     coco = {name: protocol({"name": name}, "coco") for name in NAMES}
     assert [p.fold_rule for p in coco.values()] == [
@@ -110,8 +111,9 @@ def test_presets_differ_as_the_codes_do() -> None:
         "interleaved",
         "interleaved",
         "interleaved",
+        "interleaved",
     ]
-    assert [p.release for p in coco.values()] == [2017, 2014, 2017, 2014, 2014]
+    assert [p.release for p in coco.values()] == [2017, 2014, 2017, 2014, 2014, 2017]
     assert (coco["pfenet"].size, coco["pfenet"].episodes, coco["fsseg"].episodes) == (641, 20000, 4000)
     assert (voc["pmms"].base_images, coco["pmms"].base_images) == ("drop", "keep")
 
