@@ -56,7 +56,7 @@ class Images(TorchDataset[Tensor]):
 
 def with_pixels(batch: Batch, dataset: Dataset, view: View) -> Batch:
     """A batch with its images, which are loaded if the batch has none."""
-    if batch.query_image.numel():
+    if batch.query_image.shape[-3]:
         return batch
     shown = [Images(dataset, view, numbers.flatten().tolist()) for numbers in (batch.support_id, batch.query_id)]
     support, query = (torch.stack([images[place] for place in range(len(images))]) for images in shown)
