@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fsseg.encoders import FCN32, ConvNet
 from fsseg.episode import Batch
 from fsseg.methods import OSLSM
+from fsseg.methods.oslsm import _as_vgg
 from fsseg.optim import grouped
 from tests.methods.test_fcn_oracle import FIRST
 from tests.oracle_weights import close, episodes, load_named, recipe_state
@@ -164,3 +165,18 @@ def test_the_hashing_is_in_the_checkpoint() -> None:
     assert torch.equal(one.zeta, other.zeta)
     assert set(one.zeta.tolist()) == {-1.0, 1.0}
     assert len(one.kappa) == 9
+
+
+def test_the_last_layer_starts_from_the_encoders_file(tmp_path: Path) -> None:
+    encoder = FCN32(fc6=8, padding=121, weights="none")
+    encoder.widths, encoder.weights = (4096,), str(tmp_path / "vgg16.pth")  # as of whole layers, which take gigabytes
+    file = {"classifier.6.weight": torch.rand(1000, 4096), "classifier.6.bias": torch.rand(1000)}
+    torch.save(
+        file | {"features.0.weight": torch.rand(64, 3, 3, 3), "classifier.3.bias": torch.rand(4096)}, encoder.weights
+    )
+    outputs = torch.nn.Linear(4096, 1000)
+    _as_vgg(encoder, outputs)
+    assert torch.equal(outputs.weight, file["classifier.6.weight"])
+    assert torch.equal(outputs.bias, file["classifier.6.bias"])
+    maps = encoder.features(torch.rand(1, 3, 224, 224))
+    assert maps[0].shape == (1, 8, 1, 1), "an image of VGG16's size has one cell"
