@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from fsseg import Segmenter
-from fsseg.encoders import FCN32, ConvNet
+from fsseg.encoders import ConvNet
 from fsseg.export import dynamic, export
-from fsseg.methods import FGBG, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import FGBG, OSLSM, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
 
 _SIZE = 64
 METHODS: dict[str, Callable[[], Method]] = {
@@ -22,9 +22,10 @@ METHODS: dict[str, Callable[[], Method]] = {
     "RPMMs": lambda: RPMMs(ConvNet(), channels=32),
     "CANet": lambda: CANet(ConvNet(), channels=32),
     "SG-One": lambda: SGOne(ConvNet(), guidance=32, channels=32),
-    "FG-BG": lambda: started(FGBG(FCN32(fc6=32, weights="none"))),
-    "co-FCN": lambda: started(CoFCN(FCN32(fc6=32, weights="none"))),
-    "guided networks": lambda: started(GuidedNetworks(FCN32(fc6=32, weights="none"))),
+    "FG-BG": lambda: started(FGBG(ConvNet())),
+    "co-FCN": lambda: started(CoFCN(ConvNet())),
+    "OSLSM": lambda: OSLSM(ConvNet()),
+    "guided networks": lambda: started(GuidedNetworks(ConvNet())),
 }
 
 
