@@ -13,7 +13,7 @@ import torch
 from fsseg import Segmenter
 from fsseg.encoders import ConvNet
 from fsseg.export import dynamic, export
-from fsseg.methods import FGBG, OSLSM, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import FGBG, FWB, OSLSM, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
 
 _SIZE = 64
 METHODS: dict[str, Callable[[], Method]] = {
@@ -22,6 +22,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "RPMMs": lambda: RPMMs(ConvNet(), channels=32),
     "CANet": lambda: CANet(ConvNet(), channels=32),
     "SG-One": lambda: SGOne(ConvNet(), guidance=32, channels=32),
+    "FWB (no boosting)": lambda: FWB(ConvNet(), experts=0, channels=32),
     "FG-BG": lambda: started(FGBG(ConvNet())),
     "co-FCN": lambda: started(CoFCN(ConvNet())),
     "OSLSM": lambda: OSLSM(ConvNet()),

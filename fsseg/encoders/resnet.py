@@ -38,11 +38,14 @@ _ARCHITECTURES = {
 # layer -> inner channels of its blocks, stride without dilation (He et al. 2016, table 1)
 _LAYERS = {"layer1": (64, 4), "layer2": (128, 8), "layer3": (256, 16), "layer4": (512, 32)}
 
+_MOMENTUM = 0.05  # of running statistics in FWB's code
+
 
 class ResNet(Encoder):
     """A dilated ResNet; by default the ResNet50 of PMMs and CANet with maps of 512 and 1024 channels and stride 8.
 
-    With ``batch_norm="batch"``, features depend on the other images of a pass in training, but not in evaluation.
+    With ``batch_norm`` ``batch`` or ``trained``, features depend on the other images of a pass in training, but not in
+    evaluation.
 
     Args:
         architecture: ``resnet18``, ``resnet34``, ``resnet50`` or ``resnet101``.
@@ -53,12 +56,13 @@ class ResNet(Encoder):
         ceil_mode: whether the stem's pool rounds up (official code), so that images of even size give one more cell.
             torchvision's pool rounds down.
         batch_norm: statistics in training: ``batch`` (official code; running statistics are updated) or ``running``.
-            The affine weights are frozen in both cases.
+            The affine weights are frozen in both cases. ``trained`` is FWB's code (few_shot_model.py): ``batch`` with
+            trained affine weights, and running statistics with momentum 0.05.
         last_relu: whether the last tap has its last ReLU; without it, features are signed, as in MLC's baseline
             (Yang et al., ICCV 2021, "Mining Latent Classes").
         frozen: train nothing, or not these layers, such as ``conv1`` and ``layer1``; see `Encoder.freeze`. BatchNorm
-            follows ``batch_norm`` all the same: CANet's code trains no weight and uses statistics of the batch. With
-            ``running``, features depend on the image only.
+            follows ``batch_norm`` ``batch`` all the same: CANet's code trains no weight and uses statistics of the
+            batch. With ``running`` or ``trained``, features of a frozen encoder depend on the image only.
         weights: ``pretrained`` (torchvision's V1 for ImageNet, downloaded on first use), ``none``, or the path of a
             state dict, which may lack layers after the last tap.
         mean: mean of images in 0..1, per channel.
@@ -76,7 +80,7 @@ class ResNet(Encoder):
         stride_on: Literal["1x1", "3x3"] = "1x1",
         stride: int = 8,
         ceil_mode: bool = True,
-        batch_norm: Literal["batch", "running"] = "batch",
+        batch_norm: Literal["batch", "running", "trained"] = "batch",
         last_relu: bool = True,
         frozen: Frozen = False,
         weights: str = "pretrained",
@@ -101,9 +105,11 @@ class ResNet(Encoder):
         if not last_relu:
             _without_last_relu(self.network.get_submodule(taps[-1])[-1])  # type: ignore[index]
         for module in batch_norms(self.network):
-            module.requires_grad_(False)
+            module.requires_grad_(batch_norm == "trained")
+            if batch_norm == "trained" and isinstance(module, nn.BatchNorm2d):
+                module.momentum = _MOMENTUM
         self.running_statistics = batch_norm == "running"
-        self.freeze(frozen, batch_statistics=not self.running_statistics)
+        self.freeze(frozen, batch_statistics=batch_norm == "batch")
 
     def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of normalised images, one per tap."""

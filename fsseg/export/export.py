@@ -72,13 +72,18 @@ def export(
 
     Raises:
         FssegError: packages are missing, sizes are invalid, the method cannot be traced, or a graph differs from the
-            method. Or its encoder is `FCN32`, whose decoder needs more than maps.
+            method. Or its encoder is `FCN32`, whose decoder needs more than maps, or it optimises on the supports.
     """
     check_packages(kind)
     if segmenter.method.encoder.crop is not None:
         raise FssegError(
             "the decoder of FCN32 needs the size of the encoded image, which a graph of feature maps has not. Use "
             "fsseg.Segmenter, or another encoder."
+        )
+    if segmenter.method.adapt_gradient:
+        raise FssegError(
+            f"{segmenter.method.name} optimises on the supports, which a graph cannot do. Use fsseg.Segmenter; FWB "
+            "needs no optimisation with `model.method.experts` 0."
         )
     limits.check({"way": way, "shot": shot}, {"way": limits.Range(1, 254), "shot": limits.SHOTS})
     canvas = _canvas(segmenter, size)

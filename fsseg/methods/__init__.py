@@ -5,6 +5,7 @@ from fsseg.methods.binary import BinaryMethod
 from fsseg.methods.canet import CANet
 from fsseg.methods.cofcn import CoFCN
 from fsseg.methods.fgbg import FGBG
+from fsseg.methods.fwb import FWB
 from fsseg.methods.guided import GuidedNetworks
 from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
@@ -15,6 +16,7 @@ from fsseg.methods.sgone import SGOne
 __all__ = [
     "FGBG",
     "OSLSM",
+    "FWB",
     "BinaryMethod",
     "CANet",
     "CoFCN",

@@ -81,7 +81,7 @@ class Method(nn.Module, ABC):
     support_gradient: bool = True
     align_corners: bool = False
     state_per: ClassVar[StatePer] = "episode"
-    adapt_gradient: ClassVar[bool] = False
+    adapt_gradient: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -175,16 +175,16 @@ class Method(nn.Module, ABC):
     def encoder_maps(self, batch: Batch) -> Features:
         """Maps of the encoder for a batch with images, before `neck`."""
         lead = batch.support_image.shape[:3], batch.query_image.shape[:2]
-        maps = self._passed(self.encoder, (batch.support_image.flatten(0, 2),), (batch.query_image.flatten(0, 1),))
+        maps = self.passed(self.encoder, (batch.support_image.flatten(0, 2),), (batch.query_image.flatten(0, 1),))
         return _by_episode(*maps, *lead)
 
     def from_encoder(self, support: SupportMaps, query: QueryMaps) -> Features:
         """Feature maps of a batch from the encoder's maps, e.g. cached ones."""
         lead = support[0].shape[:3], query[0].shape[:2]
         flat = tuple(one.flatten(0, 2) for one in support), tuple(one.flatten(0, 1) for one in query)
-        return _by_episode(*self._passed(lambda *maps: self.neck(maps), *flat), *lead)
+        return _by_episode(*self.passed(lambda *maps: self.neck(maps), *flat), *lead)
 
-    def _passed(
+    def passed(
         self, step: Callable[..., Maps], support: tuple[Tensor, ...], query: tuple[Tensor, ...]
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Supports and queries after a step; they share one pass if the result is the same."""

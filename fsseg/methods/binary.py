@@ -88,8 +88,10 @@ class BinaryMethod(Method):
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Cross-entropy at pixel resolution, summed over stages, with one binary problem per way."""
-        support, query = features
-        state = self.state(support, batch.support_mask)
+        return self.losses_of(self.state(features.support, batch.support_mask), features.query, batch)
+
+    def losses_of(self, state: State, query: QueryMaps, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """The losses of `losses`, from the state of `adapt`."""
         stages = self.stages(_per_query(state, query), _per_way(query, batch.classes.shape[1]))
         target = binary_targets(batch)
         size = (target.shape[-2], target.shape[-1])

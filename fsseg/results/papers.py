@@ -146,7 +146,7 @@ _LATER_COCO = _later(
 LATER = {_PASCAL: _LATER_PASCAL, _COCO: _LATER_COCO}  # by data set
 _BEFORE = _own("OSLSM", "co-FCN")
 _PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
-_VGG = (*_BEFORE, *_own("SG-One", "PANet"), *_other("FWB"), *_own("RPMMs"))
+_VGG = (*_BEFORE, *_own("SG-One", "PANet", "FWB", "RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
 _HEADS_5 = (
     Line("CANet", _R50, ours=True, departures={"fusion": "attention"}),
@@ -154,7 +154,7 @@ _HEADS_5 = (
 )
 _COCO_LINES = (
     *_own("PANet", dataset=_PANET_COCO),
-    Line("FWB", _R101),
+    *_own("FWB", encoder=_R101),
     *_own("CANet baseline", "PMMs", "RPMMs", encoder=_R50),
 )
 _ABLATIONS = _own("CANet baseline", "PMMs+", "PMMs", "RPMMs", encoder=_R50)

@@ -123,8 +123,8 @@ def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
         "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.images.augment",
         "[]",
         "--model.method.encoder", "ConvNet", "--model.method.encoder.widths", "[8,8]",
-        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--data.episodes.pairs", "any", "--out",
-        "run",
+        "--model.method.encoder.strides", "[2,2]", "--trainer.max_steps", "1", "--data.episodes.pairs", "any",
+        "--data.episodes.min_pixels", "1", "--out", "run",
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert (tmp_path / "run/last.ckpt").is_file()

@@ -15,10 +15,15 @@ from tests.found import concrete, modules
 # Options of small networks, and of several maps.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ConvNet": [{"widths": (8, 16), "strides": (2, 2)}],
-    "ResNet": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer4"), "stride": 16}],
+    "ResNet": [
+        {"architecture": "resnet18"},
+        {"architecture": "resnet18", "taps": ("layer1", "layer2", "layer3"), "batch_norm": "trained"},
+        {"architecture": "resnet18", "taps": ("layer1", "layer4"), "stride": 16},
+    ],
     "Torchvision": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer3")}],
     "Timm": [{"architecture": "resnet18"}, {"architecture": "vit_tiny_patch16_224", "taps": (5, -1)}],
     "FCN32": [{"fc6": 8}],
+    "VGG16": [{}, {"taps": ("pool2", "pool5"), "dilations": (2, 4), "batch_norm": True}],
     "DeepLabVGG16": [{}, {"taps": ("pool3", "pool4", "pool5"), "extra": False}],
 }
 
@@ -58,7 +63,7 @@ def frozen_of(encoder: Encoder, frozen: bool | tuple[str, ...]) -> Encoder:
     """The same encoder, frozen."""
     given = given_arguments(encoder)
     statistics = {"batch_norm": "running"} if isinstance(encoder, ResNet) else {}
-    made = type(encoder)(**{**given, **statistics, "frozen": frozen})
+    made = type(encoder)(**{**statistics, **given, "frozen": frozen})
     made.load_state_dict(encoder.state_dict())
     return made.train()
 

@@ -74,6 +74,16 @@ def test_torchvisions_weights_load_by_name_and_order(
         assert torch.equal(our.bias, their.bias)
 
 
+def test_torchvisions_weights_with_batch_norm_load(tmp_path: Path) -> None:
+    theirs = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True), "classifier": nn.Linear(2, 2)})
+    torch.save(theirs.state_dict(), tmp_path / "vgg16_bn.pth")
+    ours = VGG16(str(tmp_path / "vgg16_bn.pth"), taps=("pool2", "pool5"), batch_norm=True).network.state_dict()
+    assert len(ours) == 13 * 7
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.items())
+    cut = VGG16(str(tmp_path / "vgg16_bn.pth"), taps=("pool2", "pool3"), batch_norm=True)
+    assert (cut.widths, cut.stride, len(cut.network.state_dict())) == ((128, 256), 4, 7 * 7)
+
+
 @pytest.mark.parametrize("make", [VGG16, DeepLabVGG16])
 @pytest.mark.parametrize("prefix", ["features.", ""])
 def test_state_dicts_of_the_features_alone_load_in_half_precision(

@@ -55,7 +55,7 @@ class Trained:
         def noted(batch: Any, batch_idx: int) -> Any:
             loss = step(batch, batch_idx)
             self.losses.append(float(loss.detach()))
-            self.size = batch.query_image.shape[-1]
+            self.channels = batch.query_image.shape[-3]
             return loss
 
         self.task.training_step = noted  # type: ignore[method-assign]
@@ -91,7 +91,7 @@ def compare(one: Trained, other: Trained, rtol: float = 1e-4) -> None:
 def test_cached_features_give_the_same_steps(name: str, options: dict[str, Any]) -> None:
     cached = Trained(made(name), data(**options))
     plain = Trained(made(name), data(**options, cache_features=False))
-    assert (cached.size, plain.size) == (0, 24)
+    assert (cached.channels, plain.channels) == (0, 3)
     compare(cached, plain)
     assert len(cached.lines) == len(plain.lines) + 2  # training and validation images
 
