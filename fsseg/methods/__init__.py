@@ -15,8 +15,8 @@ from fsseg.methods.sgone import SGOne
 
 __all__ = [
     "FGBG",
-    "OSLSM",
     "FWB",
+    "OSLSM",
     "BinaryMethod",
     "CANet",
     "CoFCN",

@@ -109,7 +109,7 @@ def test_each_variant_of_each_image_is_encoded_once() -> None:
 def test_a_short_training_encodes_only_what_it_shows() -> None:
     short = Trained(made("PMMs"), data(), steps=2)
     assert not any(line.startswith("training: ") for line in short.lines)
-    assert short.size == 24
+    assert short.channels == 3
 
 
 def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) -> None:
@@ -121,7 +121,7 @@ def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) ->
 
 def test_infinitely_many_variants_are_not_cached() -> None:
     plain = Trained(made("PMMs"), data(augment=[CROP]), steps=2)
-    assert plain.size == 24
+    assert plain.channels == 3
     assert plain.lines[0].startswith("note: the encoder is fixed, but `data.images.augment` makes infinitely many")
 
 
