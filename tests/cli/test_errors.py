@@ -96,7 +96,7 @@ VOC = (
         (["fit", *QUICKSTART, "--trainer.max_steps", "null"], "--trainer.max_steps null: a whole number is needed."),
         (["fit", *QUICKSTART, "--data.shot", "null"], "--data.shot null: a whole number is needed."),
         (["fit", *QUICKSTART, "--trainer.sync_batchnorm", "true"], "works on GPUs only"),
-        (["fit", *QUICKSTART, "--model.optimizer.lr", "-1"], "--model.optimizer or --model.lr_scheduler"),
+        (["fit", *QUICKSTART, "--model.optimizer.lr", "-1"], "--model.optimizer: Invalid learning rate"),
         (["fit", *QUICKSTART, "--trainer.val_check_interval", "5000"], "val_check_interval"),
         (["fit", *QUICKSTART, "--seed_everything", "-3"], "--seed_everything -3: at least 0 is needed."),
         (
