@@ -1,6 +1,7 @@
 """Help pages of `fsseg --help` and `fsseg COMMAND --help`. Imports no torch."""
 
 import textwrap
+from collections.abc import Iterable
 from importlib import import_module
 
 import fsseg
@@ -94,11 +95,20 @@ def overview() -> str:
     rows = {name: what for name, (what, _) in COMMANDS.items() if not name.startswith("data ")}
     rows["data"] = ", ".join(name.removeprefix("data ") for name in COMMANDS if name.startswith("data "))
     commands = "\n".join(f"  {name:14}{what}" for name, what in rows.items())
-    names = textwrap.fill(" ".join(["experiments:", *sorted(experiments())]), 100)
+    names = textwrap.fill(" ".join(["experiments:", *_paired(experiments())]), 100)
     return (
         f"fsseg {fsseg.__version__}  few-shot segmentation experiments    more: fsseg COMMAND --help, or docs/\n"
         f"{commands}\n\n{names}"
     )
+
+
+def _paired(names: Iterable[str]) -> list[str]:
+    """Names of experiments, those of 1 and 5 shots as one: ``panet_voc_{1,5}shot``."""
+    one, five, both = "_1shot", "_5shot", "_{1,5}shot"
+    every = set(names)
+    paired = {name for name in every if one in name and name.replace(one, five) in every}
+    single = every - paired - {name.replace(one, five) for name in paired}
+    return sorted([*single, *(name.replace(one, both) for name in paired)])
 
 
 def options_of(command: str, dataset: str | None = None) -> Options:

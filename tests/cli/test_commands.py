@@ -33,7 +33,9 @@ LONG = ("--trainer.max_steps=100000", "--model.lr_scheduler.total_steps=100000")
 def test_help_is_short_and_lists_everything(fsseg):
     ran = fsseg("--help")
     assert ran.code == 0
-    assert all(name in ran.out for name in [*(command.split()[-1] for command in COMMANDS), *experiments()])
+    assert all(command.split()[-1] in ran.out for command in COMMANDS)
+    for name in experiments():
+        assert {name, re.sub("_[15]shot", "_{1,5}shot", name)} & set(ran.out.split()), name
     assert len(ran.out.splitlines()) <= 24
     assert max(map(len, ran.out.splitlines())) <= 100
     for command in COMMANDS:

@@ -122,7 +122,7 @@ def test_kept_features_give_the_same_predictions(name: str, sizes: dict[str, int
     assert abs(means[0] - means[1]) <= 1e-4
 
 
-class Cells(Encoder):
+class PooledCells(Encoder):
     """The cells of FCN-32s, without its 14 M weights."""
 
     name, stride, widths, crop = "cells", 32, (8,), 0
@@ -142,7 +142,7 @@ def test_fcn32_knows_the_size_of_images_that_are_cached(truth: str) -> None:
     given.setup("test")
     torch.manual_seed(0)
     with torch.no_grad():
-        method = awake(GuidedNetworks(Cells())).eval()
+        method = awake(GuidedNetworks(PooledCells())).eval()
         batch = next(iter(given.test_dataloader()))
         features = method.features(batch)
         cells = method.predict(method.state(features.support, batch.support_mask), features.query)
