@@ -1,5 +1,6 @@
 """Methods: one file per paper."""
 
+from fsseg.methods.amcg import AMCG
 from fsseg.methods.base import Method
 from fsseg.methods.binary import BinaryMethod
 from fsseg.methods.canet import CANet
@@ -9,14 +10,17 @@ from fsseg.methods.fwb import FWB
 from fsseg.methods.guided import GuidedNetworks
 from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
+from fsseg.methods.pl import PL
 from fsseg.methods.pmms import PMMs
 from fsseg.methods.rpmms import RPMMs
 from fsseg.methods.sgone import SGOne
 
 __all__ = [
+    "AMCG",
     "FGBG",
     "FWB",
     "OSLSM",
+    "PL",
     "BinaryMethod",
     "CANet",
     "CoFCN",

@@ -58,6 +58,7 @@ class Method(nn.Module, ABC):
             method.
         paper: name of the method in the paper's tables; set by `named`.
         departures: departures from the paper's setting, words by option; set by `named`.
+        reconstructed: why a method is a reconstruction of ours, in words for tables; empty for others.
         fine_tuned: name in the papers' tables of this method, tuned on the supports (`fsseg.fine_tuning`).
         inference_options: arguments that may differ between training and test, because trained weights keep their
             meaning.
@@ -75,6 +76,7 @@ class Method(nn.Module, ABC):
     name: str
     paper: str = ""
     departures: Mapping[str, str] = {}
+    reconstructed: ClassVar[str] = ""
     fine_tuned: ClassVar[str] = ""
     inference_options: ClassVar[frozenset[str]] = frozenset()
     separate_passes: ClassVar[bool] = False

@@ -145,7 +145,7 @@ _LATER_COCO = _later(
 )  # fmt: skip
 LATER = {_PASCAL: _LATER_PASCAL, _COCO: _LATER_COCO}  # by data set
 _BEFORE = _own("OSLSM", "co-FCN")
-_PL, _AMCG = _other("PL", encoder="?"), _other("A-MCG", encoder="?")  # PANet's tables do not name their encoders
+_PL, _AMCG = _own("PL", encoder="?"), _own("A-MCG", encoder="?")  # PANet's tables do not name their encoders
 _VGG = (*_BEFORE, *_own("SG-One", "PANet", "FWB", "RPMMs"))
 _HEADS = _own("CANet", "PMMs", "RPMMs", encoder=_R50)
 _HEADS_5 = (

@@ -62,6 +62,9 @@ def describe(
         rate = "the optimiser's rate" if model.adapt_lr is None else f"rate {model.adapt_lr:g}"
         details.append(f"tuned on the supports for {model.adapt_steps} steps, {rate}")
     notes = [note for note in (data.dataset.note, _pairs_note(data)) if note]
+    why = "neither its steps nor its rate are known" if name == method.fine_tuned else method.reconstructed
+    if why:
+        notes.append(f"{name} is a reconstruction of ours: {why}")
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     notes += _training_notes(data, card) if card else []
