@@ -38,6 +38,7 @@ _FACTOR = Range(-1_000_000, 1_000_000)
 ARGUMENTS = {
     "scale": _FACTOR,
     "align_weight": _FACTOR,
+    "metric_weight": _FACTOR,
     "kappa": _FACTOR,
     "components": SHOTS,
     "rounds": Range(1, 10_000),

@@ -45,7 +45,8 @@ class AMCG(BinaryMethod):
         self.name = named(self, AMCG, "A-MCG", {})
         self.support_encoder = copy.deepcopy(encoder)
         *fine, deepest = encoder.widths
-        self.memory = nn.Conv2d(deepest + channels, 4 * channels, 3, padding=1)
+        self.narrow = nn.Conv2d(deepest, channels, 1)
+        self.memory = nn.Conv2d(2 * channels, 4 * channels, 3, padding=1)
         widths = [*(2 * width for width in fine), deepest + channels]
         self.units = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in fine)
@@ -66,9 +67,10 @@ class AMCG(BinaryMethod):
         """One map per scale and way."""
         *fine, deepest = support
         order = foreground.sum((-2, -1)).argsort(dim=1, stable=True)[:, :, None, None, None]
-        return (*(one.mean(1) for one in fine), self._remembered(torch.take_along_dim(deepest, order, dim=1)))
+        narrow = self.narrow(deepest.flatten(0, 1)).relu().unflatten(0, deepest.shape[:2])
+        return (*(one.mean(1) for one in fine), self._remembered(torch.take_along_dim(narrow, order, dim=1)))
 
-    def _remembered(self, maps: Float[Tensor, "M K C h w"]) -> Float[Tensor, "M D h w"]:
+    def _remembered(self, maps: Float[Tensor, "M K D h w"]) -> Float[Tensor, "M D h w"]:
         """The last hidden state of a convolutional LSTM over the shots (Shi et al., NeurIPS 2015; no peepholes)."""
         shape = (len(maps), self.memory.out_channels // 4, *maps.shape[-2:])
         hidden, cell = maps.new_zeros(shape), maps.new_zeros(shape)
