@@ -53,7 +53,7 @@ def options() -> Options:
     trained = "shots of the trainings: same as the tests', or K (the experiment's)"
     made.option("--train_shot", str, trained, metavar="same|K")
     weak = "annotations of the supports in tests"
-    made.option("--annotations", Literal["mask", "scribble", "box"], weak, nargs="+", default=[])
+    made.option("--annotations", Literal["mask", "scribble", "box", "points"], weak, nargs="+", default=[])
     made.option("--untrained", bool, "test untrained networks")
     made.option("--out", Path, "folder; the same command resumes (runs/EXPERIMENT)", metavar="DIR")
     made.option("--dry_run", bool, "list the jobs and which are done, without running")

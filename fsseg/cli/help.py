@@ -66,7 +66,7 @@ _OPTIONS = {
     "--data.fold N": "fold, which decides the novel classes: 0, 1, 2 ...",
     "--data.way N": "classes per episode",
     "--data.shot K": "supports per class (--data.test_shot for tests)",
-    "--data.images.support_annotation A": "mask, scribble or box",
+    "--data.images.support_annotation A": "mask, scribble, box or points",
     "--data.episodes.missing_classes skip": "leave out classes that have too few images",
     "--model.method.OPTION VALUE": "option of the method: --model.method.align false",
     "--model.method.encoder.weights W": "pretrained, none, or a file",

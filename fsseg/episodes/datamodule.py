@@ -25,7 +25,6 @@ from fsseg.episodes.resizing import View
 from fsseg.episodes.sampler import EpisodeOrder, Key, Numbers
 from fsseg.episodes.transforms import Augmentation
 from fsseg.episodes.validation import NONE, Validation, validated_kind, validation
-from fsseg.episodes.weak_annotations import Annotator
 from fsseg.protocols.protocol import Pairs, Protocol, Split, pair_rule
 
 Stage = Literal["train", "val", "test"]
@@ -215,10 +214,9 @@ class EpisodeData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training episodes; every epoch, and every resumed training, continues with the next episode number."""
-        shown = self.images
         view = option_checks.training_view(self)
         draw = of_classes(self.dataset, self.trained.images, (self.way, self.shot, self.query), self.seed)
-        annotator = Annotator(self.dataset, shown.support_annotation, shown.box_instance)
+        annotator = self.images.annotator(self.dataset, self.images.support_annotation)
         pixels = "train" not in self.without_pixels
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator, pixels)
         return self._loader(source, EpisodeOrder(1, self.episodes.train, self._consumed), self.batch_size)
@@ -287,7 +285,7 @@ class EpisodeData(LightningDataModule):
 
     def _tested(self, draw: Draw) -> Episodes:
         """Validation or test episodes, without augmentation."""
-        annotator = Annotator(self.dataset, self.images.test_support_annotation or "mask", self.images.box_instance)
+        annotator = self.images.annotator(self.dataset, self.images.test_support_annotation)
         # Weak annotations take the protocol's seed: a test must not depend on the seed of the training.
         return Episodes(self.dataset, draw, self._view, Augmentation([]), self.protocol.seed, annotator)
 

@@ -148,6 +148,13 @@ def check_sizes(data: "EpisodeData", protocol: Protocol) -> None:
     for applies, why, name, value in single:
         if applies and (value, data.query) != (1, 1):
             raise FssegError(f"{why}: `data.{name}` 1 and `data.query` 1 are needed, not {value} and {data.query}.")
+    resized = [
+        (data.images.support_annotation, data.images.size, "data.images.size` null"),
+        (data.images.test_support_annotation, None if protocol.size == "own" else protocol.size, "protocol.size` own"),
+    ]
+    for annotation, size, fix in resized:
+        if annotation == "points" and size is not None:
+            raise FssegError(f"points get lost in masks that are resized to {size}: `{fix} is needed.")
     if isinstance(protocol.size, int):
         images = data.way * data.test_shot + data.query
         limits.check_memory("`protocol.size`", protocol.size, images, data.loading.test_batch_size)

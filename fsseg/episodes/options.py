@@ -10,7 +10,8 @@ from enum import Flag, auto
 from typing import Any, Literal, NamedTuple, Self
 
 from fsseg import class_paths
-from fsseg.episodes.weak_annotations import Annotation, BoxInstance
+from fsseg.datasets.base import Dataset
+from fsseg.episodes.weak_annotations import Annotation, Annotator, BoxInstance
 from fsseg.errors import FssegError
 from fsseg.limits import COUNT, SEED, SHOTS, SIDE, WORKERS, Range
 from fsseg.protocols.protocol import Pairs, Void
@@ -72,10 +73,12 @@ class ImageOptions:
         query_void: label of pixels labelled 255 in training queries: ``ignore`` (PANet), or ``background`` (PMMs,
             CANet).
         foreground: pixels that a 1-way training labels as the way: of its ``class``, or of any ``base`` class (FG-BG).
-        support_annotation: annotation of training supports: ``mask``, ``scribble`` or ``box``.
+        support_annotation: annotation of training supports: ``mask``, ``scribble``, ``box`` or ``points``.
         test_support_annotation: annotation of validation and test supports; ``support_annotation`` if null (PANet
             trains with masks and tests with all three, table 6).
         box_instance: instance that gives the box: the ``largest`` (PANet's code), or a ``random`` one (its paper).
+        points: points of the class, and of the background, of a support that is annotated by ``points``; null draws 1
+            to 99 for each support. Images need their own sizes, because points get lost where masks shrink.
     """
 
     size: int | None = field(default=417, metadata=_about(_TRAINING, SIDE))
@@ -91,6 +94,8 @@ class ImageOptions:
     )
     box_instance: BoxInstance = field(default="largest", metadata=_about(_TRAINING | _VALIDATION | _ROWS))
 
+    points: int | None = field(default=None, metadata=_about(_TRAINING | _VALIDATION | _ROWS, COUNT))
+
     def with_defaults(self) -> Self:
         """The same options, with null replaced by its value."""
         return replace(
@@ -98,6 +103,10 @@ class ImageOptions:
             test_size=self.size if self.test_size is None else self.test_size,
             test_support_annotation=self.test_support_annotation or self.support_annotation,
         )
+
+    def annotator(self, dataset: Dataset, annotation: Annotation | None) -> Annotator:
+        """Makes the annotation of supports; masks if it is None."""
+        return Annotator(dataset, annotation or "mask", self.box_instance, self.points)
 
 
 @dataclass(frozen=True)

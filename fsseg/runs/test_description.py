@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from fsseg.encoders import Encoder
@@ -52,15 +53,6 @@ def describe(
     if card and card.earlier:
         departures = {**departures, "weights": "warm start"}
     setting = Setting(name, encoder, data.dataset.name, data.way, data.test_shot, annotation, departures)
-    details = [
-        *(["boxes of random instances"] if annotation == "box" and data.images.box_instance == "random" else []),
-        *([f"{data.query} queries"] if data.query > 1 else []),
-        *(["supports padded to the largest"] if data.protocol.size == "own" and data.way * data.test_shot > 1 else []),
-        *([] if precision.startswith("32") else [f"precision {precision}"]),
-    ]
-    if tuned:
-        rate = "the optimiser's rate" if model.adapt_lr is None else f"rate {model.adapt_lr:g}"
-        details.append(f"tuned on the supports for {model.adapt_steps} steps, {rate}")
     notes = [note for note in (data.dataset.note, _pairs_note(data)) if note]
     why = "neither its steps nor its rate are known" if name == method.fine_tuned else method.reconstructed
     if why:
@@ -75,13 +67,31 @@ def describe(
         checkpoint=_checkpoint(ckpt_path, card) if ckpt_path and card else None,
         protocol=data.protocol,
         pairs=data.pair_count,
-        details=tuple(details),
+        details=tuple(_details(model, data, annotation, precision)),
         notes=tuple(notes),
         seed=int(card.trained["seed_everything"] if card else seed),
         trained_shot=card.trained["data"]["shot"] if card else None,
         training=recipe(card) if card else "",
         folds=data.dataset.folds,
     )
+
+
+def _details(model: Task, data: EpisodeData, annotation: str, precision: str) -> Iterator[str]:
+    """Settings that change the number, beside method and protocol."""
+    images = data.images
+    if annotation == "box" and images.box_instance == "random":
+        yield "boxes of random instances"
+    if annotation == "points":
+        yield f"{images.points or '1 to 99'} points a side"
+    if data.query > 1:
+        yield f"{data.query} queries"
+    if data.protocol.size == "own" and data.way * data.test_shot > 1:
+        yield "supports padded to the largest"
+    if not precision.startswith("32"):
+        yield f"precision {precision}"
+    if model.adapt_steps:
+        rate = "the optimiser's rate" if model.adapt_lr is None else f"rate {model.adapt_lr:g}"
+        yield f"tuned on the supports for {model.adapt_steps} steps, {rate}"
 
 
 def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:

@@ -121,6 +121,7 @@ def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     small = [flag for flag in TINY if "encoder" not in flag]
     without = ("panet", "mlc", "fgbg", "finetune", "cofcn", "guided", "oslsm", "fwb", "pl")
     small += [] if name.startswith(without) else ["--model.method.channels=16"]
+    small += ["--data.images.support_annotation=mask"] if name.startswith("guided") else []  # points need large images
     ran = fsseg(
         "fit", "--config", f"experiments/{name}.yaml", "--data.dataset", "Shapes", *small, "--data.images.augment",
         "[]",

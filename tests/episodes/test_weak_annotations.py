@@ -13,7 +13,7 @@ from fsseg.datasets.run_lengths import decode
 from fsseg.datasets.segmentations import exact
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.scribbles import draw, longest_paths, opened, scribbles, skeleton, smoothed
-from fsseg.episodes.weak_annotations import Annotator
+from fsseg.episodes.weak_annotations import Annotator, points
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 from tests.episode_options import grouped
@@ -130,6 +130,43 @@ def shapes() -> Shapes:
     dataset = Shapes(size=48, train=40, val=40)
     dataset.open(None)
     return dataset
+
+
+def test_points_are_those_of_guided_networks(oracle: Oracle) -> None:
+    stored = oracle("revolver_data")
+    random = np.random.RandomState(int(stored["np_seed"]))
+    assert np.array_equal(points(stored["label"], (0, 1), 4, random), stored["sparse_count4"])
+    random = np.random.RandomState(int(stored["np_seed"]) + 1)
+    count = random.randint(100)  # the code's 0 to 99; ours is at least 1
+    assert np.array_equal(points(stored["label"], (0, 1), count, random), stored["sparse_random_count"])
+
+
+def test_points_mark_the_way_and_the_background(shapes: Shapes) -> None:
+    counts = set()
+    for number in range(20):
+        first = int(np.flatnonzero(shapes.index.pixels[number][1:])[0]) + 1
+        mask = shapes.episode_mask(number, (first,), own=0)
+        few, any_number = (
+            Annotator(shapes, "points", points=n)(number, mask, (first,), 0, seed=number) for n in (3, None)
+        )
+        for annotated in (few, any_number):
+            assert np.array_equal(annotated[annotated != 255], mask[annotated != 255])
+        assert [(few == label).sum() for label in (0, 1, 255)] == [3, 3, mask.size - 6]
+        counts.add(int((any_number == 0).sum()))
+    assert 1 <= min(counts) < max(counts) <= 99
+    tiny = np.zeros((4, 4), dtype=np.uint8)
+    tiny[0, :2] = 1
+    assert (points(tiny, (0, 1), 5, np.random.default_rng(0)) == 1).sum() == 2
+
+
+def test_points_need_images_of_their_own_sizes() -> None:
+    for options in ({"support_annotation": "points", "size": 24}, {"test_support_annotation": "points", "size": 24}):
+        with pytest.raises(FssegError, match=r"points get lost in masks that are resized to 24: `(data|protocol)"):
+            EpisodeData(Shapes(32, 40, 40), **grouped(workers=0, **options))
+    data = EpisodeData(Shapes(32, 40, 40), **grouped(workers=0, support_annotation="points", points=2, size=None))
+    data.setup("test")
+    batch = next(iter(data.test_dataloader()))
+    assert [(batch.support_mask == label).sum().item() for label in (0, 1)] == [2, 2]
 
 
 @pytest.mark.slow
