@@ -116,10 +116,6 @@ def _means(**more: Any) -> tuple[Column, ...]:
     return tuple(Column(shot, **more) for shot in (1, 5))
 
 
-def _other(*methods: str, encoder: str = "VGG16") -> tuple[Line, ...]:
-    return tuple(Line(method, encoder) for method in methods)
-
-
 def _own(*methods: str, encoder: str = "VGG16", **more: Any) -> tuple[Line, ...]:
     return tuple(Line(method, encoder, ours=True, **more) for method in methods)
 
