@@ -52,8 +52,9 @@ def options() -> Options:
     made.option("--seeds", int, "seeds of the trainings (0)", nargs="+", default=[0])
     trained = "shots of the trainings: same as the tests', or K (the experiment's)"
     made.option("--train_shot", str, trained, metavar="same|K")
-    weak = "annotations of the supports in tests"
-    made.option("--annotations", Literal["mask", "scribble", "box", "points"], weak, nargs="+", default=[])
+    weak = "supports of tests: mask, scribble, box or points"
+    kinds = Literal["mask", "scribble", "box", "points"]
+    made.option("--annotations", kinds, weak, nargs="+", default=[], metavar="KIND")
     made.option("--untrained", bool, "test untrained networks")
     made.option("--out", Path, "folder; the same command resumes (runs/EXPERIMENT)", metavar="DIR")
     made.option("--dry_run", bool, "list the jobs and which are done, without running")

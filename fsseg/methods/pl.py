@@ -6,7 +6,7 @@ prototypes are learnt by a loss over whole images; they guide the segmentation, 
 
 Chosen by us: both networks start as the same encoder and are trained together; guidance is the sum of a query's cell
 and a prototype, with ReLU; the background's prototype is the mean over the images without their way; the loss over
-whole images is a softmax of mean squared distances to all prototypes. The paper's three stages of training, its order
+whole images is a softmax of squared distances to all prototypes. The paper's three stages of training, its order
 of ways at random and the weights of its last classifier, which come from masked queries, are left out.
 """
 
@@ -99,7 +99,7 @@ class PL(Method):
         images = batch.query_image.unsqueeze(2).expand(-1, -1, way, -1, -1, -1)
         own = self._prototype(images[shown], region[shown])
         episode, _, number = shown.nonzero(as_tuple=True)
-        distance = (own.unsqueeze(1) - prototypes[episode]).square().mean(2)
+        distance = (own.unsqueeze(1) - prototypes[episode]).square().sum(2)
         return F.cross_entropy(-distance.float(), number + 1)
 
     def learns_fast(self, parameter: str) -> bool:

@@ -61,7 +61,7 @@ def test_pl_learns_prototypes_from_whole_images() -> None:
         each = []
         for query, way in ((0, 1), (1, 1), (1, 2)):
             own = masked(method, batch.query_image[0, query], batch.query_mask[0, query] == way)
-            each.append(-torch.log_softmax(-(own - means).square().mean(1), 0)[way])
+            each.append(-torch.log_softmax(-(own - means).square().sum(1), 0)[way])
         nothing = method.loss(batch._replace(query_mask=batch.query_mask * 0))
     close(loss["metric"], torch.stack(each).mean())
     close(loss["loss"], loss["segmentation"] + 0.5 * loss["metric"])
