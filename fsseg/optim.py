@@ -112,7 +112,8 @@ def scheduled(
     rates = [group["lr"] / factor for group, factor in zip(optimizer.param_groups, factors, strict=True)]
     if max(rates) - min(rates) > 1e-6 * max(rates):
         raise FssegError(
-            f"`model.lr_scheduler` {type(found).__name__} gives all parameters one rate, against the factors of "
-            "`model.head_lr` and bias_lr. Set them to 1, or take another schedule."
+            f"`model.lr_scheduler` {type(found).__name__} gives all parameters one rate, against the factors "
+            f"{', '.join(f'{factor:g}' for factor in factors)} of `model.head_lr` and bias_lr. Set them to 1, or take "
+            "another schedule."
         )
     return found

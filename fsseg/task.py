@@ -213,7 +213,7 @@ class Task(LightningModule):
     def teardown(self, stage: str) -> None:
         """Delete the feature caches; episodes load images again."""
         self.trainer.datamodule.without_pixels = set()  # type: ignore[attr-defined]
-        self._cache = self._features = None
+        self._cache = self._features = self._tuning = None
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count pixels."""

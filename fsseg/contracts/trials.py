@@ -11,7 +11,6 @@ from fsseg.episode import Batch
 from fsseg.methods.base import Method
 
 _NEAR = 1e-3  # of the largest logit: rounding in float32 is far below, a broken contract far above
-
 _AWAKE = 0.1  # standard deviation of weights in place of zeros
 
 
@@ -41,7 +40,7 @@ class Trial(NamedTuple):
         """
         require(found.shape == expected.shape, f"{problem}: shapes {shape_of(found)} and {shape_of(expected)}")
         found, expected = found.detach(), expected.detach()
-        largest = float((found - expected).abs().amax()) if found.numel() else 0.0
+        largest = float((found - expected).abs().max()) if found.numel() else 0.0
         require(self.close(found, expected), f"{problem} (largest difference {largest:.2g})")
 
 

@@ -93,7 +93,6 @@ class ImageOptions:
         default=None, metadata=_about(_VALIDATION | _ROWS, None, "support_annotation")
     )
     box_instance: BoxInstance = field(default="largest", metadata=_about(_TRAINING | _VALIDATION | _ROWS))
-
     points: int | None = field(default=None, metadata=_about(_TRAINING | _VALIDATION | _ROWS, COUNT))
 
     def with_defaults(self) -> Self:

@@ -159,7 +159,8 @@ def _checked_state(
     image = torch.randint(256, (1, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         maps = segmenter.method.encode(image)
-        wanted = logits(segmenter.method, segmenter.known[0].states, tuple(one[0] for one in maps), *[(size, size)] * 2)
+        query, side = tuple(one[0] for one in maps), (size, size)
+        wanted = logits(segmenter.method, segmenter.known[0].states, query, encoded=side, size=side)
     parts = tuple(torch.from_numpy(part).contiguous() for part in state.values())
     return _compared(file, run, (parts, maps, torch.tensor([size, size])), [wanted[None]], known)
 

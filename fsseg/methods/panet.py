@@ -25,7 +25,7 @@ from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
 from fsseg.methods.base import Explanation, Features, Method, QueryMaps, State, StatePer, SupportMaps, named, way_labels
-from fsseg.ops.pooling import adjoint_weights, masked_average_pool
+from fsseg.ops.pooling import adjoint_weights, class_prototypes, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
 
@@ -97,7 +97,7 @@ class PANet(Method):
         self, foreground: Float[Tensor, "B N K C"], background: Float[Tensor, "B N K C"]
     ) -> Float[Tensor, "B L C"]:
         """Prototypes of background and ways: means over shots, for the background over all ways too."""
-        return torch.cat([background.mean((1, 2)).unsqueeze(1), foreground.mean(2)], dim=1)
+        return class_prototypes(foreground, background)
 
     def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
         """Foreground and background masks; other classes of the episode and ignored pixels are 0 in both."""

@@ -23,6 +23,7 @@ from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy
 from fsseg.methods.base import Features, Maps, Method, QueryMaps, State, SupportMaps, named, way_labels
 from fsseg.ops.feature_maps import concatenated
+from fsseg.ops.pooling import class_prototypes
 
 
 class PL(Method):
@@ -65,9 +66,8 @@ class PL(Method):
         return foreground, background
 
     def prototypes(self, state: State) -> Float[Tensor, "B L C"]:
-        """Prototypes of background and ways: means over shots, for the background over all ways too."""
-        foreground, background = state
-        return torch.cat([background.mean((1, 2)).unsqueeze(1), foreground.mean(2)], dim=1)
+        """Prototypes of background and ways; see `class_prototypes`."""
+        return class_prototypes(*state)
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L h w"]:
         """Scores of the guided maps of background and ways."""

@@ -87,3 +87,10 @@ def cell_average_pool(
     weight = mask_at_cells(mask, (feature.shape[-2], feature.shape[-1]))
     total = torch.einsum("...chw,...hw->...c", feature, weight)
     return total / (weight.sum((-2, -1)).unsqueeze(-1) + eps)
+
+
+def class_prototypes(
+    foreground: Float[Tensor, "B N K C"], background: Float[Tensor, "B N K C"]
+) -> Float[Tensor, "B L C"]:
+    """Prototypes of background and ways: means over shots, for the background over all ways too."""
+    return torch.cat([background.mean((1, 2)).unsqueeze(1), foreground.mean(2)], dim=1)
