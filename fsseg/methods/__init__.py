@@ -8,6 +8,9 @@ from fsseg.methods.cofcn import CoFCN
 from fsseg.methods.fgbg import FGBG
 from fsseg.methods.fwb import FWB
 from fsseg.methods.guided import GuidedNetworks
+from fsseg.methods.insid3 import INSID3
+from fsseg.methods.kernel_density import KernelDensityRatio
+from fsseg.methods.mixture_classifier import MixtureClassifier
 from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
 from fsseg.methods.pl import PL
@@ -19,13 +22,16 @@ __all__ = [
     "AMCG",
     "FGBG",
     "FWB",
+    "INSID3",
     "OSLSM",
     "PL",
     "BinaryMethod",
     "CANet",
     "CoFCN",
     "GuidedNetworks",
+    "KernelDensityRatio",
     "Method",
+    "MixtureClassifier",
     "PANet",
     "PMMs",
     "RPMMs",

@@ -4,12 +4,11 @@ import threading
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fsseg.episode import Image, Mask, label_table
@@ -17,36 +16,14 @@ from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.feature_cache import ImageFeatures
 from fsseg.segmenter.inputs import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
+from fsseg.segmenter.prediction import Part, Prediction
 from fsseg.segmenter.presence_score import similarity
+from fsseg.segmenter.refine import refined
 from fsseg.segmenter.state import SegmenterState, changed, labels_of, without
 from fsseg.segmenter.support_state import Support, logits
 from fsseg.segmenter.tiling import Canvas, Fit, Window
 
 Device = str | torch.device | None
-
-
-class Prediction(NamedTuple):
-    """Prediction for an image.
-
-    Attributes:
-        mask: ``H W`` uint8, 0 background, then the classes in their order.
-        probability: ``1+N H W`` float32, background including rejected images, then the classes; None if not requested.
-            The mask is the argmax before rejected images are added to background.
-        score: presence score of each class, 0..1. Above 0.5, the predicted region is closer to the class than to the
-            supports' backgrounds and rejected images. None if the class has one support or no predicted pixel.
-    """
-
-    mask: npt.NDArray[np.uint8]
-    probability: npt.NDArray[np.float32] | None
-    score: dict[str, float | None]
-
-
-class _Part(NamedTuple):
-    """Prediction for a part of an image, see `Prediction`."""
-
-    label: UInt8[Tensor, "h w"]
-    probability: Float[Tensor, "L h w"]
-    score: dict[str, float | None]
 
 
 class Segmenter:
@@ -60,17 +37,21 @@ class Segmenter:
         fit: ``square``: resize both sides, as in training and tests; ``long_side``: resize the longer side and preserve
             proportions; ``tile``: cut images into overlapping squares without resizing.
         device: device, e.g. ``cuda:0``; by default a GPU, if there is one.
+        refine: let masks follow the borders of the image, and remove specks below a feature cell. The commands do.
 
     Attributes:
         method: method in eval mode on its device.
         canvas: size and fit.
+        refine: see above.
 
     Raises:
         FssegError: the size is below 32, the fit is unknown, or torch lacks the device.
     """
 
-    def __init__(self, method: Method, size: int = 417, fit: Fit = "square", device: Device = None) -> None:
-        self.canvas = Canvas(size, fit).checked()
+    def __init__(
+        self, method: Method, size: int = 417, fit: Fit = "square", device: Device = None, refine: bool = False
+    ) -> None:
+        self.canvas, self.refine = Canvas(size, fit).checked(), refine
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.method = method.to(self.device).eval()
@@ -248,13 +229,15 @@ class Segmenter:
         """Feature maps of an image as a query without tiles, from the cache if possible."""
         return self._features.query(as_image(image))
 
-    def _part(self, state: SegmenterState, image: Image, window: Window, threshold: float, score: bool) -> _Part:
+    def _part(self, state: SegmenterState, image: Image, window: Window, threshold: float, score: bool) -> Part:
         """Prediction for a part of an image; rejected images are background."""
         part = image[window.rows, window.columns]
         feature = self._features.query(part)
         found = logits(self.method, state.states, feature, self.canvas.shown(*part.shape[:2]), part.shape[:2])
         if not found.isfinite().all():
             raise FssegError("the logits are not finite: the training of the checkpoint diverged. Take another one.")
+        if self.refine:
+            found = refined(found, part, max((one.shape[-2], one.shape[-1]) for one in feature))
         scores = self._scores(state, feature, found.max(0).indices) if score else {}
         for label, name in state.found.items():
             value = scores.get(name)
@@ -264,7 +247,7 @@ class Segmenter:
         probability = own.softmax(0)[classes]
         background = 1 - probability.sum(0, keepdim=True)
         table = torch.from_numpy(label_table({label: place for place, label in enumerate(state.found, 1)}))
-        return _Part(table.to(found.device)[own.max(0).indices], torch.cat([background, probability]), scores)
+        return Part(table.to(found.device)[own.max(0).indices], torch.cat([background, probability]), scores)
 
     def _scores(
         self, state: SegmenterState, feature: tuple[Tensor, ...], best: Int[Tensor, "H W"]
