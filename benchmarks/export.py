@@ -13,7 +13,21 @@ import torch
 from fsseg import Segmenter
 from fsseg.encoders import ConvNet
 from fsseg.export import dynamic, export
-from fsseg.methods import FGBG, FWB, OSLSM, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import (
+    FGBG,
+    FWB,
+    OSLSM,
+    CANet,
+    CoFCN,
+    GuidedNetworks,
+    KernelDensityRatio,
+    Method,
+    MixtureClassifier,
+    PANet,
+    PMMs,
+    RPMMs,
+    SGOne,
+)
 
 _SIZE = 64
 METHODS: dict[str, Callable[[], Method]] = {
@@ -26,6 +40,8 @@ METHODS: dict[str, Callable[[], Method]] = {
     "FG-BG": lambda: started(FGBG(ConvNet())),
     "co-FCN": lambda: started(CoFCN(ConvNet())),
     "OSLSM": lambda: OSLSM(ConvNet()),
+    "kernel density ratio": lambda: KernelDensityRatio(ConvNet()),
+    "mixture classifier": lambda: MixtureClassifier(ConvNet()),
     "guided networks": lambda: started(GuidedNetworks(ConvNet())),
 }
 

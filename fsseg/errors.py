@@ -29,6 +29,10 @@ class UnreadableError(FssegError):
     """An image file or a mask file is missing or broken."""
 
 
+class NoDownloadError(FssegError):
+    """Weights cannot be downloaded."""
+
+
 class TooFewImagesError(FssegError):
     """Classes have too few images for an episode.
 

@@ -202,11 +202,14 @@ def split(arguments: Sequence[str], prefixes: tuple[str, ...]) -> tuple[list[str
 
 def add_segmenter(options: Options) -> None:
     """Add the options that choose a method, its weights and the size of its images."""
-    stored = "checkpoint, or file of predict --save (default: untrained PANet)"
+    stored = "checkpoint, or file of predict --save (default: kernel density ratio, no training)"
     options.option("--ckpt_path", str, stored, metavar="FILE")
     options.option("--config", str, "experiment with the untrained method", metavar="FILE")
-    options.option("--size", int, "side of resized images in pixels (the checkpoint's, or 417)")
+    options.option("--encoder", str, "encoder of docs/encoders.md (dinov2_s)", metavar="NAME")
+    options.option("--encoder_weights", str, "its weights, without a download", metavar="FILE")
+    options.option("--size", int, "side of resized images in pixels (the checkpoint's, or 420)")
     options.option("--long_side", int, "resize the longer side to N and keep proportions")
+    options.option("--no_refine", bool, "leave masks as coarse as the encoder's cells")
     options.option("--device", str, "cpu, cuda, cuda:1 (default: a GPU if there is one)", metavar="D")
     options.others = {"--model.method.OPTION VALUE": "option of the untrained method"}
 

@@ -232,7 +232,10 @@ def _decides(given: Any, chosen: Chosen, supports: Sequence[Shown], rejected: Se
         [*given.negative],
         given.ckpt_path,
         None if given.ckpt_path else json.loads(json.dumps(_plain(method))),
-        **{name: getattr(given, name) for name in ("size", "long_side", "tile", "threshold", "probabilities")},
+        **{
+            name: getattr(given, name)
+            for name in ("size", "long_side", "tile", "threshold", "probabilities", "no_refine")
+        },
         files=fingerprint(files),
     )
 

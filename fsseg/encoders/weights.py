@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from fsseg.encoders.base import listed
-from fsseg.errors import FssegError
+from fsseg.errors import FssegError, NoDownloadError
 from fsseg.untrusted.card import refuse_bomb
 
 State = Mapping[str, Tensor]
@@ -142,10 +142,10 @@ def _download(architecture: str) -> State:
         raise no_download(f"torchvision's ImageNet weights of {architecture}", error) from error
 
 
-def no_download(what: str, error: Exception) -> FssegError:
+def no_download(what: str, error: Exception) -> NoDownloadError:
     """The error for a failed download."""
     reason = " ".join(str(error).split())
-    return FssegError(
+    return NoDownloadError(
         f"cannot download {what} ({reason}). Give `model.method.encoder.weights` FILE, or none for a random start."
     )
 

@@ -6,17 +6,27 @@ from typing import Any, NamedTuple
 import torch
 
 from fsseg import limits
-from fsseg.errors import FssegError
+from fsseg.encoders.names import NAMES
+from fsseg.errors import FssegError, NoDownloadError
 from fsseg.experiment.arguments import flag
 from fsseg.experiment.files import find_experiment
 from fsseg.experiment.home_paths import expand_configuration
 from fsseg.experiment.parser import Parser, check_yaml
 from fsseg.methods import Method
+from fsseg.progress import tell
 from fsseg.segmenter import Segmenter
 from fsseg.untrusted.text import is_count
 
-_DEFAULT: dict[str, Any] = {"class_path": "PANet", "init_args": {"encoder": {"class_path": "VGG16"}}}
-_SIZE = 417  # PANet section 4.1
+_ENCODER, _SMALLER = "dinov2_s", "efficientnet_lite0"  # the second if the first cannot be downloaded
+_SIZE = 420  # 417 (PANet, section 4.1), as a multiple of DINOv2's 14
+_MEGABYTES = 4  # of a million weights
+
+
+def _default(encoder: str) -> dict[str, Any]:
+    """The method without options: the best one without training in docs/10-your-own-pictures.md."""
+    named = NAMES[encoder]
+    built = {"class_path": named.kind.__name__, "init_args": dict(named.arguments)}
+    return {"class_path": "KernelDensityRatio", "init_args": {"encoder": built}}
 
 
 class Engine(NamedTuple):
@@ -32,10 +42,12 @@ class Chosen(NamedTuple):
     Attributes:
         parser: Parser of the options.
         config: Values of the options, as ``config.model.method``.
+        is_default: Whether no option chooses a method or an encoder.
     """
 
     parser: Parser
     config: Any
+    is_default: bool
 
 
 def read_method(given: Any, words: Sequence[str]) -> Chosen:
@@ -48,8 +60,12 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
     Raises:
         FssegError: An option is wrong, or the experiment is missing or names no method.
     """
-    if given.ckpt_path and words:
-        raise FssegError(f"--ckpt_path decides the method: leave {flag(words[0])} out.")
+    of_encoder = {"--encoder": given.encoder, "--encoder_weights": given.encoder_weights}
+    asked = [option for option, value in of_encoder.items() if value is not None]
+    if given.ckpt_path and (asked or words):
+        raise FssegError(f"--ckpt_path decides the method: leave {flag((*asked, *words)[0])} out.")
+    names = ("--model.method.encoder", "--model.method.encoder.weights")
+    short = [word for name, value in zip(names, of_encoder.values(), strict=True) if value for word in (name, value)]
     stored = None
     if given.config:
         path = find_experiment(given.config)
@@ -63,8 +79,9 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
         if is_count(size) and not _sizes(given):
             given.size = size
     parser = Parser(allow_abbrev=False)
-    parser.add_subclass_arguments(Method, "model.method", required=False, default=_DEFAULT)
-    return Chosen(parser, parser.parse_args(words, stored=stored))
+    parser.add_subclass_arguments(Method, "model.method", required=False, default=_default(_ENCODER))
+    every = [*short, *words]
+    return Chosen(parser, parser.parse_args(every, stored=stored), not (every or stored or given.ckpt_path))
 
 
 def _sizes(given: Any) -> dict[str, int]:
@@ -91,10 +108,10 @@ def engine(given: Any, chosen: Chosen) -> Engine:
         expand_configuration(chosen.config.model.method)
         limits.check_arguments(chosen.config.model.method, "model.method")
         torch.manual_seed(0)  # random weights are the same in each command
-        method = chosen.parser.instantiate(chosen.config).model.method
+        method = _built(chosen)
         fit, size = next(iter(asked.items()), ("square", _SIZE))
         source = f"no checkpoint: {_origin(method.encoder.weights)}"
-        made = Segmenter(method, size, fit, given.device)  # type: ignore[arg-type]
+        made = Segmenter(method, size, fit, given.device, not given.no_refine)  # type: ignore[arg-type]
         return Engine(made, f"{method.name}  {method.encoder.name}  ({source})")
     if given.config is not None:
         raise FssegError("--ckpt_path decides the method: leave --config out.")
@@ -103,7 +120,30 @@ def engine(given: Any, chosen: Chosen) -> Engine:
         raise FssegError(f"{given.ckpt_path} has supports of a fixed size: leave --size, --long_side and --tile out.")
     for fit, size in asked.items():
         loaded = Segmenter(loaded.method, size, fit, given.device)  # type: ignore[arg-type]
+    loaded.refine = not given.no_refine
     return Engine(loaded, f"{loaded.method.name}  {loaded.method.encoder.name}  {given.ckpt_path}")
+
+
+def _built(chosen: Chosen) -> Method:
+    """The method; the default one has a smaller encoder if its own cannot be downloaded."""
+    method: Method
+    if not chosen.is_default:
+        method = chosen.parser.instantiate(chosen.config).model.method
+        return method
+    for encoder in (_ENCODER, _SMALLER):
+        named = NAMES[encoder]
+        size = f"{named.parameters:g} million weights, {_MEGABYTES * named.parameters:.0f} MB"
+        tell(f"{encoder}: {size}, {named.licence}; the first use downloads them")
+        config = chosen.parser.parse_args(["--model.method.encoder", encoder])
+        try:
+            method = chosen.parser.instantiate(config).model.method
+            return method
+        except NoDownloadError as error:
+            tell(f"note: {error}")
+    raise FssegError(
+        f"no encoder can be downloaded here. Give one with its file: --encoder {_SMALLER} --encoder_weights FILE. "
+        "docs/encoders.md lists encoders and where their files are."
+    )
 
 
 def _origin(weights: str | None) -> str:

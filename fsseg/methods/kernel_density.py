@@ -26,7 +26,7 @@ from fsseg.methods.base import Maps, State, named
 from fsseg.methods.binary import BinaryMethod, WayMaps
 from fsseg.ops.pooling import adjoint_weights
 from fsseg.ops.precision import full_precision
-from fsseg.ops.support_threshold import are_several, best_threshold, others
+from fsseg.ops.support_threshold import best_threshold, others, trust
 
 _SAMPLE = 512  # cells whose distances are measured, a limit of time
 _LEAST = 1e-3  # smallest median distance
@@ -92,11 +92,11 @@ class KernelDensityRatio(BinaryMethod):
             for into, concentration in zip(scores, concentrations, strict=True):
                 into.append(_log_ratio(cosine, kept, concentration))
         found = [best_threshold(torch.stack(each, 1), weight) for each in scores]
-        several = are_several(sample)
-        best = torch.stack([iou for _, iou in found]).argmax(0).where(several, 0)[None]
+        factor = trust(sample)
+        best = torch.stack([iou for _, iou in found]).argmax(0).where(factor > 0, 0)[None]
         concentration = torch.stack(concentrations).gather(0, best)[0]
         threshold = torch.stack([each for each, _ in found]).gather(0, best)[0]
-        return concentration, threshold.where(several, 0)
+        return concentration, threshold * factor
 
     def stages(self, state: State, query: Maps) -> list[Float[Tensor, "M 2 h w"]]:
         """Zero for the background; for the object the logarithm of the ratio, less the threshold."""

@@ -36,7 +36,7 @@ from fsseg.ops.feature_maps import concatenated
 from fsseg.ops.pooling import mask_at_cells
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
-from fsseg.ops.support_threshold import are_several, best_threshold, others
+from fsseg.ops.support_threshold import best_threshold, others, trust
 
 _SCALE = 20.0  # factor of FSSDINO's scores before the softmax, as for PANet's cosine
 _EPS = 1e-6
@@ -129,7 +129,7 @@ class MixtureClassifier(Method):
             scores.append((own - background).flatten(1))
         weight = self.mixture.weights(inside, outside, (support.shape[-2], support.shape[-1]))
         threshold, _ = best_threshold(torch.stack(scores, 1), weight.unflatten(1, (shots, -1)))
-        return threshold.where(are_several(sample), 0)
+        return threshold * trust(sample)
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L h w"]:
         """Scores of background and ways, in float32. The mixtures of all ways' backgrounds are one mixture."""

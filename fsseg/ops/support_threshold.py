@@ -2,11 +2,13 @@
 
 A score compares a cell with the object and with the background of the supports. Where the two are equally likely
 depends on the class and on the photographs. With two or more supports, each is scored by the others, and the threshold
-that segments them best is taken. A support that is given twice does not judge itself.
+that segments them best is taken, times ``1 - 1/K``, since a threshold from few supports is uncertain: on photographs,
+2 supports gave 45.9 without this factor, 48.3 without a threshold and 48.9 with both; 5 gave 55.7, 52.5 and 56.0. A
+support that is given twice counts once and does not judge itself.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 THRESHOLDS = 61  # candidates, evenly from -LARGEST to LARGEST; our choice
@@ -37,6 +39,8 @@ def others(sample: Float[Tensor, "M K n C"], shot: int) -> Float[Tensor, "M K"]:
     return different.to(sample.dtype)
 
 
-def are_several(sample: Float[Tensor, "M K n C"]) -> Bool[Tensor, " M"]:
-    """Whether there are at least two different supports, given their cells on the unit sphere."""
-    return others(sample, 0).bool().any(1)
+def trust(sample: Float[Tensor, "M K n C"]) -> Float[Tensor, " M"]:
+    """Factor ``1 - 1/K`` of a threshold, with ``K`` different supports; 0 for one. Cells are on the unit sphere."""
+    shots = sample.shape[1]
+    equal = [shots - others(sample, shot).sum(1) for shot in range(shots)]
+    return 1 - 1 / torch.stack([1 / count for count in equal]).sum(0)

@@ -58,6 +58,7 @@ class PredictionRequest:
     tile: int | None
     threshold: float
     probabilities: bool
+    no_refine: bool
     files: str
 
 

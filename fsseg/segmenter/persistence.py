@@ -50,6 +50,7 @@ def save(segmenter: Segmenter, path: Path) -> None:
         "fsseg_segmenter": _VERSION,
         "config": yaml.safe_dump({"model": {"method": description(segmenter.method)}}, sort_keys=False),
         "canvas": list(segmenter.canvas),
+        "refine": segmenter.refine,
         "state_dict": segmenter.method.state_dict(),
         "classes": list(state.classes),
         "supports": {n: [list(s.feature), s.mask, list(s.size), s.image] for n, s in state.supports.items()},
@@ -74,7 +75,9 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
         )
     method = _made(path, content["config"], content["state_dict"])
     try:
-        segmenter = Segmenter(method, *Canvas(*content["canvas"]).checked(), device=device)
+        segmenter = Segmenter(
+            method, *Canvas(*content["canvas"]).checked(), device, content.get("refine", False) is True
+        )
         supports = {
             n: Support(
                 tuple(one.to(segmenter.device) for one in maps),
