@@ -8,6 +8,7 @@ from fsseg.methods.cofcn import CoFCN
 from fsseg.methods.fgbg import FGBG
 from fsseg.methods.fwb import FWB
 from fsseg.methods.guided import GuidedNetworks
+from fsseg.methods.hsnet import HSNet
 from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
 from fsseg.methods.pl import PL
@@ -25,6 +26,7 @@ __all__ = [
     "CANet",
     "CoFCN",
     "GuidedNetworks",
+    "HSNet",
     "Method",
     "PANet",
     "PMMs",

@@ -30,7 +30,8 @@ class Correlations(NamedTuple):
 
 
 def unit_vectors(feature: Float[Tensor, "*b C h w"]) -> Float[Tensor, "*b C h w"]:
-    """Features divided by their norm plus 1e-5; zero vectors stay zero."""
+    """Features divided by their norm plus 1e-5, in float32 or wider; zero vectors stay zero."""
+    feature = feature.to(torch.promote_types(feature.dtype, torch.float32))
     norm: Tensor = torch.linalg.vector_norm(feature, dim=-3, keepdim=True)
     return feature / (norm + _EPS)
 
