@@ -19,7 +19,7 @@ Other than in the code, images need not be square, and the support grids of a mo
 Several ways are ours, and so is training with several shots, whose losses are averaged.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -34,8 +34,8 @@ from fsseg.errors import FssegError
 from fsseg.losses import LossMean
 from fsseg.methods.base import Features, Maps, QueryMaps, State, StatePer, named
 from fsseg.methods.binary import BinaryMethod, WayMaps
-from fsseg.ops.centre_pivot import pivot_encoder, resize_query_plane
-from fsseg.ops.hypercorrelation import Correlation, Correlations, hypercorrelation, unit_vectors
+from fsseg.ops.centre_pivot import PivotEncoder, resize_query_plane
+from fsseg.ops.hypercorrelation import ImagePair, unit_vectors
 from fsseg.ops.ways import merge_ways
 
 _SQUEEZED = (16, 64, 128)  # channels after each convolution of a squeeze
@@ -77,10 +77,10 @@ class HSNet(BinaryMethod):
         kernels = [(5,) * more + (3,) * (3 - more) for more in finer]
         self._strides = [(4,) * more + (2,) * (3 - more) for more in finer]
         self.squeeze = nn.ModuleList(
-            pivot_encoder((len(level), *_SQUEEZED), kernel, stride)
+            PivotEncoder((len(level), *_SQUEEZED), kernel, stride)
             for level, kernel, stride in zip(self._levels, kernels, self._strides, strict=True)
         )
-        self.mix = nn.ModuleList(pivot_encoder(_MIXED, (3, 3, 3), (1, 1, 1)) for _ in self._levels[1:])
+        self.mix = nn.ModuleList(PivotEncoder(_MIXED, (3, 3, 3), (1, 1, 1)) for _ in self._levels[1:])
         self.decode = nn.ModuleList([_convolutions(128, 128, 64), _convolutions(64, 64, 2)[:-1]])
 
     def neck(self, maps: Maps) -> Maps:
@@ -97,7 +97,7 @@ class HSNet(BinaryMethod):
         """
         self._check_grids([(one.shape[-2], one.shape[-1]) for one in support], foreground.shape)
         masks = {size: _resized(foreground, size) for size in {one.shape[-2:] for one in support}}
-        return tuple(unit_vectors(one * masks[one.shape[-2:]].unsqueeze(2)) for one in support)
+        return tuple(unit_vectors(one, masks[one.shape[-2:]]) for one in support)
 
     def _check_grids(self, sizes: Sequence[tuple[int, int]], mask: Sequence[int]) -> None:
         grids = self.support_grids(sizes)
@@ -128,23 +128,17 @@ class HSNet(BinaryMethod):
         return [self._decoded(units, [part[:, k] for part in state]) for k in range(state[0].shape[1])]
 
     def _decoded(self, query: Sequence[Tensor], support: Sequence[Tensor]) -> Float[Tensor, "M 2 h w"]:
-        levels = zip(self._levels, self._strides, strict=True)
-        return self.head(
-            hypercorrelation([query[i] for i in level], [support[i] for i in level], strides[0])
-            for level, strides in levels
-        )
+        squeezed = [
+            squeeze(ImagePair([query[i] for i in level], [support[i] for i in level]))
+            for level, squeeze in zip(self._levels, self.squeeze, strict=True)
+        ]
+        return self.decoded(squeezed)
 
-    def head(self, correlations: Iterable[Correlations | Correlation]) -> Float[Tensor, "M 2 h w"]:
-        """Logits from the correlations of each level, coarse to fine; each is used before the next one is asked for."""
-        mixed: Tensor | None = None
-        for number, (correlation, squeeze) in enumerate(zip(correlations, self.squeeze, strict=True)):
-            squeezed: Tensor = squeeze(correlation)
-            del correlation
-            if mixed is not None:
-                mixed = resize_query_plane(mixed, (squeezed.shape[1], squeezed.shape[2]))
-                squeezed = self.mix[number - 1](mixed + squeezed)
-            mixed = squeezed
-        assert mixed is not None
+    def decoded(self, squeezed: Sequence[Float[Tensor, "M _ _ u v C"]]) -> Float[Tensor, "M 2 h w"]:
+        """Logits from the squeezed correlations of each level, coarse to fine."""
+        mixed = squeezed[0]
+        for finer, mix in zip(squeezed[1:], self.mix, strict=True):
+            mixed = mix(resize_query_plane(mixed, (finer.shape[1], finer.shape[2])) + finer)
         low: Tensor = self.decode[0](mixed.mean((3, 4)).permute(0, 3, 1, 2))
         twice = (2 * low.shape[-2], 2 * low.shape[-1])
         logits: Tensor = self.decode[1](F.interpolate(low, twice, mode="bilinear", align_corners=True))

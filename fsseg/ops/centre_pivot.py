@@ -11,7 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsseg.ops.hypercorrelation import Correlation, Correlations
+from fsseg.ops.hypercorrelation import Correlation, ImagePair, hypercorrelation, per_image
+
+_BLOCK = 2**21  # correlations that are computed and convolved together on a CPU: they stay in its cache
+_BLOCK_GPU = 2**27
 
 
 class CentrePivotConv4d(nn.Module):
@@ -33,13 +36,33 @@ class CentrePivotConv4d(nn.Module):
         self.support = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
         self.stride = stride
 
-    def forward(self, correlation: Correlation | Correlations) -> Float[Tensor, "B hq wq u v O"]:
-        """The convolved correlation."""
-        if isinstance(correlation, Tensor):
-            kept = correlation[:, :, :, :: self.stride, :: self.stride]
-            correlation = Correlations(correlation, kept)
-        result = self._query_plane(correlation.kept)
-        result += self._support_plane(correlation.full)
+    def forward(self, correlation: Correlation | ImagePair) -> Float[Tensor, "B hq wq u v O"]:
+        """The convolved correlation, or the convolved `hypercorrelation` of two images."""
+        if isinstance(correlation, ImagePair):
+            return self._of_images(correlation)
+        result = self._query_plane(correlation[:, :, :, :: self.stride, :: self.stride])
+        result += self._support_plane(correlation)
+        return result
+
+    def _of_images(self, pair: ImagePair) -> Float[Tensor, "B hq wq u v O"]:
+        # The correlations at the kept support cells are computed a second time, in the memory order that the query
+        # plane needs: this takes less time than a copy of the large tensor. Without gradients, the large tensor exists
+        # in blocks only.
+        query, support = pair
+        kept = [one[..., :: self.stride, :: self.stride] for one in support]
+        result = self._query_plane(hypercorrelation(kept, query).permute(0, 3, 4, 1, 2, 5))
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            result += self._support_plane(hypercorrelation(query, support))
+            return result
+        most = _BLOCK if result.device.type == "cpu" else _BLOCK_GPU
+        size = support[0].shape[-2:]
+        rows = max(1, most // (size.numel() * len(support)))
+        for image, products in zip(result.flatten(1, 2), per_image(query, support), strict=True):
+            block: Tensor | None = None
+            for start in range(0, len(image), rows):
+                block = products.rows(start, start + rows, block)
+                each = block.unflatten(2, size).permute(0, 2, 3, 1)
+                image[start : start + rows] += self._support_plane(each[:, None, None]).flatten(0, 2)
         return result
 
     def _query_plane(self, kept: Float[Tensor, "B hq wq u v C"]) -> Float[Tensor, "B hq wq u v O"]:
@@ -96,9 +119,7 @@ class ChannelNorm(nn.GroupNorm):
         return normed.view(input.shape)
 
 
-def pivot_encoder(
-    widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int], groups: int = 4
-) -> nn.Sequential:
+class PivotEncoder(nn.Sequential):
     """Centre-pivot convolutions, each with GroupNorm and ReLU.
 
     Args:
@@ -107,14 +128,16 @@ def pivot_encoder(
         strides: stride on the support plane of each convolution.
         groups: groups of each GroupNorm.
     """
-    layers: list[nn.Module] = []
-    for inputs, outputs, kernel, stride in zip(widths, widths[1:], kernels, strides, strict=False):
-        layers += [
-            CentrePivotConv4d(inputs, outputs, kernel, stride),
-            ChannelNorm(groups, outputs),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
+
+    def __init__(self, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int], groups: int = 4) -> None:
+        layers: list[nn.Module] = []
+        for inputs, outputs, kernel, stride in zip(widths, widths[1:], kernels, strides, strict=False):
+            layers += [
+                CentrePivotConv4d(inputs, outputs, kernel, stride),
+                ChannelNorm(groups, outputs),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
 
 
 def resize_query_plane(correlation: Correlation, size: tuple[int, int]) -> Float[Tensor, "B u v hs ws C"]:

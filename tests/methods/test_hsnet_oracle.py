@@ -101,7 +101,8 @@ def test_head_alone(oracle: Oracle, oracle_folder: Path) -> None:
     for mix in method.mix:
         mix.register_forward_pre_hook(lambda _, inputs: sums.append(inputs[0].detach().clone()))
     with record(method, *recorded_names(), "decode.0") as outputs:
-        logits = method.head(one.movedim(1, -1) for one in given)
+        levels = zip(method.squeeze, given, strict=True)
+        logits = method.decoded([squeeze(one.movedim(1, -1)) for squeeze, one in levels])
     check_blocks(stored, outputs, 1e-5, statistics=True)
     for found, name in zip(sums, ("sum43", "sum432"), strict=True):
         close(thinned(official(found), 16, 0), stored[f"{name}_sub"], 1e-5)
@@ -189,7 +190,7 @@ def check_features(
     state = method.adapt(support, batch.support_mask)
     for number, level in zip((4, 3, 2), method._levels, strict=True):
         units = [unit_vectors(query[i][:, 0]) for i in level]
-        full = official(hypercorrelation(units, [state[i][:, 0, 0] for i in level], 2).full)
+        full = official(hypercorrelation(units, [state[i][:, 0, 0] for i in level]))
         assert full.shape == tuple(stored[f"corr{number}_shape"])
         close(full.double().mean((2, 3, 4, 5)), stored[f"corr{number}_mean"], 1e-6)
         close(thinned(full, 1), stored[f"corr{number}_sub"], 1e-5)
@@ -215,8 +216,9 @@ def check_shots(method: HSNet, stored: Stored) -> None:
 
 @pytest.mark.slow
 def test_training_steps(oracle: Oracle, oracle_folder: Path) -> None:
+    """In float64: Adam divides gradients by their size, and so amplifies the rounding of small ones."""
     method, stored = whole("hsnet_train_steps", "resnet50", oracle, oracle_folder)
-    method.train()
+    method.double().train()
     optimizer = torch.optim.Adam(method.parameters(), lr=float(stored["lr"]))
     for images, labels, expected in zip(stored["images_u8"], stored["labels"], stored["loss"], strict=True):
         batch = batch_of(images, labels, 1)

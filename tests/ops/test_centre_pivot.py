@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsseg.ops.centre_pivot import CentrePivotConv4d, ChannelNorm, pivot_encoder, resize_query_plane
-from fsseg.ops.hypercorrelation import hypercorrelation, unit_vectors
+from fsseg.ops import centre_pivot
+from fsseg.ops.centre_pivot import CentrePivotConv4d, ChannelNorm, PivotEncoder, resize_query_plane
+from fsseg.ops.hypercorrelation import ImagePair, hypercorrelation, unit_vectors
 
 # Query plane, support plane, kernel, stride; the last grids are small enough for the matrix product.
 CASES = [
@@ -90,19 +91,31 @@ def test_correlations_are_inner_products_of_all_pairs(tracked: bool) -> None:
     query, support = maps((4, 5)), maps((7, 6))
     for one in query if tracked else []:
         one.requires_grad_()
-    found, expected = hypercorrelation(query, support, stride=4), each_pair(query, support)
-    assert found.full.requires_grad is tracked
-    torch.testing.assert_close(found.full, expected)
-    torch.testing.assert_close(found.kept, expected[:, :, :, ::4, ::4])
-    module = made(3, 4, 5, 4)
-    torch.testing.assert_close(module(found), plainly(module, expected))
+    found = hypercorrelation(query, support)
+    assert found.requires_grad is tracked
+    torch.testing.assert_close(found, each_pair(query, support))
+
+
+@pytest.mark.parametrize("shown", ["all", "some", "none"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_images_are_correlated_and_convolved(shown: str, grad: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Support cells outside of the mask are left out; without gradients, query cells are taken in blocks."""
+    monkeypatch.setattr(centre_pivot, "_BLOCK", 3 * 3 * 42)  # 3 query cells
+    query, support, module = maps((4, 5)), maps((7, 6)), made(3, 4, 5, 4)
+    mask = {"all": torch.ones(2, 1, 7, 6), "none": torch.zeros(2, 1, 7, 6), "some": torch.rand(2, 1, 7, 6) > 0.7}[shown]
+    support = [one * mask for one in support]
+    with torch.set_grad_enabled(grad):
+        found = module(ImagePair(query, support))
+    torch.testing.assert_close(found, plainly(module, each_pair(query, support)))
 
 
 def test_correlations_are_differentiable() -> None:
     query, support = torch.randn(1, 3, 2, 2).double(), torch.randn(1, 3, 3, 2).double()
 
-    def call(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        return tuple(hypercorrelation([unit_vectors(first)], [unit_vectors(second)], stride=2))
+    weight = torch.rand(1, 3, 2).double()
+
+    def call(first: Tensor, second: Tensor) -> Tensor:
+        return hypercorrelation([unit_vectors(first)], [unit_vectors(second, weight)])
 
     assert torch.autograd.gradcheck(call, (query.requires_grad_(), support.requires_grad_()))
 
@@ -111,6 +124,8 @@ def test_unit_vectors_add_an_epsilon_to_the_norm() -> None:
     feature = torch.tensor([3.0, 4.0, 0.0, 0.0, 3e-5, 4e-5]).view(3, 2, 1, 1)
     expected = torch.tensor([3 / 5.00001, 4 / 5.00001, 0, 0, 3e-5 / 6e-5, 4e-5 / 6e-5]).view(3, 2, 1, 1)
     torch.testing.assert_close(unit_vectors(feature), expected)
+    weight = torch.tensor([0.5, 0.0, 0.25]).view(3, 1, 1)
+    torch.testing.assert_close(unit_vectors(feature, weight), unit_vectors(feature * weight.unsqueeze(1)))
 
 
 def test_norm_equals_torchs_over_all_positions() -> None:
@@ -122,7 +137,7 @@ def test_norm_equals_torchs_over_all_positions() -> None:
 
 
 def test_an_encoder_has_the_number_of_parameters_of_the_code() -> None:
-    encoder = pivot_encoder((4, 16, 64, 128), (5, 5, 3), (4, 4, 2))
+    encoder = PivotEncoder((4, 16, 64, 128), (5, 5, 3), (4, 4, 2))
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 202_688  # encoder_layer2, ResNet50
     assert encoder(torch.rand(1, 6, 5, 50, 33, 4)).shape == (1, 6, 5, 2, 2, 128)
 
