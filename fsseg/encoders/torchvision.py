@@ -27,6 +27,9 @@ from fsseg.encoders.dilation import nearest_power_of_two, trade_stride_for_dilat
 from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 
+# Names in papers' tables, so that results are compared with published numbers.
+_IN_PAPERS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "vgg16": "VGG16"}
+
 
 class Torchvision(Encoder):
     """A torchvision network up to its taps, with dilation instead of strides above ``stride``.
@@ -61,7 +64,8 @@ class Torchvision(Encoder):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(mean, std)
-        self.name, self.weights = architecture if type(self) is Torchvision else self.name, weights
+        name = _IN_PAPERS.get(architecture, architecture)
+        self.name, self.weights = name if type(self) is Torchvision else self.name, weights
         if not taps:
             raise FssegError("Torchvision: taps []; give at least one node of the network, such as layer3.")
         check_stride("Torchvision", stride)

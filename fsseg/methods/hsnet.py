@@ -95,9 +95,9 @@ class HSNet(BinaryMethod):
         Raises:
             FssegError: at this size of images the levels have different support grids.
         """
-        self._check_grids([(one.shape[-2], one.shape[-1]) for one in support], foreground.shape)
-        masks = {size: _resized(foreground, size) for size in {one.shape[-2:] for one in support}}
-        return tuple(unit_vectors(one, masks[one.shape[-2:]]) for one in support)
+        if not torch.compiler.is_exporting():
+            self._check_grids([(one.shape[-2], one.shape[-1]) for one in support], foreground.shape)
+        return tuple(unit_vectors(one, _resized(foreground, one.shape[-2:])) for one in support)
 
     def _check_grids(self, sizes: Sequence[tuple[int, int]], mask: Sequence[int]) -> None:
         grids = self.support_grids(sizes)

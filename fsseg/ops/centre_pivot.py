@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsseg.ops.hypercorrelation import Correlation, ImagePair, hypercorrelation, per_image
+from fsseg.ops.hypercorrelation import Correlation, ImagePair, hypercorrelation, per_image, traced
 
 _BLOCK = 2**21  # correlations that are computed and convolved together on a CPU: they stay in its cache
 _BLOCK_GPU = 2**27
@@ -51,7 +51,7 @@ class CentrePivotConv4d(nn.Module):
         query, support = pair
         kept = [one[..., :: self.stride, :: self.stride] for one in support]
         result = self._query_plane(hypercorrelation(kept, query).permute(0, 3, 4, 1, 2, 5))
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or traced():
             result += self._support_plane(hypercorrelation(query, support))
             return result
         most = _BLOCK if result.device.type == "cpu" else _BLOCK_GPU

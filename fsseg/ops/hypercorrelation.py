@@ -59,7 +59,7 @@ def hypercorrelation(
     """
     rows, columns = query[0].shape[-2:], support[0].shape[-2:]
     left, right = [one.flatten(2).transpose(1, 2) for one in query], [one.flatten(2) for one in support]
-    if torch.compiler.is_compiling() or any(one.requires_grad for one in (*left, *right)):
+    if traced() or any(one.requires_grad for one in (*left, *right)):
         products = F.relu(torch.stack([a @ b for a, b in zip(left, right, strict=True)], dim=2))
     else:
         products = left[0].new_zeros(len(left[0]), rows.numel(), len(left), columns.numel())
@@ -108,6 +108,11 @@ class Products:
                 else:
                     out[:, channel].index_copy_(1, self.cells, torch.mm(one[start:stop], other))
         return out.clamp_(min=0)
+
+
+def traced() -> bool:
+    """Whether the code is being compiled or exported, when sizes may be symbols."""
+    return torch.compiler.is_compiling() or torch.compiler.is_exporting()
 
 
 def per_image(
