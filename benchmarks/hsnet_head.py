@@ -1,12 +1,14 @@
 """HSNet's head beside the same formulas written plainly, and beside its encoder.
 
-python benchmarks/hsnet_head.py [--encoder resnet50_blocks] [--size 400] [--batch 1] [--rounds 5] [--threads 1]
+python benchmarks/hsnet_head.py [--encoder resnet50_blocks] [--size 400] [--mask full] [--rounds 5] [--threads 1]
 
 The head is all that comes after the encoder's maps: masks, correlations, 4D convolutions, decoder. The plain head
 stacks the correlations of a level. Its centre-pivot convolution takes kept support cells by their index, brings either
 plane to the end by a permutation and a copy, calls Conv2d, and brings it back. Its norm is torch's GroupNorm over six
-axes. All run in turn in every round; quoted is the median of the rounds' ratios, with their range. Peak memory is that
-of a process of its own, above the memory before the first pass.
+axes. The mask is an object on a twelfth of the image, or the full image: ours leaves out support cells outside.
+
+All run in turn in every round; quoted is the median of the rounds' ratios, with their range. Peak memory is that of a
+process of its own, above the memory before the first pass.
 """
 
 import argparse
@@ -37,12 +39,15 @@ def main() -> None:
     parser.add_argument("--encoder", default="resnet50_blocks")
     parser.add_argument("--size", type=int, default=400)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--mask", choices=("object", "full"), default="object")
     parser.add_argument("--peak", choices=("plain", "own", "plain training", "own training"))
     given, place = parsed(parser, rounds=5)
     torch.manual_seed(0)
     method = HSNet(build(given.encoder, weights="none")).to(given.device).eval()
     plain = Plain(method).to(given.device)
     batch = copies(episode(1, given.size, given.device), given.batch)
+    if given.mask == "full":
+        batch = batch._replace(support_mask=torch.ones_like(batch.support_mask))
     with torch.no_grad():
         features = method.features(batch) if given.peak is None else random_features(method, batch)
     runs: dict[str, Callable[[], Any]] = {
@@ -54,7 +59,7 @@ def main() -> None:
     if given.peak:
         print(peak(runs[given.peak]))
         return
-    print(f"HSNet, {given.encoder}, {given.size}x{given.size}, batch {given.batch}, 1 shot, {place}")
+    print(f"HSNet, {given.encoder}, {given.size}x{given.size}, batch {given.batch}, 1 shot, mask {given.mask}, {place}")
     a, b = runs["plain"](), runs["own"]()
     print(f"largest difference of logits: {(a - b).abs().max():.1e} of {a.abs().max():.2f}")
     encoder = partial(encode, method, batch)
@@ -65,7 +70,8 @@ def main() -> None:
     line("head, test", "encoder, support and query", seconds["encoder"], seconds["own"])
     line("head, test, written plainly", "encoder, support and query", seconds["encoder"], seconds["plain"])
     if given.device == "cpu":
-        size = [f"--{name}={getattr(given, name)}" for name in ("encoder", "size", "batch", "threads", "device")]
+        names = ("encoder", "size", "batch", "mask", "threads", "device")
+        size = [f"--{name}={getattr(given, name)}" for name in names]
         for what in runs:
             command = [sys.executable, __file__, *size, "--peak", what]
             found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
