@@ -59,6 +59,7 @@ class HSNet(BinaryMethod):
 
     state_per: ClassVar[StatePer] = "shot"
     align_corners = True
+    exportable = False  # a graph would fix the sizes of its correlations and the number of shots
 
     def __init__(self, encoder: Encoder, loss_mean: LossMean = "pixels") -> None:
         super().__init__(encoder, loss_mean)

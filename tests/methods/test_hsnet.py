@@ -2,15 +2,18 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from fsseg import Segmenter
 from fsseg.contracts.trials import changed
 from fsseg.encoders import ConvNet, Encoder, Torchvision
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
+from fsseg.export import export
 from fsseg.methods import HSNet
 from fsseg.methods.hsnet import voted
 
@@ -107,6 +110,12 @@ def test_no_votes_are_background() -> None:
     assert (voted(none).argmax(1) == 0).all()
     none[0, 0, 0, 0] = True
     assert voted(none).argmax(1).sum() == 1
+
+
+def test_an_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FssegError, match="has no graphs: ") as error:
+        export(Segmenter(HSNet(ConvNet()), 64, device="cpu"), tmp_path, "torch")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow
