@@ -20,7 +20,6 @@ from fsseg.methods import (
     CANet,
     CoFCN,
     GuidedNetworks,
-    KernelDensityRatio,
     Method,
     MixtureClassifier,
     PANet,
@@ -40,7 +39,6 @@ METHODS: dict[str, Callable[[], Method]] = {
     "FG-BG": lambda: started(FGBG(ConvNet())),
     "co-FCN": lambda: started(CoFCN(ConvNet())),
     "OSLSM": lambda: OSLSM(ConvNet()),
-    "kernel density ratio": lambda: KernelDensityRatio(ConvNet()),
     "mixture classifier": lambda: MixtureClassifier(ConvNet()),
     "guided networks": lambda: started(GuidedNetworks(ConvNet())),
 }

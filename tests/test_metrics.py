@@ -49,6 +49,24 @@ def test_dropping_absent_classes_equals_panets_code(name: str, oracle: Oracle) -
         close(result.std, stored[f"final_meanIoU_std{suffix}"])
 
 
+def test_counting_absent_classes_equals_hsnets_code(oracle: Oracle) -> None:
+    stored = oracle("hsnet_metric")
+    prediction, mask = (torch.from_numpy(stored[name]).unsqueeze(1).long() for name in ("pred", "gt"))
+    mask[torch.from_numpy(stored["ignore"]).bool().unsqueeze(1)] = 255
+    counts, run = count(prediction, mask, 1), torch.zeros(len(mask), dtype=torch.long)
+    assert (counts.intersection[:, 0].numpy() == stored["area_inter"]).all()
+    assert (counts.union[:, 0].numpy() == stored["area_union"]).all()
+    classes = stored["class_ids"].tolist()
+    by_class, binary = ClassIoU(tuple(classes)), BinaryIoU()
+    by_class.update(counts, torch.from_numpy(stored["class_id"]).unsqueeze(1), run)
+    binary.update(counts, run)
+    per_class = by_class.compute().per_class[0]
+    assert per_class.isnan().tolist() == [False, False, False, False, True]  # never drawn: 0 in the code, left out here
+    np.testing.assert_allclose(per_class.nan_to_num(0), stored["class_iou"][1][classes], rtol=0, atol=1e-5)
+    assert 100 * per_class.nan_to_num(0).mean().item() == pytest.approx(stored["miou"].item(), abs=1e-4)
+    assert 100 * binary.compute().mean.item() == pytest.approx(stored["fb_iou"].item(), abs=1e-4)
+
+
 @pytest.mark.parametrize("way", [1, 2])
 def test_counting_absent_classes_equals_torchmetrics(way: int) -> None:
     prediction, mask, classes = random_episodes(40, way, query=2)

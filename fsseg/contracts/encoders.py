@@ -64,17 +64,25 @@ def check_maps(make: Make) -> None:
 
 
 def check_stride(make: Make) -> None:
-    """The finest map has a cell per ``stride`` pixels."""
+    """The finest map has a cell per ``stride`` pixels, and each map one per its entry of ``strides``."""
     encoder = make()
     for more, off in ((0, 1), (_ODD, 2)):  # two layers of ceil_mode add up to two cells where a stride does not divide
         given = images(encoder, more=more)
-        finest = maps(encoder, given)[0]
-        sides = zip(given.shape[-2:], finest.shape[-2:], strict=True)
-        require(
-            all(abs(cells - pixels / encoder.stride) <= off for pixels, cells in sides),
-            f"the finest map of {given.shape[-1]}x{given.shape[-2]} pixels has {finest.shape[-1]}x{finest.shape[-2]} "
-            f"cells, but `stride` is {encoder.stride}.",
-        )
+        found = maps(encoder, given)
+        _require_cells("the finest map", "stride", given, found[0], encoder.stride, off)
+        count = f"`strides` {encoder.strides} has {len(encoder.strides)} entries, but there are {len(found)} maps."
+        require(len(encoder.strides) in (0, len(found)), count)
+        for number, (one, stride) in enumerate(zip(found, encoder.strides, strict=False)):
+            _require_cells(f"map {number}", f"strides[{number}]", given, one, stride, off)
+
+
+def _require_cells(name: str, attribute: str, given: Tensor, found: Tensor, stride: int, off: int) -> None:
+    sides = zip(given.shape[-2:], found.shape[-2:], strict=True)
+    require(
+        all(abs(cells - pixels / stride) <= off for pixels, cells in sides),
+        f"{name} of {given.shape[-1]}x{given.shape[-2]} pixels has {found.shape[-1]}x{found.shape[-2]} cells, but "
+        f"`{attribute}` is {stride}.",
+    )
 
 
 def check_images(make: Make) -> None:

@@ -31,6 +31,7 @@ class Encoder(nn.Module, ABC):
         name: name in tables; by default the name of the class, also for a subclass of another encoder.
         widths: channels of each map.
         stride: pixels per cell of the finest map.
+        strides: pixels per cell of each map; empty if all have ``stride``.
         weights: ``pretrained``, ``none`` or a file; None for a network without pretrained weights.
         crop: cells of FCN-32s, whose decoder cuts its output from this pixel on, see `fsseg.ops.fcn`; None for cells
             that divide the image.
@@ -41,6 +42,7 @@ class Encoder(nn.Module, ABC):
     name: str
     widths: tuple[int, ...]
     stride: int
+    strides: tuple[int, ...] = ()
     weights: str | None = None
     crop: int | None = None
     running_statistics: bool = False

@@ -23,8 +23,8 @@ class Named(NamedTuple):
         kind: class of the encoder.
         arguments: arguments that differ from the defaults of the class.
         parameters: millions of parameters up to the tap.
-        channels: channels of the feature map.
-        stride: pixels per cell of the feature map.
+        channels: channels of the feature maps, in sum.
+        stride: pixels per cell of the finest map.
         multiple: number of pixels that sides of images are multiples of; other sizes are resized.
         licence: licence of the pretrained weights.
         use: what the encoder is good for.
@@ -47,6 +47,14 @@ def _resnet(layers: int, parameters: float, channels: int, use: str) -> Named:
     return Named(ResNet, options, parameters, channels, 8, 1, _BSD, use)
 
 
+def _every_block(layers: int, blocks: tuple[int, int, int], parameters: float) -> Named:
+    # the sums of all blocks of layer2 to layer4, before the last ReLU; no dilation
+    taps = tuple(f"layer{2 + i}.{block}.add" for i, count in enumerate(blocks) for block in range(count))
+    options = {"architecture": f"resnet{layers}", "taps": taps, "stride": 32, "frozen": True}
+    channels = sum(count * 512 * 2**i for i, count in enumerate(blocks))
+    return Named(Torchvision, options, parameters, channels, 8, 1, _BSD, f"HSNet; {sum(blocks)} maps")
+
+
 def _timm(architecture: str, facts: tuple[float, int, int, int], licence: str, use: str) -> Named:
     return Named(Timm, {"architecture": architecture}, *facts, licence, use)
 
@@ -59,6 +67,13 @@ NAMES: Mapping[str, Named] = {
     "resnet50": _resnet(50, 8.5, 1024, "comparison with most papers since CANet"),
     "resnet101": _resnet(101, 27.5, 1024, "comparison with papers' largest ResNet"),
     "vgg16": Named(VGG16, {}, 14.7, 512, 8, 1, _BSD, "PANet as in its paper"),
+    "resnet50_blocks": _every_block(50, (4, 6, 3), 23.5),
+    "resnet101_blocks": _every_block(101, (4, 23, 3), 42.5),
+    "vgg16_layers": Named(
+        # the convolutions of the last two blocks, before the ReLU, and the last pool
+        Torchvision, {"architecture": "vgg16", "taps": tuple(f"features.{i}" for i in (17, 19, 21, 24, 26, 28, 30)),
+                      "stride": 32, "frozen": True}, 14.7, 3584, 8, 1, _BSD, "HSNet; 7 maps",
+    ),
     "mobilenet_v2": Named(
         Torchvision, {"architecture": "mobilenet_v2", "taps": ("features.17",), "stride": 16}, 1.8, 320, 16, 1, _BSD,
         "small devices",

@@ -97,7 +97,8 @@ class ResNet(Encoder):
         name, expansion = _ARCHITECTURES[architecture]
         self.name = name if type(self) is ResNet else self.name
         self.widths = tuple(_LAYERS[tap][0] * expansion for tap in taps)
-        self.stride = min(stride, _LAYERS[taps[0]][1])
+        self.strides = tuple(min(stride, _LAYERS[tap][1]) for tap in taps)
+        self.stride = self.strides[0]
         self.network = _cut(architecture, taps[-1], stride_on, ceil_mode)
         unused = [f"{layer}." for layer in layers[layers.index(taps[-1]) + 1 :]]
         load_pretrained(self.network, architecture, weights, optional=(*unused, "fc."))

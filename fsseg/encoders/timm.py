@@ -91,7 +91,8 @@ class Timm(Encoder):
         self._multiple: int | None = 1
         if stride is not None:
             self._dilate(stride, strides[levels[-1]], columnar)
-        self.stride = min(strides[levels[0]], stride or strides[levels[0]])
+        self.strides = tuple(min(strides[level], stride or strides[level]) for level in levels)
+        self.stride = self.strides[0]
         self.widths = tuple(int(described[level]["num_chs"]) for level in levels)
         self._multiple = self._probe(self.widths)
         self.running_statistics = frozen_batch_norm

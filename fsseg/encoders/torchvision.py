@@ -1,6 +1,8 @@
 """Any torchvision classification network as encoder (PANet, section 1: any fully convolutional network)."""
 
+import operator
 import warnings
+from typing import Any
 
 import torch
 import torchvision
@@ -25,13 +27,17 @@ from fsseg.encoders.dilation import nearest_power_of_two, trade_stride_for_dilat
 from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 
+# Names in papers' tables, so that results are compared with published numbers.
+_IN_PAPERS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "vgg16": "VGG16"}
+
 
 class Torchvision(Encoder):
     """A torchvision network up to its taps, with dilation instead of strides above ``stride``.
 
     Args:
         architecture: torchvision's name, e.g. ``resnet18``, ``mobilenet_v2``, ``squeezenet1_0``.
-        taps: nodes whose outputs are the feature maps, e.g. ``[layer3]``, in the network's order.
+        taps: nodes whose outputs are the feature maps, e.g. ``[layer3]``, in the network's order. A node before a ReLU,
+            such as ``layer3.0.add`` or a convolution of VGG16, gives signed features.
         stride: largest stride in pixels per feature cell; deeper layers get dilation instead.
         weights: ``pretrained`` (torchvision's V1 for ImageNet, downloaded on first use), ``none``, or the path of a
             state dict, which may lack tensors that the taps do not need.
@@ -58,7 +64,8 @@ class Torchvision(Encoder):
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         super().__init__(mean, std)
-        self.name, self.weights = architecture if type(self) is Torchvision else self.name, weights
+        name = _IN_PAPERS.get(architecture, architecture)
+        self.name, self.weights = name if type(self) is Torchvision else self.name, weights
         if not taps:
             raise FssegError("Torchvision: taps []; give at least one node of the network, such as layer3.")
         check_stride("Torchvision", stride)
@@ -69,7 +76,8 @@ class Torchvision(Encoder):
         features = _probe(network, stride, architecture)
         check_taps(architecture, taps, list(features))
         self.widths = tuple(feature.shape[1] for feature in features.values())
-        self.stride = nearest_power_of_two(256 / max(feature.shape[-1] for feature in features.values()))
+        self.strides = tuple(nearest_power_of_two(256 / feature.shape[-1]) for feature in features.values())
+        self.stride = min(self.strides)
         self.running_statistics = frozen_batch_norm
         if frozen_batch_norm:
             for module in batch_norms(network):
@@ -98,7 +106,27 @@ def _cut(architecture: str, taps: tuple[str, ...]) -> tuple[nn.Module, nn.Module
                 outer = stage_names(names)  # in order of execution
                 near = nearest(tap, [*outer, *names])
                 raise FssegError(f"{architecture} has no node {tap}.{near} Taps begin with: {listed(outer)}.")
-        return model, create_feature_extractor(model, return_nodes={tap: tap for tap in taps})
+        return model, _kept(create_feature_extractor(model, return_nodes={tap: tap for tap in taps}))
+
+
+def _kept(network: Any) -> nn.Module:
+    """The network with its taps copied before an operation that would change them in place, such as most ReLUs."""
+    modules = dict(network.named_modules())
+    for graph in (network.train_graph, network.eval_graph):
+        (output,) = (node for node in graph.nodes if node.op == "output")
+        for tap in output.all_input_nodes:
+            if any(_writes(node, modules) for node in tap.users):
+                with graph.inserting_after(tap):
+                    output.replace_input_with(tap, graph.call_method("clone", (tap,)))
+    network.recompile()
+    return network  # type: ignore[no-any-return]
+
+
+def _writes(node: Any, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node of a graph writes its result into its input."""
+    if node.op == "call_module":
+        return bool(getattr(modules[node.target], "inplace", False))
+    return node.target is operator.iadd or bool(node.kwargs.get("inplace"))
 
 
 def _probe(network: nn.Module, stride: int, architecture: str) -> dict[str, Tensor]:

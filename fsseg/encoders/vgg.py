@@ -64,7 +64,8 @@ class VGG16(Encoder):
             raise FssegError(f"VGG16: dilations {list(dilations)}; give two numbers of at least 1, such as [1, 2].")
         self.weights = weights
         self.widths = tuple(_MAPS[tap][0] for tap in taps)
-        self.stride = _MAPS[taps[0]][1]
+        self.strides = tuple(_MAPS[tap][1] for tap in taps)
+        self.stride = self.strides[0]
         layers = _layers((2, 2, 2, 1, 1), (1, 1, 1, *dilations), _kaiming, batch_norm)
         del layers[-2]  # the last ReLU
         _, *pools = [number for number, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]

@@ -281,7 +281,8 @@ class EpisodeData(LightningDataModule):
         """Image sizes and void of validation and test."""
         protocol = self.protocol
         size = None if isinstance(protocol.size, str) else protocol.size
-        return View(size, protocol.resize, protocol.evaluate_at, protocol.support_void, protocol.void)
+        voids = protocol.support_void, protocol.void
+        return View(size, protocol.resize, protocol.evaluate_at, *voids, nearest=protocol.mask_nearest)
 
     def _tested(self, draw: Draw) -> Episodes:
         """Validation or test episodes, without augmentation."""

@@ -9,6 +9,7 @@ from fsseg.datasets.base import Dataset
 from fsseg.episode import Episode
 from fsseg.episodes.eligible_images import with_complete_masks
 from fsseg.episodes.official_draws import (
+    hsnet_class_episodes,
     hsnet_episodes,
     oslsm_episodes,
     panet_episodes,
@@ -86,6 +87,8 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
         return pmms_episodes(pairs, shot, seed, episodes)
     if protocol.draw == "oslsm":
         return oslsm_episodes(pairs, shot, seed, episodes)
+    if protocol.draw == "hsnet" and dataset.family == "coco":
+        return hsnet_class_episodes(lists, shot, seed, episodes, protocol.repeat_supports)
     if protocol.draw == "hsnet":
         return hsnet_episodes(pairs, shot, seed, episodes, protocol.repeat_supports)
     pixels = dataset.index.pixels

@@ -132,13 +132,49 @@ def hsnet_episodes(
     drawn = []
     for position in range(episodes):
         query, class_id = pairs[position % len(pairs)]
-        support: list[int] = []
-        while len(support) < shot:
-            found = images[class_id][generator.choice(len(images[class_id]), 1, replace=False)[0]]
-            if found != query and (repeat or found not in support):
-                support.append(found)
-        drawn.append(Episode((class_id,), (tuple(support),), (query,), (0,)))
+        support = _hsnet_support(generator, images[class_id], query, shot, repeat)
+        drawn.append(Episode((class_id,), (support,), (query,), (0,)))
     return drawn
+
+
+def hsnet_class_episodes(
+    images: Mapping[int, Sequence[int]], shot: int, seed: int, episodes: int, repeat: bool = True
+) -> list[Episode]:
+    """1-way episodes, drawn as the official HSNet code does on COCO without workers (data/coco.py).
+
+    Classes are uniform, and so are the queries of a class. Supports are drawn as by `hsnet_episodes`.
+
+    Args:
+        images: image numbers of each class id, in the order of the official lists; a class needs ``shot + 1`` images.
+        shot: supports.
+        seed: see `hsnet_episodes`.
+        episodes: number of episodes.
+        repeat: see `hsnet_episodes`.
+    """
+    generator = np.random.RandomState(seed)
+    class_ids, drawn = list(images), []
+    for _ in range(episodes):
+        class_id = class_ids[_one(generator, len(class_ids))]
+        query = images[class_id][_one(generator, len(images[class_id]))]
+        support = _hsnet_support(generator, images[class_id], query, shot, repeat)
+        drawn.append(Episode((class_id,), (support,), (query,), (0,)))
+    return drawn
+
+
+def _hsnet_support(
+    generator: np.random.RandomState, images: Sequence[int], query: int, shot: int, repeat: bool
+) -> tuple[int, ...]:
+    support: list[int] = []
+    while len(support) < shot:
+        found = images[_one(generator, len(images))]
+        if found != query and (repeat or found not in support):
+            support.append(found)
+    return tuple(support)
+
+
+def _one(generator: np.random.RandomState, count: int) -> int:
+    """The first entry of a permutation, as the code draws a number."""
+    return int(generator.choice(count, 1, replace=False)[0])
 
 
 def oslsm_episodes(pairs: Sequence[tuple[int, int]], shot: int, seed: int, episodes: int) -> list[Episode]:

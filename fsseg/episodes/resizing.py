@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fsseg.episode import IGNORE, Image, Mask
-from fsseg.episodes.transforms import resize_image, resize_mask
-from fsseg.protocols.protocol import Resize, Truth, Void
+from fsseg.episodes.transforms import resize_image, resize_mask, resize_mask_by_corners
+from fsseg.protocols.protocol import Nearest, Resize, Truth, Void
 
 _CELL = 8  # sides of resized images are multiples of 8 before padding, as in PFENet's transform.py
 
@@ -21,6 +21,7 @@ class View(NamedTuple):
         support_void: meaning of pixels labelled 255 in supports.
         query_void: meaning of pixels labelled 255 in queries.
         foreground: class ids whose pixels all are label 1, in place of each episode's classes; empty for these.
+        nearest: see `Protocol.mask_nearest`.
     """
 
     size: int | None
@@ -29,6 +30,7 @@ class View(NamedTuple):
     support_void: Void = "ignore"
     query_void: Void = "ignore"
     foreground: tuple[int, ...] = ()
+    nearest: Nearest = "centre"
 
     def void(self, mask: Mask, role: str) -> Mask:
         """A mask with void pixels relabelled for the role ``support`` or ``query``."""
@@ -52,8 +54,11 @@ class View(NamedTuple):
         if self.size is None:
             return mask
         if self.resize == "stretch":
-            return resize_mask(mask, (self.size, self.size))
-        return _padded(resize_mask(mask, fitted(mask.shape, self.size)), self.size, fill=IGNORE)
+            return self._resize_mask(mask, (self.size, self.size))
+        return _padded(self._resize_mask(mask, fitted(mask.shape, self.size)), self.size, fill=IGNORE)
+
+    def _resize_mask(self, mask: Mask, size: tuple[int, int]) -> Mask:
+        return (resize_mask if self.nearest == "centre" else resize_mask_by_corners)(mask, size)
 
     def true_mask(self, mask: Mask) -> Mask:
         """The mask that a prediction is compared with.

@@ -28,6 +28,16 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(PIL.Image.fromarray(mask).resize(size[::-1], PIL.Image.Resampling.NEAREST))
 
 
+def resize_mask_by_corners(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Resize to ``(height, width)`` by torch's ``nearest``, which samples at pixels' upper left corners (HSNet)."""
+    rows, columns = (
+        np.minimum(np.arange(new, dtype=np.float32) * np.float32(side / new), side - 1).astype(np.int64)
+        for side, new in zip(mask.shape, size, strict=True)
+    )
+    resized: Mask = mask[rows[:, None], columns]
+    return resized
+
+
 class Augmentation:
     """Albumentations for an image and its mask, deterministic for a seed.
 

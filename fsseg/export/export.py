@@ -72,7 +72,8 @@ def export(
 
     Raises:
         FssegError: packages are missing, sizes are invalid, the method cannot be traced, or a graph differs from the
-            method. Or its encoder is `FCN32`, whose decoder needs more than maps, or it optimises on the supports.
+            method. Or its encoder is `FCN32`, whose decoder needs more than maps, or it optimises on the supports, or
+            has no graphs (`Method.exportable`).
     """
     check_packages(kind)
     if segmenter.method.encoder.crop is not None:
@@ -84,6 +85,11 @@ def export(
         raise FssegError(
             f"{segmenter.method.name} optimises on the supports, which a graph cannot do. Use fsseg.Segmenter; FWB "
             "needs no optimisation with `model.method.experts` 0."
+        )
+    if not segmenter.method.exportable:
+        raise FssegError(
+            f"{segmenter.method.name} has no graphs: its steps or its state have sizes that a graph cannot leave open. "
+            "Use fsseg.Segmenter."
         )
     limits.check({"way": way, "shot": shot}, {"way": limits.Range(1, 254), "shot": limits.SHOTS})
     canvas = _canvas(segmenter, size)

@@ -8,6 +8,7 @@ from fsseg.methods.cofcn import CoFCN
 from fsseg.methods.fgbg import FGBG
 from fsseg.methods.fwb import FWB
 from fsseg.methods.guided import GuidedNetworks
+from fsseg.methods.hsnet import HSNet
 from fsseg.methods.insid3 import INSID3
 from fsseg.methods.kernel_density import KernelDensityRatio
 from fsseg.methods.mixture_classifier import MixtureClassifier
@@ -29,6 +30,7 @@ __all__ = [
     "CANet",
     "CoFCN",
     "GuidedNetworks",
+    "HSNet",
     "KernelDensityRatio",
     "Method",
     "MixtureClassifier",

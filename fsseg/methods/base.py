@@ -70,6 +70,7 @@ class Method(nn.Module, ABC):
             ``B N K ...``, each entry from one support. ``class``: tensors ``B N ...``, each entry from the supports
             of one way. ``episode``: tensors of any shape.
         adapt_gradient: `adapt` optimises by gradients, in a test too.
+        exportable: whether the method can be traced into graphs (`fsseg export`).
     """
 
     __signature__: ClassVar[inspect.Signature]
@@ -84,6 +85,7 @@ class Method(nn.Module, ABC):
     align_corners: bool = False
     state_per: ClassVar[StatePer] = "episode"
     adapt_gradient: bool = False
+    exportable: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -50,6 +50,7 @@ class INSID3(BinaryMethod):
         FssegError: tau or merge_threshold is outside -1..1, or positional_share is outside 0..1.
     """
 
+    exportable: ClassVar[bool] = False
     inference_options: ClassVar[frozenset[str]] = frozenset({"tau", "merge_threshold", "positional_share"})
 
     def __init__(

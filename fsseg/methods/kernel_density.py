@@ -47,6 +47,7 @@ class KernelDensityRatio(BinaryMethod):
         FssegError: there is no multiple, or one is not positive.
     """
 
+    exportable: ClassVar[bool] = False
     inference_options: ClassVar[frozenset[str]] = frozenset({"multiples", "calibrate"})
 
     def __init__(

@@ -25,6 +25,7 @@ BaseImages = Literal["keep", "drop"]
 Void = Literal["background", "ignore"]
 Resize = Literal["stretch", "pad"]
 Truth = Literal["input", "original", "resampled"]
+Nearest = Literal["centre", "corner"]
 Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "oslsm", "list"]
 Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
@@ -73,6 +74,8 @@ class Protocol:
             the experiment (``data.images.test_size``, or ``data.images.size``).
         resize: ``stretch``: resize to the square without keeping the aspect ratio. ``pad``: resize the longer side, and
             pad with black, ignored pixels.
+        mask_nearest: pixel of a mask that a pixel of the resized mask takes: the one at its ``centre`` (PIL's nearest),
+            or the one at its upper left ``corner`` (torch's nearest).
         evaluate_at: ``input``: compare predictions with masks resized like the images. ``original``: with masks at
             their own sizes. ``resampled``: with masks resized to the input and back, as in PMMs' code.
         runs: R, number of runs; each has other episodes.
@@ -108,6 +111,7 @@ class Protocol:
     void: Void = "ignore"
     size: int | Literal["trained", "own"] = "trained"
     resize: Resize = "stretch"
+    mask_nearest: Nearest = "centre"
     evaluate_at: Truth = "original"
     runs: int = 5
     episodes: int = 1000
@@ -216,7 +220,8 @@ class Protocol:
         size = named.get(str(self.size), f"{self.size}x{self.size}{' padded' if self.resize == 'pad' else ''}")
         truth = {"input": "masks resized alike", "original": "compared at the original size",
                  "resampled": "compared at the original size with masks resized to the input and back"}  # fmt: skip
-        return [size, truth[self.evaluate_at]]
+        corner = ["masks resized by their corners"] if self.mask_nearest == "corner" else []
+        return [size, *corner, truth[self.evaluate_at]]
 
     def _void(self) -> list[str]:
         if self.void == self.support_void:

@@ -119,7 +119,7 @@ def test_printing_that_fails_leaves_nothing_for_the_next_command(fsseg):
 @pytest.mark.slow
 def test_experiment_runs_on_built_in_data(fsseg, tmp_path, name):
     small = [flag for flag in TINY if "encoder" not in flag]
-    without = ("panet", "mlc", "fgbg", "finetune", "cofcn", "guided", "oslsm", "fwb", "pl")
+    without = ("panet", "mlc", "fgbg", "finetune", "cofcn", "guided", "oslsm", "fwb", "pl", "hsnet")
     small += [] if name.startswith(without) else ["--model.method.channels=16"]
     small += ["--data.images.support_annotation=mask"] if name.startswith("guided") else []  # points need large images
     ran = fsseg(

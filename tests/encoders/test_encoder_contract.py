@@ -20,7 +20,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"architecture": "resnet18", "taps": ("layer1", "layer2", "layer3"), "batch_norm": "trained"},
         {"architecture": "resnet18", "taps": ("layer1", "layer4"), "stride": 16},
     ],
-    "Torchvision": [{"architecture": "resnet18"}, {"architecture": "resnet18", "taps": ("layer1", "layer3")}],
+    "Torchvision": [
+        {"architecture": "resnet18"},
+        {"architecture": "resnet18", "taps": ("layer1", "layer3")},
+        {"architecture": "resnet18", "taps": ("layer1.1.add", "layer3.0.add", "layer4"), "stride": 32},
+    ],
     "Timm": [{"architecture": "resnet18"}, {"architecture": "vit_tiny_patch16_224", "taps": (5, -1)}],
     "FCN32": [{"fc6": 8}],
     "VGG16": [{}, {"taps": ("pool2", "pool5"), "dilations": (2, 4), "batch_norm": True}],

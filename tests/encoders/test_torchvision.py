@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.models.resnet import BasicBlock
 
 from fsseg.encoders import Torchvision
 from fsseg.errors import FssegError
@@ -81,6 +82,36 @@ def test_two_taps_are_two_maps_from_fine_to_coarse() -> None:
     assert fine.shape == (1, 64, 64 // made.stride, 64 // made.stride) == (1, 64, 16, 16)
     assert coarse.shape == (1, 256, 8, 8)
     torch.testing.assert_close(fine, layer1)
+
+
+@pytest.mark.slow
+def test_taps_before_a_relu_in_place_keep_their_sign() -> None:
+    """Against a network whose ReLUs write elsewhere: in torchvision's, they write into the convolution's result."""
+    made = encoder("vgg16", "features.17", "features.28", "features.30", stride=32).eval()
+    network = get_model("vgg16", weights=None).features.eval()
+    network.load_state_dict({name.removeprefix("network.features."): v for name, v in made.state_dict().items()})
+    image = images(size=96)
+    x, expected = made.normalise(image), []
+    with torch.no_grad():
+        for number, layer in enumerate(network):
+            x = x.relu() if isinstance(layer, nn.ReLU) else layer(x)
+            expected += [x] if number in (17, 28, 30) else []
+        for one, other in zip(made(image), expected, strict=True):
+            torch.testing.assert_close(one, other)
+    assert made.strides == (8, 16, 32)
+    assert [bool(one.min() < 0) for one in expected] == [True, True, False]
+
+
+@pytest.mark.slow
+def test_sums_of_blocks_are_maps_before_their_last_relu() -> None:
+    made = encoder("resnet18", "layer2.0.add", "layer2", stride=32).eval()
+    image = images(size=64)
+    with torch.no_grad():
+        summed, last = made(image)
+        block = BasicBlock(128, 128).eval()
+        block.load_state_dict(made.network.get_submodule("layer2.1").state_dict())
+        assert summed.min() < 0
+        torch.testing.assert_close(block(summed.relu()), last)
 
 
 def batch_norm_state(made: Torchvision) -> list[Tensor]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fsseg.episodes.official_draws import (
+    hsnet_class_episodes,
     hsnet_episodes,
     oslsm_episodes,
     panet_episodes,
@@ -53,6 +54,20 @@ def test_the_walk_equals_hsnets_code(shot: int, oracle: Callable[[str], dict[str
     assert [names[episode.query[0]] for episode in episodes] == stored[f"query_{shot}"].tolist()
     assert [[names[i] for i in episode.support[0]] for episode in episodes] == stored[f"support_{shot}"].tolist()
     assert [episode.classes[0] - 1 for episode in episodes] == stored[f"class_{shot}"].tolist()
+
+
+@pytest.mark.parametrize("shot", [1, 5])
+def test_uniform_classes_equal_hsnets_code_on_coco(shot: int, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    stored = oracle("hsnet_coco_val_order_invented")
+    classes, numbers = stored["list_class"].astype(int), stored["list_image"]
+    images = {class_id: numbers[classes == class_id].tolist() for class_id in stored["class_ids"].tolist()}
+    episodes = hsnet_class_episodes(images, shot, 0, 200)
+    assert [episode.query[0] for episode in episodes] == stored[f"query_{shot}"].tolist()
+    assert [list(episode.support[0]) for episode in episodes] == stored[f"support_{shot}"].tolist()
+    assert [episode.classes[0] for episode in episodes] == stored[f"class_{shot}"].tolist()
+    assert sum(len(set(episode.support[0])) < shot for episode in episodes) == stored[f"repeats_{shot}"]
+    distinct = hsnet_class_episodes(images, shot, 0, 200, repeat=False)
+    assert all(len(set(episode.support[0])) == shot for episode in distinct)
 
 
 @pytest.mark.parametrize("shot", [1, 5])

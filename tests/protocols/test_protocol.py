@@ -61,6 +61,7 @@ def test_a_protocol_is_frozen_and_its_digest_tells_every_value_apart_but_the_nam
         "split": "train", "pairs": "official", "min_pixels": 2, "release": 2014, "fold_rule": "contiguous",
         "masks": "first_polygon_map", "crowds": "ignore", "other_ways": "background", "base_images": "drop",
         "support_void": "background", "void": "background", "size": 417, "resize": "pad", "evaluate_at": "input",
+        "mask_nearest": "corner",
         "runs": 1, "episodes": 2, "seed": 0, "draw": "panet", "repeat_supports": True, "absent": "drop",
         "queries": "several", "absent_queries": 0.5, "selection": "novel_val", "listed": "a",
             "listed_pairs": "a",
