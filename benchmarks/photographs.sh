@@ -75,5 +75,5 @@ for part in $parts; do
     esac
   done
 done
-fsseg table "$out"/voc/* --out "$out/voc"
-fsseg table "$out"/coco/* --out "$out/coco"
+fsseg table "$out"/voc/* --out "$out/voc.md"
+fsseg table "$out"/coco/* --out "$out/coco.md"
