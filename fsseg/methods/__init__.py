@@ -10,6 +10,7 @@ from fsseg.methods.fwb import FWB
 from fsseg.methods.guided import GuidedNetworks
 from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
+from fsseg.methods.pfenet import PFENet
 from fsseg.methods.pl import PL
 from fsseg.methods.pmms import PMMs
 from fsseg.methods.rpmms import RPMMs
@@ -27,6 +28,7 @@ __all__ = [
     "GuidedNetworks",
     "Method",
     "PANet",
+    "PFENet",
     "PMMs",
     "RPMMs",
     "SGOne",
