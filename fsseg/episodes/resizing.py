@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsseg.episode import IGNORE, Image, Mask
-from fsseg.episodes.transforms import resize_image, resize_mask
+from fsseg.episodes.transforms import opencv_image, opencv_mask, resize_image, resize_mask
 from fsseg.protocols.protocol import Resize, Truth, Void
 
 _CELL = 8  # sides of resized images are multiples of 8 before padding, as in PFENet's transform.py
@@ -41,7 +41,7 @@ class View(NamedTuple):
             return image
         if self.resize == "stretch":
             return resize_image(image, (self.size, self.size))
-        return _padded(resize_image(image, fitted(image.shape[:2], self.size)), self.size, fill=0)
+        return _padded(opencv_image(image, fitted(image.shape[:2], self.size)), self.size, fill=0)
 
     def no_channel(self, image: Image) -> Image:
         """An array ``H W 0`` of the size that `image` gives."""
@@ -53,7 +53,7 @@ class View(NamedTuple):
             return mask
         if self.resize == "stretch":
             return resize_mask(mask, (self.size, self.size))
-        return _padded(resize_mask(mask, fitted(mask.shape, self.size)), self.size, fill=IGNORE)
+        return _padded(opencv_mask(mask, fitted(mask.shape, self.size)), self.size, fill=IGNORE)
 
     def true_mask(self, mask: Mask) -> Mask:
         """The mask that a prediction is compared with.

@@ -22,7 +22,8 @@ def prior_mask(query: Float[Tensor, "M C h w"], support: Float[Tensor, "M K C u 
         each = [torch.stack([_largest(one, shot) for shot in shots]) for one, shots in zip(cells, others, strict=True)]
         best = torch.stack(each)
     least, most = best.amin(-1, keepdim=True), best.amax(-1, keepdim=True)
-    return ((best - least) / (most - least + _EPS)).unflatten(-1, query.shape[-2:])
+    scaled: Tensor = ((best - least) / (most - least + _EPS)).unflatten(-1, query.shape[-2:])
+    return scaled
 
 
 def _largest(query: Float[Tensor, "C n"], support: Float[Tensor, "C m"]) -> Float[Tensor, " n"]:
@@ -34,5 +35,5 @@ def _largest(query: Float[Tensor, "C n"], support: Float[Tensor, "C m"]) -> Floa
 
 
 def _cosine(query: Float[Tensor, "*#b C n"], support: Float[Tensor, "*#b C m"]) -> Float[Tensor, "*#b n m"]:
-    norms = query.norm(dim=-2).unsqueeze(-1) * support.norm(dim=-2).unsqueeze(-2)
+    norms: Tensor = query.norm(dim=-2).unsqueeze(-1) * support.norm(dim=-2).unsqueeze(-2)
     return query.transpose(-2, -1) @ support / (norms + _EPS)
