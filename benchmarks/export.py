@@ -13,7 +13,7 @@ import torch
 from fsseg import Segmenter
 from fsseg.encoders import ConvNet
 from fsseg.export import dynamic, export
-from fsseg.methods import FGBG, FWB, OSLSM, CANet, CoFCN, GuidedNetworks, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import FGBG, FWB, OSLSM, CANet, CoFCN, GuidedNetworks, Method, PANet, PFENet, PMMs, RPMMs, SGOne
 
 _SIZE = 64
 METHODS: dict[str, Callable[[], Method]] = {
@@ -21,6 +21,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "PMMs": lambda: PMMs(ConvNet(), channels=32),
     "RPMMs": lambda: RPMMs(ConvNet(), channels=32),
     "CANet": lambda: CANet(ConvNet(), channels=32),
+    "PFENet": lambda: PFENet(ConvNet(), channels=32),
     "SG-One": lambda: SGOne(ConvNet(), guidance=32, channels=32),
     "FWB (no boosting)": lambda: FWB(ConvNet(), experts=0, channels=32),
     "FG-BG": lambda: started(FGBG(ConvNet())),

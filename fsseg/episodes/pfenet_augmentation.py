@@ -51,7 +51,7 @@ class PFENetAugmentation(DualTransform):
                 f"size {size}, scale {list(scale)}, angle {angle:g}: a size of 1 or more, two rising numbers above 0 "
                 "and an angle of 0 or more are needed"
             )
-        self.size, self.scale, self.angle = size, tuple(scale), angle
+        self.size, self.scale, self.angle = size, (scale[0], scale[1]), angle
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """The augmented image and mask, which are computed together because the crop depends on the mask."""

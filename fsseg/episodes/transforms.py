@@ -46,9 +46,9 @@ def opencv_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-def rounded(image: npt.NDArray[np.float32]) -> Image:
+def rounded(image: npt.NDArray[Any]) -> Image:
     """An image of numbers 0..255, rounded to uint8."""
-    return np.rint(image).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(image).clip(0, 255), dtype=np.uint8)
 
 
 class Augmentation:
