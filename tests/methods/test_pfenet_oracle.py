@@ -13,7 +13,9 @@ from torch.optim import SGD
 
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
+from fsseg.losses import upsample
 from fsseg.methods import PFENet
+from fsseg.metrics import BinaryIoU, ClassIoU, count
 from fsseg.optim import Poly
 from tests.encoders.test_deep_stem import make as make_encoder
 from tests.encoders.test_deep_stem import of_resnet, of_vgg
@@ -256,7 +258,26 @@ def test_three_steps(oracle: Oracle, oracle_folder: Path) -> None:
 
 def test_parameters_are_those_of_the_paper() -> None:
     counts: dict[str, Any] = {"resnet50": 10_817_034, "vgg16": 10_423_818}
-    for network, count in counts.items():
+    for network, parameters in counts.items():
         method = PFENet(make_encoder(network))
-        assert sum(p.numel() for n, p in method.named_parameters() if not n.startswith("encoder.")) == count
+        assert sum(p.numel() for n, p in method.named_parameters() if not n.startswith("encoder.")) == parameters
         assert method.name == "PFENet"
+
+
+def test_the_metric(oracle: Oracle) -> None:
+    """Logits resized to the padded label, counts of each class summed. The code's classes are shifted by one."""
+    stored = oracle("pfenet_metric")
+    label = torch.from_numpy(stored["padded_label"]).unsqueeze(1)
+    logits = upsample(torch.from_numpy(stored["logits"]), (label.shape[-2], label.shape[-1]), align_corners=True)
+    prediction = logits.argmax(1, keepdim=True)
+    assert np.array_equal(prediction[:, 0].numpy(), stored["pred"])
+    counts, run = count(prediction, label, way=1), torch.zeros(len(label), dtype=torch.long)
+    close(counts.intersection[:, 0].double(), stored["intersection"], 0)
+    close(counts.union[:, 0].double(), stored["union"], 0)
+    close(counts.truth[:, 0].double(), stored["target"], 0)
+    classes, binary = ClassIoU(tuple(range(1, 1 + int(stored["gap"])))), BinaryIoU()
+    classes.update(counts, 1 + torch.from_numpy(stored["subcls"]).unsqueeze(1), run)
+    binary.update(counts, run)
+    close(classes.compute().per_class[0], np.roll(stored["class_iou"], 1), 1e-6)
+    close(classes.compute().mean, stored["mean_iou"], 1e-6)
+    close(binary.compute().mean, stored["fb_iou"], 1e-6)
