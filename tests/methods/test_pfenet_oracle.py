@@ -173,7 +173,11 @@ def test_evaluation(case: Case, shots: int) -> None:
         close(prior, stored[f"{start}prior_per_shot"], allowed.prior)
     close(way[0][0].mean(1), stored[f"{start}supp_vec"], allowed.prior)
     close(outputs["down_query"][0][:, ::16], stored[f"{start}query_feat_sub"], allowed.tensors)
-    close(torch.stack(outputs["down_support"], 1)[:, :, ::32], stored[f"{start}supp_feat_sub"], allowed.tensors)
+    close(
+        outputs["down_support"][0].unflatten(0, (2, shots))[:, :, ::32],
+        stored[f"{start}supp_feat_sub"],
+        allowed.tensors,
+    )
     features, _ = outputs["enrich"][0]
     assert [one.shape[-1] for one in features] == stored[f"{start}bins"].tolist()
     for i, feature in enumerate(features):
