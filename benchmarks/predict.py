@@ -51,7 +51,8 @@ def main() -> None:
     print("| supports | mean IoU of the photos, % (range) | score, showing it | not showing it | s a picture |")
     print("| ---: | --- | --- | --- | ---: |")
     encoder = "--model.method.encoder"
-    options = ["--model.method", "PANet", "--no_refine", encoder, "Torchvision", f"{encoder}.architecture", given.architecture, f"{encoder}.taps=[{given.tap}]",
+    options = ["--model.method", "PANet", "--no_refine"]
+    options += [encoder, "Torchvision", f"{encoder}.architecture", given.architecture, f"{encoder}.taps=[{given.tap}]",
                f"{encoder}.weights", str(given.weights), f"{encoder}.mean={given.mean}", f"{encoder}.std={given.std}",
                "--size", str(given.size)]  # fmt: skip
     for shot in (1, 5):

@@ -16,30 +16,43 @@ class Poly(LRScheduler):
     The code runs steps 1 to 200,001 with ``total_steps=200_001``. The last step has rate 0, so that 200,000 steps train
     (section 4.1: 200,000 iterations).
 
+    PFENet's code has the same schedule (util/util.py), with ``total_steps`` epochs times batches, and an optional
+    warm-up. It multiplies the rates of all groups by 10, which the paper does not print.
+
     Args:
         optimizer: optimiser; the ratios of its groups' rates stay.
         total_steps: count at which the rate is 0.
         power: power of the decay (0.9 in the code).
+        warmup_steps: count from which on the decay holds; below it, the rate rises linearly from ``0.1 * base``.
         last_epoch: see torch's `LRScheduler`; -1 starts at the first step.
 
     Raises:
-        FssegError: total_steps are below 2, or power is not positive.
+        FssegError: total_steps are below 2, power is not positive, or warmup_steps are negative.
     """
 
     def __init__(
-        self, optimizer: Optimizer, total_steps: int = 200_001, power: float = 0.9, last_epoch: int = -1
+        self,
+        optimizer: Optimizer,
+        total_steps: int = 200_001,
+        power: float = 0.9,
+        warmup_steps: int = 0,
+        last_epoch: int = -1,
     ) -> None:
-        if total_steps < 2 or not power > 0:
+        if total_steps < 2 or not power > 0 or warmup_steps < 0:
             raise FssegError(
-                f"Poly: total_steps {total_steps} and power {power:g}; give at least 2 steps and a power above 0."
+                f"Poly: total_steps {total_steps}, power {power:g} and warmup_steps {warmup_steps}; give at least 2 "
+                "steps, a power above 0 and a warm-up of 0 steps or more."
             )
-        self.total_steps, self.power = total_steps, power
+        self.total_steps, self.power, self.warmup_steps = total_steps, power, warmup_steps
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float | Tensor]:
         """Rate of each group."""
-        left = max(1 - (self.last_epoch + 1) / self.total_steps, 0.0)
-        return [base * left**self.power for base in self.base_lrs]
+        count = self.last_epoch + 1
+        factor = max(1 - count / self.total_steps, 0.0) ** self.power
+        if count < self.warmup_steps:
+            factor = 0.1 + 0.9 * count / self.warmup_steps
+        return [base * factor for base in self.base_lrs]
 
 
 # Trainable parameters in groups, and the factor of each group's learning rate.

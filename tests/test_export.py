@@ -24,7 +24,7 @@ from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.export import check_packages, export
 from fsseg.export.export import Difference, _compared
-from fsseg.methods import CANet, Method, PANet, PMMs, RPMMs, SGOne
+from fsseg.methods import CANet, Method, PANet, PFENet, PMMs, RPMMs, SGOne
 from fsseg.ops.em import Mixture
 from tests.conftest import needs
 
@@ -52,6 +52,7 @@ def make(name: str) -> Method:
         "SGOne union": lambda: SGOne(encoder, fusion="union", guidance=16, channels=8),
         "SGOne": lambda: SGOne(encoder, guidance=16, channels=8),
         "CANet": lambda: CANet(encoder, iterations=1, **small),
+        "PFENet": lambda: PFENet(encoder, (12.0, 5.0), **small),
     }[name]()
 
 
@@ -162,7 +163,7 @@ def check_chain(method: Method, folder: Path, kind: str, way: int, shot: int, qu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
-@pytest.mark.parametrize("name", ["PANet", "PMMs", "RPMMs"])
+@pytest.mark.parametrize("name", ["PANet", "PMMs", "RPMMs", "PFENet"])
 def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, exported):
     segmenter, folder = exported(name, kind)
     graphs = json.loads((folder / "export.json").read_text())["graphs"].values()

@@ -1,6 +1,8 @@
 """Learning rates: groups and the polynomial schedule; tests/methods compares both with the official code's."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,3 +109,18 @@ def test_poly_resumes_where_it_was() -> None:
     optimizer.step()
     schedule.step()
     assert again.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+
+
+def test_the_schedule_equals_pfenets_code(oracle_folder: Path) -> None:
+    """With ten times the base rate, with and without warm-up."""
+    rows = json.loads((oracle_folder / "pfenet_lr_lists.json").read_text())["lr"]
+    for base, steps, warm, warmup, count, expected in rows:
+        optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=10 * base)
+        schedule = Poly(optimizer, total_steps=steps, warmup_steps=warmup if warm else 0)
+        schedule.last_epoch = count - 1
+        assert schedule.get_lr() == pytest.approx([expected], rel=1e-12)
+
+
+def test_a_negative_warm_up_is_refused() -> None:
+    with pytest.raises(FssegError, match="warmup_steps -1; give at least 2 steps"):
+        Poly(SGD([torch.zeros(1, requires_grad=True)], lr=1.0), warmup_steps=-1)

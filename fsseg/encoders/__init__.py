@@ -8,12 +8,14 @@ from fsseg.encoders.resnet import ResNet
 from fsseg.encoders.timm import Timm
 from fsseg.encoders.torchvision import Torchvision
 from fsseg.encoders.vgg import VGG16, DeepLabVGG16
+from fsseg.encoders.vgg_bn import VGG16BN
 from fsseg.encoders.weights import without_pretrained_weights
 
 __all__ = [
     "FCN32",
     "NAMES",
     "VGG16",
+    "VGG16BN",
     "ConvNet",
     "DeepLabVGG16",
     "Encoder",

@@ -36,6 +36,7 @@ class Encoder(nn.Module, ABC):
         crop: cells of FCN-32s, whose decoder cuts its output from this pixel on, see `fsseg.ops.fcn`; None for cells
             that divide the image.
         running_statistics: BatchNorm uses its running statistics in training too and does not update them.
+        resumes: `last_map` can compute the last map from the one before it.
     """
 
     __signature__: ClassVar[inspect.Signature]
@@ -46,6 +47,7 @@ class Encoder(nn.Module, ABC):
     weights: str | None = None
     crop: int | None = None
     running_statistics: bool = False
+    resumes: bool = False
     _frozen: Frozen = False
     _batch_statistics: bool = False  # frozen BatchNorm uses the statistics of the batch
     mean: Tensor
@@ -150,6 +152,15 @@ class Encoder(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "M _ _ _"], ...]:
         """Feature maps of images of 0..255, fine to coarse."""
         return self.features(self.normalise(images))
+
+    def before_last(self, images: Integer[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
+        """All maps but the last, for methods that change the map before it and call `last_map`."""
+        maps: tuple[Tensor, ...] = self(images)
+        return maps[:-1]
+
+    def last_map(self, before: Float[Tensor, "M _ _ _"]) -> Float[Tensor, "M _ _ _"]:
+        """The last map, from the map before it; only if the encoder `resumes`."""
+        raise NotImplementedError(f"{self.name} cannot start at the map before the last one.")
 
 
 def constructor_signature(kind: type) -> inspect.Signature:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from fsseg.encoders.base import Encoder, Frozen, batch_norms, check_stride, listed, nearest
 from fsseg.encoders.dilation import nearest_power_of_two, trade_stride_for_dilation
+from fsseg.encoders.timm_levels import layers_between, resumes
 from fsseg.encoders.weights import State, are_needed, load_state, no_download, read_state, without_prefix
 from fsseg.errors import FssegError
 
@@ -95,6 +96,9 @@ class Timm(Encoder):
         self.stride = self.strides[0]
         self.widths = tuple(int(described[level]["num_chs"]) for level in levels)
         self._multiple = self._probe(self.widths)
+        self._after = layers_between(model, [str(described[level].get("module")) for level in levels])
+        self.resumes = bool(self._after)
+        self.resumes = self.resumes and resumes(self, self._own_size)
         self.running_statistics = frozen_batch_norm
         for module in batch_norms(model) if frozen_batch_norm else []:
             module.requires_grad_(False)
@@ -108,6 +112,14 @@ class Timm(Encoder):
                 self._note(given, size)
             images = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
         return tuple(self._maps(images))
+
+    def last_map(self, before: Float[Tensor, "M _ _ _"]) -> Float[Tensor, "M _ _ _"]:
+        """The last map, from the map before it; only of networks whose levels are layers in a row."""
+        if not self.resumes:
+            return super().last_map(before)
+        for name in self._after:
+            before = self.network.get_submodule(name)(before)
+        return before
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         network: Any = self.network

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+import torch
 
 from fsseg.episode import Episode
 
+_PFENET_WORKERS = 8  # of the official configurations
 _OSLSM_PERIOD = 1000  # episodes after which OSLSM's code seeds its generator again (ss_datalayer.py)
 
 T = TypeVar("T")
@@ -83,31 +85,44 @@ def _pmms_support(generator: random.Random, images: Sequence[int], query: int, s
 def pfenet_episodes(
     shown: Mapping[int, Sequence[int]], images: Mapping[int, Sequence[int]], shot: int, seed: int, episodes: int
 ) -> list[Episode]:
-    """1-way episodes, drawn as the official PFENet code does without workers (util/dataset.py, test.py).
+    """1-way episodes, drawn exactly as the official PFENet code does with its eight workers (util/dataset.py, test.py).
 
-    Queries follow the list of images in repeated passes. The class is drawn from those that the image shows, at any
-    size. Supports are distinct and uniform over the images that show enough of the class. (The official code is run
-    with workers, which have separate generators; its episodes depend on the number of workers.)
+    Queries follow the list of images in repeated passes. In each pass, torch's loader seeds the generators of the
+    workers anew, and worker w draws items w, w + 8, ... (Another number of workers gives other episodes.)
 
     Args:
-        shown: novel class ids that each query shows, in the order of the official list.
+        shown: novel class ids that each query shows, ascending, in the order of the official list.
         images: image numbers that show enough of each class id; a class needs ``shot + 1`` of them.
-        shot: supports.
-        seed: seed of Python's generator; 321 in the official configurations.
+        shot: supports, all distinct.
+        seed: seed of torch's generator; 321 in the official configurations.
         episodes: number of episodes.
     """
-    generator = random.Random(seed)
-    walk, drawn = list(shown), []
-    for position in range(episodes):
-        query = walk[position % len(walk)]
-        class_id = shown[query][generator.randint(1, len(shown[query])) - 1]
-        support: list[int] = []
-        while len(support) < shot:
-            found = images[class_id][generator.randint(1, len(images[class_id])) - 1]
-            if found != query and found not in support:
-                support.append(found)
-        drawn.append(Episode((class_id,), (tuple(support),), (query,), (0,)))
-    return drawn
+    seeds, drawn = torch.Generator().manual_seed(seed), list[Episode]()
+    while len(drawn) < episodes:
+        first = int(torch.empty((), dtype=torch.int64).random_(generator=seeds))  # as torch's DataLoader draws it
+        workers = [random.Random(first + worker) for worker in range(_PFENET_WORKERS)]
+        for item, query in enumerate(shown):
+            drawn.append(pfenet_episode(workers[item % _PFENET_WORKERS], query, shown[query], images, shot))
+    return drawn[:episodes]
+
+
+def pfenet_episode(
+    generator: random.Random, query: int, shown: Sequence[int], images: Mapping[int, Sequence[int]], shot: int
+) -> Episode:
+    """An episode of PFENet's code. The class is drawn from those that the query shows, at any size.
+
+    Supports are distinct and uniform over the images that show enough of the class; the last one drawn comes first, as
+    the code stacks them. The code draws once more per support and does not use the number.
+    """
+    class_id = shown[generator.randint(1, len(shown)) - 1]
+    numbers, support = images[class_id], list[int]()
+    for _ in range(shot):
+        generator.randint(1, len(numbers))
+        found = query
+        while found == query or found in support:
+            found = numbers[generator.randint(1, len(numbers)) - 1]
+        support.append(found)
+    return Episode((class_id,), (tuple(reversed(support)),), (query,), (0,))
 
 
 def hsnet_episodes(

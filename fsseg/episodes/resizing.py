@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsseg.episode import IGNORE, Image, Mask
-from fsseg.episodes.transforms import resize_image, resize_mask, resize_mask_by_corners
+from fsseg.episodes.transforms import opencv_image, opencv_mask, resize_image, resize_mask, resize_mask_by_corners
 from fsseg.protocols.protocol import Nearest, Resize, Truth, Void
 
 _CELL = 8  # sides of resized images are multiples of 8 before padding, as in PFENet's transform.py
@@ -43,7 +43,7 @@ class View(NamedTuple):
             return image
         if self.resize == "stretch":
             return resize_image(image, (self.size, self.size))
-        return _padded(resize_image(image, fitted(image.shape[:2], self.size)), self.size, fill=0)
+        return _padded(opencv_image(image, fitted(image.shape[:2], self.size)), self.size, fill=0)
 
     def no_channel(self, image: Image) -> Image:
         """An array ``H W 0`` of the size that `image` gives."""
@@ -54,11 +54,9 @@ class View(NamedTuple):
         if self.size is None:
             return mask
         if self.resize == "stretch":
-            return self._resize_mask(mask, (self.size, self.size))
-        return _padded(self._resize_mask(mask, fitted(mask.shape, self.size)), self.size, fill=IGNORE)
-
-    def _resize_mask(self, mask: Mask, size: tuple[int, int]) -> Mask:
-        return (resize_mask if self.nearest == "centre" else resize_mask_by_corners)(mask, size)
+            stretch = resize_mask if self.nearest == "centre" else resize_mask_by_corners
+            return stretch(mask, (self.size, self.size))
+        return _padded(opencv_mask(mask, fitted(mask.shape, self.size)), self.size, fill=IGNORE)
 
     def true_mask(self, mask: Mask) -> Mask:
         """The mask that a prediction is compared with.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL.Image
 
 from fsseg import class_paths
@@ -36,6 +37,28 @@ def resize_mask_by_corners(mask: Mask, size: tuple[int, int]) -> Mask:
     )
     resized: Mask = mask[rows[:, None], columns]
     return resized
+
+
+def opencv_image(image: Image, size: tuple[int, int]) -> Image:
+    """Resize to ``(height, width)`` by OpenCV's bilinear filter, which does not average (PFENet's transform.py).
+
+    The code resizes images in float32 and does not round; here the result is rounded to 0..255.
+    """
+    import cv2
+
+    return rounded(cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def opencv_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Resize to ``(height, width)`` by OpenCV's nearest, which samples at the upper left of pixels (PFENet)."""
+    import cv2
+
+    return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def rounded(image: npt.NDArray[Any]) -> Image:
+    """An image of numbers 0..255, rounded to uint8."""
+    return np.asarray(np.rint(image).clip(0, 255), dtype=np.uint8)
 
 
 class Augmentation:

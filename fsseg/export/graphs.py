@@ -23,6 +23,7 @@ NAMES: tuple[Name, ...] = ("encoder", "learner", "matcher")
 # Names of axes that should be dynamic; None for axes with a size of the method's.
 Axes = tuple[str | None, ...]
 _PIXELS = ("height", "width", "rows", "columns")  # prefixes of axis names; if one such axis is fixed, all are
+_MAP = 3  # axes of a map
 _FREE = Sizes(
     height=0, width=8, way=2, shot=3, queries=2
 )  # sizes of dynamic axes in tracing; torch.export specialises size 1
@@ -172,11 +173,16 @@ def _map_ports(name: str, lead: Axes, maps: Sequence[Tensor]) -> list[tuple[str,
 
 
 def _state_ports(method: Method, state: Sequence[Tensor]) -> list[tuple[str, Axes]]:
-    """Names and axes of the state, see `Method.state_per`; with ``episode``, every axis may be dynamic."""
+    """Names and axes of the state, see `Method.state_per`; with ``episode``, every axis may be dynamic.
+
+    Otherwise a part is of vectors, or of maps ``C h w``, whose rows and columns may be dynamic.
+    """
     lead: Axes = {"shot": ("way", "shot"), "class": ("way",), "episode": ()}[method.state_per]
     ports: list[tuple[str, Axes]] = []
     for i, part in enumerate(state):
-        rest = [f"state_{i}[{d}]" if method.state_per == "episode" else None for d in range(len(lead), part.ndim)]
+        first = part.ndim - 2 if part.ndim - len(lead) == _MAP else part.ndim
+        free = range(0 if method.state_per == "episode" else first, part.ndim)
+        rest = (f"state_{i}[{d}]" if d in free else None for d in range(len(lead), part.ndim))
         ports.append((f"state_{i}", (*lead, *rest)))
     return ports
 

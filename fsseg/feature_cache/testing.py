@@ -18,7 +18,7 @@ from fsseg.feature_cache.map_files import MapFiles, encoded, probe
 from fsseg.feature_cache.store import Context, FeatureStore, NoRoomError, Tracked, images_together, memory_budget
 from fsseg.methods.base import Method, State
 
-_STATES = 20_000  # largest number of cached support states, of a few kB each
+_STATE_BYTES = 2**30  # of cached support states: vectors of a few kB each in most methods, maps of 30 MB in PFENet
 
 
 def cacheable(method: Method) -> bool:
@@ -76,6 +76,7 @@ class TestFeatures:
         self.files = files
         self.method, self.features, self.same_masks = method, features, same_masks
         self._states: dict[tuple[int, ...], State] = {}
+        self._bytes = 0  # of all states
 
     def encode(self, data: Any, device: torch.device, context: Context, tracked: Tracked) -> None:
         """Encode all images.
@@ -119,8 +120,13 @@ class TestFeatures:
             ways = (1, batch.support_id.shape[1], 1)  # repeated, because a method finds the way by its position
             features = tuple(one.expand(*ways, -1, -1, -1) for one in self.features[batch.support_id[b, n, k]])
             state = self.method.state(features, batch.support_mask[b, n, k].expand(*ways, -1, -1))
-            if len(self._states) == _STATES:
-                del self._states[next(iter(self._states))]
             place = (0, n, 0) if self.method.state_per == "shot" else (0, n)
-            self._states[key] = tuple(part[place].clone() for part in state)
+            self._put(key, tuple(part[place].clone() for part in state))
         return self._states[key]
+
+    def _put(self, key: tuple[int, ...], state: State) -> None:
+        """Keep a state, and drop the oldest ones beyond the memory for states."""
+        self._bytes += sum(part.nbytes for part in state)
+        while self._states and self._bytes > _STATE_BYTES:
+            self._bytes -= sum(part.nbytes for part in self._states.pop(next(iter(self._states))))
+        self._states[key] = state

@@ -14,6 +14,7 @@ from fsseg.methods.kernel_density import KernelDensityRatio
 from fsseg.methods.mixture_classifier import MixtureClassifier
 from fsseg.methods.oslsm import OSLSM
 from fsseg.methods.panet import PANet
+from fsseg.methods.pfenet import PFENet
 from fsseg.methods.pl import PL
 from fsseg.methods.pmms import PMMs
 from fsseg.methods.rpmms import RPMMs
@@ -35,6 +36,7 @@ __all__ = [
     "Method",
     "MixtureClassifier",
     "PANet",
+    "PFENet",
     "PMMs",
     "RPMMs",
     "SGOne",

@@ -179,19 +179,19 @@ class Method(nn.Module, ABC):
     def encoder_maps(self, batch: Batch) -> Features:
         """Maps of the encoder for a batch with images, before `neck`."""
         lead = batch.support_image.shape[:3], batch.query_image.shape[:2]
-        maps = self.passed(self.encoder, (batch.support_image.flatten(0, 2),), (batch.query_image.flatten(0, 1),))
-        return _by_episode(*maps, *lead)
+        images = (batch.support_image.flatten(0, 2),), (batch.query_image.flatten(0, 1),)
+        return _by_episode(*self.passed(self.encoder, *images, lead[0][2]), *lead)
 
     def from_encoder(self, support: SupportMaps, query: QueryMaps) -> Features:
         """Feature maps of a batch from the encoder's maps, e.g. cached ones."""
         lead = support[0].shape[:3], query[0].shape[:2]
         flat = tuple(one.flatten(0, 2) for one in support), tuple(one.flatten(0, 1) for one in query)
-        return _by_episode(*self.passed(lambda *maps: self.neck(maps), *flat), *lead)
+        return _by_episode(*self.passed(lambda *maps: self.neck(maps), *flat, lead[0][2]), *lead)
 
     def passed(
-        self, step: Callable[..., Maps], support: tuple[Tensor, ...], query: tuple[Tensor, ...]
+        self, step: Callable[..., Maps], support: tuple[Tensor, ...], query: tuple[Tensor, ...], shots: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Supports and queries after a step; they share one pass if the result is the same."""
+        """Supports (``shots`` of each way in a row) and queries after a step, in one pass if the result is the same."""
         same_size = all(one.shape[1:] == other.shape[1:] for one, other in zip(support, query, strict=True))
         if self.separate_passes or not self.support_gradient or not same_size:
             with torch.set_grad_enabled(self.support_gradient and torch.is_grad_enabled()):

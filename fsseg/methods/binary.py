@@ -71,6 +71,10 @@ class BinaryMethod(Method):
     def stages(self, state: State, query: Maps) -> list[Float[Tensor, "M 2 _ _"]]:
         """Logits of background and foreground, one tensor per stage. Training supervises every stage."""
 
+    def prediction(self, state: State, query: Maps) -> Float[Tensor, "M 2 u v"]:
+        """Logits of the prediction; by default `decide` of all stages."""
+        return self.decide(self.stages(state, query), state)
+
     def decide(self, stages: list[Tensor], state: State) -> Float[Tensor, "M 2 u v"]:
         """Logits of the prediction, from the logits of all stages; by default the last stage's."""
         return stages[-1]
@@ -82,12 +86,11 @@ class BinaryMethod(Method):
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
         """Logits of the queries, merged from the binary logits of all ways."""
-        each = _per_query(state, query)
-        logits = self.decide(self.stages(each, _per_way(query, state[0].shape[1])), each)
+        logits = self.prediction(_per_query(state, query), _per_way(query, state[0].shape[1]))
         return merge_ways(logits.unflatten(0, (len(query[0]), state[0].shape[1], -1)).transpose(1, 2))
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
-        """Cross-entropy at pixel resolution, summed over stages, with one binary problem per way."""
+        """Cross-entropy at pixel resolution, `total` over stages, with one binary problem per way."""
         return self.losses_of(self.state(features.support, batch.support_mask), features.query, batch)
 
     def losses_of(self, state: State, query: QueryMaps, batch: Batch) -> dict[str, Float[Tensor, ""]]:
@@ -97,7 +100,11 @@ class BinaryMethod(Method):
         size = (target.shape[-2], target.shape[-1])
         losses = [cross_entropy(self.to_pixels(stage, size), target, self.loss_mean) for stage in stages]
         parts = {f"stage{i}": loss for i, loss in enumerate(losses, 1)} if len(losses) > 1 else {}
-        return {"loss": torch.stack(losses).sum(), **parts}
+        return {"loss": self.total(losses), **parts}
+
+    def total(self, losses: list[Float[Tensor, ""]]) -> Float[Tensor, ""]:
+        """The loss of training, from the losses of all stages; by default their sum."""
+        return torch.stack(losses).sum()
 
 
 def binary_targets(batch: Batch) -> Int[Tensor, "BNQ H W"]:

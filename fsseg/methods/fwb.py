@@ -103,7 +103,7 @@ class FWB(BinaryMethod):
         return maps if len(maps) == 1 else (maps[0], maps[-1])
 
     def passed(
-        self, step: Callable[..., Maps], support: tuple[Tensor, ...], query: tuple[Tensor, ...]
+        self, step: Callable[..., Maps], support: tuple[Tensor, ...], query: tuple[Tensor, ...], shots: int
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Queries after a step, then supports in eval mode, with the running statistics that the queries updated."""
         queries, training = step(*query), self.encoder.training

@@ -7,7 +7,7 @@ import pytest
 
 import fsseg.encoders
 from fsseg.contracts.encoders import CHECKS, Make, check_frozen
-from fsseg.encoders import Encoder, ResNet
+from fsseg.encoders import VGG16BN, Encoder, ResNet
 from fsseg.encoders.base import given_arguments, stage_names
 from fsseg.errors import FssegError
 from tests.found import concrete, modules
@@ -19,6 +19,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"architecture": "resnet18"},
         {"architecture": "resnet18", "taps": ("layer1", "layer2", "layer3"), "batch_norm": "trained"},
         {"architecture": "resnet18", "taps": ("layer1", "layer4"), "stride": 16},
+        {"architecture": "resnet50", "taps": ("layer2",), "deep_stem": True, "dilate_first": True},
     ],
     "Torchvision": [
         {"architecture": "resnet18"},
@@ -28,6 +29,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "Timm": [{"architecture": "resnet18"}, {"architecture": "vit_tiny_patch16_224", "taps": (5, -1)}],
     "FCN32": [{"fc6": 8}],
     "VGG16": [{}, {"taps": ("pool2", "pool5"), "dilations": (2, 4), "batch_norm": True}],
+    "VGG16BN": [{}, {"taps": ("pool2",)}],
     "DeepLabVGG16": [{}, {"taps": ("pool3", "pool4", "pool5"), "extra": False}],
 }
 
@@ -60,13 +62,13 @@ def test_weights_are_none(encoder: Encoder) -> None:
     assert encoder.weights in ("none", None)
 
 
-# Frozen encoders. ResNet's BatchNorm has an option of its own, whose default is that of CANet's code.
+# Frozen encoders. BatchNorm of ResNet and VGG16BN has an option of its own; by default it is as in official codes.
 
 
 def frozen_of(encoder: Encoder, frozen: bool | tuple[str, ...]) -> Encoder:
     """The same encoder, frozen."""
     given = given_arguments(encoder)
-    statistics = {"batch_norm": "running"} if isinstance(encoder, ResNet) else {}
+    statistics = {"batch_norm": "running"} if isinstance(encoder, ResNet | VGG16BN) else {}
     made = type(encoder)(**{**statistics, **given, "frozen": frozen})
     made.load_state_dict(encoder.state_dict())
     return made.train()

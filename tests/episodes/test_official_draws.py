@@ -1,5 +1,7 @@
+import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from fsseg.episodes.official_draws import (
     hsnet_episodes,
     oslsm_episodes,
     panet_episodes,
+    pfenet_episode,
     pfenet_episodes,
     pmms_episodes,
 )
@@ -98,28 +101,39 @@ def test_a_walk_takes_every_pair_once_before_it_is_shuffled() -> None:
     assert pairs == [(i, 1 + i % 3) for i in range(9)]
 
 
-def test_pfenets_walk_takes_images_in_order_and_a_class_of_each() -> None:
-    shown = {10: [1], 11: [1, 2], 12: [2], 13: [1, 2]}
-    images = {1: [10, 11, 13], 2: [11, 12, 13]}
-    episodes = pfenet_episodes(shown, images, shot=2, seed=321, episodes=400)
-    assert [episode.query[0] for episode in episodes[:6]] == [10, 11, 12, 13, 10, 11]
+@pytest.mark.parametrize("case", ["voc_val", "voc_train_5shot"])
+def test_draws_equal_pfenets_code(case: str, oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    """Of synthetic label maps, with one generator; an image counts if a class covers 2,048 pixels."""
+    stored = oracle(f"pfenet_episodes_{case}")
+    labels, classes, kept = stored["labels"], stored["class_ids"].tolist(), stored["kept_images"].tolist()
+    pixels = np.stack([(labels == c).sum((1, 2)) for c in classes], axis=1)
+    assert np.flatnonzero((pixels >= 2048).any(1)).tolist() == kept
+    images = {c: np.flatnonzero(pixels[:, i] >= 2048).tolist() for i, c in enumerate(classes)}
+    assert [[n for n in row if n >= 0] for row in stored["class_lists"].tolist()] == list(images.values())
+    shown = {n: [c for i, c in enumerate(classes) if pixels[n, i]] for n in kept}
+    generator = random.Random(int(stored["random_seed"]))
+    for item, query in enumerate(stored["query"].tolist()):
+        assert query == kept[item % len(kept)]
+        episode = pfenet_episode(generator, query, shown[query], images, int(stored["shot"]))
+        assert episode.support[0] == tuple(stored["support_stacked"][item])
+        assert classes.index(episode.classes[0]) == stored["subcls"][item]
+
+
+def test_pfenets_walk_has_eight_workers_and_new_seeds_in_each_pass(oracle_folder: Path) -> None:
+    seeds = json.loads((oracle_folder / "pfenet_test_seeds.json").read_text())
+    images = {1: list(range(30)), 2: list(range(10, 40))}
+    shown = {n: [c for c in images if n in images[c]] for n in range(40)}
+    episodes = pfenet_episodes(shown, images, 2, seeds["seed"], 20 * len(shown))
+    expected = []
+    for first in seeds["base_seeds"]:
+        workers = [random.Random(first + worker) for worker in range(seeds["workers"])]
+        expected += [pfenet_episode(workers[n % 8], n, shown[n], images, 2) for n in shown]
+    assert episodes == expected
+    assert pfenet_episodes(shown, images, 2, 321, 101) == episodes[:101]
     for episode in episodes:
-        (class_id,), (support,), (query,) = episode.classes, episode.support, episode.query
-        assert class_id in shown[query]
-        assert len({*support, query}) == 3
-        assert set(support) <= set(images[class_id])
-    of_two = [episode.classes[0] for episode in episodes if episode.query[0] == 11]
-    assert 30 < of_two.count(1) < 70
-    assert episodes == pfenet_episodes(shown, images, 2, 321, 400)
-    # By hand, from Python's generator of seed 321: randint(1, 1); then randint(1, 3) - 1 until it is another image.
-    generator = random.Random(321)
-    generator.randint(1, 1)
-    support: list[int] = []
-    while len(support) < 2:
-        found = images[1][generator.randint(1, 3) - 1]
-        if found != 10 and found not in support:
-            support.append(found)
-    assert episodes[0].support == (tuple(support),)
+        assert len({*episode.images}) == 3
+        assert episode.classes[0] in shown[episode.query[0]]
+        assert set(episode.support[0]) <= set(images[episode.classes[0]])
 
 
 def test_hsnets_walk_repeats_in_order_and_may_repeat_supports() -> None:

@@ -10,7 +10,7 @@ from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.episodes.loading import collate
 from fsseg.episodes.resizing import View, fitted, resampled
-from fsseg.episodes.transforms import resize_image, resize_mask, resize_mask_by_corners
+from fsseg.episodes.transforms import opencv_image, opencv_mask, resize_mask, resize_mask_by_corners
 from fsseg.methods import PANet
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
@@ -43,8 +43,8 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def test_padding_keeps_the_aspect_and_ignores_the_rest() -> None:
     image, mask = picture(30, 40)
     view = View(64, resize="pad", truth="original")
-    assert np.array_equal(view.image(image)[:48, :64], resize_image(image, (48, 64)))
-    assert np.array_equal(view.mask(mask)[:48, :64], resize_mask(mask, (48, 64)))
+    assert np.array_equal(view.image(image)[:48, :64], opencv_image(image, (48, 64)))
+    assert np.array_equal(view.mask(mask)[:48, :64], opencv_mask(mask, (48, 64)))
     assert (view.image(image)[48:] == 0).all()
     assert (view.mask(mask)[48:] == 255).all()
     truth = view.true_mask(mask)
@@ -52,6 +52,21 @@ def test_padding_keeps_the_aspect_and_ignores_the_rest() -> None:
     assert np.array_equal(truth[:30], mask)
     assert (truth[30:] == 255).all()
     assert np.array_equal(View(64, resize="pad", truth="input").true_mask(mask), view.mask(mask))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_padding_equals_pfenets_code(number: int, oracle: Oracle) -> None:
+    """Its images are float32 and not rounded, ours are whole numbers of 0..255."""
+    stored = oracle("pfenet_transform_val")
+    size = int(stored["size"])
+    view, image, label = View(size, resize="pad"), stored[f"image{number}"], stored[f"label{number}"]
+    content = int(stored[f"resize_hw{number}"][0])
+    assert fitted(image.shape, size)[0] == content
+    assert np.array_equal(view.mask(label), stored[f"resize_label{number}"])
+    encoder = ConvNet()
+    theirs = torch.from_numpy(stored[f"resize_tensor{number}"]) * encoder.std * 255 + encoder.mean * 255
+    ours = torch.from_numpy(view.image(image)).permute(2, 0, 1)[:, ::2, ::2]
+    assert (theirs - ours).abs().max() <= 0.5 + 1e-3
 
 
 def test_pmms_ground_truth_is_resized_there_and_back(oracle: Oracle) -> None:

