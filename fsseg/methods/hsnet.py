@@ -168,7 +168,7 @@ class HSNet(BinaryMethod):
 
 
 def voted(maps: Bool[Tensor, "K *b H W"]) -> Float[Tensor, "*b 2 H W"]:
-    """Logits of background and foreground from the shots' foreground (section 3.4, as in the code).
+    """Logits of background and foreground from the shots' foreground, as in the code.
 
     A pixel is foreground if its votes are at least half of the largest number of votes in its image, or of 1.
     """

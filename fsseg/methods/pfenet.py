@@ -1,7 +1,7 @@
 """PFENet: Tian et al., "Prior Guided Feature Enrichment Network for Few-Shot Segmentation", TPAMI 2020.
 
 As in the official code. The middle levels of a fixed encoder give prototypes and the query's feature; the high level
-gives a prior mask without training (section 3.2). Both meet at several sizes in the feature enrichment (section 3.3).
+gives a prior mask without training. Both meet at several sizes in the feature enrichment.
 Several shots: the mean prototype and the mean of the priors.
 
 Where the code departs from the paper, the code is the default:

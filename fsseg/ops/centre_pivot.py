@@ -1,4 +1,4 @@
-"""Centre-pivot 4D convolution (Min et al., ICCV 2021, section 3.3), and encoders of it.
+"""Centre-pivot 4D convolution (Min et al., ICCV 2021), and encoders of it.
 
 A correlation has the axes ``B hq wq hs ws C``. With the channels innermost, both planes are batches of images for 2-D
 convolutions in channels-last order: the support plane without a copy, the query plane with a copy of whole vectors.

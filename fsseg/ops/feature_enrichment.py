@@ -1,4 +1,4 @@
-"""Feature enrichment of PFENet (section 3.3): query, prototype and prior meet at several sizes, from fine to coarse."""
+"""Feature enrichment of PFENet: query, prototype and prior meet at several sizes, from fine to coarse."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """Guided filter: values of coarse cells follow the borders of an image.
 
-He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, with a colour guide (section 3.5, eq. 13 to 16), and its fast
+He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, with a colour guide, and its fast
 form (He and Sun, "Fast Guided Filter", 2015): coefficients are computed on a smaller image.
 """
 
@@ -38,7 +38,7 @@ def guided_filter(
 def _coefficients(
     guide: Float[Tensor, "3 h w"], values: Float[Tensor, "L h w"], radius: int, eps: float
 ) -> tuple[Float[Tensor, "L 3 h w"], Float[Tensor, "L h w"]]:
-    """Mean slope and mean offset of all windows that cover a pixel (eq. 14 to 16)."""
+    """Mean slope and mean offset of all windows that cover a pixel."""
     colour, mean = _box(guide, radius), _box(values, radius)
     square = _box((guide.unsqueeze(1) * guide.unsqueeze(0)).flatten(0, 1), radius).unflatten(0, (3, 3))
     variance = square - colour.unsqueeze(1) * colour.unsqueeze(0)

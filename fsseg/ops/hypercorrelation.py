@@ -1,4 +1,4 @@
-"""Correlations of all cells of two images, in several maps (Min et al., ICCV 2021, section 3.1).
+"""Correlations of all cells of two images, in several maps (Min et al., ICCV 2021).
 
 A correlation has six axes, ``B hq wq hs ws C``: the query plane, the support plane, and one channel per pair of maps.
 """

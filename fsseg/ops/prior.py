@@ -1,4 +1,4 @@
-"""Prior masks of PFENet (section 3.2): where a query resembles the foreground of a support, without training."""
+"""Prior masks of PFENet: where a query resembles the foreground of a support, without training."""
 
 import torch
 from jaxtyping import Float

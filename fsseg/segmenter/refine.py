@@ -9,8 +9,8 @@ from torch import Tensor
 from fsseg.episode import BACKGROUND, Image
 from fsseg.ops.guided_filter import guided_filter
 
-_CELLS = 1.6  # radius of the filter in feature cells; measured with benchmarks/own_pictures.py --radius
-_EPS = 1e-3  # of the filter, in squared colours of 0..1 (guided filter, figure 3: 0.1^2 to 0.4^2 smooth more)
+_CELLS = 1.6  # radius of the filter in feature cells; measured with benchmarks/own_pictures.py
+_EPS = 1e-3  # of the filter, in squared colours of 0..1; measured likewise
 _SIDE = 256  # pixels of the longer side on which the filter's coefficients are computed, a limit of time
 _SURE = 0.999  # largest filtered value before the logarithm; 3.8 as a logit
 

@@ -5,7 +5,7 @@ from fsseg.ops.guided_filter import guided_filter
 
 
 def window_by_window(guide, values, radius, eps):
-    """The filter of the paper, eq. 13 to 16, one window at a time."""
+    """The filter of the paper, one window at a time."""
     height, width = guide.shape[1:]
     slope, offset = torch.zeros(len(values), 3, height, width), torch.zeros(len(values), height, width)
 
