@@ -1,6 +1,6 @@
 """Training-free methods on a person's own pictures: IoU and boundary-IoU per class on photographs of a VOCdevkit.
 
-python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite0] [--size 417] [--draws 3] [--refine]
+python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite0] [--size 417] [--refine] [--thorough]
 
 Each draw takes 5 supports (--shot) and up to 40 queries of a class among photographs that show at least 5 % of it. The
 baseline is what a person writes in 20 lines: the cosine of each cell and the mean of the masked cells, above the
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--refine", action="store_true")
+    parser.add_argument("--thorough", action="store_true")
     parser.add_argument("--methods", nargs="+", choices=["baseline", *METHODS], default=["baseline", *METHODS])
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -93,7 +94,7 @@ def main() -> None:
     names = [Path(line.split()[0]).stem for each in lists for line in each.read_text().splitlines()]
     masks = {name: np.asarray(PIL.Image.open(voc / "SegmentationClassAug" / f"{name}.png")) for name in names}
     encoder = build(given.encoder, weights=given.weights)
-    refined = ", refined" * given.refine
+    refined = ", refined" * given.refine + ", thorough" * given.thorough
     print(f"{given.encoder} at {given.size}x{given.size}, {given.shot} supports, {given.draws} draws{refined}")
     heads = [*CLASSES, "mean", "boundary-IoU", "s a picture"]
     print(f"| method | {' | '.join(heads)} |\n| --- |{' ---: |' * len(heads)}")
@@ -106,7 +107,8 @@ def main() -> None:
                 order = np.random.default_rng(draw).permutation(showing).tolist()
                 supports, queries = order[: given.shot], order[given.shot : given.shot + given.queries]
                 images = [voc / "JPEGImages" / f"{one}.jpg" for one in supports]
-                segment = learnt(name, encoder, given.size, given.refine, images, [masks[n] == value for n in supports])
+                shown = [masks[one] == value for one in supports]
+                segment = learnt(name, encoder, given, images, shown)
                 for one in queries:
                     answer = segment(voc / "JPEGImages" / f"{one}.jpg")
                     mask, known = masks[one] == value, masks[one] != 255
@@ -119,14 +121,14 @@ def main() -> None:
 
 
 def learnt(
-    name: str, encoder: Encoder, size: int, refine: bool, images: list[Path], masks: list[np.ndarray]
+    name: str, encoder: Encoder, given: argparse.Namespace, images: list[Path], masks: list[np.ndarray]
 ) -> Callable[[Path], np.ndarray]:
     """A function from a photograph to a mask."""
     if name == "baseline":
-        baseline = Baseline(encoder, size)
+        baseline = Baseline(encoder, given.size)
         baseline.learn(images, masks)
         return baseline.segment
-    segmenter = Segmenter(METHODS[name](encoder), size, device="cpu", refine=refine)
+    segmenter = Segmenter(METHODS[name](encoder), given.size, "square", "cpu", given.refine, given.thorough)
     segmenter.learn(images, masks)
     return lambda image: segmenter.segment(image) == 1
 

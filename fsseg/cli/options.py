@@ -210,6 +210,7 @@ def add_segmenter(options: Options) -> None:
     options.option("--size", int, "side of resized images in pixels (the checkpoint's, or 420)")
     options.option("--long_side", int, "resize the longer side to N and keep proportions")
     options.option("--no_refine", bool, "leave masks as coarse as the encoder's cells")
+    options.option("--thorough", bool, "see a query four times, also mirrored and larger")
     options.option("--device", str, "cpu, cuda, cuda:1 (default: a GPU if there is one)", metavar="D")
     options.others = {"--model.method.OPTION VALUE": "option of the untrained method"}
 

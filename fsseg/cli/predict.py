@@ -234,7 +234,7 @@ def _decides(given: Any, chosen: Chosen, supports: Sequence[Shown], rejected: Se
         None if given.ckpt_path else json.loads(json.dumps(_plain(method))),
         **{
             name: getattr(given, name)
-            for name in ("size", "long_side", "tile", "threshold", "probabilities", "no_refine")
+            for name in ("size", "long_side", "tile", "threshold", "probabilities", "no_refine", "thorough")
         },
         files=fingerprint(files),
     )

@@ -111,7 +111,7 @@ def engine(given: Any, chosen: Chosen) -> Engine:
         method = _built(chosen)
         fit, size = next(iter(asked.items()), ("square", _SIZE))
         source = f"no checkpoint: {_origin(method.encoder.weights)}"
-        made = Segmenter(method, size, fit, given.device, not given.no_refine)  # type: ignore[arg-type]
+        made = Segmenter(method, size, fit, given.device, not given.no_refine, given.thorough)  # type: ignore[arg-type]
         return Engine(made, f"{method.name}  {method.encoder.name}  ({source})")
     if given.config is not None:
         raise FssegError("--ckpt_path decides the method: leave --config out.")
@@ -120,7 +120,7 @@ def engine(given: Any, chosen: Chosen) -> Engine:
         raise FssegError(f"{given.ckpt_path} has supports of a fixed size: leave --size, --long_side and --tile out.")
     for fit, size in asked.items():
         loaded = Segmenter(loaded.method, size, fit, given.device)  # type: ignore[arg-type]
-    loaded.refine = not given.no_refine
+    loaded.refine, loaded.thorough = not given.no_refine, given.thorough
     return Engine(loaded, f"{loaded.method.name}  {loaded.method.encoder.name}  {given.ckpt_path}")
 
 

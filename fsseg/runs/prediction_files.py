@@ -59,6 +59,7 @@ class PredictionRequest:
     threshold: float
     probabilities: bool
     no_refine: bool
+    thorough: bool
     files: str
 
 

@@ -33,9 +33,9 @@ class ImageFeatures:
         self._features: OrderedDict[bytes, Maps] = OrderedDict()
         self._lock = threading.Lock()
 
-    def query(self, image: Image) -> tuple[Float[Tensor, "_ _ _"], ...]:
-        """Feature maps of a query or of a part of one."""
-        return tuple(one[0] for one in self._maps(show(image, self.canvas)))
+    def query(self, image: Image, canvas: Canvas | None = None) -> tuple[Float[Tensor, "_ _ _"], ...]:
+        """Feature maps of a query or of a part of one, by default on the segmenter's canvas."""
+        return tuple(one[0] for one in self._maps(show(image, canvas or self.canvas)))
 
     def support(self, image: Image) -> Support:
         """A support with an empty mask: feature maps of its parts, and the parts if masks enter the encoder."""

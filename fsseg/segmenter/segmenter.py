@@ -21,7 +21,7 @@ from fsseg.segmenter.presence_score import similarity
 from fsseg.segmenter.refine import refined
 from fsseg.segmenter.state import SegmenterState, changed, labels_of, without
 from fsseg.segmenter.support_state import Support, logits
-from fsseg.segmenter.tiling import Canvas, Fit, Window
+from fsseg.segmenter.tiling import VIEWS, Canvas, Fit, Window
 
 Device = str | torch.device | None
 
@@ -38,20 +38,28 @@ class Segmenter:
             proportions; ``tile``: cut images into overlapping squares without resizing.
         device: device, e.g. ``cuda:0``; by default a GPU, if there is one.
         refine: let masks follow the borders of the image, and remove specks below a feature cell. The commands do.
+        thorough: segment a query in four views, also mirrored and larger.
 
     Attributes:
         method: method in eval mode on its device.
         canvas: size and fit.
         refine: see above.
+        thorough: see above.
 
     Raises:
         FssegError: the size is below 32, the fit is unknown, or torch lacks the device.
     """
 
     def __init__(
-        self, method: Method, size: int = 417, fit: Fit = "square", device: Device = None, refine: bool = False
+        self,
+        method: Method,
+        size: int = 417,
+        fit: Fit = "square",
+        device: Device = None,
+        refine: bool = False,
+        thorough: bool = False,
     ) -> None:
-        self.canvas, self.refine = Canvas(size, fit).checked(), refine
+        self.canvas, self.refine, self.thorough = Canvas(size, fit).checked(), refine, thorough
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.method = method.to(self.device).eval()
@@ -233,7 +241,7 @@ class Segmenter:
         """Prediction for a part of an image; rejected images are background."""
         part = image[window.rows, window.columns]
         feature = self._features.query(part)
-        found = logits(self.method, state.states, feature, self.canvas.shown(*part.shape[:2]), part.shape[:2])
+        found = self._logits(state, feature, part)
         if not found.isfinite().all():
             raise FssegError("the logits are not finite: the training of the checkpoint diverged. Take another one.")
         if self.refine:
@@ -248,6 +256,17 @@ class Segmenter:
         background = 1 - probability.sum(0, keepdim=True)
         table = torch.from_numpy(label_table({label: place for place, label in enumerate(state.found, 1)}))
         return Part(table.to(found.device)[own.max(0).indices], torch.cat([background, probability]), scores)
+
+    def _logits(self, state: SegmenterState, feature: tuple[Tensor, ...], part: Image) -> Float[Tensor, "L H W"]:
+        """Logits of a part of an image; the mean over views if `thorough`."""
+        size = (part.shape[0], part.shape[1])
+        each = [logits(self.method, state.states, feature, self.canvas.shown(*size), size)]
+        for scale, mirrored in VIEWS if self.thorough else ():
+            canvas = self.canvas.scaled(scale)
+            view = self._features.query(part[:, ::-1] if mirrored else part, canvas)
+            found = logits(self.method, state.states, view, canvas.shown(*size), size)
+            each.append(found.flip(-1) if mirrored else found)
+        return torch.stack(each).mean(0)
 
     def _scores(
         self, state: SegmenterState, feature: tuple[Tensor, ...], best: Int[Tensor, "H W"]

@@ -13,7 +13,7 @@ from fsseg.errors import FssegError
 
 _LEAST = 32  # pixels of a side, at least one feature cell of a network with stride 32
 _OVERLAP = 8  # the margin of a tile that its neighbours predict is an eighth of its side; our choice
-
+VIEWS = ((1.0, True), (1.4, False), (1.4, True))  # further views of a query: scale, and whether mirrored; our choice
 
 Fit = Literal["square", "long_side", "tile"]
 
@@ -51,6 +51,10 @@ class Canvas(NamedTuple):
             return height, width
         scale = self.size / max(height, width)
         return max(_LEAST, round(scale * height)), max(_LEAST, round(scale * width))
+
+    def scaled(self, factor: float) -> "Canvas":
+        """The canvas with another size; the same one for ``tile``, which does not resize."""
+        return self if self.fit == "tile" else self._replace(size=round(factor * self.size))
 
     def windows(self, height: int, width: int) -> list["Window"]:
         """The parts of an image; one part, unless the image is cut into tiles."""

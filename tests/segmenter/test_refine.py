@@ -63,3 +63,34 @@ def test_a_segmenter_refines_and_a_file_keeps_it(tmp_path):
         segmenter.save(tmp_path / "disc.fsseg")
         assert Segmenter.load(tmp_path / "disc.fsseg", "cpu").refine is refine
     assert ious[True] > ious[False] + 0.05
+
+
+def test_a_thorough_segmenter_means_the_logits_of_its_views():
+    generator = np.random.default_rng(0)
+    image, mask = generator.integers(0, 256, (48, 64, 3), dtype=np.uint8), np.zeros((48, 64), dtype=np.uint8)
+    mask[10:30, 20:50] = 1
+    torch.manual_seed(0)
+    method = PANet(ConvNet(widths=(8, 16), strides=(4, 4)))
+    thorough = Segmenter(method, 64, "square", "cpu", thorough=True)
+    thorough.learn(image, mask)
+    query = generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    every = []
+    for size in (64, 90):
+        plain = Segmenter(method, 64, device="cpu")
+        plain.learn(image, mask)
+        plain.canvas = plain.canvas._replace(size=size)
+        plain._features.canvas = plain.canvas
+        for view in (query, query[:, ::-1].copy()):
+            found = plain.predict(view).probability
+            margin = np.log(found[1]) - np.log(found[0])
+            every.append(margin if view is query else margin[:, ::-1])
+    found = thorough.predict(query).probability
+    np.testing.assert_allclose(np.log(found[1]) - np.log(found[0]), np.mean(every, axis=0), atol=1e-4)
+
+
+def test_tiles_are_mirrored_only():
+    method = PANet(ConvNet(widths=(8, 16), strides=(4, 4)))
+    segmenter = Segmenter(method, 64, "tile", "cpu", thorough=True)
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    segmenter.learn(image, image[..., 0] > 128)
+    assert segmenter.segment(image).shape == (70, 90)
