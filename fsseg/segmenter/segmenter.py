@@ -42,9 +42,7 @@ class Segmenter:
 
     Attributes:
         method: method in eval mode on its device.
-        canvas: size and fit.
-        refine: see above.
-        thorough: see above.
+        canvas: size and fit; ``refine`` and ``thorough`` can be changed at any time.
 
     Raises:
         FssegError: the size is below 32, the fit is unknown, or torch lacks the device.
