@@ -72,7 +72,8 @@ class Baseline:
         """A mask."""
         with PIL.Image.open(image) as opened:
             size = opened.size[::-1]
-        return self.score(self.cells(image), size) > self.threshold
+        found: np.ndarray = self.score(self.cells(image), size) > self.threshold
+        return found
 
 
 def main() -> None:
@@ -143,7 +144,8 @@ def border(mask: np.ndarray) -> np.ndarray:
     width = max(1, round(0.02 * float(np.hypot(*mask.shape))))
     padded = np.pad(mask, 1).astype(np.uint8)
     inside = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1]
-    return mask & (inside == 0)
+    near: np.ndarray = mask & (inside == 0)
+    return near
 
 
 if __name__ == "__main__":
