@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("weights")
     parser.add_argument("--encoder", default="efficientnet_lite0")
+    parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(CLASSES))
     parser.add_argument("--size", type=int, default=417)
     parser.add_argument("--shot", type=int, default=5)
     parser.add_argument("--queries", type=int, default=40)
@@ -97,11 +98,11 @@ def main() -> None:
     encoder = build(given.encoder, weights=given.weights)
     refined = ", refined" * given.refine + ", thorough" * given.thorough
     print(f"{given.encoder} at {given.size}x{given.size}, {given.shot} supports, {given.draws} draws{refined}")
-    heads = [*CLASSES, "mean", "boundary-IoU", "s a picture"]
+    heads = [*given.classes, "mean", "boundary-IoU", "s a picture"]
     print(f"| method | {' | '.join(heads)} |\n| --- |{' ---: |' * len(heads)}")
     for name in given.methods:
         ious, borders, began, pictures = [], [], time.perf_counter(), 0
-        for label in CLASSES:
+        for label in given.classes:
             value, found = Pascal.class_names.index(label) + 1, []
             showing = [one for one in names if (masks[one] == value).mean() > 0.05]
             for draw in range(given.draws):
