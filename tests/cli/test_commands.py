@@ -237,7 +237,7 @@ def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
     rows = list(csv.DictReader((result / "rows.csv").read_text().splitlines()))
     assert len(rows) == 2 * 10 * 2  # runs, episodes, background and class
     table = json.loads((result / "table.json").read_text())
-    wanted = {"name": str(trained), "path": str(trained.resolve()), "step": 4, "selection": "last"}
+    wanted = {"name": str(trained), "path": str(trained.resolve()), "step": 4, "selection": "last", "imported": ""}
     assert table["checkpoint"] == wanted
     assert f"{trained} (step 4, last)" in ran.out
     assert f"{table['mean_iou']['mean']:.1f} +- {table['mean_iou']['std']:.1f}" in ran.out

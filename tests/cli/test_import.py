@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -134,6 +135,7 @@ def of_pfenet(method: Method, stored: Stored) -> tuple[Tensor, np.ndarray]:
     return logits[:, 0, :, ::4, ::4], stored["s1_eval_out_sub"]
 
 
+BINS = "--model.method.bins=[1,0.5,0.25,0.125]"
 CASES = {
     "rpmms": Case("rpmms", "rpmms_head_small_b", ("--config", "narrow.yaml"), of_rpmms, 3e-4),
     "panet": Case("panet", "panet_vgg", (), of_panet, 2e-4, "panet_whole_vgg_97"),
@@ -143,9 +145,7 @@ CASES = {
     "hsnet-vgg16": Case("hsnet", "hsnet_full_vgg16_129", (), of_hsnet, 2e-5),
     "hsnet-resnet50": Case("hsnet", "hsnet_full_resnet50_257", (), of_hsnet, 2e-5),
     "pfenet-vgg16": Case("pfenet", "pfenet_full_vgg16_129", (), of_pfenet, 5e-5),
-    "pfenet-resnet50": Case(
-        "pfenet", "pfenet_full_resnet50_129", ("--model.method.bins=[1,0.5,0.25,0.125]",), of_pfenet, 5e-5
-    ),
+    "pfenet-resnet50": Case("pfenet", "pfenet_full_resnet50_129", (BINS,), of_pfenet, 5e-5),
 }
 
 
@@ -201,7 +201,7 @@ def test_a_file_tells_which_code_wrote_it(case: Case) -> None:
             r"has other shapes for 1 tensors \(decoder.classify.bias is 21 in the file, 2 in the method\)",
         ),
         (lambda state: state.update({"layer9.bias": torch.tensor([1.0, torch.nan])}), "is not finite numbers"),
-        (lambda state: state.update({"layer9.bias": torch.eye(2)[0].to_sparse()}), "is not finite numbers"),
+        (lambda state: state.update({"layer9.bias": torch.zeros(2, dtype=torch.cfloat)}), "is not finite numbers"),
         (lambda state: state.update({"hpn_learner.decoder1.0.bias": state.pop("layer6.layer6_0.0.bias")}), "lacks 1"),
     ],
 )
@@ -253,13 +253,22 @@ def test_wrong_words_are_one_line(fsseg: Any, narrow: dict[str, Tensor]) -> None
 # What is done with the checkpoint
 
 
+@pytest.fixture
+def _unchecked_shapes() -> Iterator[None]:
+    """Sizes are symbols while a graph is traced, and no int; the checks are of the tests alone."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.slow
-def test_an_imported_checkpoint_is_tested_exported_and_no_training_resumes(fsseg: Any, voc: Path) -> None:
+@pytest.mark.usefixtures("_unchecked_shapes")
+def test_an_imported_checkpoint_is_tested_exported_and_no_training_resumes(fsseg: Any, fake_voc: Path) -> None:
     save(official("panet_vgg"), Path("30000.pth"))
     assert fsseg("import", "30000.pth", "--as", "panet", "--out", "run/panet.ckpt").code == 0
     small = ("--data.images.size=33", "--data.loading.workers=0", "--trainer.accelerator=cpu")
-    words = ("--ckpt_path", "run/panet.ckpt", f"--data.root={voc}", *small)
-    ran = fsseg("test", *words, "--protocol.runs=1", "--protocol.episodes=2", "--data.episodes.val=0")
+    words = ("--ckpt_path", "run/panet.ckpt", f"--data.root={fake_voc}", *small)
+    ran = fsseg("test", *words, "--protocol.pairs=any", "--protocol.runs=1", "--protocol.episodes=2")
     assert ran.code == 0, ran.err
     digest = hashlib.sha256(Path("30000.pth").read_bytes()).hexdigest()[:12]
     assert f"imported from 30000.pth of PANet's code, SHA-256 {digest}, last" in " ".join(ran.out.split())
