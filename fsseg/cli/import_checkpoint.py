@@ -8,8 +8,10 @@ from typing import Literal
 
 from fsseg.cli.options import Options
 from fsseg.errors import FssegError
+from fsseg.experiment.arguments import flags
 
 _ENDING = ".ckpt"
+_OF_FIT = {"--ckpt_path", "--resume", "--untrained", "--model.weights", "--print_config"}
 
 
 def options() -> Options:
@@ -39,6 +41,8 @@ def run(arguments: Sequence[str]) -> int:
         made.refuse(rest[0])
     if given.code is None:
         raise FssegError("import: --as METHOD is needed: pmms, rpmms, panet, canet, hsnet or pfenet.")
+    if wrong := sorted(flags(rest) & _OF_FIT):
+        raise FssegError(f"import: {wrong[0]} is an option of a training or a test. Leave it out.")
     out = given.out or given.file.with_name(given.file.name.removesuffix(".tar")).with_suffix(_ENDING)
     from fsseg.experiment.importing import import_weights  # imports torch
 

@@ -32,7 +32,6 @@ from fsseg.untrusted.text import shown
 _METHOD = "method."  # of the method's tensors in a checkpoint
 _COUNTER = "num_batches_tracked"  # of BatchNorm; old versions of torch do not store it
 _NAMED = 3  # tensors that an error names
-_OF_FIT = {"--ckpt_path", "--resume", "--untrained", "--model.weights", "--print_config"}
 
 
 class Imported(NamedTuple):
@@ -68,8 +67,6 @@ def import_weights(
     quieten()
     code = CODES[name]
     _refuse_paths(path, out)
-    if wrong := sorted(flags(words) & _OF_FIT):
-        raise FssegError(f"import: {wrong[0]} is an option of a training or a test. Leave it out.")
     tensors = _read(path, code)
     _refuse_other_code(path, name, tensors)
     with plain_errors():
@@ -91,7 +88,7 @@ def _refuse_paths(path: Path, out: Path) -> None:
     if not path.is_file():
         raise FssegError(f"import: {path}: no such file.")
     if out.exists():
-        raise FssegError(f"--out {out} exists. Give another file, or delete it.")
+        raise FssegError(f"`out` {out} exists. Give another file, or delete it.")
 
 
 def _read(path: Path, code: Code) -> Mapping[str, Tensor]:
@@ -113,8 +110,9 @@ def _refuse_other_code(path: Path, name: str, tensors: Mapping[str, Tensor]) -> 
 def _words(code: Code, tensors: Mapping[str, Tensor], configs: Sequence[str], words: Sequence[str]) -> list[str]:
     """Words of a training of the file; its encoder is the file's, unless an option names one."""
     files = [find_experiment(each) for each in configs or [f"experiments/{code.experiment}.yaml"]]
-    named = any(flag.startswith("--model.method") and "encoder" in flag for flag in flags(words))
-    return [*(f"--config={each}" for each in files), *(() if named else code.encoder(tensors)), *words]
+    named = any(".encoder" in flag for flag in flags(words))
+    told = {} if named else code.encoder(tensors)
+    return [*(f"--config={each}" for each in files), *(f"--{name}={value}" for name, value in told.items()), *words]
 
 
 def _built(c: Configuration) -> tuple[Task, EpisodeData]:
@@ -153,7 +151,7 @@ def _fitted(path: Path, code: Code, tensors: Mapping[str, Tensor], task: Task) -
         counted = [
             f"{what} {len(names)} tensors ({listed(names, _NAMED)})" for what, names in problems.items() if names
         ]
-        fix = "Give the file's --config and --model.method.encoder, or the right --as."
+        fix = "Give the file's `config` and `model.method.encoder`, or the right --as."
         raise FssegError(f"{path} does not fit {code.paper}: it {', '.join(counted)}. {fix}")
     if broken := next((name for name, tensor in found.items() if not _is_number(tensor)), None):
         raise FssegError(f"{path}: {broken.removeprefix(_METHOD)} is not finite numbers. Give another file.")

@@ -8,7 +8,7 @@ from fsseg.official_codes.renaming import Rename
 from fsseg.protocols.protocol import Selection
 
 Names = Collection[str]
-_ENCODER = "--model.method.encoder"
+_ENCODER = "model.method.encoder"
 
 
 class Code(NamedTuple):
@@ -19,7 +19,7 @@ class Code(NamedTuple):
         experiment: experiment whose training is that of the code.
         sign: whether tensors of these names are of such a file.
         renaming: renaming of a file with tensors of these names.
-        encoder: options of the encoder that a file with these names has; none if it holds no encoder.
+        encoder: options, by name, of the encoder that a file with these names has; none if it holds no encoder.
         selection: which checkpoint the code keeps and tests.
         own: beginnings of our names that files lack, because the code draws these numbers anew.
     """
@@ -28,7 +28,7 @@ class Code(NamedTuple):
     experiment: str
     sign: Callable[[Names], bool]
     renaming: Callable[[Names], Rename]
-    encoder: Callable[[Names], tuple[str, ...]]
+    encoder: Callable[[Names], Mapping[str, str]]
     selection: Selection
     own: tuple[str, ...] = ()
 
@@ -41,37 +41,37 @@ def _begins(names: Names, *starts: str) -> bool:
     return any(name.startswith(starts) for name in names)
 
 
-def _resnet(names: Names, layer: str) -> tuple[str, ...]:
-    """Options of a ResNet whose third layer has this name: that of ResNet101 has 23 blocks, that of ResNet50 six."""
+def _resnet(names: Names, layer: str) -> Mapping[str, str]:
+    """The option of a ResNet whose third layer has this name: that of ResNet101 has 23 blocks, that of ResNet50 six."""
     if not _begins(names, f"{layer}.0."):
-        return ()
-    return (f"{_ENCODER}.architecture=resnet{101 if _begins(names, f'{layer}.22.') else 50}",)
+        return {}
+    return {f"{_ENCODER}.architecture": "resnet101" if _begins(names, f"{layer}.22.") else "resnet50"}
 
 
 def _of_pmms(names: Names) -> Rename:
     return pmms.vgg_name if _begins(names, "model_backbone.") else pmms.resnet_name
 
 
-def _encoder_of_pmms(names: Names) -> tuple[str, ...]:
+def _encoder_of_pmms(names: Names) -> Mapping[str, str]:
     if _begins(names, "model_backbone."):
-        return (f"{_ENCODER}=DeepLabVGG16",)
+        return {_ENCODER: "DeepLabVGG16"}
     return _resnet(names, "model_res.layer3")
 
 
-def _encoder_of_hsnet(names: Names) -> tuple[str, ...]:
+def _encoder_of_hsnet(names: Names) -> Mapping[str, str]:
     if _begins(names, "backbone.features."):
-        return (f"{_ENCODER}=vgg16_layers",)
-    found = _resnet(names, "backbone.layer3")
-    return (f"{_ENCODER}={found[0].partition('=')[2]}_blocks",) if found else ()
+        return {_ENCODER: "vgg16_layers"}
+    network = next(iter(_resnet(names, "backbone.layer3").values()), None)
+    return {_ENCODER: f"{network}_blocks"} if network else {}
 
 
 def _is_vgg_of_pfenet(names: Names) -> bool:
     return "layer0.0.bias" in names  # convolutions before BatchNorm have a bias in VGG16 only
 
 
-def _encoder_of_pfenet(names: Names) -> tuple[str, ...]:
+def _encoder_of_pfenet(names: Names) -> Mapping[str, str]:
     if _is_vgg_of_pfenet(names):
-        return (f"{_ENCODER}=VGG16BN", f"{_ENCODER}.batch_norm=batch", f"{_ENCODER}.frozen=true")
+        return {_ENCODER: "VGG16BN", f"{_ENCODER}.batch_norm": "batch", f"{_ENCODER}.frozen": "true"}
     return _resnet(names, "layer3")
 
 
@@ -86,7 +86,7 @@ CODES: Mapping[str, Code] = {
     ),
     "panet": Code(
         "PANet", "panet_voc_1shot", lambda names: _begins(names, "encoder.backbone.features.", "encoder.features."),
-        lambda names: panet.rename, lambda names: (), "last",
+        lambda names: panet.rename, lambda names: {}, "last",
     ),
     "canet": Code(
         "CANet", "canet_voc_1shot", lambda names: _begins(names, "layer6_"), lambda names: pmms.canet_name,
