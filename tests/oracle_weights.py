@@ -1,8 +1,7 @@
 """What comparisons with the official networks share: weights by recipe, given features, batches, norms."""
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,8 @@ from torch import Tensor, nn
 from fsseg.encoders import Encoder
 from fsseg.episode import Batch
 from fsseg.methods import Method
+from fsseg.official_codes.renaming import Rename
 from tests.golden.recipe import fill
-
-Rename = Callable[[str], str | None]
-
-# Prefixes of the official heads of PMMs, RPMMs and CANet, whose ASPP is inline, to ours.
-HEAD = {
-    "layer5.": "reduce.",
-    "layer55.0.": "match.convolution.",
-    "layer55.1.": "match.ending.0.",
-    "layer56.": "refine.",
-    "layer7.": "decoder.fuse.",
-    "layer9.": "decoder.classify.",
-    **{f"residule{i + 1}.": f"decoder.residual.{i}.layers." for i in range(3)},
-    **{f"{within}layer6_0.": "decoder.aspp.mean." for within in ("", "layer6.")},
-    **{f"{within}layer6_{i + 1}.": f"decoder.aspp.branches.{i}." for within in ("", "layer6.") for i in range(4)},
-}
 
 
 def recipe_state(folder: Path, manifest: str, rename: Rename) -> dict[str, Tensor]:
@@ -45,31 +30,6 @@ def recipe_state(folder: Path, manifest: str, rename: Rename) -> dict[str, Tenso
     state = {name: torch.from_numpy(fill(shape, kind, seed)) for name, shape, kind, seed in named if name}
     assert len(state) == sum(name is not None for name, *_ in named), "two official names became one"
     return state
-
-
-def by_prefix(prefixes: Mapping[str, str]) -> Rename:
-    """Replaces the longest prefix of an official name that is listed; other names are left out."""
-
-    def rename(official: str) -> str | None:
-        fitting = [prefix for prefix in prefixes if official.startswith(prefix)]
-        if not fitting:
-            return None
-        longest = max(fitting, key=len)
-        return prefixes[longest] + official.removeprefix(longest)
-
-    return rename
-
-
-def deeplab_vgg(official: str, prefix: str = "") -> str | None:
-    """Our name, behind a prefix, of a tensor of PMMs' VGG16, whose layers are numbered block by block."""
-    name = official.removeprefix("model_backbone.")
-    if name.startswith("cls.0."):
-        return prefix + name.replace("cls.0", "extra")
-    found = re.fullmatch(r"features_(\d)\.(\d+)\.(\w+)", name)
-    if found is None:
-        return None
-    first = (0, 5, 10, 17, 24)[int(found[1]) - 1]  # torchvision's number of the block's first convolution
-    return f"{prefix}features.{first + int(found[2])}.{found[3]}"
 
 
 def load_named(module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -5,11 +5,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from fsseg import __version__
 from fsseg.cli.dashes import with_dashes
-from fsseg.cli.help import BARE, COMMANDS, OTHERS, check_data_command, command_help, data_help, overview
+from fsseg.cli.help import BARE, COMMANDS, OTHERS, check_data_command, command_help, data_help, module_of, overview
 from fsseg.errors import FAILED, SIGNALLED, FssegError
 from fsseg.experiment import option_names
 from fsseg.experiment.files import did_you_mean
@@ -107,7 +106,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(command_help(command))
         return 0
     if command in OTHERS:
-        code: int = import_module(f"fsseg.cli.{command}").run(arguments[1:])
+        code: int = module_of(command).run(arguments[1:])
         return code
     option_names.refuse_unknown(arguments)
     from fsseg.experiment.commands import run

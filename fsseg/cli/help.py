@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 from importlib import import_module
+from types import ModuleType
 
 import fsseg
 from fsseg.cli.options import Options, table
@@ -37,6 +38,7 @@ COMMANDS = {
         "export a method as ONNX or torch graphs",
         "fsseg export --ckpt_path runs/quickstart/fold0/last.ckpt --to onnx",
     ),
+    "import": ("make a checkpoint of published weights", "fsseg import best.pt --as hsnet --data.fold 0"),
     "check": ("check your own method, encoder or data set", "fsseg check mine.Margin --scale 10 --encoder ResNet"),
     "data prepare": ("fetch, unpack and index a data set", "fsseg data prepare pascal --root DIR"),
     "data verify": (
@@ -56,6 +58,7 @@ COMMANDS = {
 TRAINER = ("fit", "validate", "test")  # commands whose options are a configuration
 OTHERS = tuple(name for name in COMMANDS if name not in TRAINER and not name.startswith("data "))
 BARE = ("demo",)  # commands that run without an option
+_MODULES = {"import": "import_checkpoint"}  # of commands whose name is a word of Python
 
 _OPTIONS = {
     "--config FILE": "experiment; several are merged, flags override files",
@@ -98,17 +101,23 @@ def overview() -> str:
     names = textwrap.fill(" ".join(["experiments:", *_paired(experiments())]), 100)
     return (
         f"fsseg {fsseg.__version__}  few-shot segmentation experiments    more: fsseg COMMAND --help, or docs/\n"
-        f"{commands}\n\n{names}"
+        f"{commands}\n{names}"
     )
 
 
 def _paired(names: Iterable[str]) -> list[str]:
-    """Names of experiments, those of 1 and 5 shots as one: ``panet_voc_{1,5}shot``."""
-    one, five, both = "_1shot", "_5shot", "_{1,5}shot"
-    every = set(names)
-    paired = {name for name in every if one in name and name.replace(one, five) in every}
-    single = every - paired - {name.replace(one, five) for name in paired}
-    return sorted([*single, *(name.replace(one, both) for name in paired)])
+    """Names of experiments that differ in shots, or in shots and data set, as one: ``panet_{voc,coco}_{1,5}shot``."""
+    found = set(names)
+    for one, other, both in (("_1shot", "_5shot", "_{1,5}shot"), ("_voc_", "_coco_", "_{voc,coco}_")):
+        paired = {name for name in found if one in name and name.replace(one, other) in found}
+        alone = found - paired - {name.replace(one, other) for name in paired}
+        found = {*alone, *(name.replace(one, both) for name in paired)}
+    return sorted(found)
+
+
+def module_of(command: str) -> ModuleType:
+    """The module of a command other than fit, validate and test."""
+    return import_module(f"fsseg.cli.{_MODULES.get(command, command)}")
 
 
 def options_of(command: str, dataset: str | None = None) -> Options:
@@ -119,7 +128,7 @@ def options_of(command: str, dataset: str | None = None) -> Options:
         dataset: Data set whose options a data command has too.
     """
     module, *action = command.split()
-    made: Options = import_module(f"fsseg.cli.{module}").options(*action, *[dataset] if dataset else [])
+    made: Options = module_of(module).options(*action, *[dataset] if dataset else [])
     return made
 
 

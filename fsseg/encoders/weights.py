@@ -22,6 +22,11 @@ _WRAPPED = ("state_dict", "model_state_dict", "model_state", "model", "net", "ne
 _WRAPPERS = ("module.", "_orig_mod.")  # prefixes by DataParallel and torch.compile
 _OWN = "method."  # prefix of the weights of a checkpoint of fsseg
 
+
+class OwnCheckpointError(FssegError):
+    """A checkpoint of fsseg, in place of a network's weights."""
+
+
 _skip: ContextVar[bool] = ContextVar("_skip", default=False)
 
 
@@ -126,8 +131,8 @@ def without_prefix(state: State, needed: Collection[str], weights: str) -> State
     return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
 
 
-def _is_own(weights: str) -> FssegError:
-    return FssegError(
+def _is_own(weights: str) -> OwnCheckpointError:
+    return OwnCheckpointError(
         f"weights {weights} are a checkpoint of fsseg. Give it as `model.weights`, which checks the classes that it "
         "was trained on."
     )

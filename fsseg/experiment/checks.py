@@ -62,6 +62,12 @@ def _same_method(c: Configuration) -> None:
         compatibility.refuse_other_class(f"`model.weights` {c.options.model.weights}", c.start, c.saved)
 
 
+def _not_imported(c: Configuration) -> None:
+    if c.command == "fit" and c.card is not None and c.card.origin:
+        path = c.options.ckpt_path
+        raise FssegError(f"{path} is imported, without an optimiser: start a training with `model.weights` {path}.")
+
+
 def _end_of_training(c: Configuration) -> None:
     trainer = c.options.trainer
     if c.command == "fit" and trainer.max_steps < 1 and trainer.max_epochs in (None, -1) and trainer.max_time is None:
@@ -126,9 +132,12 @@ CHECKS = (
     _weights,
     _something_to_test,
     _same_method,
+    _not_imported,
     _end_of_training,
     _schedule,
     _same_training,
     _more_steps,
     _base_images,
 )
+# Checks of options that a checkpoint is made with when weights are imported: neither data nor a training are needed.
+OF_IMPORT = (_ranges,)

@@ -119,6 +119,21 @@ def read(
     Raises:
         FssegError: A check refuses the configuration.
     """
+    settled = completed(command, words, ckpt_path, stored)
+    for check in CHECKS:
+        check(settled)
+    _place(settled)
+    return settled
+
+
+def completed(
+    command: str, words: Sequence[str], ckpt_path: Path | None = None, stored: Mapping[str, Any] | None = None
+) -> Configuration:
+    """The completed configuration of a command before its checks, and without a folder; see `read`.
+
+    Raises:
+        FssegError: A word or a file is refused.
+    """
     files, words = files_first(words)
     asked = str(ckpt_path) if ckpt_path else last(words, "--ckpt_path")
     if asked is not None and not files and stored is None:
@@ -134,11 +149,7 @@ def read(
         options = parser_of(command).parse_args([*(f"--config={path}" for path in files), *words], stored=stored)
     if ckpt_path:
         options.ckpt_path = str(ckpt_path)
-    settled = _settled(command, options, names, stored is not None)
-    for check in CHECKS:
-        check(settled)
-    _place(settled)
-    return settled
+    return _settled(command, options, names, stored is not None)
 
 
 def _settled(command: str, options: Any, names: frozenset[str], stored: bool) -> Configuration:

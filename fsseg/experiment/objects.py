@@ -27,7 +27,7 @@ from fsseg.runs.progress import EpisodeProgress
 from fsseg.runs.ranks import note, settle_slurm
 from fsseg.runs.skipped_episodes import Skipped
 from fsseg.task import Task
-from fsseg.untrusted.card import Card
+from fsseg.untrusted.card import Card, Earlier, Origin
 
 _LAST_EVERY = 1000  # most steps between two writes of last.ckpt
 
@@ -73,16 +73,24 @@ def build(c: Configuration) -> Objects:
     _refuse_checkpoint(c, task, data)
     load_weights(c, task, data)
     _introduce(task, trainer)
-    task.card = Card(
+    task.card = card(c, data, _selection(made.checkpoint, c.protocol), earlier_trainings(c))
+    return Objects(task, data, trainer, checkpoints, loggers.listed(made.trainer.logger))
+
+
+def card(
+    c: Configuration, data: EpisodeData, selection: Chosen, earlier: list[Earlier], origin: Origin | None = None
+) -> Card:
+    """The card of the checkpoints of a configuration; `Card` says what the arguments are."""
+    return Card(
         version=fsseg.__version__,
         config=yaml.safe_dump(c.saved, sort_keys=False),
         dataset=data.dataset.name,
         fold=data.fold,
         trained_on=[data.dataset.class_name(number) for number in data.base],
-        selection=_selection(made.checkpoint, c.protocol),
-        earlier=earlier_trainings(c),
+        selection=selection,
+        earlier=earlier,
+        origin=origin,
     )
-    return Objects(task, data, trainer, checkpoints, loggers.listed(made.trainer.logger))
 
 
 def _selection(checkpoint: ModelCheckpoint, protocol: Protocol) -> Chosen:

@@ -29,15 +29,17 @@ class TestedCheckpoint:
         path: absolute path of the file.
         step: training step.
         selection: how the checkpoint was chosen, see `Protocol.selection`, or ``by hand``.
+        imported: in words, the file of an authors' code that holds the weights; empty if fsseg trained them.
     """
 
     name: str
     path: str
     step: Natural
     selection: Chosen
+    imported: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} (step {self.step:,}, {_CHOSEN[self.selection]})"
+        return f"{self.name} ({self.imported or f'step {self.step:,}'}, {_CHOSEN[self.selection]})"
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _details(model: Task, data: EpisodeData, annotation: str, precision: str) ->
 
 
 def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:
-    return TestedCheckpoint(path, str(Path(path).resolve()), card.step, card.selection)
+    imported = str(card.origin) if card.origin else ""
+    return TestedCheckpoint(path, str(Path(path).resolve()), card.step, card.selection, imported)
 
 
 _EACH = ("fold", "shot", "episodes.seed")  # options that may differ between trainings of one recipe
@@ -104,18 +105,24 @@ _EACH = ("fold", "shot", "episodes.seed")  # options that may differ between tra
 def recipe(card: Card) -> str:
     """Six hexadecimal digits, equal for trainings whose options for weights and length differ in `_EACH` only.
 
-    A warm start counts by the recipe of the weights: each fold starts from a file of its own.
+    A warm start counts by the recipe of the weights: each fold starts from a file of its own. Imported weights are of
+    another recipe than trainings with the same options.
     """
     found = identity(card.trained, Decides.TRAINING | Decides.LENGTH)
     found["model"]["weights"] = card.earlier[-1].recipe if card.earlier else None
     data = {name: value for name, value in found["data"].items() if name not in _EACH}
-    text = json.dumps([found["model"], data, found["trainer"]], sort_keys=True, default=str)
+    parts = [found["model"], data, found["trainer"], *(["imported"] if card.origin else [])]
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _training_notes(data: EpisodeData, card: CheckpointCard) -> list[str]:
     """Notes where the checkpoint's training differs from the training of the protocol; a test cannot change that."""
     notes, protocol, chosen = [], data.protocol, card.selection
+    if card.origin:
+        notes.append(
+            f"weights were trained by {card.origin.code}'s code; what is said of the training is its experiment's"
+        )
     if card.earlier:
         notes.append(f"the training started from weights that had seen {seen(card.earlier)}")
     if chosen == "novel_val":

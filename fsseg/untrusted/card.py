@@ -74,6 +74,24 @@ def seen(earlier: Sequence[Training]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """File of an authors' code that weights were imported from.
+
+    Attributes:
+        code: method of the code, in its paper's name.
+        file: name of the file.
+        sha256: SHA-256 of the file, in hexadecimal digits.
+    """
+
+    code: str
+    file: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"imported from {self.file} of {self.code}'s code, SHA-256 {self.sha256[:12]}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card(Training):
     """Record of a training, stored in its checkpoints as ``fsseg``.
 
@@ -82,12 +100,14 @@ class Card(Training):
         config: configuration of the training, as YAML.
         selection: how the checkpoint was selected.
         earlier: trainings that the weights had been through before, oldest first; empty without a warm start.
+        origin: file of an authors' code that holds the weights; None if fsseg trained them.
     """
 
     version: str
     config: str
     selection: Chosen = "by hand"
     earlier: list[Earlier] = field(default_factory=list)
+    origin: Origin | None = None
 
     @cached_property
     def trained(self) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def test_help_is_short_and_lists_everything(fsseg):
     assert ran.code == 0
     assert all(command.split()[-1] in ran.out for command in COMMANDS)
     for name in experiments():
-        assert {name, re.sub("_[15]shot", "_{1,5}shot", name)} & set(ran.out.split()), name
+        of_shots = {name, re.sub("_[15]shot", "_{1,5}shot", name)}
+        of_both = {re.sub("_(voc|coco)_", "_{voc,coco}_", one) for one in of_shots}
+        assert (of_shots | of_both) & set(ran.out.split()), name
     assert len(ran.out.splitlines()) <= 24
     assert max(map(len, ran.out.splitlines())) <= 100
     for command in COMMANDS:
@@ -235,7 +237,7 @@ def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
     rows = list(csv.DictReader((result / "rows.csv").read_text().splitlines()))
     assert len(rows) == 2 * 10 * 2  # runs, episodes, background and class
     table = json.loads((result / "table.json").read_text())
-    wanted = {"name": str(trained), "path": str(trained.resolve()), "step": 4, "selection": "last"}
+    wanted = {"name": str(trained), "path": str(trained.resolve()), "step": 4, "selection": "last", "imported": ""}
     assert table["checkpoint"] == wanted
     assert f"{trained} (step 4, last)" in ran.out
     assert f"{table['mean_iou']['mean']:.1f} +- {table['mean_iou']['std']:.1f}" in ran.out

@@ -14,6 +14,7 @@ from torchvision.models import get_model
 
 from fsseg.encoders import VGG16BN, ConvNet, Encoder, ResNet, Timm
 from fsseg.errors import FssegError
+from fsseg.official_codes.pfenet import resnet_encoder_name, vgg_encoder_name
 from tests.oracle_weights import close, load_named, recipe_state
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
@@ -25,28 +26,12 @@ AUTHORS = {"conv1.0.": "conv1.", "conv1.1.": "bn1.", "conv1.3.": "conv2.", "conv
            "bn1.": "bn3."}  # fmt: skip
 
 
-def of_resnet(official: str) -> str | None:
-    """Our name of a tensor of PFENet's ResNet."""
-    stem = {f"layer0.{n}.": f"conv1.{n}." for n in (0, 1, 3, 4, 6)} | {"layer0.7.": "bn1."}
-    start = next((each for each in stem if official.startswith(each)), "")
-    name = stem[start] + official.removeprefix(start) if start else official
-    return f"network.{name}" if official.startswith("layer") else None
-
-
-def of_vgg(official: str) -> str | None:
-    """Our name of a tensor of PFENet's VGG16, whose layers are numbered slice by slice."""
-    if not official.startswith("layer"):
-        return None
-    layer, number, kind = official.split(".")
-    return f"network.features.{(0, 7, 14, 24, 34)[int(layer[-1])] + int(number)}.{kind}"
-
-
 def make(network: str) -> Encoder:
     return ResNet(**OF_PFENET) if network == "resnet50" else VGG16BN(weights="none")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "rename"), [("resnet50", of_resnet), ("vgg16", of_vgg)])
+@pytest.mark.parametrize(("network", "rename"), [("resnet50", resnet_encoder_name), ("vgg16", vgg_encoder_name)])
 def test_levels_are_those_of_the_official_network(
     network: str, rename: Callable[[str], str | None], oracle: Oracle, oracle_folder: Path
 ) -> None:

@@ -12,8 +12,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from fsseg.encoders import ResNet, without_pretrained_weights
 from fsseg.errors import FssegError
+from fsseg.official_codes.renaming import by_prefix
 from tests.conftest import SHARED
-from tests.oracle_weights import by_prefix, load_named, recipe_state
+from tests.oracle_weights import load_named, recipe_state
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 OF_TORCHVISION = {"stride_on": "3x3", "ceil_mode": False, "batch_norm": "running"}

@@ -10,8 +10,9 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from fsseg.encoders import VGG16, DeepLabVGG16
 from fsseg.errors import FssegError
+from fsseg.official_codes.pmms import deeplab_vgg
 from tests.conftest import SHARED
-from tests.oracle_weights import deeplab_vgg, load_named, recipe_state
+from tests.oracle_weights import load_named, recipe_state
 
 POOLS = ("pool3", "pool4", "pool5")
 NEEDED = tuple(f"features.{number}." for number in (0, 2, 5, 7, 10, 12, 14))  # by pool3, in torchvision's numbers

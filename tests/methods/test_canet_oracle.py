@@ -14,10 +14,10 @@ from fsseg.errors import FssegError
 from fsseg.losses import upsample
 from fsseg.methods import CANet, canet
 from fsseg.metrics import ClassIoU, count
-from tests.oracle_weights import HEAD, by_prefix, close, load_named, one_way, recipe_state, record
+from fsseg.official_codes.pmms import canet_name
+from tests.oracle_weights import close, load_named, one_way, recipe_state, record
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
-ENCODER = {name: f"encoder.network.{name}" for name in ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def batch(stored: dict[str, np.ndarray]) -> Batch:
 def network(stored: dict[str, np.ndarray], oracle_folder: Path) -> CANet:
     """The whole network with three iterations; dropout drops nothing."""
     method = CANet(ResNet(weights="none", frozen=True), iterations=3, dropout=0.0)
-    load_named(method, recipe_state(oracle_folder, "canet_full_129", by_prefix(HEAD | ENCODER)))
+    load_named(method, recipe_state(oracle_folder, "canet_full_129", canet_name))
     return method
 
 

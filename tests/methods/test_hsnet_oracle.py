@@ -16,6 +16,7 @@ from fsseg.episode import Batch
 from fsseg.losses import cross_entropy
 from fsseg.methods import HSNet
 from fsseg.methods.hsnet import voted
+from fsseg.official_codes.hsnet import rename
 from fsseg.ops.hypercorrelation import hypercorrelation, unit_vectors
 from tests.golden.recipe import fill
 from tests.oracle_weights import close, close_norms, episodes, load_named, recipe_state, record
@@ -23,19 +24,8 @@ from tests.oracle_weights import close, close_norms, episodes, load_named, recip
 Oracle = Callable[[str], dict[str, np.ndarray]]
 Stored = Mapping[str, np.ndarray]
 ENCODERS = {"resnet50": "resnet50_blocks", "vgg16": "vgg16_layers"}
-# Official names of the parts of the learner and of a centre-pivot convolution, and ours.
-PARTS = {
-    "encoder_layer4to3": "mix.0", "encoder_layer3to2": "mix.1", "encoder_layer4": "squeeze.0",
-    "encoder_layer3": "squeeze.1", "encoder_layer2": "squeeze.2", "decoder1": "decode.0", "decoder2": "decode.1",
-}  # fmt: skip
-PLANES = {"conv1": "query", "conv2": "support"}
-
-
-def rename(official: str) -> str:
-    if official.startswith("backbone."):
-        return official.replace("backbone.", "encoder.network.")
-    part, *rest = official.removeprefix("hpn_learner.").split(".")
-    return ".".join([PARTS[part], *(PLANES.get(name, name) for name in rest)])
+# Encoders of the official learner.
+BLOCKS = ("encoder_layer4to3", "encoder_layer3to2", "encoder_layer4", "encoder_layer3", "encoder_layer2")
 
 
 def encoder(network: str) -> Encoder:
@@ -67,13 +57,12 @@ def thinned(tensor: Tensor, channels: int, support: int = 3) -> Tensor:
 
 
 def recorded_names() -> list[str]:
-    encoders = [name for name in PARTS if name.startswith("encoder")]
-    return [f"{rename(name)}.{i}" for name in encoders for i in range(9)]
+    return [f"{rename(name)}.{i}" for name in BLOCKS for i in range(9)]
 
 
 def check_blocks(stored: Stored, outputs: Mapping[str, list[Any]], atol: float, *, statistics: bool) -> None:
     """Outputs of all layers of all encoders."""
-    for name in (part for part in PARTS if part.startswith("encoder")):
+    for name in BLOCKS:
         for i in (0, 3, 6):
             found = official(outputs[f"{rename(name)}.{i}"][0])
             close(thinned(found, 8 if found.shape[1] == 16 else 32), stored[f"{name}_{i}_sub"], atol)

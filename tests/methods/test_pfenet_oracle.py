@@ -16,9 +16,9 @@ from fsseg.episode import Batch
 from fsseg.losses import upsample
 from fsseg.methods import PFENet
 from fsseg.metrics import BinaryIoU, ClassIoU, count
+from fsseg.official_codes.pfenet import head_name, renaming
 from fsseg.optim import Poly
 from tests.encoders.test_deep_stem import make as make_encoder
-from tests.encoders.test_deep_stem import of_resnet, of_vgg
 from tests.golden.recipe import fill
 from tests.oracle_weights import (
     close,
@@ -35,10 +35,6 @@ Oracle = Callable[[str], dict[str, np.ndarray]]
 Stored = Mapping[str, np.ndarray]
 pytestmark = pytest.mark.slow
 
-# Prefixes of the official head's names, and ours.
-HEAD = {"cls.": "classify.", "down_query.": "down_query.", "down_supp.": "down_support.", "res1.": "fuse.",
-        "res2.": "refine.", "init_merge.": "enrich.merge.", "beta_conv.": "enrich.beta.",
-        "alpha_conv.": "enrich.alpha.", "inner_cls.": "classify_bins."}  # fmt: skip
 BINS = 4
 
 
@@ -55,11 +51,6 @@ class Tolerance(NamedTuple):
 
 GIVEN = Tolerance(5e-6, 1e-5, 5e-5, 1e-4, 1e-4, 1e-3)
 WHOLE = Tolerance(1e-4, 5e-5, 1e-4, 1e-3, 2e-2, 5e-3)
-
-
-def head_name(official: str) -> str | None:
-    start = next((each for each in HEAD if official.startswith(each)), None)
-    return None if start is None else HEAD[start] + official.removeprefix(start)
 
 
 class Levels(Encoder):
@@ -129,20 +120,10 @@ def case(request: pytest.FixtureRequest, oracle: Oracle, oracle_folder: Path) ->
         images = numbered(0, torch.zeros(12, *stored["labels"].shape[-2:]))[number]
         return Case(stored, state, lambda: Levels(stored), images, GIVEN, head_name)
     network = request.param.split("_")[1]
-    rename = whole_name(network)
+    rename = renaming(network == "vgg16")
     state = scaled(recipe_state(oracle_folder, name, rename), stored)
     images = torch.from_numpy(stored["images_u8"]).movedim(-1, 2)
     return Case(stored, state, lambda: make_encoder(network), images, WHOLE, rename)
-
-
-def whole_name(network: str) -> Callable[[str], str | None]:
-    of_encoder = of_resnet if network == "resnet50" else of_vgg
-
-    def rename(official: str) -> str | None:
-        name = of_encoder(official)
-        return f"encoder.{name}" if name else head_name(official)
-
-    return rename
 
 
 def thinned(feature: Tensor, channels: int) -> Tensor:
@@ -231,7 +212,7 @@ def close_statistics(
 
 def test_three_steps(oracle: Oracle, oracle_folder: Path) -> None:
     """SGD with ten times the rate that the configuration prints."""
-    stored, rename = oracle("pfenet_train_steps"), whole_name("resnet50")
+    stored, rename = oracle("pfenet_train_steps"), renaming(vgg=False)
     encoder = make_encoder("resnet50")
     encoder.freeze(True, batch_statistics=True)
     method = PFENet(encoder, tuple(map(float, stored["ppm_scales"])), dropout=0.0, classifier_dropout=0.0).train()

@@ -14,16 +14,14 @@ from torch.optim import SGD
 from fsseg.encoders import ConvNet, DeepLabVGG16, ResNet
 from fsseg.methods import PMMs
 from fsseg.metrics import ClassIoU, count
+from fsseg.official_codes.pmms import head_name, resnet_name, vgg_name
 from fsseg.ops.em import Mixture
 from fsseg.optim import Poly
 from fsseg.task import Task
 from tests.oracle_weights import (
-    HEAD,
-    by_prefix,
     close,
     close_norms,
     close_prediction,
-    deeplab_vgg,
     first_shot,
     given_case,
     load_named,
@@ -34,7 +32,6 @@ from tests.oracle_weights import (
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 PARTS = ("reduce", "mixture", "decoder")
-of_head = by_prefix(HEAD)
 
 
 def start(stored: dict[str, np.ndarray]) -> Tensor:
@@ -53,7 +50,7 @@ class Head:
         self.encoder, self.five = given_case(stored)
         self.one = first_shot(self.five)
         self.method = PMMs(self.encoder, channels=16, dropout=0.0, **options)
-        state = recipe_state(folder, "pmms_head_small", of_head)
+        state = recipe_state(folder, "pmms_head_small", head_name)
         load_named(self.method, state | {"mixture.start": start(stored)})
 
 
@@ -116,7 +113,7 @@ def test_training_logits_and_loss(trained: Head) -> None:
 
 
 def test_gradients_of_all_parameters(trained: Head) -> None:
-    close_norms(trained.method, of_head, trained.stored["grad_names"], trained.stored["grad_norms"], 1e-4)
+    close_norms(trained.method, head_name, trained.stored["grad_names"], trained.stored["grad_norms"], 1e-4)
     close(trained.method.decoder.classify.weight.grad, trained.stored["grad_layer9_weight"], 1e-5)
     close(trained.method.reduce[0].weight.grad, trained.stored["grad_layer5_weight"], 1e-5)
 
@@ -162,14 +159,6 @@ def test_without_p_conv_it_is_pmms_plus_whose_decoder_has_no_history() -> None:
 
 
 # Whole networks
-
-
-def resnet_name(official: str) -> str | None:
-    return by_prefix(HEAD | {"model_res.": "encoder.network."})(official)
-
-
-def vgg_name(official: str) -> str | None:
-    return deeplab_vgg(official, "encoder.network.") or of_head(official)
 
 
 def whole(folder: Path, case: str, stored: dict[str, np.ndarray]) -> PMMs:

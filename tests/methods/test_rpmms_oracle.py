@@ -11,10 +11,9 @@ import torch
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.methods import RPMMs
+from fsseg.official_codes.pmms import head_name
 from fsseg.ops.em import Mixture
 from tests.oracle_weights import (
-    HEAD,
-    by_prefix,
     close,
     close_norms,
     close_prediction,
@@ -29,7 +28,6 @@ from tests.oracle_weights import (
 Oracle = Callable[[str], dict[str, np.ndarray]]
 CASE = "rpmms_head_small_b"
 LOGITS = (1e-4, 3e-4, 3e-4)  # tolerance of each stage
-of_head = by_prefix(HEAD)
 
 
 class Head:
@@ -40,7 +38,7 @@ class Head:
         self.encoder, self.five = given_case(stored)
         self.one = first_shot(self.five)
         self.method = RPMMs(self.encoder, channels=16, dropout=0.0, **options)
-        state = recipe_state(folder, CASE, of_head)
+        state = recipe_state(folder, CASE, head_name)
         for stage, components in enumerate(stored["num_pro"]):
             state[f"mixtures.{stage}.start"] = torch.from_numpy(stored[f"mu0_k{components}"])[0].T
         load_named(self.method, state)
@@ -115,7 +113,7 @@ def test_training_loss_is_the_sum_over_the_stages(trained: Head) -> None:
 
 
 def test_gradients_of_all_parameters(trained: Head) -> None:
-    close_norms(trained.method, of_head, trained.stored["grad_names"], trained.stored["grad_norms"], 1e-4)
+    close_norms(trained.method, head_name, trained.stored["grad_names"], trained.stored["grad_norms"], 1e-4)
     close(trained.method.decoder.classify.weight.grad, trained.stored["grad_layer9_weight"], 1e-5)
     close(trained.method.reduce[0].weight.grad, trained.stored["grad_layer5_weight"], 1e-5)
 

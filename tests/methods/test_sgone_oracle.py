@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from fsseg.encoders import ConvNet, DeepLabVGG16
 from fsseg.episode import Batch
 from fsseg.methods import SGOne
+from fsseg.official_codes.renaming import by_prefix
 from fsseg.ops.similarity import cosine_similarity
 from tests.oracle_weights import (
     GivenFeatures,
-    by_prefix,
     close,
     close_prediction,
     episodes,
