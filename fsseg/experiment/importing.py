@@ -111,8 +111,8 @@ def _words(code: Code, tensors: Mapping[str, Tensor], configs: Sequence[str], wo
     """Words of a training of the file; its encoder is the file's, unless an option names one."""
     files = [find_experiment(each) for each in configs or [f"experiments/{code.experiment}.yaml"]]
     named = any(".encoder" in flag for flag in flags(words))
-    told = {} if named else code.encoder(tensors)
-    return [*(f"--config={each}" for each in files), *(f"--{name}={value}" for name, value in told.items()), *words]
+    given = {} if named else code.encoder(tensors)
+    return [*(f"--config={each}" for each in files), *(f"--{name}={value}" for name, value in given.items()), *words]
 
 
 def _built(c: Configuration) -> tuple[Task, EpisodeData]:
