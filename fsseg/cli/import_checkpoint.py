@@ -16,7 +16,7 @@ _OF_FIT = {"--ckpt_path", "--resume", "--untrained", "--model.weights", "--print
 
 def options() -> Options:
     """The command's options."""
-    others = {"--OPTION VALUE": "any option of `fsseg fit` on method and data, e.g. --data.fold 2"}
+    others = {"--OPTION VALUE": "option of `fsseg fit` on method and data"}
     made = Options("import", others)
     made.option("file", Path, "file of the authors: .pth, .pt or .pth.tar", metavar="FILE")
     kinds = Literal["pmms", "rpmms", "panet", "canet", "hsnet", "pfenet"]

@@ -46,7 +46,8 @@ def test_a_name_is_its_class_with_its_arguments(name, configured):
         assert {key: arguments[key] for key in entry.arguments} == {
             key: list(value) if isinstance(value, tuple) else value for key, value in entry.arguments.items()
         }
-        assert (arguments["weights"], arguments["frozen"], said) == ("pretrained", False, "")
+        frozen = entry.arguments.get("frozen", False)
+        assert (arguments["weights"], arguments["frozen"], said) == ("pretrained", frozen, "")
 
 
 @pytest.mark.parametrize(
