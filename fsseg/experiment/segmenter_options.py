@@ -18,8 +18,8 @@ from fsseg.segmenter import Segmenter
 from fsseg.untrusted.text import is_count
 
 _ENCODER, _SMALLER = "dinov2_s", "efficientnet_lite0"  # the second if the first cannot be downloaded
+_MEGABYTES = {_ENCODER: 88, _SMALLER: 19}  # of the downloaded files
 _SIZE = 420  # 417 (PANet, section 4.1), as a multiple of DINOv2's 14
-_MEGABYTES = 4  # of a million weights
 
 
 def _default(encoder: str) -> dict[str, Any]:
@@ -131,9 +131,7 @@ def _built(chosen: Chosen) -> Method:
         method = chosen.parser.instantiate(chosen.config).model.method
         return method
     for encoder in (_ENCODER, _SMALLER):
-        named = NAMES[encoder]
-        size = f"{named.parameters:g} million weights, {_MEGABYTES * named.parameters:.0f} MB"
-        tell(f"{encoder}: {size}, {named.licence}; the first use downloads them")
+        tell(f"{encoder}: {_MEGABYTES[encoder]} MB, {NAMES[encoder].licence}; the first use downloads it")
         config = chosen.parser.parse_args(["--model.method.encoder", encoder])
         try:
             method = chosen.parser.instantiate(config).model.method

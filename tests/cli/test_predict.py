@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import timm
 from pycocotools.coco import COCO
 
 import fsseg as package
@@ -604,3 +605,28 @@ def test_names_stay_in_the_folder(fsseg, pictures, monkeypatch):
     assert fsseg(*ask("../photos/*.png"), "--out", "out", *TINY).code == 0
     assert sorted(p.name for p in (inside / "out" / "masks").rglob("*.png")) == ["x.png", "y.png"]
     assert not list(pictures.glob("masks"))
+
+
+@pytest.mark.parametrize("missing", [("vit_",), ("vit_", "tf_")])
+def test_a_smaller_encoder_takes_the_place_of_one_that_cannot_be_downloaded(fsseg, pictures, monkeypatch, missing):
+    made = timm.create_model
+
+    def create(name, pretrained=False, **options):
+        if pretrained and name.startswith(missing):
+            raise OSError("no network")
+        return made(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    ran = fsseg("predict", *ASK, "--size", "64", "--device", "cpu")
+    assert "dinov2_s: 88 MB, Apache-2.0; the first use downloads it" in ran.err
+    if len(missing) == 1:
+        assert ran.code == 0, ran.err
+        assert "kernel density ratio  tf_efficientnet_lite0.in1k" in ran.err
+    else:
+        assert ran.code == 2
+        assert "--encoder efficientnet_lite0 --encoder_weights FILE" in ran.line
+
+
+def test_a_checkpoint_has_its_encoder(fsseg, pictures):
+    ran = fsseg("predict", *ASK, "--ckpt_path", "a.ckpt", "--encoder", "resnet18")
+    assert (ran.code, ran.line) == (2, "fsseg: --ckpt_path decides the method: leave --encoder out.")
