@@ -9,7 +9,8 @@ import logging
 
 from torch import nn
 
-from fsseg.encoders.weights import State, are_needed, load_state, no_download, read_state, without_prefix
+from fsseg.encoders.timm import made
+from fsseg.encoders.weights import State, are_needed, load_state, read_state, without_prefix
 from fsseg.errors import FssegError
 
 _log = logging.getLogger(__name__)
@@ -77,15 +78,10 @@ def _renamed(name: str) -> str:
 
 
 def _download(architecture: str) -> State:
-    import timm
-
     _log.warning(
         "the ResNet with a deep stem starts from timm's weights of %s, not from those of PFENet's authors",
         architecture,
         extra={"of_each_process": True},  # see `fsseg.cli`: the first process prints the line
     )
-    try:
-        state: State = timm.create_model(architecture, pretrained=True).state_dict()
-        return state
-    except Exception as error:  # the hub's client raises its own types
-        raise no_download(f"timm's weights of {architecture}", error) from error
+    state: State = made(architecture, downloaded=True).state_dict()
+    return state

@@ -13,7 +13,6 @@ PFENet's ResNet (model/resnet.py) is ``deep_stem=True, dilate_first=True, stride
 from collections import OrderedDict
 from typing import Literal
 
-from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import BasicBlock, Bottleneck
@@ -21,7 +20,6 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from fsseg.encoders.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Encoder,
     Frozen,
     batch_norms,
     check_stride,
@@ -29,6 +27,7 @@ from fsseg.encoders.base import (
 )
 from fsseg.encoders.deep_stem import add_deep_stem, load_deep
 from fsseg.encoders.dilation import trade_stride_for_dilation
+from fsseg.encoders.layered import Layered
 from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 
@@ -45,7 +44,7 @@ _LAYERS = {"layer1": (64, 4), "layer2": (128, 8), "layer3": (256, 16), "layer4":
 _MOMENTUM = 0.05  # of running statistics in FWB's code
 
 
-class ResNet(Encoder):
+class ResNet(Layered):
     """A dilated ResNet; by default the ResNet50 of PMMs and CANet with maps of 512 and 1024 channels and stride 8.
 
     With ``batch_norm`` ``batch`` or ``trained``, features depend on the other images of a pass in training, but not in
@@ -129,20 +128,8 @@ class ResNet(Encoder):
         self.resumes = len(taps) > 1
         self.freeze(frozen, batch_statistics=batch_norm == "batch")
 
-    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one per tap."""
-        return self._outputs(images, self.taps)
-
-    def before_last(self, images: Integer[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """All maps but the last, without the layers after them."""
-        return self._outputs(self.normalise(images), self.taps[:-1])
-
-    def last_map(self, before: Float[Tensor, "M _ _ _"]) -> Float[Tensor, "M _ _ _"]:
-        """The last map, from the map before it."""
-        return self._outputs(before, self.taps[-1:], after=self.taps[-2])[0]
-
-    def _outputs(self, x: Tensor, taps: tuple[str, ...], after: str | None = None) -> tuple[Tensor, ...]:
-        """Outputs of some taps, from the input of the layer after another one, or of the first layer."""
+    def outputs(self, x: Tensor, taps: tuple[str, ...], after: str | None = None) -> tuple[Tensor, ...]:
+        """Outputs of some taps, from the input of the layer after another tap, or of the first layer."""
         names = [name for name, _ in self.network.named_children()]
         outputs = []
         for name in names[names.index(after) + 1 if after else 0 : names.index(taps[-1]) + 1]:

@@ -203,7 +203,7 @@ def _model(architecture: str, weights: str) -> Any:
             else f"{nearest(name, known)} timm.list_models() lists all."
         )
         raise FssegError(f"timm has no network {architecture}.{fix}")
-    model = _made(architecture, downloaded=weights == "pretrained" and are_needed(weights))
+    model = made(architecture, downloaded=weights == "pretrained" and are_needed(weights))
     licence, page = (model.pretrained_cfg.get(key) for key in ("license", "hf_hub_id"))
     if are_needed(weights) and str(licence).lower() not in _USUAL:
         where = f": https://huggingface.co/{page}" if page else ""
@@ -211,7 +211,12 @@ def _model(architecture: str, weights: str) -> Any:
     return model
 
 
-def _made(architecture: str, downloaded: bool) -> Any:
+def made(architecture: str, downloaded: bool) -> Any:
+    """A network of timm for images of any size, if it can have them; with timm's weights or random ones.
+
+    Raises:
+        NoDownloadError: the download fails.
+    """
     import timm
 
     if downloaded:

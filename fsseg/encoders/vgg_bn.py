@@ -6,18 +6,18 @@ Max pools are 2x2 and round sizes up (473 -> 237 -> 119 -> 60 -> 30), and the la
 
 from typing import Literal
 
-from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, Frozen, batch_norms, check_taps
+from fsseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Frozen, batch_norms, check_taps
+from fsseg.encoders.layered import Layered
 from fsseg.encoders.weights import load_pretrained
 
 # Taps: the number of the last layer, channels, stride.
 _TAPS = {"pool2": (13, 128, 4), "pool3": (23, 256, 8), "pool4": (33, 512, 16), "conv5": (42, 512, 16)}
 
 
-class VGG16BN(Encoder):
+class VGG16BN(Layered):
     """VGG16 with BatchNorm and without the last pool; by default with the maps of PFENet, of stride 8, 16 and 16.
 
     Args:
@@ -51,7 +51,8 @@ class VGG16BN(Encoder):
         check_taps("VGG16BN", taps, tuple(_TAPS))
         self.taps, self.weights = taps, weights
         self.widths = tuple(_TAPS[tap][1] for tap in taps)
-        self.stride = _TAPS[taps[0]][2]
+        self.strides = tuple(_TAPS[tap][2] for tap in taps)
+        self.stride = self.strides[0]
         layers = make_layers(cfgs["D"], batch_norm=True)
         for layer in layers:
             if isinstance(layer, nn.MaxPool2d):
@@ -67,20 +68,9 @@ class VGG16BN(Encoder):
             module.requires_grad_(False)
         self.freeze(frozen, batch_statistics=batch_norm == "batch")
 
-    def features(self, images: Float[Tensor, "M _ H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """Feature maps of normalised images, one per tap."""
-        return self._outputs(images, self.taps)
-
-    def before_last(self, images: Integer[Tensor, "M 3 H W"]) -> tuple[Float[Tensor, "M _ _ _"], ...]:
-        """All maps but the last, without the layers after them."""
-        return self._outputs(self.normalise(images), self.taps[:-1])
-
-    def last_map(self, before: Float[Tensor, "M _ _ _"]) -> Float[Tensor, "M _ _ _"]:
-        """The last map, from the map before it."""
-        return self._outputs(before, self.taps[-1:], first=_TAPS[self.taps[-2]][0] + 1)[0]
-
-    def _outputs(self, x: Tensor, taps: tuple[str, ...], first: int = 0) -> tuple[Tensor, ...]:
-        """Outputs of some taps, from the input of a layer."""
+    def outputs(self, x: Tensor, taps: tuple[str, ...], after: str | None = None) -> tuple[Tensor, ...]:
+        """Outputs of some taps, from the input of the layer after another tap, or of the first layer."""
+        first = _TAPS[after][0] + 1 if after else 0
         ends = [_TAPS[tap][0] for tap in taps]
         outputs = []
         for number, layer in enumerate(self.network["features"].children()):

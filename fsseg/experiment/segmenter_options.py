@@ -22,9 +22,9 @@ _MEGABYTES = {_ENCODER: 88, _SMALLER: 19}  # of the downloaded files
 _SIZE = 420  # 417 (PANet, section 4.1), as a multiple of DINOv2's 14
 
 
-def _default(encoder: str) -> dict[str, Any]:
+def _default() -> dict[str, Any]:
     """The method without options: the best one without training in docs/10-your-own-pictures.md."""
-    named = NAMES[encoder]
+    named = NAMES[_ENCODER]
     built = {"class_path": named.kind.__name__, "init_args": dict(named.arguments)}
     return {"class_path": "KernelDensityRatio", "init_args": {"encoder": built}}
 
@@ -79,7 +79,7 @@ def read_method(given: Any, words: Sequence[str]) -> Chosen:
         if is_count(size) and not _sizes(given):
             given.size = size
     parser = Parser(allow_abbrev=False)
-    parser.add_subclass_arguments(Method, "model.method", required=False, default=_default(_ENCODER))
+    parser.add_subclass_arguments(Method, "model.method", required=False, default=_default())
     every = [*short, *words]
     return Chosen(parser, parser.parse_args(every, stored=stored), not (every or stored or given.ckpt_path))
 

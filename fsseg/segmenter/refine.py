@@ -39,10 +39,10 @@ def without_specks(logits: Float[Tensor, "L H W"], area: float) -> Float[Tensor,
     """
     label = logits.argmax(0).cpu().numpy()
     for value in np.unique(label):
-        region, count = ndimage.label(label == value)
+        region, _ = ndimage.label(label == value)
         sizes = np.bincount(region.ravel())
         for speck, box in enumerate(ndimage.find_objects(region), 1):
-            if sizes[speck] >= area or count == 0:
+            if sizes[speck] >= area:
                 continue
             grown = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
             inside = region[grown] == speck
