@@ -1,14 +1,14 @@
 """The contract of methods that separate one class from the background."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 from fsseg.encoders.base import Encoder
-from fsseg.episode import IGNORE, Batch
+from fsseg.episode import BACKGROUND, IGNORE, Batch
 from fsseg.losses import LossMean, cross_entropy
 from fsseg.methods.base import (
     Explanation,
@@ -119,6 +119,19 @@ def sides(mask: Integer[Tensor, "B N K H W"]) -> tuple[Float[Tensor, "M K H W"],
     foreground = mask == way_labels(mask.shape[1], mask).view(-1, 1, 1, 1)
     background = ~foreground & (mask != IGNORE)
     return foreground.flatten(0, 1).float(), background.flatten(0, 1).float()
+
+
+class SupportRegions(NamedTuple):
+    """Masks of each support, 0 or 1: pixels of its way, and pixels of the background."""
+
+    foreground: Float[Tensor, "B N K H W"]
+    background: Float[Tensor, "B N K H W"]
+
+
+def support_regions(mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
+    """Foreground and background masks; other classes of the episode and ignored pixels are 0 in both."""
+    foreground = mask == way_labels(mask.shape[1], mask).view(-1, 1, 1, 1)
+    return SupportRegions(foreground.float(), (mask == BACKGROUND).float())
 
 
 def explain_mixture(

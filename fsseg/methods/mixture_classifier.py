@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsseg.encoders import Encoder
-from fsseg.episode import BACKGROUND, Batch
+from fsseg.episode import Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy
 from fsseg.methods.base import (
@@ -28,9 +28,8 @@ from fsseg.methods.base import (
     StatePer,
     SupportMaps,
     named,
-    way_labels,
 )
-from fsseg.methods.binary import explain_mixture
+from fsseg.methods.binary import explain_mixture, support_regions
 from fsseg.ops.em import Mixture, PrototypeMixture
 from fsseg.ops.feature_maps import concatenated
 from fsseg.ops.pooling import mask_at_cells
@@ -98,7 +97,8 @@ class MixtureClassifier(Method):
     def adapt(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"]) -> State:
         """Prototypes of way and background ``B N P C``, threshold ``B N``, with `gram` two matrices ``B N C C``."""
         with full_precision(support[0]):
-            flat, (inside, outside) = support[0].flatten(0, 1), _sides(mask)
+            flat = support[0].flatten(0, 1)
+            inside, outside = (side.flatten(0, 1) for side in support_regions(mask))
             prototypes = self.mixture(flat, inside, outside)
             state = [*prototypes, self._threshold(flat, inside, outside)]
             if self.gram:
@@ -164,14 +164,8 @@ class MixtureClassifier(Method):
 
     def explain(self, support: SupportMaps, mask: Integer[Tensor, "B N K H W"], query: QueryMaps) -> Explanation:
         """Responses of the mixtures' prototypes."""
-        prototypes = self.mixture(support[0].flatten(0, 1), *_sides(mask))
+        prototypes = self.mixture(support[0].flatten(0, 1), *(side.flatten(0, 1) for side in support_regions(mask)))
         return explain_mixture(self.mixture, prototypes, support[0], mask, query[0])
-
-
-def _sides(mask: Integer[Tensor, "B N K H W"]) -> tuple[Float[Tensor, "M K H W"], Float[Tensor, "M K H W"]]:
-    """Masks of each way and of the background, 0 or 1; other ways and ignored pixels are 0 in both."""
-    ways = way_labels(mask.shape[1], mask).view(-1, 1, 1, 1)
-    return (mask == ways).flatten(0, 1).float(), (mask == BACKGROUND).flatten(0, 1).float()
 
 
 def _gram(support: Float[Tensor, "M K C h w"], mask: Float[Tensor, "M K H W"]) -> Float[Tensor, "M C C"]:

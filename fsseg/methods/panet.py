@@ -21,22 +21,16 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from fsseg.encoders import Encoder
-from fsseg.episode import BACKGROUND, IGNORE, Batch
+from fsseg.episode import IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy, cross_entropy_per_image, upsample
 from fsseg.methods.base import Explanation, Features, Method, QueryMaps, State, StatePer, SupportMaps, named, way_labels
+from fsseg.methods.binary import SupportRegions, support_regions
 from fsseg.ops.pooling import adjoint_weights, class_prototypes, masked_average_pool
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
 
 EPS = 1e-5  # added to pixel counts, fewshot.py of the official code
-
-
-class SupportRegions(NamedTuple):
-    """Masks of each support, 0 or 1: pixels of its way, and pixels of the background."""
-
-    foreground: Float[Tensor, "B N K H W"]
-    background: Float[Tensor, "B N K H W"]
 
 
 class Distance(NamedTuple):
@@ -101,9 +95,7 @@ class PANet(Method):
 
     def regions(self, support_mask: Integer[Tensor, "B N K H W"]) -> SupportRegions:
         """Foreground and background masks; other classes of the episode and ignored pixels are 0 in both."""
-        ways = way_labels(support_mask.shape[1], support_mask)
-        foreground = support_mask == ways.view(-1, 1, 1, 1)
-        return SupportRegions(foreground.float(), (support_mask == BACKGROUND).float())
+        return support_regions(support_mask)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """``segmentation`` (eq. 5), with PAR also ``alignment`` (eq. 7), and their sum ``loss`` (section 3.5)."""
