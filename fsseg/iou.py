@@ -24,6 +24,12 @@ def iou(intersection: A, union: A) -> A:
     return ratio
 
 
+def mean_of_known(values: Any) -> Any:
+    """Mean over the last axis of a numpy array without its NaN; NaN where all values are NaN."""
+    known = ~np.isnan(values)
+    return iou(np.where(known, values, 0).sum(-1), known.sum(-1))
+
+
 def percent(intersection: A, union: A) -> A:
     """`iou` in percent; multiplying before dividing makes all callers round alike."""
     product: Any = 100 * intersection

@@ -7,13 +7,15 @@ different number. States are integer counts, so that the result does not depend 
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torchmetrics import Metric
 
 from fsseg.episode import IGNORE
 from fsseg.iou import iou
 from fsseg.protocols.protocol import Absent
+
+_SURE = 0.01  # share of a query's pixels that its presence score is the mean of: an object may be this small
 
 
 class Counts(NamedTuple):
@@ -30,6 +32,20 @@ class Counts(NamedTuple):
     truth: Int[Tensor, "B Q L"]
 
 
+class TestOutput(NamedTuple):
+    """Result of a validation or test step, for callbacks.
+
+    Attributes:
+        prediction: ``B Q H W``, episode labels.
+        counts: pixel counts per query and label.
+        presence: ``B Q N``, presence scores; None where every query shows a class of its episode.
+    """
+
+    prediction: Tensor
+    counts: Counts
+    presence: Tensor | None = None
+
+
 def count(prediction: Integer[Tensor, "B Q H W"], mask: Integer[Tensor, "B Q H W"], way: int) -> Counts:
     """Pixel counts of predictions and masks, both in episode labels; 255 in the mask is ignored."""
     labels = torch.arange(1 + way, device=mask.device).view(-1, 1, 1)
@@ -39,6 +55,13 @@ def count(prediction: Integer[Tensor, "B Q H W"], mask: Integer[Tensor, "B Q H W
     intersection = (true & predicted).sum((-2, -1))
     truth = true.sum((-2, -1))
     return Counts(intersection, predicted.sum((-2, -1)) + truth - intersection, truth)
+
+
+def presence(logits: Float[Tensor, "B Q L H W"]) -> Float[Tensor, "B Q N"]:
+    """Presence score of each class on each query: mean of the percent of its pixels with the largest probabilities."""
+    probability = logits.float().softmax(2)[:, :, 1:].flatten(3)
+    pixels = max(1, round(_SURE * probability.shape[-1]))
+    return probability.topk(pixels, sorted=False).values.mean(-1)
 
 
 class IoU:

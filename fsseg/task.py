@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +20,10 @@ from fsseg.feature_cache import TestFeatures, Tracked, TrainingFeatures, testing
 from fsseg.fine_tuning import FineTuning
 from fsseg.methods.base import Method
 from fsseg.methods.panet import PANet
-from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
+from fsseg.metrics import BinaryIoU, ClassIoU, Counts, TestOutput, count, presence
 from fsseg.optim import Groups, grouped, made, scheduled
 from fsseg.processes import gathered_random_states, set_random_state
 from fsseg.untrusted.card import Card, random_states
-
-
-class TestOutput(NamedTuple):
-    """Result of a validation or test step, for callbacks.
-
-    Attributes:
-        prediction: ``B Q H W``, episode labels.
-        counts: pixel counts per query and label.
-    """
-
-    prediction: Tensor
-    counts: Counts
 
 
 class Task(LightningModule):
@@ -220,6 +208,9 @@ class Task(LightningModule):
         instead = self._tuning or self._cache
         logits = instead.logits(batch) if instead else self(batch)
         output = self._measure(batch, logits, self.test_iou, self.test_binary)
+        protocol = self.trainer.datamodule.protocol  # type: ignore[attr-defined]
+        if protocol.absent_queries or protocol.draw == "list":  # episodes of a file may have such queries
+            output = output._replace(presence=presence(logits))
         self.log("mean-IoU", self.test_iou.running(), prog_bar=True, on_step=True, on_epoch=False)
         return output
 

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,6 +160,7 @@ def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**12))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # one made here keeps the proxies for all later tests
     assert main(shlex.split(command)[1:]) == 2
     said = capsys.readouterr().err
     assert re.search(

@@ -134,6 +134,7 @@ ALLOWED = {
         "plots",
         "segmenter",
         "task",
+        "metrics",
         "encoders",
         "episodes",
         "datasets",

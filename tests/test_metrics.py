@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count
+from fsseg.metrics import BinaryIoU, ClassIoU, Counts, count, presence
 
 Oracle = Callable[[str], dict[str, np.ndarray]]
 CLASSES = (3, 5, 8)
@@ -176,3 +176,16 @@ def test_one_class_in_one_run_keeps_its_place() -> None:
     one.update(Counts(*torch.ones(3, 1, 1, 2, dtype=torch.long)), torch.tensor([[3]]), torch.tensor([0]))
     assert one.compute().per_class.tolist() == [[1.0]]
     assert one.compute().per_run.tolist() == [1.0]
+
+
+def test_the_presence_score_is_the_mean_of_the_largest_percent_of_probabilities() -> None:
+    logits = torch.randn(2, 3, 4, 30, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
+    scores = presence(logits)
+    for b in range(2):
+        for q in range(3):
+            values = np.exp(logits[b, q].double().numpy())
+            values /= values.sum(axis=0)
+            for way in range(1, 4):
+                largest = sorted(values[way].ravel())[-12:]  # of 1,200 pixels
+                assert float(scores[b, q, way - 1]) == pytest.approx(sum(largest) / 12, abs=1e-6)
+    assert presence(logits[..., :2, :2]).shape == (2, 3, 3)  # at least one pixel

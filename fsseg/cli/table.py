@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fsseg import atomic
 from fsseg.cli.dashes import with_dashes
@@ -11,7 +11,7 @@ from fsseg.errors import FssegError
 from fsseg.results.classes import make_class_grid
 from fsseg.results.formats import ENDINGS, FORMATS
 from fsseg.results.grids import Grid, make_grid, series_words
-from fsseg.results.papers import LATER, LAYOUTS, own_layout
+from fsseg.results.papers import LATER, LAYOUTS, absent_layout, own_layout
 from fsseg.results.results import FinishedTest, find_results, series
 from fsseg.results.rows import Row
 from fsseg.results.tables import ClassScore
@@ -30,6 +30,7 @@ def options() -> Options:
     made.option("--format", Literal[*FORMATS], "format (default: text)")
     made.option("--intervals", bool, "add 95 %% bootstrap intervals over episodes")
     made.option("--classes", bool, "one line per class")
+    made.option("--absent", bool, "false alarms of tests with `protocol.absent_queries`")
     made.option("--out", Path, "file to write; its ending decides the format", metavar="FILE")
     made.option("--picture", Path, "draw IoU per class and IoU against object size", metavar="FILE")
     return made
@@ -45,13 +46,16 @@ def run(arguments: Sequence[str]) -> int:
     form = given.format or (ENDINGS.get(given.out.suffix) if given.out else "text")
     if form is None:
         raise FssegError(f"--out {given.out}: an ending of {', '.join(ENDINGS)} is needed, or --format.")
-    if given.classes and given.later:
-        raise FssegError("--classes and --later are two tables: give one of them.")
-    if given.classes and given.like:
-        raise FssegError("--classes and --like are two tables: give one of them.")
+    _refuse_two_tables(given)
     results = find_results(given.runs)
+    if given.absent:
+        _refuse_without_absent(results)
     intervals = given.intervals or form in ("csv", "json")
-    grids = [make_class_grid(results)] if given.classes else make_grids(results, given.like, intervals, given.later)
+    grids = (
+        [make_class_grid(results)]
+        if given.classes
+        else make_grids(results, given.like, intervals, given.later, given.absent)
+    )
     text = _shown(grids, form, given.intervals)
     if given.out is None:
         print(text, end="")
@@ -59,9 +63,52 @@ def run(arguments: Sequence[str]) -> int:
         folders.make(given.out.parent)
         atomic.write_text(given.out, text)
         print(f"  table     {given.out}")
-    if given.picture:
+    if given.picture and given.absent:
+        _draw_absent(results, given.picture)
+    elif given.picture:
         _draw(results, given.picture)
     return 0
+
+
+def _refuse_two_tables(given: Any) -> None:
+    asked = [f"--{name}" for name in ("classes", "absent", "later", "like") if getattr(given, name)]
+    if len(asked) > 1 and asked != ["--later", "--like"]:
+        raise FssegError(f"{asked[0]} and {asked[1]} are two tables: give one of them.")
+
+
+def _refuse_without_absent(results: Sequence[FinishedTest]) -> None:
+    for result in results:
+        if result.table.false_alarms is None:
+            raise FssegError(
+                f"--absent: every query of {result.folder} shows a class. Test with --protocol.absent_queries 0.5."
+            )
+
+
+def _draw_absent(results: Sequence[FinishedTest], path: Path) -> None:
+    """Draw false alarms.
+
+    Raises:
+        FssegError: The file cannot be written.
+    """
+    from fsseg.plots.studies import draw_absent  # imports matplotlib
+
+    folders.make(path.parent)
+    with folders.named("--picture", path):
+        draw_absent(_named(results), path)
+    print(f"  picture   {path}")
+
+
+def _named(results: Sequence[FinishedTest]) -> dict[str, list[FinishedTest]]:
+    """Tests by the name of their line and their shots."""
+    every = series(results)
+    shots = {result.tested.setting.shot for result in results}
+    found: dict[str, list[FinishedTest]] = {}
+    for of in every:
+        for result in of.results:
+            shot = [f"{result.tested.setting.shot}-shot"] if len(shots) > 1 else []
+            more = series_words(of, every) if len({one.setting.label for one in every}) < len(every) else []
+            found.setdefault(", ".join([of.setting.label, *shot, *more]), []).append(result)
+    return found
 
 
 def _draw(results: Sequence[FinishedTest], path: Path) -> None:
@@ -106,8 +153,10 @@ def size_rows(results: Sequence[FinishedTest]) -> dict[str, list[Row]]:
     return rows
 
 
-def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: bool, later: bool = False) -> list[Grid]:
-    """A paper's table, or one table per number of ways.
+def make_grids(
+    results: Sequence[FinishedTest], like: str | None, intervals: bool, later: bool = False, absent: bool = False
+) -> list[Grid]:
+    """A paper's table, or one table per number of ways; ``absent``: with the columns of false alarms.
 
     Raises:
         FssegError: No later methods are known for the paper's table, or for the data sets of the tests.
@@ -126,7 +175,8 @@ def make_grids(results: Sequence[FinishedTest], like: str | None, intervals: boo
     for way in sorted({result.tested.setting.way for result in results}):
         found = [result for result in results if result.tested.setting.way == way]
         folds = sorted({result.tested.fold for result in found})
-        layout = own_layout([r.tested.setting for r in found], folds, max(r.tested.folds for r in found))
+        of = absent_layout if absent else own_layout
+        layout = of([r.tested.setting for r in found], folds, max(r.tested.folds for r in found))
         grids.append(make_grid(layout, found, intervals, later))
     return grids
 

@@ -215,7 +215,8 @@ class EpisodeData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training episodes; every epoch, and every resumed training, continues with the next episode number."""
         view = option_checks.training_view(self)
-        draw = of_classes(self.dataset, self.trained.images, (self.way, self.shot, self.query), self.seed)
+        sizes, absent = (self.way, self.shot, self.query), self.episodes.absent_queries
+        draw = of_classes(self.dataset, self.trained.images, sizes, self.seed, absent)
         annotator = self.images.annotator(self.dataset, self.images.support_annotation)
         pixels = "train" not in self.without_pixels
         source = Episodes(self.dataset, draw, view, self._augmentation, self.seed, annotator, pixels)

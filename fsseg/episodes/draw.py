@@ -29,10 +29,22 @@ def seeded(images: Images, sizes: Sizes, seed: int, rules: Rules = PLAIN) -> Dra
     return partial(_draw, images=images, sizes=sizes, seed=seed, rules=rules)
 
 
-def of_classes(dataset: Dataset, images: Images, sizes: Sizes, seed: int) -> Draw:
-    """Draw each episode of a training or a validation from its number; images with weak masks are supports only."""
+def of_classes(dataset: Dataset, images: Images, sizes: Sizes, seed: int, absent: float = 0.0) -> Draw:
+    """Draw each episode of a training or a validation from its number; images with weak masks are supports only.
+
+    Args:
+        dataset: opened data set.
+        images: image numbers of each class id.
+        sizes: way, shot, query.
+        seed: seed of the episodes.
+        absent: share of episodes whose queries show no class of the episode; they are images of other classes.
+    """
     queries = with_complete_masks(dataset, images)
-    return seeded(images, sizes, seed, PLAIN if queries is images else Rules(queries=queries))
+    rules = PLAIN if queries is images else Rules(queries=queries)
+    if absent:
+        every = np.unique(np.concatenate([*queries.values()]))
+        rules = rules._replace(absent=absent, lacking=partial(_lacking, dataset, numbers=every))
+    return seeded(images, sizes, seed, rules)
 
 
 def listed(runs: Sequence[Sequence[Episode]]) -> Draw:

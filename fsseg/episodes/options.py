@@ -126,6 +126,8 @@ class EpisodeOptions:
         min_images: train images that a class of the training needs. By default as many as an episode needs; with
             ``missing_classes`` ``skip`` 20, if at least two classes (and ``way``) have so many. Classes are drawn
             evenly, so that a class of five images would fill as many episodes as a class of 500 with the same five.
+        absent_queries: share of training episodes whose queries show no class of the episode, so that the loss there is
+            of background alone. Without them a method learns that every query shows the class.
         exclude: names of base classes that training and validation leave out, e.g. those that a later training on
             another data set tests; with ``drop_novel`` also images that show them.
         seed: seed of training and validation episodes; ``seed_everything`` by default.
@@ -140,6 +142,7 @@ class EpisodeOptions:
     min_pixels: int = field(default=1, metadata=_about(_TRAINING | _VALIDATION, COUNT))
     missing_classes: Missing = field(default="error", metadata=_about(_TRAINING | _VALIDATION | _EPISODES))
     min_images: int | None = field(default=None, metadata=_about(_TRAINING, COUNT))
+    absent_queries: float = field(default=0.0, metadata=_about(_TRAINING, Range(0, 0.9)))
     exclude: list[str] = field(default_factory=list, metadata=_about(_TRAINING | _VALIDATION))
     seed: int | None = field(default=None, metadata=_about(_TRAINING | _VALIDATION, SEED))
 

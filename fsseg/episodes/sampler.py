@@ -144,7 +144,7 @@ def _absent(episode: Episode, rules: Rules, generator: np.random.Generator) -> E
     found = rules.lacking(episode.classes)
     if len(found) < len(episode.query):
         raise FssegError(
-            f"`protocol.absent_queries`: {len(found)} images show none of {len(episode.classes)} classes, "
+            f"absent queries: {len(found)} images show none of {len(episode.classes)} classes, "
             f"{len(episode.query)} are needed. Lower `data.way` or leave absent queries out."
         )
     chosen = generator.choice(found, size=len(episode.query), replace=False)

@@ -80,7 +80,7 @@ def draw_census(census: Census, path: Path) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     rule = pair_rule(census.pairs, census.min_pixels) or "any size"
     figure.suptitle(f"{census.name}: images per class ({rule}); folds: {census.fold_words}", fontsize=10)
-    _write(figure, path)
+    write(figure, path)
 
 
 def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
@@ -114,7 +114,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         _draw_baselines(axis, curves, colours)
         axis.set_title(_in_words(metric), fontsize=10, loc="left")
         axis.set_xlabel("training step", fontsize=9)
-        _plain(axis)
+        plain(axis)
         if training:
             axis.set_ylim(bottom=0)
     handles = {str(line.get_label()): line for axis in figure.axes for line in axis.get_legend_handles_labels()[0]}
@@ -122,7 +122,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     columns = max(1, min(len(handles), int(5.2 * len(charts) / inches)))
     labels = list(handles.values()), list(handles)
     figure.legend(*labels, fontsize=9, loc="outside lower center", ncols=columns, frameon=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def _draw_baselines(axis: Axes, curves: Sequence[Curve], colours: Mapping[str, str]) -> None:
@@ -200,10 +200,10 @@ def draw_class_iou(lines: Mapping[str, Sequence[ClassScore]], path: Path) -> Non
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.set_xlabel("IoU, percent (whiskers: standard deviation over runs)", fontsize=9)
-    _plain(axis)
+    plain(axis)
     if len(lines) > 1:
         figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
@@ -246,9 +246,9 @@ def draw_size_iou(tests: Mapping[str, Sequence[Row]], path: Path) -> None:
     axis.set_ylim(-2, 102)
     axis.set_xlabel("object's share of the query's pixels", fontsize=9)
     axis.set_ylabel("IoU, percent", fontsize=9)
-    _plain(axis)
+    plain(axis)
     figure.legend(fontsize=8, loc="outside lower center", ncols=1, frameon=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -264,7 +264,7 @@ def pooled_by_size(counts: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.floa
     )
 
 
-def _plain(axis: Axes) -> None:
+def plain(axis: Axes) -> None:
     """Style of all axes: no frame, small tick labels, a pale grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
@@ -272,6 +272,6 @@ def _plain(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the path's suffix."""
     atomic.save(path, lambda file: figure.savefig(file, format=path.suffix[1:] or "png"))

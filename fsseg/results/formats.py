@@ -32,7 +32,7 @@ def title(grid: Grid) -> str:
 
 def groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     """Heads that span several columns, each with the number of its columns."""
-    several = len({column.metric for column in columns}) > 1
+    several = len({column.metric for column in columns if not column.name}) > 1
 
     def head(column: Column) -> str:
         return f"{column.metric}, {column.shot}-shot" if several else f"{column.shot}-shot"

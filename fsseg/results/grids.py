@@ -101,7 +101,7 @@ def _belongs(line: Line, of: Series) -> bool:
 
 
 def _published(layout: Layout, line: Line, column: Column) -> Published | None:
-    if layout.means_only and column.fold is not None:
+    if column.name or (layout.means_only and column.fold is not None):  # a column with a name is not of a paper
         return None
     return published(layout.setting(line, column), column.metric, column.fold, layout.source)
 
@@ -146,6 +146,8 @@ def _cell(of: Series, column: Column, annotation: str, intervals: bool) -> Cell 
         return None
     scores = [[result.table.score(column.metric) for result in results] for results in by_seed.values()]
     per_seed = [float(np.mean([score.mean for score in each])) for each in scores]
+    if np.isnan(per_seed).all():
+        return None
     low, high = _episode_interval(list(by_seed.values()), column.metric) if intervals else (np.nan, np.nan)
     return Cell(
         float(np.mean(per_seed)),

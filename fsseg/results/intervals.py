@@ -8,17 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsseg.iou import iou
-from fsseg.results.results import Array, FinishedTest
+from fsseg.iou import iou, mean_of_known
+from fsseg.results.absence import ABSENCE, RunAbsence
+from fsseg.results.results import Array, FinishedTest, Sums
 
 REPLICATES, LEVEL = 1000, 95.0  # draws per interval; percent of them inside
 
 
 def mean_iou(intersection: Array, union: Array) -> Array:
     """Mean IoU over the classes that were drawn, in percent; the last axis has the classes, background first."""
-    per_class = iou(intersection[..., 1:], union[..., 1:])
-    drawn = ~np.isnan(per_class)
-    mean: Array = 100 * iou(np.where(drawn, per_class, 0).sum(-1), drawn.sum(-1))  # NaN where no class was drawn
+    mean: Array = 100 * mean_of_known(iou(intersection[..., 1:], union[..., 1:]))  # NaN where no class was drawn
     return mean
 
 
@@ -37,24 +36,30 @@ def replicates(results: Sequence[FinishedTest], metric: str, seed: int = 0, numb
 
     Args:
         results: results of one fold and one protocol, e.g. of several seeds.
-        metric: ``mean-IoU`` or ``binary-IoU``.
+        metric: ``mean-IoU``, ``binary-IoU``, or one of `fsseg.results.absence.ABSENCE`.
         seed: seed of the draws.
         number: number of replicates.
 
     Returns:
         ``number`` values in percent.
     """
-    function = METRICS[metric]
     values = []
     for result in results:
         generator = np.random.default_rng(seed)  # every result gets the same draws
         runs = []
-        for sums in result.sums:
+        for sums in result.absences if metric in ABSENCE else result.sums:
             count = len(sums.union)
             weight = generator.multinomial(count, np.full(count, 1 / count), size=number).astype(np.float64)
-            runs.append(function(weight @ sums.intersection, weight @ sums.union))
+            runs.append(_value(metric, sums, weight))
         values.append(np.mean(runs, axis=0))
     return np.asarray(np.mean(values, axis=0))
+
+
+def _value(metric: str, sums: Sums | RunAbsence, weight: Array) -> Array:
+    """A metric of each draw, in percent."""
+    if isinstance(sums, RunAbsence):
+        return 100 * ABSENCE[metric](sums, weight)
+    return METRICS[metric](weight @ sums.intersection, weight @ sums.union)
 
 
 def interval(values: Array) -> tuple[float, float]:

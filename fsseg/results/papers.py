@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fsseg.results.absence import ABSENCE
 from fsseg.results.published import Setting, method_label
 
 FOLDS = (0, 1, 2, 3)
@@ -51,7 +52,7 @@ class Column:
     Attributes:
         shot: supports of a class.
         fold: fold of the numbers; None for a mean over folds.
-        metric: ``mean-IoU`` or ``binary-IoU``.
+        metric: ``mean-IoU``, ``binary-IoU``, or one of `fsseg.results.absence.ABSENCE`.
         way: classes of an episode.
         name: head of the column; fold or ``mean`` by default.
         of: results of the column, if the lines are classes.
@@ -219,6 +220,18 @@ def own_layout(settings: Sequence[Setting], folds: Sequence[int], of: int) -> La
         means = [Column(shot, folds[0], "binary-IoU", way) for shot in shots]
     columns = sorted([*of_fold, *means], key=lambda column: (column.metric == "binary-IoU", column.shot))
     return Layout("", f"{way}-way", "", "", tuple(lines), tuple(columns), tuple(later))
+
+
+def absent_layout(settings: Sequence[Setting], folds: Sequence[int], of: int) -> Layout:
+    """Layout of tests whose queries may show no class: the lines of `own_layout`, a mean of folds per metric."""
+    own = own_layout(settings, folds, of)
+    fold = folds[0] if len(folds) == 1 else None
+    columns = [
+        Column(shot, fold, metric, own.columns[0].way, metric, folds=tuple(folds))
+        for shot in sorted({column.shot for column in own.columns})
+        for metric in ("mean-IoU", *ABSENCE)
+    ]
+    return replace(own, title=f"{own.title}, queries with and without classes", columns=tuple(columns), later=())
 
 
 def own_line(setting: Setting) -> Line:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fsseg.episode import BACKGROUND
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Chosen, Protocol
+from fsseg.results.absence import RunAbsence, of_runs
 from fsseg.results.published import Setting
 from fsseg.results.rows import Row, read_rows
 from fsseg.results.table_file import read_table
@@ -87,6 +88,11 @@ class FinishedTest:
             runs[row.run].intersection[place] += row.intersection
             runs[row.run].union[place] += row.union
         return runs
+
+    @cached_property
+    def absences(self) -> list[RunAbsence]:
+        """Sums of each run with the queries that show no class of their episode."""
+        return of_runs(self.tested.classes, self.rows)
 
     @property
     def episodes(self) -> int:

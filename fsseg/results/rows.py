@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,8 @@ from fsseg.errors import FssegError
 from fsseg.untrusted.text import csv_cell, csv_text
 
 if TYPE_CHECKING:  # a table is made without torch
+    from torch import Tensor
+
     from fsseg.metrics import Counts
 
 
@@ -30,6 +33,8 @@ class Row(NamedTuple):
         support: image numbers of the way's supports (of all ways for background), joined by spaces.
         query: image number of the query.
         protocol: name and digest of the protocol.
+        presence: presence score of the class on the query, see `fsseg.metrics.presence`; None if the test has no
+            queries without their classes, and for background.
     """
 
     run: int
@@ -43,16 +48,25 @@ class Row(NamedTuple):
     support: str
     query: str
     protocol: str = ""
+    presence: float | None = None
 
 
 _MOST = 1 << 40  # largest count of a row, so that sums over rows fit into 64 bits
 _FIELDS = list(Row._fields)
+_OLD_FIELDS = _FIELDS[:-1]  # of tests before presence scores
 
 
-def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
-    """Rows of a batch without its padding; images are given by number."""
+def batch_rows(batch: Batch, counts: Counts, presence: Tensor | None = None) -> list[Row]:
+    """Rows of a batch without its padding; images are given by number.
+
+    Args:
+        batch: episodes.
+        counts: pixel counts of the queries.
+        presence: ``B Q N``, presence scores of the classes, if they were computed.
+    """
     rows = []
     intersection, union, truth = (t.tolist() for t in counts)
+    scores = None if presence is None else presence.tolist()
     for b, number in enumerate(batch.number.tolist()):
         if number < 0:
             continue
@@ -66,7 +80,10 @@ def batch_rows(batch: Batch, counts: Counts) -> list[Row]:
                 shown = supports[label - 1] if label else everything
                 counted = (intersection[b][q][label], union[b][q][label], truth[b][q][label])
                 names = (" ".join(map(str, shown)), str(query))
-                rows.append(Row(int(batch.run[b]), number, class_id, drawn_for, *counted, pixels, *names))
+                score = scores[b][q][label - 1] if scores and label else None
+                rows.append(
+                    Row(int(batch.run[b]), number, class_id, drawn_for, *counted, pixels, *names, presence=score)
+                )
     return rows
 
 
@@ -85,6 +102,18 @@ def write_rows(rows: Iterable[Row], path: Path, common: Mapping[str, Any] | None
         writer.writerows(map(csv_cell, [*row, *values]) for row in rows)
 
 
+def as_row(cells: Sequence[str]) -> Row:
+    """The row of a line of a CSV file.
+
+    Raises:
+        ValueError: a number is none, or a presence score is not finite.
+    """
+    score = float(cells[-1]) if len(cells) == len(_FIELDS) and cells[-1] else None
+    if score is not None and not math.isfinite(score):
+        raise ValueError
+    return Row._make([*map(int, cells[:8]), *map(csv_text, cells[8 : len(_OLD_FIELDS)]), score])
+
+
 def read_rows(path: Path) -> list[Row]:
     """Read rows that `write_rows` wrote, without the common columns.
 
@@ -94,9 +123,10 @@ def read_rows(path: Path) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8")
         header, *lines = csv.reader(text.splitlines())
-        if header[: len(_FIELDS)] != _FIELDS or not text.endswith("\n"):
+        there = len(_FIELDS) if header[: len(_FIELDS)] == _FIELDS else len(_OLD_FIELDS)
+        if header[:there] != _FIELDS[:there] or not text.endswith("\n"):
             raise ValueError
-        rows = [Row(*map(int, line[:8]), *map(csv_text, line[8 : len(_FIELDS)])) for line in lines]  # type: ignore[arg-type]
+        rows = [as_row(line[:there]) for line in lines]
         runs = {row.run for row in rows}  # every run has rows
         if runs != set(range(len(runs))) or not all(0 <= n < _MOST for row in rows for n in row[1:8]):
             raise ValueError

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fsseg.results.rows import Row
-
-_NUMBERS = 8  # numeric fields of a row; they come before the images
+from fsseg.results.rows import Row, as_row
 
 
 class Streamed(NamedTuple):
@@ -84,6 +82,5 @@ def read(path: Path, at_most: int | None = None) -> Streamed:
                 left += [(run, number) for run, number in batch["left"]]
                 complete, episodes = len(rows), batch["episodes"]
             elif line.endswith("\n"):
-                values = next(csv.reader([line]))
-                rows.append(Row(*map(int, values[:_NUMBERS]), *values[_NUMBERS:]))  # type: ignore[arg-type]
+                rows.append(as_row(next(csv.reader([line]))))
     return Streamed(rows[:complete], left, episodes)

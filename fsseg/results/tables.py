@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fsseg.episode import BACKGROUND
 from fsseg.iou import iou
+from fsseg.results import absence
 from fsseg.results.published import Published, published
 from fsseg.results.rows import Row
 from fsseg.results.test_facts import Tested
@@ -55,11 +56,15 @@ class FalseAlarms(NamedTuple):
     Attributes:
         pixels: false-positive rate: share of pixels that are predicted as foreground.
         alarmed: share of queries with at least one such pixel.
+        counted: mean-IoU of all queries, in which these pixels count.
+        auc: area under the ROC curve of the presence scores; NaN if the test did not compute them.
         queries: number of queries.
     """
 
     pixels: Score
     alarmed: Score
+    counted: Score
+    auc: Score
     queries: int
 
 
@@ -89,8 +94,12 @@ class Table:
     rows: int = 0
 
     def score(self, metric: str) -> Score:
-        """The score called ``mean-IoU`` or ``binary-IoU``."""
-        return {"mean-IoU": self.mean_iou, "binary-IoU": self.binary_iou}[metric]
+        """The score of a metric; those of `fsseg.results.absence` need `false_alarms`."""
+        scores = {"mean-IoU": self.mean_iou, "binary-IoU": self.binary_iou}
+        if alarms := self.false_alarms:
+            scores |= {absence.PIXELS: alarms.pixels, absence.ALARMED: alarms.alarmed}
+            scores |= {absence.COUNTED: alarms.counted, absence.AUC: alarms.auc}
+        return scores[metric]
 
     def published(self, metric: str) -> Published | None:
         """The published number of this setting and fold; None if there is none."""
@@ -144,7 +153,7 @@ def make_table(tested: Tested, rows: Sequence[Row]) -> Table:
         # Foreground everywhere: the intersection is the truth, the union is every pixel.
         values.mean_iou(tested.classes, _TRUTH, _PIXELS) if one_way else None,
         None if one_way else _several(tested.classes, used),
-        _false_alarms([row for row in rows if row.query_class == BACKGROUND]),
+        _false_alarms(tested.classes, rows),
         len(rows),
     )
 
@@ -164,20 +173,17 @@ def _several(classes: Iterable[int], rows: Sequence[Row]) -> Part:
     return Part(_Values(row for found in queries for row in found).mean_iou(classes), len(queries))
 
 
-def _false_alarms(rows: Sequence[Row]) -> FalseAlarms | None:
-    """False positives: no pixel shows a class, so the union of a class is the number of its false positives."""
-    if not rows:
+def _false_alarms(classes: Iterable[int], rows: Sequence[Row]) -> FalseAlarms | None:
+    """Numbers of the queries that show no class of their episode."""
+    runs = absence.of_runs(classes, rows)
+    queries = sum(run.absent.sum() for run in runs)
+    if not queries:
         return None
-    runs: dict[int, list[list[Row]]] = {}
-    for (run, _, _), found in _by_query(rows).items():
-        runs.setdefault(run, []).append(found)
-    pixels, alarmed = [], []
-    for queries in runs.values():
-        called = [sum(row.union for row in found) for found in queries]
-        pixels.append((sum(called), sum(found[0].pixels for found in queries)))
-        alarmed.append(np.mean([number > 0 for number in called]))
-    share = iou(*np.array(pixels).reshape(-1, 2).T)
-    return FalseAlarms(_score(share), _score(np.array(alarmed)), sum(map(len, runs.values())))
+    scores = (_score(np.array([metric(run, run.equal)[0] for run in runs])) for metric in absence.ABSENCE.values())
+    named = dict(zip(absence.ABSENCE, scores, strict=True))
+    return FalseAlarms(
+        named[absence.PIXELS], named[absence.ALARMED], named[absence.COUNTED], named[absence.AUC], int(queries)
+    )
 
 
 def _mean(per_class: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -55,6 +55,8 @@ def _below(table: Table) -> list[str]:
             f"queries that show none of the classes, not counted above: {alarms.queries:,}; false-positive rate "
             f"{alarms.pixels} % of their pixels, {alarms.alarmed} % of them with any"
         )
+        auc = "" if np.isnan(alarms.auc.mean) else f"; AUC of the presence score {alarms.auc}"
+        lines.append(f"mean-IoU with these queries counted: {alarms.counted}{auc}")
     return lines
 
 

@@ -75,6 +75,10 @@ _NULL = {
 }  # fmt: skip
 _SPELT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
+# Options that later versions have added, with the value that means what was before. An identity leaves
+# them out at this value, so that records and digests of earlier versions remain those of the same training.
+ADDED: Mapping[str, Any] = {"lr_scheduler.init_args.warmup_steps": 0, "episodes.absent_queries": 0.0}
+
 
 def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:
     """The options of a configuration that have one of the given roles.
@@ -85,7 +89,8 @@ def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:
 
     Returns:
         The sections ``seed_everything``, ``model``, ``data``, ``trainer`` and ``protocol`` with these options only.
-        Null is replaced by the value that it stands for; options of the data have dotted names.
+        Null is replaced by the value that it stands for; options of the data have dotted names. Options of `ADDED` are
+        left out where they change nothing.
     """
     found: dict[str, Any] = {
         "model": _of(own["model"], MODEL, role),
@@ -94,7 +99,23 @@ def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:
     }
     if role & _DATA["protocol"]:
         found["protocol"] = own.get("protocol")
-    return {"seed_everything": own["seed_everything"], **found}
+    return {"seed_everything": own["seed_everything"], **_without_added(found)}
+
+
+def _without_added(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration without the options of `ADDED` that have the value there."""
+    kept = {}
+    for key, value in options.items():
+        name = f"{prefix}{key}"
+        nested = isinstance(value, Mapping)
+        if nested or _added(name) is None or value != _added(name):
+            kept[key] = _without_added(value, f"{name}.") if nested else value
+    return kept
+
+
+def _added(name: str) -> Any:
+    """The value of an option of `ADDED` that means what was before; None for other options."""
+    return next((value for option, value in ADDED.items() if f".{name}".endswith(f".{option}")), None)
 
 
 def length(own: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +139,8 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple
     one, other = dict(flat(before)), dict(flat(now))
     for key in sorted(one.keys() | other.keys()):
         if one.get(key) != other.get(key):
-            return key.replace(".init_args", ""), one.get(key), other.get(key)
+            was, now = (values.get(key, _added(key)) for values in (one, other))
+            return key.replace(".init_args", ""), was, now
     return None
 
 

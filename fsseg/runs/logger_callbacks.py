@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from fsseg import atomic
 from fsseg.episode import Batch
+from fsseg.metrics import TestOutput
 from fsseg.plots.episodes import Panel, draw_episodes
 from fsseg.results.tables import Table
 from fsseg.results.texts import as_markdown
 from fsseg.runs.test_report import Report, panel
-from fsseg.task import TestOutput
 
 _PICTURES = 4  # drawn episodes of a validation; the same ones each time
 _COLUMNS = ["class", "iou", "std", "queries"]

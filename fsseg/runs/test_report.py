@@ -17,6 +17,7 @@ from fsseg.episodes.draw import Draw
 from fsseg.episodes.episode_file import as_text as as_list
 from fsseg.episodes.sampler import Key
 from fsseg.episodes.unreadable import skipped
+from fsseg.metrics import TestOutput
 from fsseg.plots.episodes import Panel, draw_episodes, panel_of, query_iou
 from fsseg.results.rows import Row, batch_rows, write_rows
 from fsseg.results.stream import Stream, Streamed
@@ -25,7 +26,6 @@ from fsseg.results.tables import Table, make_table
 from fsseg.results.test_facts import Tested
 from fsseg.results.texts import as_markdown, as_text
 from fsseg.runs.partial_test import ROWS
-from fsseg.task import TestOutput
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,9 @@ class Report(Callback):
     ) -> None:
         """Write the rows, and collect a few episodes of each class for the picture."""
         with atomic.writing(self.stream.path):
-            self.stream.add(batch_rows(batch, outputs.counts), [(key.run, key.number) for key in skipped(batch)])
+            self.stream.add(
+                batch_rows(batch, outputs.counts, outputs.presence), [(key.run, key.number) for key in skipped(batch)]
+            )
         for b in range(len(batch.run)):
             classes = batch.classes[b].tolist()
             if len(self.panels) < _PICTURES and all(self._shown[c] < _PER_CLASS for c in classes):

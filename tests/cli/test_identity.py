@@ -9,7 +9,7 @@ from fsseg.datasets import Shapes
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.options import GROUPS, OPTIONS, Decides, flat, with_defaults
 from fsseg.experiment.replay import _QUIET
-from fsseg.runs.identity import MODEL, TEST, TRAINER, identity
+from fsseg.runs.identity import MODEL, TEST, TRAINER, first_difference, identity
 from fsseg.task import Task
 from tests.episode_options import grouped
 
@@ -92,3 +92,19 @@ def test_every_option_that_null_stands_for_is_one_of_its_group():
     for name, option in OPTIONS.items():
         group, dot, _ = name.rpartition(".")
         assert option.default is None or f"{group}{dot}{option.default}" in OPTIONS
+
+
+def with_nested(**options):
+    model = {**OWN["model"], "lr_scheduler": {"class_path": "fsseg.optim.Poly", "init_args": {"power": 0.9, **options}}}
+    return {**OWN, "model": model, "data": {**OWN["data"], "episodes": {"train": 10}}}
+
+
+def test_an_option_that_a_later_version_added_does_not_change_a_training():
+    before, role = with_nested(), Decides.TRAINING
+    now = with_nested(warmup_steps=0)
+    now["data"] = {**now["data"], "episodes": {"train": 10, "absent_queries": 0.0}}
+    assert identity(now, role) == identity(before, role)
+    for other in (with_nested(warmup_steps=5), {**now, "data": {**now["data"], "episodes": {"absent_queries": 0.5}}}):
+        assert identity(other, role) != identity(before, role)
+    found = first_difference(identity(before, role), identity(with_nested(warmup_steps=5), role))
+    assert found == ("model.lr_scheduler.warmup_steps", 0, 5)

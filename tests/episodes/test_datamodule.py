@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fsseg.datasets import Pascal, Shapes
-from fsseg.episode import Batch, Episode
+from fsseg.episode import NO_WAY, Batch, Episode
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.official_draws import panet_episodes, pmms_episodes
 from fsseg.errors import FssegError
@@ -268,6 +268,27 @@ def test_min_images_decides_the_classes_of_the_training_alone() -> None:
     assert classes(every.train_dataloader()) == counts.keys()
     assert classes(some.train_dataloader()) == {c for c, count in counts.items() if count >= 14}
     assert same(every.val_dataloader(), some.val_dataloader())
+
+
+def test_a_share_of_training_queries_shows_none_of_the_classes() -> None:
+    sizes = {"way": 2, "query": 2, "train": 300, "val": 20, "size": 16, "workers": 0}
+    data = EpisodeData(**grouped(dataset=SHAPES, absent_queries=0.3, **sizes))
+    data.setup("fit")
+    trained = {int(number) for found in data.trained.images.values() for number in found}
+    absent = 0
+    for batch in data.train_dataloader():
+        shown = {int(label) for label in batch.query_mask.unique()} - {0, 255}
+        lacks = bool((batch.query_way == NO_WAY).all())
+        assert lacks != bool(shown)
+        absent += lacks
+        assert {int(number) for number in batch.query_id.flatten()} <= trained
+    assert 60 < absent < 120  # of 300; 3.8 standard deviations
+    assert all((batch.query_way != NO_WAY).all() for batch in data.val_dataloader())
+
+
+def test_the_share_of_absent_queries_is_below_one() -> None:
+    with pytest.raises(FssegError, match=r"`data.episodes.absent_queries` 1.0: at most 0.9"):
+        EpisodeData(**grouped(dataset=SHAPES, absent_queries=1.0))
 
 
 def test_a_long_list_of_classes_is_cut_short() -> None:

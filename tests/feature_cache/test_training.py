@@ -84,8 +84,8 @@ def compare(one: Trained, other: Trained, rtol: float = 1e-4) -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"way": 2, "shot": 2, "query": 2, "missing_classes": "skip"}, {"augment": [CROP], "variants": 2},
-     {"augment": [], "shot": 2, "workers": 2}, {"support_annotation": "scribble"}],
-    ids=["flips", "ways", "variants", "workers", "scribbles"],
+     {"augment": [], "shot": 2, "workers": 2}, {"support_annotation": "scribble"}, {"absent_queries": 0.5}],
+    ids=["flips", "ways", "variants", "workers", "scribbles", "absent"],
 )  # fmt: skip
 @pytest.mark.parametrize("name", METHODS)
 def test_cached_features_give_the_same_steps(name: str, options: dict[str, Any]) -> None:
