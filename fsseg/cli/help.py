@@ -1,7 +1,6 @@
 """Help pages of `fsseg --help` and `fsseg COMMAND --help`. Imports no torch."""
 
 import textwrap
-from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 
@@ -25,6 +24,10 @@ COMMANDS = {
     "table": ("print tables like the papers'", "fsseg table runs/panet_shapes_1shot --like panet-table1"),
     "sweep": ("run and compare many trainings", "fsseg sweep experiments/sweeps/quickstart.yaml --local"),
     "compare": ("compare two tests on the same episodes", "fsseg compare runs/a/fold0/test runs/b/fold0/test"),
+    "supports": (
+        "measure the spread over supports and shots",
+        "fsseg supports --ckpt_path runs/quickstart/fold0/last.ckpt --shots 1 2 5 --draws 20",
+    ),
     "report": ("write one page about a run", "fsseg report runs/quickstart/fold0"),
     "look": ("draw episodes of a finished test", "fsseg look runs/quickstart/fold0/test"),
     "curves": ("draw training curves of several runs", "fsseg curves runs/with_par runs/without_par --out curves.png"),
@@ -98,21 +101,13 @@ def overview() -> str:
     rows = {name: what for name, (what, _) in COMMANDS.items() if not name.startswith("data ")}
     rows["data"] = ", ".join(name.removeprefix("data ") for name in COMMANDS if name.startswith("data "))
     commands = "\n".join(f"  {name:14}{what}" for name, what in rows.items())
-    names = textwrap.fill(" ".join(["experiments:", *_paired(experiments())]), 100)
+    methods = sorted({name.partition("_")[0] for name in experiments()})
+    form = "experiments, as METHOD_{voc,coco,shapes}_{1,5}shot (a wrong name lists all):"
+    names = textwrap.fill(" ".join([form, *methods]), 100)
     return (
         f"fsseg {fsseg.__version__}  few-shot segmentation experiments    more: fsseg COMMAND --help, or docs/\n"
         f"{commands}\n{names}"
     )
-
-
-def _paired(names: Iterable[str]) -> list[str]:
-    """Names of experiments that differ in shots, or in shots and data set, as one: ``panet_{voc,coco}_{1,5}shot``."""
-    found = set(names)
-    for one, other, both in (("_1shot", "_5shot", "_{1,5}shot"), ("_voc_", "_coco_", "_{voc,coco}_")):
-        paired = {name for name in found if one in name and name.replace(one, other) in found}
-        alone = found - paired - {name.replace(one, other) for name in paired}
-        found = {*alone, *(name.replace(one, both) for name in paired)}
-    return sorted(found)
 
 
 def module_of(command: str) -> ModuleType:

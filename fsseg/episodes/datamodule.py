@@ -85,7 +85,7 @@ class EpisodeData(LightningDataModule):
         self._lists: PairLists | None = None
         self.trained = Eligible({}, {}, 0)  # classes of the training, see `setup`
         self.validation = NONE  # classes of the validation, see `setup`
-        self._test: dict[int, Numbers] = {}
+        self.tested: dict[int, Numbers] = {}
         self._opened = False
         option_checks.check_ranges(self)
         if not self.dataset.class_names:  # the files of the data set have the names
@@ -135,8 +135,8 @@ class EpisodeData(LightningDataModule):
         if stage == "test" and self.episodes.test_file:
             self._read_list(Path(self.episodes.test_file))
         elif stage == "test":
-            self._test = self._test_images()
-            self.skipped = tuple(c for c in self.novel if c not in self._test)
+            self.tested = self._test_images()
+            self.skipped = tuple(c for c in self.novel if c not in self.tested)
             if self._lists is not None:
                 self._protocol = self._lists.named(self.protocol, self.fold)
 
@@ -180,7 +180,7 @@ class EpisodeData(LightningDataModule):
         found = load(path, self.dataset, self.novel, (self.way, self.test_shot, self.query))
         self._runs = found.runs
         self._protocol = self.protocol.of_list(len(found.runs), len(found.runs[0]), found.digest)
-        self._test = found.images(self.novel)
+        self.tested = found.images(self.novel)
 
     @property
     def base(self) -> tuple[int, ...]:
@@ -201,7 +201,7 @@ class EpisodeData(LightningDataModule):
     @property
     def pair_count(self) -> int:
         """Number of (image, class) pairs that test episodes are drawn from."""
-        return sum(len(found) for found in self._test.values())
+        return sum(len(found) for found in self.tested.values())
 
     @property
     def caches_features(self) -> bool:
@@ -272,7 +272,7 @@ class EpisodeData(LightningDataModule):
     def _test_source(self) -> tuple[Episodes, EpisodeOrder]:
         """Test episodes, and the order in which this process takes them."""
         sizes = (self.way, self.test_shot, self.query)
-        draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self._test, sizes)
+        draw = listed(self._runs) if self._runs else drawn(self.protocol, self.dataset, self.tested, sizes)
         source = self._tested(draw)
         source.pixels = "test" not in self.without_pixels
         return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=self.tested_episodes)

@@ -7,12 +7,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from fsseg.iou import mean_of_known
 from fsseg.plots.charts import plain, write
 from fsseg.plots.colours import LINES
 from fsseg.results.absence import AUC, Scored
 from fsseg.results.results import FinishedTest
+from fsseg.results.supports import Study
 
 Array = npt.NDArray[np.float64]
 
@@ -81,3 +83,61 @@ def roc(scored: Scored) -> Array:
     false, true = (1 - np.searchsorted(of, thresholds) / len(of) for of in (without, with_class))
     points: Array = np.concatenate([[0], true])[np.searchsorted(false, _RATES, side="right")]
     return points
+
+
+def draw_support_studies(studies: Sequence[Study], path: Path) -> None:
+    """Draw mean-IoU against the number of supports, and the IoU of each class under each draw of supports.
+
+    Args:
+        studies: studies of methods, see `fsseg.results.supports`.
+        path: file to write; its suffix gives the format.
+
+    Raises:
+        FssegError: the file cannot be written.
+        ValueError: matplotlib has no such format.
+    """
+    classes = list(dict.fromkeys(name for study in studies for name in study.classes))
+    height = 3.6 + 0.22 * len(studies) + 0.12 * len(classes) * len(studies)
+    figure = Figure(figsize=(10.4, height), layout="constrained", dpi=120)
+    left, right = figure.subplots(1, 2)
+    for number, study in enumerate(studies):
+        colour = LINES[number % len(LINES)]
+        _curve(left, study, colour)
+        _spread(right, study, classes, (number + 0.5) / len(studies), colour)
+    shots = sorted({shot for study in studies for shot in study.counts})
+    left.set_xscale("log")
+    left.set_xticks(shots, [str(shot) for shot in shots])
+    left.xaxis.set_minor_locator(NullLocator())
+    left.set_title("mean-IoU: mean and 95 % interval; a dot for each draw", fontsize=10, loc="left")
+    left.set_xlabel("supports of a class", fontsize=9)
+    least = min(next(iter(study.counts)) for study in studies)
+    right.set_title(f"the same queries, {least}-shot: a dot for each draw of supports", fontsize=10, loc="left")
+    right.set_xlabel("IoU of the class, percent", fontsize=9)
+    right.set_yticks([place + 0.5 for place in range(len(classes))], classes, fontsize=9)
+    right.set_ylim(len(classes), 0)
+    for axes in (left, right):
+        plain(axes)
+    figure.legend(*left.get_legend_handles_labels(), fontsize=9, loc="outside lower center", frameon=False)
+    write(figure, path)
+
+
+def _curve(axis: Axes, study: Study, colour: str) -> None:
+    """Mean, interval and draws over the number of shots."""
+    shots = np.array(list(study.counts), dtype=float)
+    intervals = np.array([counts.interval() for counts in study.counts.values()])
+    axis.fill_between(shots, *intervals.T, color=colour, alpha=0.18, linewidth=0)
+    means = [counts.means.mean() for counts in study.counts.values()]
+    axis.plot(shots, means, "-o", color=colour, markersize=4, linewidth=1.8, label=study.name)
+    for shot, counts in study.counts.items():
+        axis.plot([shot] * len(counts.means), counts.means, "o", color=colour, markersize=3, alpha=0.3, linewidth=0)
+
+
+def _spread(axis: Axes, study: Study, classes: Sequence[str], offset: float, colour: str) -> None:
+    """IoU of each draw of supports with the fewest shots, a line for each class."""
+    counts = next(iter(study.counts.values()))
+    for place, name in enumerate(study.classes):
+        values = counts.per_draw[:, place]
+        y = classes.index(name) + 0.15 + 0.7 * offset
+        axis.plot([values.min(), values.max()], [y, y], color=colour, linewidth=1, alpha=0.6)
+        axis.plot(values, [y] * len(values), "o", color=colour, markersize=4, alpha=0.4, linewidth=0)
+        axis.plot([values.mean()], [y], "|", color=colour, markersize=11, markeredgewidth=2)

@@ -62,7 +62,7 @@ OWN = [*SHARED, Curve("c", [(0, 0.1), (9, 0.2)], [(0, 0.1), (9, 0.15)]), Curve("
 )
 def test_a_baseline_is_a_dashed_line_and_horizontal_if_it_does_not_change(monkeypatch, tmp_path, curves, expected):
     drawn = []
-    monkeypatch.setattr("fsseg.plots.charts._write", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("fsseg.plots.charts.write", lambda figure, path: drawn.append(figure))
     draw_curves({"train/loss": [Curve("a", [(0, 1.0)])], "val/mean_iou": curves}, tmp_path / "curves.png")
     loss, iou = drawn[0].axes
     dashed = [line for line in iou.lines if line.get_linestyle() == "--"]
