@@ -16,6 +16,8 @@ ALLOWED = {
     "errors": (),
     "atomic": (),
     "progress": (),
+    "checksum": ("progress",),
+    "download": ("", "atomic", "progress"),
     "untrusted": ("untrusted", "protocols.protocol"),
     "episode": (),
     "protocols": ("protocols",),
@@ -117,6 +119,8 @@ ALLOWED = {
         "untrusted.text",
     ),
     "prepare": (
+        "checksum",
+        "download",
         "prepare",
         "datasets",
         "protocols.protocol",
@@ -126,6 +130,7 @@ ALLOWED = {
         "progress",
     ),
     "runs": (
+        "checksum",
         "files",
         "",
         "progress",
@@ -144,6 +149,7 @@ ALLOWED = {
         "machine_errors",
     ),
     "experiment": (
+        "checksum",
         "disk_cache",
         "files",
         "",
@@ -167,6 +173,7 @@ ALLOWED = {
         "atomic",
     ),
     "cli": (
+        "checksum",
         "disk_cache",
         "files",
         "",

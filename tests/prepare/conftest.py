@@ -19,8 +19,9 @@ import PIL.Image
 import pytest
 from scipy.io import savemat
 
+from fsseg import download
 from fsseg.datasets import Coco
-from fsseg.prepare import archives, coco, download, pascal
+from fsseg.prepare import archives, coco, pascal
 from fsseg.prepare.archives import Archive
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
 from tests.conftest import CATEGORY_IDS
