@@ -120,6 +120,7 @@ OTHERS = {
     "jobs/local.py": "a lock, and logs of processes",
     "jobs/ray.py": "logs of processes",
     "download.py": "a download that resumes; renamed after its checksum",
+    "zoo/fetch.py": "likewise, a copy",
 }
 
 

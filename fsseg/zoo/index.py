@@ -56,7 +56,7 @@ def read_index(of: Place) -> dict[str, Entry]:
 def _entry(model: Any, where: str) -> Entry:
     folder = model.get("folder") if isinstance(model, Mapping) else None
     if not isinstance(folder, str) or not _is_safe_folder(folder):
-        raise FssegError(f"{where} has the folder {folder!r}: a relative path of plain names is needed.")
+        raise FssegError(f"{where} has the folder {str(folder)[:80]!r}: a relative path of plain names is needed.")
     return Entry(folder=folder, card=card_of(model.get("card"), where))
 
 

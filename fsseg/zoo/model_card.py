@@ -20,6 +20,7 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST = 1 << 20  # bytes of a card.json
 Text = Annotated[str, msgspec.Meta(max_length=2_000)]
 Word = Annotated[str, msgspec.Meta(max_length=200)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -72,8 +73,8 @@ class CardTraining:
 class CardScore:
     """Mean and standard deviation over the runs of a test, in percent; None where nothing was counted."""
 
-    mean: float | None
-    std: float | None
+    mean: Percent | None
+    std: Percent | None
 
     def __str__(self) -> str:
         if self.mean is None:

@@ -235,7 +235,7 @@ def test_places_that_are_none(fsseg: Any, zoo: Zoo, where: str | None, message: 
         (index(card(fsseg_card=2)), "model 1 is of version 2; this fsseg reads 1. Upgrade fsseg"),
         (index(fsseg_zoo="1"), "is a broken index"),
         (index(models={"a": 1}), "is a broken index"),
-        (index(models=[3]), "has the folder None"),
+        (index(models=[3]), "has the folder 'None'"),
         (index(card(), card()), "has the name panet-fold0 twice"),
         (index(card(sha256="abc")), "is no card of fsseg"),
         (index(card(size=0)), "is no card of fsseg"),
