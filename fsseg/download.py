@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from email.message import Message
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import fsseg
@@ -59,6 +59,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if made and token and (before.scheme, before.netloc) == (after.scheme, after.netloc):
             made.add_unredirected_header(_AUTHORIZATION, token)
         return made
+
+    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
+        """Follow a redirect; the answer is closed where the next address cannot be parsed."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type]
+        except ValueError:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
 
 
 def download(remote: Remote, part: Path) -> None:
@@ -141,6 +151,8 @@ def _open(remote: Remote, headers: dict[str, str]) -> http.client.HTTPResponse:
         raise FssegError(f"{remote.url} cannot be reached ({_reason(error)}). {remote.repair}") from error
     except (http.client.HTTPException, OSError) as error:
         raise _BrokenError(_words(error)) from error
+    except ValueError as error:  # of an address that cannot be parsed, also one that a server redirects to
+        raise FssegError(f"{remote.url} cannot be reached ({_words(error)}). {remote.repair}") from error
     return response
 
 

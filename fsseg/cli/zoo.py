@@ -93,7 +93,7 @@ def _table(entries: Iterable[Entry]) -> str:
         numbers = [(f"{test.protocol}, {test.what}", str(test.mean_iou)) for test in card.tests] or [("-", "-")]
         rows.append((*facts, *numbers[0], _licence(card), card.megabytes))
         rows += [("", "", "", "", *number, "", "") for number in numbers[1:]]
-    cells = [tuple(_short(cell) for cell in row) for row in rows]
+    cells = [(row[0], *map(_short, row[1:])) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 

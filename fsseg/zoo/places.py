@@ -15,6 +15,7 @@ INDEX = "index.json"
 _VARIABLE = "FSSEG_ZOO"
 _HUB, _ENDPOINT, _TOKEN = "https://huggingface.co", "HF_ENDPOINT", "HF_TOKEN"
 _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?", re.ASCII)
+_MEANING = "%/:=&?~#+!$,;'@()*[]"  # characters with a meaning in a URL
 _MOST = 32 << 20  # bytes of an index; a card has about 4 kB
 
 
@@ -45,7 +46,7 @@ class Place(NamedTuple):
         """A file of the zoo's server."""
         hint = "Try again later, or give another --index."
         if self.where.startswith("hf:"):
-            hint = f"Compare the name of the repository; a private one needs {_TOKEN}."
+            hint = f"Check the network and the repository's name; a private one needs {_TOKEN}."
         return Remote(name, url, hint, size, self.token)
 
 
@@ -67,11 +68,11 @@ def place(where: str | None) -> Place:
     if where.startswith("hf:"):
         return _of_hub(where)
     if re.match(r"[A-Za-z][\w+.-]+:", where):
-        parts = urlsplit(where)
-        http = parts.scheme.lower() in ("http", "https") and parts.hostname and not parts.username
-        if not http or shown(where) != where:
+        if not _is_http(where) or shown(where) != where:
             raise FssegError(f"--index {where}: a URL like https://HOST/FOLDER/{INDEX} is needed.")
-        return Place(where, urljoin(where, INDEX) if parts.path.endswith("/") or not parts.path else where)
+        url = quote(where, safe=_MEANING)
+        is_folder = urlsplit(url).path.endswith("/") or not urlsplit(url).path
+        return Place(where, urljoin(url, INDEX) if is_folder else url)
     path = Path(where)
     return Place(where, path / INDEX if path.is_dir() else path)
 
@@ -81,10 +82,21 @@ def _of_hub(where: str) -> Place:
     if found is None or ".." in where:
         raise FssegError(f"--index {where}: hf:OWNER/NAME is needed, or hf:OWNER/NAME@REVISION.")
     hub = os.environ.get(_ENDPOINT) or _HUB
-    if urlsplit(hub).scheme not in ("http", "https"):
+    if not _is_http(hub):
         raise FssegError(f"{_ENDPOINT} {hub}: a URL like {_HUB} is needed.")
+    token = (os.environ.get(_TOKEN) or "").strip()
+    if not (token.isascii() and (token + "x").isprintable()):
+        raise FssegError(f"{_TOKEN} has characters that no token has. Set it again, or unset it.")
     revision = quote(found[2] or "main", safe="")
-    return Place(where, f"{hub.rstrip('/')}/{found[1]}/resolve/{revision}/{INDEX}", os.environ.get(_TOKEN) or "")
+    return Place(where, f"{hub.rstrip('/')}/{found[1]}/resolve/{revision}/{INDEX}", token)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and not parts.username
 
 
 def index_content(of: Place) -> bytes:

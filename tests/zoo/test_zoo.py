@@ -1,15 +1,20 @@
 """`fsseg zoo` against a local server: whole, interrupted, damaged and hostile."""
 
 import hashlib
+import io
 import json
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request
 
 import pytest
 import yaml
 
+from fsseg import download
 from fsseg.zoo.index import read_index
 from fsseg.zoo.model_card import card_of, is_safe
 from fsseg.zoo.places import place
@@ -202,6 +207,30 @@ def test_a_redirect_out_of_http_is_refused(fsseg: Any, zoo: Zoo, target: str) ->
     assert "HTTP 302, to an address that is refused" in refused(fsseg("zoo", "list", "--index", zoo.url))
 
 
+def test_a_redirect_from_https_to_http_and_a_broken_address_are_refused(zoo: Zoo, fsseg: Any) -> None:
+    asked = Request("https://host/a", headers={"X": "y"})
+    answer = (io.BytesIO(), 302, "Found", Message())
+    with pytest.raises(HTTPError):
+        download._Redirects().redirect_request(asked, *answer, "http://host/a")
+    assert download._Redirects().redirect_request(asked, *answer, "https://other/a").full_url == "https://other/a"
+    zoo.server.moved = {zoo.file: "http://[::1/x"}
+    assert "cannot be reached (Invalid IPv6 URL" in refused(fsseg("zoo", "fetch", "panet-fold0", "--index", zoo.url))
+
+
+def test_a_token_with_a_line_end_is_trimmed_and_a_broken_one_refused(
+    fsseg: Any, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret\n")
+    assert place("hf:a/b").token == "secret"
+    for token in ("a\nb", "ä"):
+        monkeypatch.setenv("HF_TOKEN", token)
+        line = refused(fsseg("zoo", "list", "--index", "hf:a/b"))
+        assert "HF_TOKEN has characters that no token has" in line
+        assert token not in line
+    monkeypatch.setenv("HF_ENDPOINT", "file:///etc")
+    assert "HF_ENDPOINT file:///etc: a URL like" in refused(fsseg("zoo", "list", "--index", "hf:a/b"))
+
+
 # Indexes
 
 
@@ -213,6 +242,9 @@ def test_a_redirect_out_of_http_is_refused(fsseg: Any, zoo: Zoo, target: str) ->
         ("ftp://host/index.json", "a URL like https://HOST/FOLDER/index.json is needed"),
         ("file:///etc/hostname", "a URL like https://HOST/FOLDER/index.json is needed"),
         ("https://me:secret@host/index.json", "a URL like"),
+        ("http://[::1/index.json", "a URL like"),
+        ("http://127.0.0.1:x/index.json", "breaks off"),
+        ("http://127.0.0.1:9/ä b/index.json", "cannot be reached"),
         ("hf:lab", "hf:OWNER/NAME is needed"),
         ("hf:lab/../x", "hf:OWNER/NAME is needed"),
         ("hf:lab/models@../../other", "hf:OWNER/NAME is needed"),
