@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LINES = 10  # lines per step without a terminal
 _FEW = 100  # items; fewer take less than a second and print no lines
+_SMALL = 1e9  # bytes; smaller steps are shown in MB
 _MANY = 1000  # files; reading fewer takes less than a second
 
 
@@ -103,6 +104,8 @@ class Progress:
         if self.unit != "GB":
             return f"{int(self.done):,} of {int(self.total):,} {self.unit}"
         speed = self.done / self.seconds / 1e6
+        if self.total < _SMALL:
+            return f"{self.done / 1e6:.1f} of {self.total / 1e6:.1f} MB, {speed:.1f} MB/s"
         return f"{self.done / 1e9:.2f} of {self.total / 1e9:.2f} GB, {speed:.1f} MB/s"
 
     def end(self) -> None:

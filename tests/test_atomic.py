@@ -119,7 +119,8 @@ OTHERS = {
     "disk_cache.py": "into the hidden file that `atomic.write` gives",
     "jobs/local.py": "a lock, and logs of processes",
     "jobs/ray.py": "logs of processes",
-    "prepare/download.py": "a download that resumes; renamed after its checksum",
+    "download.py": "a download that resumes; renamed after its checksum",
+    "zoo/fetch.py": "likewise, a copy",
 }
 
 

@@ -16,6 +16,7 @@ COMMAND_LINE = {
     "experiment/option_names.py", "experiment/protocol_options.py", "experiment/replay.py",
     "experiment/segmenter_options.py",
     "jobs/plan.py",
+    "zoo/readme.py",  # commands for a reader
     "runs/prediction_files.py",  # of `fsseg predict` alone
 }  # fmt: skip
 OPTION = re.compile(r"--(data|model|trainer|protocol|checkpoint)\.")

@@ -74,7 +74,7 @@ def test_yaml_block_is_yaml(text):
 
 
 # Of these, options are tried elsewhere: they need a checkpoint, or data.
-_APART = ("--ckpt_path", ".help", "mine.Margin", "fsseg data", *(f"fsseg {name}" for name in OTHERS))
+_APART = ("--ckpt_path", ".help", "mine.Margin", "fsseg data", "fsseg zoo", *(f"fsseg {name}" for name in OTHERS))
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if not any(words in c for words in _APART)])
@@ -166,6 +166,15 @@ def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
     assert re.search(
         "is no VOCdevkit|no such folder|is missing|has no folder|is no COCO tree|cannot be reached", said
     ), said
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("fsseg zoo")])
+def test_zoo_command_parses(command, tmp_path, monkeypatch, capsys):
+    """It is the zoo that is missing here, not an option; nothing is downloaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert main(shlex.split(command)[1:]) == 2
+    assert re.search("no such f|cannot be reached|no official zoo", capsys.readouterr().err)
 
 
 # The pages' own commands on mine.Margin need its file: test_the_way_of_a_researcher_works runs them.

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import resource
+import string
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,10 +50,16 @@ from fsseg.segmenter import Segmenter
 from fsseg.untrusted.card import checked as checked_card
 from fsseg.untrusted.card import read_card
 from fsseg.untrusted.configuration import stored
+from fsseg.zoo.index import read_index
+from fsseg.zoo.places import place
+from fsseg.zoo.readme import command_of_test, readme_text
 from tests.conftest import write_folder
 from tests.datasets.test_coco_json import write as write_annotations
 from tests.results.folders import make_test
+from tests.zoo.conftest import card as card_of_zoo
+from tests.zoo.conftest import index as index_of_zoo
 
+SHELL = string.ascii_letters + string.digits + " ._-"  # letters of a command that mean nothing to a shell
 MANY = int(os.environ.get("FSSEG_FUZZ", "0"))
 SECONDS, MEGABYTES, LETTERS = 20, 1500, 7000  # of one file, and of what is said of it, at most
 
@@ -434,6 +441,21 @@ def test_folders_of_tests(data: st.DataObject, tested: tuple[Path, Any, bytes]) 
     tame(read)
     tame(lambda: read_test(folder))
     tame(lambda: queries_of(find_results([folder])[0].rows))
+
+
+@given(content=json_of(json.loads(index_of_zoo(card_of_zoo(), card_of_zoo("b", tests=[])))))
+@tries(60)
+def test_indexes_of_a_zoo(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_bytes(content)
+
+    def read() -> None:
+        for entry in read_index(place(str(tmp_path))).values():
+            front = yaml.safe_load(readme_text(entry.card).split("---\n")[1])
+            assert front["library_name"] == "fsseg"
+            for test in entry.card.tests:
+                assert set(command_of_test("x", entry.card, test)) <= set(SHELL)
+
+    tame(read)
 
 
 LOG = b"epoch,step,train/loss,val/mean_iou\n0,1,0.5,\n0,2,0.4,\n1,3,,0.3\n"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fsseg import __version__
 from fsseg.cli.dashes import with_dashes
-from fsseg.cli.help import BARE, COMMANDS, OTHERS, check_data_command, command_help, data_help, module_of, overview
+from fsseg.cli.help import BARE, COMMANDS, GROUPS, OTHERS, check_action, command_help, group_help, module_of, overview
 from fsseg.errors import FAILED, SIGNALLED, FssegError
 from fsseg.experiment import option_names
 from fsseg.experiment.files import did_you_mean
@@ -20,7 +20,7 @@ from fsseg.runs.signals import listening, received, say_stopped
 
 _SIGPIPE = 13  # a constant, because Windows has no SIGPIPE; with pipefail, a shell sees that the output is cut
 # Commands that resume when they are given again; fit and test print how.
-_RESUMING = ("predict", "benchmark", "sweep", "prepare")
+_RESUMING = ("predict", "benchmark", "sweep", "prepare", "fetch")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,8 +98,8 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"fsseg {__version__}")
         return 0
     command = arguments[0]
-    if command == "data":
-        return _run_data(arguments[1:])
+    if command in GROUPS:
+        return _run_group(command, arguments[1:])
     if command not in COMMANDS or " " in command:
         raise FssegError(f"no command {command!r}.{did_you_mean(command, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
     if {"-h", "--help"} & set(arguments) or (command in OTHERS and command not in BARE and len(arguments) == 1):
@@ -114,14 +114,13 @@ def _dispatch(arguments: list[str]) -> int:
     return run(_with_all_help(arguments))
 
 
-def _run_data(arguments: list[str]) -> int:
+def _run_group(group: str, arguments: list[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(data_help(arguments))
+        print(group_help(group, arguments))
         return 0
-    check_data_command(arguments[0])
-    from fsseg.cli.data import run
-
-    return run(_with_all_help(arguments))
+    check_action(group, arguments[0])
+    code: int = module_of(group).run(_with_all_help(arguments))
+    return code
 
 
 def _with_all_help(arguments: list[str]) -> list[str]:

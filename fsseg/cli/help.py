@@ -42,6 +42,7 @@ COMMANDS = {
         "fsseg export --ckpt_path runs/quickstart/fold0/last.ckpt --to onnx",
     ),
     "import": ("make a checkpoint of published weights", "fsseg import best.pt --as hsnet --data.fold 0"),
+    "card": ("publish a checkpoint with its facts", "fsseg card runs/quickstart/fold0/last.ckpt --licence apache-2.0"),
     "check": ("check your own method, encoder or data set", "fsseg check mine.Margin --scale 10 --encoder ResNet"),
     "data prepare": ("fetch, unpack and index a data set", "fsseg data prepare pascal --root DIR"),
     "data verify": (
@@ -57,9 +58,13 @@ COMMANDS = {
         "write a test's episodes to a file",
         "fsseg data episodes --config experiments/panet_voc_1shot.yaml --data.root DIR",
     ),
+    "zoo list": ("list published checkpoints", "fsseg zoo list --index hf:OWNER/NAME"),
+    "zoo fetch": ("fetch a published checkpoint", "fsseg zoo fetch NAME --index hf:OWNER/NAME"),
+    "zoo index": ("make the index of your own zoo", "fsseg zoo index zoo"),
 }
+GROUPS = ("data", "zoo")  # first words of commands of two words
 TRAINER = ("fit", "validate", "test")  # commands whose options are a configuration
-OTHERS = tuple(name for name in COMMANDS if name not in TRAINER and not name.startswith("data "))
+OTHERS = tuple(name for name in COMMANDS if name not in TRAINER and " " not in name)
 BARE = ("demo",)  # commands that run without an option
 _MODULES = {"import": "import_checkpoint"}  # of commands whose name is a word of Python
 
@@ -98,8 +103,8 @@ _ONLY = {
 
 def overview() -> str:
     """The first page: it fits 24 lines of 100 columns."""
-    rows = {name: what for name, (what, _) in COMMANDS.items() if not name.startswith("data ")}
-    rows["data"] = ", ".join(name.removeprefix("data ") for name in COMMANDS if name.startswith("data "))
+    rows = {name: what for name, (what, _) in COMMANDS.items() if " " not in name}
+    rows |= {group: ", ".join(actions(group)) for group in GROUPS}
     commands = "\n".join(f"  {name:14}{what}" for name, what in rows.items())
     methods = sorted({name.partition("_")[0] for name in experiments()})
     form = "experiments, as METHOD_{voc,coco,shapes}_{1,5}shot (a wrong name lists all):"
@@ -138,23 +143,29 @@ def command_help(command: str, dataset: str | None = None) -> str:
     return f"fsseg {command}  {what}\n  {example}\n\n{table(rows)}{more}"
 
 
-def data_help(arguments: list[str]) -> str:
-    """The page of all data commands, or of one of them."""
+def actions(group: str) -> list[str]:
+    """Second words of the commands of a group."""
+    return [name.removeprefix(f"{group} ") for name in COMMANDS if name.startswith(f"{group} ")]
+
+
+def group_help(group: str, arguments: list[str]) -> str:
+    """The page of all commands of a group, or of one of them."""
     names = [word for word in arguments if not word.startswith("-")]
     if names:
-        check_data_command(names[0])
-        return command_help(f"data {names[0]}", names[1] if len(names) > 1 else None)
-    found = {name: value for name, value in COMMANDS.items() if name.startswith("data ")}
-    lines = [f"  fsseg {name:15}{what}\n    {example}" for name, (what, example) in found.items()]
-    return "\n".join([*lines, "\nmore: fsseg data COMMAND --help, fsseg data COMMAND DATASET --help"])
+        check_action(group, names[0])
+        return command_help(f"{group} {names[0]}", names[1] if group == "data" and len(names) > 1 else None)
+    found = {name: COMMANDS[f"{group} {name}"] for name in actions(group)}
+    lines = [f"  fsseg {f'{group} {name}':15}{what}\n    {example}" for name, (what, example) in found.items()]
+    more = ", fsseg data COMMAND DATASET --help" if group == "data" else ""
+    return "\n".join([*lines, f"\nmore: fsseg {group} COMMAND --help{more}"])
 
 
-def check_data_command(command: str) -> None:
-    """Refuse an unknown data command before anything large is imported.
+def check_action(group: str, command: str) -> None:
+    """Refuse an unknown command of a group before anything large is imported.
 
     Raises:
         FssegError: The command is unknown.
     """
-    known = [name.removeprefix("data ") for name in COMMANDS if name.startswith("data ")]
+    known = actions(group)
     if command not in known:
-        raise FssegError(f"no command 'data {command}'.{did_you_mean(command, known)} Commands: {', '.join(known)}.")
+        raise FssegError(f"no command '{group} {command}'.{did_you_mean(command, known)} Commands: {', '.join(known)}.")

@@ -62,10 +62,10 @@ def _same_method(c: Configuration) -> None:
         compatibility.refuse_other_class(f"`model.weights` {c.options.model.weights}", c.start, c.saved)
 
 
-def _not_imported(c: Configuration) -> None:
-    if c.command == "fit" and c.card is not None and c.card.origin:
-        path = c.options.ckpt_path
-        raise FssegError(f"{path} is imported, without an optimiser: start a training with `model.weights` {path}.")
+def _resumable(c: Configuration) -> None:
+    if c.command == "fit" and c.card is not None and not c.card.resumable:
+        path, what = c.options.ckpt_path, "imported" if c.card.origin else "published or saved"
+        raise FssegError(f"{path} is {what}, without an optimiser: start a training with `model.weights` {path}.")
 
 
 def _end_of_training(c: Configuration) -> None:
@@ -132,7 +132,7 @@ CHECKS = (
     _weights,
     _something_to_test,
     _same_method,
-    _not_imported,
+    _resumable,
     _end_of_training,
     _schedule,
     _same_training,

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fsseg import class_paths
+from fsseg.checksum import content_digest
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.options import Decides
 from fsseg.errors import FssegError
-from fsseg.runs.checkpoint_files import content_digest
 from fsseg.runs.identity import flat, identity
 from fsseg.task import Task
 from fsseg.untrusted import configuration

@@ -1,6 +1,5 @@
 """Checkpoints of fsseg from files of the authors' codes, which are untrusted and read as data."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fsseg import atomic
+from fsseg.checksum import file_digest
 from fsseg.encoders import without_pretrained_weights
 from fsseg.encoders.base import listed
 from fsseg.encoders.weights import OwnCheckpointError, read_state
@@ -76,9 +76,7 @@ def import_weights(
         task, data = _built(c)
     state = _fitted(path, code, tensors, task)
     task.load_state_dict(state, strict=False)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    origin = Origin(code=code.paper, file=shown(path.name), sha256=digest)
+    origin = Origin(code=code.paper, file=shown(path.name), sha256=file_digest(path))
     task.card = card(c, data, selection or code.selection, [], origin)
     _write(out, task)
     return Imported(task.card, len(state), f"{task.method.name} on {task.method.encoder.name}")

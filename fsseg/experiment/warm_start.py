@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from fsseg.checksum import content_digest
 from fsseg.episodes import EpisodeData
 from fsseg.errors import FssegError
 from fsseg.experiment import compatibility
 from fsseg.experiment.configuration import Configuration
-from fsseg.runs.checkpoint_files import content_digest
 from fsseg.runs.test_description import recipe
 from fsseg.task import Task
 from fsseg.untrusted.card import Earlier, seen

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fsseg import atomic
+from fsseg.download import ROOM
 from fsseg.errors import FssegError
 from fsseg.progress import Progress
 
-ROOM = "Run the same command again: it resumes."  # repair after a full disk
 _LARGEST = 2 << 30  # bytes of a member; COCO's annotations have half a gigabyte
 _ALL = 40 << 30  # bytes of all members; COCO's train images have 19 gigabytes
 _MANY = 1_000_000  # number of members; COCO's train images have 118,288

@@ -9,9 +9,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fsseg import atomic
+from fsseg.download import ROOM
 from fsseg.errors import FssegError
 from fsseg.prepare.archives import Archive
-from fsseg.prepare.extract import ROOM, write
+from fsseg.prepare.extract import write
 from fsseg.untrusted.records import Natural, as_json, read_json
 from fsseg.untrusted.text import leads_out, shown
 

@@ -1,14 +1,15 @@
 """The record of a test, ``table.json``: facts about the test, and the numbers for other programs."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fsseg.errors import FssegError
-from fsseg.results.tables import Table
+from fsseg.results.tables import Score, Table
 from fsseg.results.test_facts import MOST, Tested
 from fsseg.untrusted.records import as_json, convert, plain
-from fsseg.untrusted.text import is_count, is_text, load_json
+from fsseg.untrusted.text import is_count, is_number, is_text, load_json
 
 NAME = "table.json"
 
@@ -24,6 +25,19 @@ class TableRecord:
 
     tested: Tested
     rows: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers of a ``table.json``, for a reader without the rows.
+
+    Attributes:
+        mean_iou: mean-IoU over classes.
+        binary_iou: mean IoU of foreground and background.
+    """
+
+    mean_iou: Score
+    binary_iou: Score
 
 
 def table_content(table: Table) -> dict[str, Any]:
@@ -70,6 +84,23 @@ def read_table(folder: Path) -> TableRecord:
             f"{folder / NAME} is broken, or another version of fsseg wrote it: delete {folder} and test again."
         ) from error
     return TableRecord(tested, content["rows"])
+
+
+def read_scores(folder: Path) -> Scores:
+    """The numbers of a test as its ``table.json`` gives them.
+
+    Raises:
+        FssegError: the file is missing or broken.
+    """
+    path = folder / NAME
+    try:
+        content = load_json(path.read_text(encoding="utf-8"))
+        found = [[content[name][part] for part in Score._fields] for name in ("mean_iou", "binary_iou")]
+        if not all(value is None or (is_number(value) and 0 <= value <= 100) for score in found for value in score):
+            raise ValueError("no percentages")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FssegError(f"{path} has no numbers of a test: test again.") from error
+    return Scores(*(Score(*(math.nan if value is None else value for value in score)) for score in found))
 
 
 def _check(tested: Tested, classes: int, rows: object) -> None:

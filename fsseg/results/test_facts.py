@@ -12,7 +12,8 @@ from fsseg.untrusted.records import Natural, Positive
 
 MOST = 10_000  # largest number of folds, and largest class id
 ClassId = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
-_CHOSEN = {
+# How a checkpoint was chosen, in words.
+CHOSEN = {
     "last": "last",
     "base_val": "best on validation classes",
     "novel_val": "best on novel classes",
@@ -39,7 +40,7 @@ class TestedCheckpoint:
     imported: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.imported or f'step {self.step:,}'}, {_CHOSEN[self.selection]})"
+        return f"{self.name} ({self.imported or f'step {self.step:,}'}, {CHOSEN[self.selection]})"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Checkpoint files: atomic writes, and the newest readable checkpoint of a folder."""
 
-import hashlib
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -84,23 +83,6 @@ def readable(path: Path) -> Stored | None:
         return Stored(path, read_card(str(path)).step)
     except (OSError, zipfile.BadZipFile, EOFError, FssegError):
         return None
-
-
-def content_digest(path: Path) -> str:
-    """Digest of a checkpoint's content, which does not change when the file is moved or renamed.
-
-    The digest is computed from the checksums in the zip file's directory, so that the tensors are not read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with zipfile.ZipFile(path) as file:
-            for part in file.infolist():
-                name = part.filename.partition("/")[2]  # the first part is the name under which the file was written
-                digest.update(f"{name} {part.CRC} {part.file_size}\n".encode())
-    except (OSError, zipfile.BadZipFile):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
-    return digest.hexdigest()[:16]
 
 
 def card_of(ckpt_path: str, option: str = "`ckpt_path`") -> CheckpointCard:

@@ -9,6 +9,7 @@ from typing import Any
 
 import fsseg
 from fsseg import atomic
+from fsseg.checksum import content_digest
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import Protocol
 from fsseg.results import stream
@@ -16,7 +17,6 @@ from fsseg.results.stream import Streamed
 from fsseg.results.table_file import read_table
 from fsseg.results.test_facts import Tested
 from fsseg.runs import folders
-from fsseg.runs.checkpoint_files import content_digest
 from fsseg.runs.identity import TEST, first_difference, identity
 
 _log = logging.getLogger(__name__)

@@ -124,11 +124,13 @@ class CheckpointCard(Card):
         step: training step of the checkpoint.
         shapes: shape of each weight, by name.
         processes: number of processes of the training.
+        resumable: whether the optimiser's state is there, without which no training resumes.
     """
 
     step: Natural
     shapes: dict[str, tuple[Natural, ...]]
     processes: Natural
+    resumable: bool = True
 
 
 def read_card(path: str, option: str = "`ckpt_path`") -> CheckpointCard:
@@ -175,6 +177,7 @@ def checked(path: str, checkpoint: Any, option: str = "`ckpt_path`") -> Checkpoi
                 "step": checkpoint.get("global_step"),
                 "shapes": {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()},
                 "processes": len(states),
+                "resumable": bool(checkpoint.get("optimizer_states")),
             },
             CheckpointCard,
             free=("config", "shapes"),

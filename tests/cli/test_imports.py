@@ -24,6 +24,8 @@ SMALL = (
     ("data", "info", "folder", "--root", "nowhere"),
     ("data", "info", "coco", "--help"),
     ("predict", "--treshold", "1"),
+    ("zoo", "list"),
+    ("zoo", "fetch", "panet", "--index", "nowhere"),
 )
 
 CODE = """

@@ -19,8 +19,9 @@ import PIL.Image
 import pytest
 from scipy.io import savemat
 
+from fsseg import download
 from fsseg.datasets import Coco
-from fsseg.prepare import archives, coco, download, pascal
+from fsseg.prepare import archives, coco, pascal
 from fsseg.prepare.archives import Archive
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
 from tests.conftest import CATEGORY_IDS
@@ -150,6 +151,8 @@ class Server:
         ranges: whether ranges are known.
         asked: names and ranges of all requests.
         sent: bytes in all.
+        tokens: names and authorizations of all requests.
+        moved: address that a request is sent on to, by name.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -157,6 +160,8 @@ class Server:
         self.fault = "end"
         self.asked: list[tuple[str, str | None]] = []
         self.sent = 0
+        self.tokens: list[tuple[str, str | None]] = []
+        self.moved: dict[str, str] = {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -173,6 +178,12 @@ class Server:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         name = handler.path.strip("/")
         self.asked.append((name, handler.headers.get("Range")))
+        self.tokens.append((name, handler.headers.get("Authorization")))
+        if name in self.moved:
+            handler.send_response(302)
+            handler.send_header("Location", self.moved[name])
+            handler.end_headers()
+            return
         if name not in self.files:
             handler.send_error(404)
             return

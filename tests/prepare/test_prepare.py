@@ -15,8 +15,9 @@ import torchvision.datasets.sbd
 import torchvision.datasets.voc
 from filelock import FileLock
 
+from fsseg import download
 from fsseg.datasets import Coco, Pascal
-from fsseg.prepare import archives, coco, download, pascal
+from fsseg.prepare import archives, coco, pascal
 from fsseg.prepare.extract import write
 from tests.prepare.conftest import SBD_NAMES, VOC_NAMES, Server, sbd_mask, tar, voc_mask, voc_members, zipped
 

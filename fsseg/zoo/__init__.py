@@ -1,0 +1,1 @@
+"""Published checkpoints: their cards, indexes of many, and verified downloads. Only `publish` imports torch."""
