@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from fsseg.prepare.verify import Problem
 
 # Classes of data sets by command name; only the requested class is imported.
-_KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson", "shapes": "Shapes"}
+_KINDS = {
+    "pascal": "Pascal",
+    "coco": "Coco",
+    "fss1000": "FSS1000",
+    "folder": "Folder",
+    "coco_json": "CocoJson",
+    "shapes": "Shapes",
+}
 _SHOWN = 20  # most problems that the terminal shows
 _RANGES = {"workers": limits.WORKERS, "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`

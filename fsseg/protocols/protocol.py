@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from fsseg import limits
 from fsseg.errors import FssegError
 
-Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm"]
+Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss"]
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 Pairs = Literal["official", "any"]
@@ -26,7 +26,7 @@ Void = Literal["background", "ignore"]
 Resize = Literal["stretch", "pad"]
 Truth = Literal["input", "original", "resampled"]
 Nearest = Literal["centre", "corner"]
-Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "oslsm", "list"]
+Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss", "list"]
 Absent = Literal["count", "drop"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
@@ -43,9 +43,11 @@ _DRAWN = {
     "pfenet": "drawn as PFENet's code does",
     "hsnet": "drawn as HSNet's code does",
     "oslsm": "drawn as OSLSM's code does",
+    "fss1000": "every image is a query in turn, as in HSNet's code for FSS-1000",
+    "cdfss": "classes in turn, drawn as PATNet's code does",
     "list": "episodes from a file",
 }
-_ONE_WAY = ("pmms", "pfenet", "hsnet", "oslsm")  # draws with one class and one query
+_ONE_WAY = ("pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss")  # draws with one class and one query
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Protocol:
     def _check_draw(self) -> None:
         """Refuse options that the draw or the resizing does not support."""
         wanted = [
-            ("`protocol.repeat_supports`", self.repeat_supports, ("seeded", "hsnet")),
+            ("`protocol.repeat_supports`", self.repeat_supports, ("seeded", "hsnet", "fss1000", "cdfss")),
             ("`protocol.queries` several", self.queries == "several", ("seeded",)),
             ("`protocol.absent_queries`", self.absent_queries > 0, ("seeded",)),
         ]

@@ -9,8 +9,9 @@ import pytest
 
 import fsseg.datasets
 from fsseg.contracts.datasets import CHECKS, check_files, numbers
-from fsseg.datasets import Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+from fsseg.datasets import FSS1000, Coco, CocoJson, Dataset, Folder, Pascal, Shapes
 from tests.found import concrete, modules
+from tests.suites import write_fss1000
 
 # How to make it, and the fixture of its files: the originals, so that an index is counted once.
 DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
@@ -35,6 +36,7 @@ DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
         lambda: CocoJson("annotations/instances_val2017.json", images="val2017", val_share=0.5),
         "_coco_original",
     ),
+    "FSS1000": (FSS1000, "_fss1000"),
     "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
 
@@ -49,6 +51,13 @@ def _maps(_folder_originals: Path) -> Path:
 @pytest.fixture
 def _classes(_folder_originals: Path) -> Path:
     return _folder_originals / "classes"
+
+
+@pytest.fixture(scope="module")
+def _fss1000(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("fss1000")
+    write_fss1000(root)
+    return root
 
 
 @pytest.mark.parametrize("name", DATASETS)
