@@ -16,6 +16,7 @@ from fsseg.datasets.base import Dataset, Index, class_map
 from fsseg.disk_cache import cached
 from fsseg.episode import ClassMap, Image, Mask
 from fsseg.errors import FssegError
+from fsseg.files.decoders import list_files
 from fsseg.files.images import image_size, read_image
 from fsseg.files.masks import read_white
 from fsseg.progress import tracked
@@ -53,6 +54,11 @@ class ClassMaskDataset(Dataset):
     layout: ClassVar[str]
     blank_masks: ClassVar[bool] = False
     resized_masks: ClassVar[bool] = False
+
+    @property
+    def needed(self) -> str:
+        """What an error asks for: the folder to give."""
+        return f"Give {self.layout}."
 
     @abstractmethod
     def _find(self, root: Path) -> tuple[list[MaskedImage], list[MaskedImage]]:
@@ -189,3 +195,30 @@ class ClassMaskDataset(Dataset):
         if absent:
             several = ", ..." * (len(absent) > _NAMED)
             self.note = "; ".join(filter(None, [self.note, f"no mask shows {', '.join(absent[:_NAMED])}{several}"]))
+
+
+def folder_with(root: Path, places: Sequence[str], part: str, dataset: ClassMaskDataset) -> Path:
+    """The first of some folders below ``root`` that holds a part of the data set.
+
+    Raises:
+        FssegError: none holds it.
+    """
+    for place in places:
+        if (root / place / part).is_dir():
+            return root / place
+    raise FssegError(f"`data.root` {root} is no {type(dataset).name}: it has no folder {part}. {dataset.needed}")
+
+
+def pair_files(images: Path, image_endings: set[str], masks: Path, mask_endings: set[str]) -> list[tuple[Path, Path]]:
+    """Images of a folder with the masks of the same names in another; a mask may be missing on the disk.
+
+    Raises:
+        FssegError: the folder has no image, or a mask has no image.
+    """
+    found = {path.stem: path for path in list_files(images) if path.suffix in image_endings}
+    named = {path.stem: path for path in list_files(masks) if path.suffix in mask_endings}
+    if not found:
+        raise FssegError(f"{images} has no image NAME{min(image_endings)}. Unpack the data set again.")
+    if orphans := sorted(set(named) - set(found)):
+        raise FssegError(f"mask {named[orphans[0]]} has no image in {images}. Put it there, or remove the mask.")
+    return [(path, named.get(stem, masks / f"{stem}{min(mask_endings)}")) for stem, path in found.items()]

@@ -73,7 +73,7 @@ class FSS1000(ClassMaskDataset):
     def _find(self, root: Path) -> tuple[list[MaskedImage], list[MaskedImage]]:
         folders = _class_folders(root)
         if not folders:
-            raise FssegError(f"`data.root` {root} is no FSS-1000: it has no class. Give {self.layout}.")
+            raise FssegError(f"`data.root` {root} is no FSS-1000: it has no class. {self.needed}")
         published = _published()
         source = _lists_folder(root, folders)
         self._parts = published if source is None else _given(source)

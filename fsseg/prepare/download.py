@@ -155,14 +155,14 @@ def _words(error: Exception) -> str:
 
 
 def _check(path: Path, archive: Archive, repair: str) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.md5(usedforsecurity=False) if archive.md5 else hashlib.sha256()
     with path.open("rb") as file, Progress(f"checking {archive.name}:", path.stat().st_size, "GB") as step:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             step.add(len(chunk))
-    if digest.hexdigest() != archive.md5:
+    if digest.hexdigest() != archive.checksum:
         raise FssegError(
-            f"{path} has the checksum {digest.hexdigest()}, {archive.md5} is expected: it is damaged. {repair}"
+            f"{path} has the checksum {digest.hexdigest()}, {archive.checksum} is expected: it is damaged. {repair}"
         )
 
 

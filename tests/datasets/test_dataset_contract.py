@@ -9,9 +9,21 @@ import pytest
 
 import fsseg.datasets
 from fsseg.contracts.datasets import CHECKS, check_files, numbers
-from fsseg.datasets import FSS1000, Coco, CocoJson, Dataset, Folder, Pascal, Shapes
+from fsseg.datasets import (
+    FSS1000,
+    ISIC2018,
+    SUIM,
+    ChestXRay,
+    Coco,
+    CocoJson,
+    Dataset,
+    DeepGlobe,
+    Folder,
+    Pascal,
+    Shapes,
+)
 from tests.found import concrete, modules
-from tests.suites import write_fss1000
+from tests.suites import write_chest, write_deepglobe, write_fss1000, write_isic, write_suim
 
 # How to make it, and the fixture of its files: the originals, so that an index is counted once.
 DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
@@ -37,6 +49,10 @@ DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
         "_coco_original",
     ),
     "FSS1000": (FSS1000, "_fss1000"),
+    "DeepGlobe": (DeepGlobe, "_deepglobe"),
+    "ISIC2018": (ISIC2018, "_isic"),
+    "ChestXRay": (ChestXRay, "_chest"),
+    "SUIM": (SUIM, "_suim"),
     "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
 
@@ -53,11 +69,21 @@ def _classes(_folder_originals: Path) -> Path:
     return _folder_originals / "classes"
 
 
-@pytest.fixture(scope="module")
-def _fss1000(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("fss1000")
-    write_fss1000(root)
-    return root
+def _written(write: Callable[[Path], None]) -> Callable[[pytest.TempPathFactory], Path]:
+    """A fixture of files that no test changes."""
+
+    @pytest.fixture(scope="module")
+    def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        root = tmp_path_factory.mktemp("files")
+        write(root)
+        return root
+
+    return files
+
+
+_fss1000, _deepglobe, _isic, _chest, _suim = map(
+    _written, (write_fss1000, write_deepglobe, write_isic, write_chest, write_suim)
+)
 
 
 @pytest.mark.parametrize("name", DATASETS)
