@@ -20,6 +20,7 @@ _FSS1000 = {
     "draw": Choice("fss1000", "data/fss.py: queries in the order of their paths, supports from the other nine"),
     "repeat_supports": Choice(True, "data/fss.py: compared with the query only"),
     "absent": Choice("count", "common/evaluation.py of HSNet"),
+    "seen_classes": Choice("note", "PATNet tests a training on VOC on all 240 classes, bus and motorbike too"),
     "selection": Choice("base_val", "train.py of HSNet: the best on the classes of val.txt"),
 }
 _CDFSS = {
@@ -40,6 +41,7 @@ _CDFSS = {
     "draw": Choice("cdfss", "data of PATNet: classes in turn, query and supports at random"),
     "repeat_supports": Choice(True, "data of PATNet: compared with the query only"),
     "absent": Choice("count", "common/evaluation.py, as HSNet's"),
+    "seen_classes": Choice("note", "test.py of PATNet: no check"),
     "selection": Choice("last", "train.py of PATNet: the best on FSS-1000's validation, which is another data set"),
 }
 SUITES: dict[str, dict[str, Choice]] = {"fss1000": _FSS1000, "cdfss": _CDFSS}

@@ -63,7 +63,7 @@ def test_a_protocol_is_frozen_and_its_digest_tells_every_value_apart_but_the_nam
         "support_void": "background", "void": "background", "size": 417, "resize": "pad", "evaluate_at": "input",
         "mask_nearest": "corner",
         "runs": 1, "episodes": 2, "seed": 0, "draw": "panet", "repeat_supports": True, "absent": "drop",
-        "queries": "several", "absent_queries": 0.5, "selection": "novel_val", "listed": "a",
+        "seen_classes": "note", "queries": "several", "absent_queries": 0.5, "selection": "novel_val", "listed": "a",
             "listed_pairs": "a",
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Protocol)} - {"name"}
