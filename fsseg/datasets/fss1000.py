@@ -35,6 +35,7 @@ _PLACES = (
     "fewshot_data/fewshot_data",
     "FSS-1000/fewshot_data",
 )
+_LONGEST = 100  # characters of a class name; the longest official one has 25
 _NAMED = 3  # classes that an error or a note names
 
 
@@ -146,8 +147,8 @@ def _listed(path: Path) -> list[str]:
         return []
     names = [line.strip() for line in decoded(path.read_bytes(), "replace").splitlines() if line.strip()]
     for name in names:
-        if not is_line(name) or leads_out(name) or PurePosixPath(name).name != name:
-            raise FssegError(f"{path}: {name!a} is no name of a class folder. Write one name per line.")
+        if not is_line(name) or leads_out(name) or PurePosixPath(name).name != name or len(name) > _LONGEST:
+            raise FssegError(f"{path}: {name[:_LONGEST]!a} is no name of a class folder. Write one name per line.")
     return names
 
 

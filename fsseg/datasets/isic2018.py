@@ -25,6 +25,7 @@ IMAGES, MASKS, TABLE = "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Traini
 _PLACES = ("", "ISIC", "ISIC/ISIC", "ISIC2018")
 _VALUES = ("seborrheic_keratosis", "nevus", "melanoma")  # of the table, in the order of the folders
 _COMPLETE = (208, 1_867, 519)
+_QUOTE = 60  # characters of the table that an error repeats
 
 
 class ISIC2018(ClassMaskDataset):
@@ -99,17 +100,20 @@ def _read_table(path: Path) -> dict[str, int]:
     """Class id of each photo's name.
 
     Raises:
-        FssegError: the columns are not ID and Class, a class is unknown, or a photo has two classes.
+        FssegError: the file is no table, the columns are not ID and Class, a class is unknown, or a photo has two.
     """
     rows = csv.DictReader(decoded(path.read_bytes(), "replace").splitlines())
     found: dict[str, int] = {}
-    for row in rows:
-        name, value = row.get("ID") or "", row.get("Class") or ""
-        where = f"{path}, line {rows.line_num}"
-        if value not in _VALUES or not name:
-            needed = f"Lines ID,Class with {', '.join(_VALUES)} are needed."
-            raise FssegError(f"{where}: {shown(value or name)!r} is no class. {needed}")
-        class_id = _VALUES.index(value) + 1
-        if found.setdefault(name, class_id) != class_id:
-            raise FssegError(f"{where}: {shown(name)} has two classes. Keep one.")
+    try:
+        for row in rows:
+            name, value = row.get("ID") or "", row.get("Class") or ""
+            where = f"{path}, line {rows.line_num}"
+            if value not in _VALUES or not name:
+                needed = f"Lines ID,Class with {', '.join(_VALUES)} are needed."
+                raise FssegError(f"{where}: {shown(value or name)[:_QUOTE]!r} is no class. {needed}")
+            class_id = _VALUES.index(value) + 1
+            if found.setdefault(name, class_id) != class_id:
+                raise FssegError(f"{where}: {shown(name)[:_QUOTE]} has two classes. Keep one.")
+    except csv.Error as error:  # e.g. a field of megabytes
+        raise FssegError(f"{path}, line {rows.line_num}, is no line of a table ({error}). Replace the file.") from error
     return found
