@@ -13,7 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Files outside of cli/ that read or write words of a command line.
 COMMAND_LINE = {
     "experiment/checks.py", "experiment/class_help.py", "experiment/commands.py", "experiment/configuration.py",
-    "experiment/option_names.py", "experiment/protocol_options.py", "experiment/replay.py",
+    "experiment/option_names.py", "experiment/protocol_options.py",
+    "experiment/suite.py", "experiment/replay.py",
     "experiment/segmenter_options.py",
     "jobs/plan.py",
     "zoo/readme.py",  # commands for a reader

@@ -15,8 +15,10 @@ import yaml
 from fsseg.cli import main
 from fsseg.cli.help import OTHERS
 from fsseg.prepare import download
+from fsseg.protocols.choice import Choice
 from fsseg.protocols.presets import PRESETS
 from fsseg.protocols.protocol import Protocol
+from fsseg.protocols.suites import SUITES
 from tests.cli import conftest
 
 ROOT = Path(__file__).parents[1]
@@ -41,24 +43,26 @@ def commands() -> list[str]:
     return sorted({line.split("#")[0].strip() for line in lines if line.startswith("fsseg ")})
 
 
-def preset_table() -> str:
-    """Protocols by field, with what is their own on PASCAL-5i and COCO-20i."""
+def preset_table(presets: dict[str, dict[str, Choice]]) -> str:
+    """Protocols by field, with what is their own on some data sets."""
 
     def cell(name: str, field: str) -> str:
-        choice = PRESETS[name].get(field)
+        choice = presets[name].get(field)
         if choice is None:
             return ""
-        own = {"PASCAL-5i": choice.pascal, "COCO-20i": choice.coco}
+        own = {"PASCAL-5i": choice.pascal, "COCO-20i": choice.coco, "SUIM": choice.suim}
         return ", ".join([f"{choice.value}", *(f"{data}: {value}" for data, value in own.items() if value is not None)])
 
-    names = [field.name for field in fields(Protocol) if any(field.name in preset for preset in PRESETS.values())]
-    lines = [f"| field | {' | '.join(f'`{name}`' for name in PRESETS)} |", "| --- |" + " --- |" * len(PRESETS)]
-    lines += [f"| `{field}` | {' | '.join(cell(name, field) for name in PRESETS)} |" for field in names]
+    names = [field.name for field in fields(Protocol) if any(field.name in preset for preset in presets.values())]
+    lines = [f"| field | {' | '.join(f'`{name}`' for name in presets)} |", "| --- |" + " --- |" * len(presets)]
+    lines += [f"| `{field}` | {' | '.join(cell(name, field) for name in presets)} |" for field in names]
     return "\n".join(lines)
 
 
 def test_the_table_of_protocols_is_that_of_the_code():
-    assert preset_table() in (ROOT / "docs/4-protocols.md").read_text()
+    page = (ROOT / "docs/4-protocols.md").read_text()
+    assert preset_table(PRESETS) in page
+    assert preset_table(SUITES) in page
 
 
 # That of docs/export.md needs exported graphs: tests/test_export.py runs it.

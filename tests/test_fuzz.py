@@ -34,8 +34,8 @@ from fsseg.encoders import ConvNet
 from fsseg.encoders.weights import load_pretrained
 from fsseg.episodes.episode_file import load
 from fsseg.errors import FssegError
-from fsseg.experiment.commands import settled
 from fsseg.experiment.replay import queries_of, read_test
+from fsseg.experiment.session import settled
 from fsseg.files.annotation_json import read_marks
 from fsseg.files.images import image_size, read_image
 from fsseg.files.masks import read_labels, read_region

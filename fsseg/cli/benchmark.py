@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     given, rest = made.read_known(arguments)
     given.config = [find_experiment(path) for path in given.config]
     _check_rest(made, given.config, rest)
-    from fsseg.experiment.commands import settled  # imports torch
+    from fsseg.experiment.session import settled  # imports torch
 
     first = filled(rest, given.folds[0] if given.folds else 0, given.seeds[0])
     with settled("fit", [*(f"--config={path}" for path in given.config), *first]) as experiment:

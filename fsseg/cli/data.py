@@ -30,7 +30,18 @@ if TYPE_CHECKING:
     from fsseg.prepare.verify import Problem
 
 # Classes of data sets by command name; only the requested class is imported.
-_KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson", "shapes": "Shapes"}
+_KINDS = {
+    "pascal": "Pascal",
+    "coco": "Coco",
+    "fss1000": "FSS1000",
+    "deepglobe": "DeepGlobe",
+    "isic2018": "ISIC2018",
+    "chest_xray": "ChestXRay",
+    "suim": "SUIM",
+    "folder": "Folder",
+    "coco_json": "CocoJson",
+    "shapes": "Shapes",
+}
 _SHOWN = 20  # most problems that the terminal shows
 _RANGES = {"workers": limits.WORKERS, "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`
@@ -139,8 +150,8 @@ def _parse(command: str, name: str, words: Sequence[str]) -> Any:
 
 
 def _prepare(dataset: Dataset, given: Any) -> int:
-    from fsseg.datasets import Coco, Pascal
-    from fsseg.prepare import coco, pascal
+    from fsseg.datasets import ISIC2018, Coco, Pascal
+    from fsseg.prepare import coco, isic2018, pascal
 
     start = time.monotonic()
     if given.archives is not None and not given.archives.is_dir():
@@ -150,6 +161,8 @@ def _prepare(dataset: Dataset, given: Any) -> int:
         made = pascal.prepare(given.root, given.archives)
     elif isinstance(dataset, Coco):
         made = made._replace(changed=coco.prepare(given.root, dataset.year, given.archives))
+    elif isinstance(dataset, ISIC2018):
+        made = made._replace(changed=isic2018.prepare(given.root, given.archives))
     dataset.open(given.root)
     if made.ours and isinstance(dataset, Pascal):
         pascal.write_pairs(given.root, dataset)

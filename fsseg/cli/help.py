@@ -93,10 +93,10 @@ _ONLY = {
     },
     "test": {
         "--untrained": "test without a checkpoint, e.g. PANet-init",
-        "--protocol.name P": "fsseg (default), panet, pmms, pfenet, hsnet or oslsm",
+        "--protocol.name P": "fsseg, panet, pmms, pfenet, hsnet, oslsm, fss1000 or cdfss",
         "--data.episodes.test_file FILE": "test the episodes of a file, e.g. an episodes.json",
-        "--data.episodes.pairs_files DIR": "files of (image, class) pairs in place of PASCAL-5i's",
         "--protocols all": "test under all protocols, or some: panet,pmms",
+        "--suite cdfss": "test several data sets, or some: suim,isic2018=DIR",
     },
 }
 

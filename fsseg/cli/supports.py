@@ -49,8 +49,8 @@ def run(arguments: Sequence[str]) -> int:
     _check(given, rest)
     beside = [_study(folder) for folder in given.beside]
     out = given.out or _default_folder(rest)
-    from fsseg.experiment.commands import settled  # imports torch
     from fsseg.experiment.data_alone import build_data
+    from fsseg.experiment.session import settled  # imports torch
 
     words = [*rest, "--data.way=1", "--protocol.draw=seeded", "--data.episodes.missing_classes=skip"]
     sizes = [f"--data.test_shot={max(given.shots)}", f"--data.query={given.queries}"]
@@ -106,7 +106,7 @@ def _test(rest: Sequence[str], data: EpisodeData, drawn: SupportDraws, shot: int
     """Test one number of shots on all draws."""
     from fsseg.episodes.episode_file import as_text
     from fsseg.episodes.support_draws import per_episode
-    from fsseg.experiment.commands import settled
+    from fsseg.experiment.session import settled
     from fsseg.experiment.testing import evaluate
 
     runs = drawn.runs(shot)

@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     if swept := sorted(flags(rest) & {f"--{name}" for name in sweep.parameters}):
         raise FssegError(f"sweep: {swept[0]} is what the sweep varies; leave it out, or take it out of the file.")
     words = _with_csv(rest)
-    from fsseg.experiment.commands import settled  # imports torch
+    from fsseg.experiment.session import settled  # imports torch
 
     command, *asked = sweep.arguments(points[0])
     with settled(command, [*asked, *words]) as first:  # errors of all points come before any runs

@@ -100,7 +100,8 @@ class Dataset(ABC):
         class_names: name of class id ``i + 1`` at position ``i``; empty until `open` if the files hold the names.
         folds: number of folds.
         needs_root: whether `open` needs a folder.
-        family: ``pascal`` or ``coco`` if protocols have special values for the data set; empty otherwise.
+        family: ``pascal``, ``coco`` or ``suim`` if protocols have special values for the data set; otherwise any other
+            text, or an empty one.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
         fold_words: how classes are divided into folds, as text.
         listed_pairs: number of val pairs of each fold in published lists, by rule; only for a complete data set.

@@ -13,6 +13,7 @@ from fsseg.episodes.official_draws import (
     hsnet_episodes,
     oslsm_episodes,
     panet_episodes,
+    patnet_episodes,
     pfenet_episodes,
     pmms_episodes,
 )
@@ -89,7 +90,7 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
     pairs = sorted(
         (number, c) for c, numbers in lists.items() for number in numbers
     )  # the order of the published lists
-    if protocol.pairs == "official" and dataset.index.order:
+    if dataset.index.order and (protocol.pairs == "official" or protocol.draw == "fss1000"):
         eligible = set(pairs)
         pairs = [pair for pair in dataset.index.order if pair in eligible]
     shot, episodes = sizes[1], protocol.episodes
@@ -99,6 +100,10 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
         return pmms_episodes(pairs, shot, seed, episodes)
     if protocol.draw == "oslsm":
         return oslsm_episodes(pairs, shot, seed, episodes)
+    if protocol.draw == "fss1000":
+        return hsnet_episodes(pairs, shot, seed, episodes, protocol.repeat_supports, lists)
+    if protocol.draw == "cdfss":
+        return patnet_episodes(lists, shot, seed, episodes, protocol.repeat_supports)
     if protocol.draw == "hsnet" and dataset.family == "coco":
         return hsnet_class_episodes(lists, shot, seed, episodes, protocol.repeat_supports)
     if protocol.draw == "hsnet":

@@ -126,7 +126,12 @@ def pfenet_episode(
 
 
 def hsnet_episodes(
-    pairs: Sequence[tuple[int, int]], shot: int, seed: int, episodes: int, repeat: bool = True
+    pairs: Sequence[tuple[int, int]],
+    shot: int,
+    seed: int,
+    episodes: int,
+    repeat: bool = True,
+    images: Mapping[int, Sequence[int]] | None = None,
 ) -> list[Episode]:
     """1-way episodes, drawn as the official HSNet code does on PASCAL without workers (data/pascal.py).
 
@@ -139,15 +144,18 @@ def hsnet_episodes(
         seed: seed of numpy's RandomState; 0 in the official code.
         episodes: number of episodes.
         repeat: whether supports may repeat; if not, a repeated support is drawn again.
+        images: image numbers of each class id in the order in which supports are drawn from them, if the list has
+            another order: on FSS-1000 the code walks paths (1, 10, 2 ...) and draws numbers (data/fss.py).
     """
     generator = np.random.RandomState(seed)
-    images: dict[int, list[int]] = {}
+    listed: dict[int, list[int]] = {}
     for number, class_id in pairs:
-        images.setdefault(class_id, []).append(number)
+        listed.setdefault(class_id, []).append(number)
+    sources: Mapping[int, Sequence[int]] = listed if images is None else images
     drawn = []
     for position in range(episodes):
         query, class_id = pairs[position % len(pairs)]
-        support = _hsnet_support(generator, images[class_id], query, shot, repeat)
+        support = _hsnet_support(generator, sources[class_id], query, shot, repeat)
         drawn.append(Episode((class_id,), (support,), (query,), (0,)))
     return drawn
 
@@ -170,6 +178,31 @@ def hsnet_class_episodes(
     class_ids, drawn = list(images), []
     for _ in range(episodes):
         class_id = class_ids[_one(generator, len(class_ids))]
+        query = images[class_id][_one(generator, len(images[class_id]))]
+        support = _hsnet_support(generator, images[class_id], query, shot, repeat)
+        drawn.append(Episode((class_id,), (support,), (query,), (0,)))
+    return drawn
+
+
+def patnet_episodes(
+    images: Mapping[int, Sequence[int]], shot: int, seed: int, episodes: int, repeat: bool = True
+) -> list[Episode]:
+    """1-way episodes, drawn as the official PATNet code does on its target sets (data/deepglobe.py, isic.py, lung.py).
+
+    Classes take turns. The query is uniform over the images of the class, and supports are drawn as by
+    `hsnet_episodes`. ABCDFSS (data/suim.py) and INSID3 (datasets/suim.py) do the same on SUIM.
+
+    Args:
+        images: image numbers of each class id, in the order of the file names; a class needs ``shot + 1`` images.
+        shot: supports.
+        seed: seed of numpy's RandomState; 0 in the official code.
+        episodes: number of episodes.
+        repeat: see `hsnet_episodes`.
+    """
+    generator = np.random.RandomState(seed)
+    class_ids, drawn = list(images), []
+    for position in range(episodes):
+        class_id = class_ids[position % len(class_ids)]
         query = images[class_id][_one(generator, len(images[class_id]))]
         support = _hsnet_support(generator, images[class_id], query, shot, repeat)
         drawn.append(Episode((class_id,), (support,), (query,), (0,)))

@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,17 @@ from fsseg import atomic
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.experiment.arguments import flags, last, take
 from fsseg.experiment.class_help import listing
-from fsseg.experiment.configuration import Configuration, read
+from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.protocol_options import chosen
+from fsseg.experiment.session import settled
+from fsseg.experiment.suite import run_suite
 from fsseg.experiment.testing import Validated, evaluate, measure
 from fsseg.experiment.training import Trained, train
 from fsseg.progress import as_shown
 from fsseg.results.tables import Table
 from fsseg.results.texts import ProtocolOutcome, side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.runs import folders
-from fsseg.runs.library_errors import plain_errors, quieten, restoring
-from fsseg.runs.lock import locked
 from fsseg.runs.ranks import leads
-from fsseg.runs.resume import left_to_do
 from fsseg.untrusted.configuration import names_own_classes
 
 _CHOSEN = {"base_val": "the validation classes", "novel_val": "the novel classes"}
@@ -95,8 +93,15 @@ def run(arguments: Sequence[str]) -> int:
         raise FssegError("--protocols is for `test`; fit and validate take one --protocol.name.")
     if names and "--resume" in words:
         raise FssegError("--resume is for a test under one protocol: give --protocol.name in place of --protocols.")
+    if names and "--suite" in flags(words):
+        raise FssegError("--protocols tests one data set: leave --suite out, or give --protocol.name in its place.")
     if names:
         return _test_under_each(words, chosen(names[-1]))
+    suite, words = take(words, "--suite")
+    if suite and command != "test":
+        raise FssegError("--suite is for `test`: fit and validate take one --data.dataset.")
+    if suite:
+        return run_suite(words, suite[-1])
     if classes := listing(words):
         print(classes)
         return 0
@@ -107,22 +112,6 @@ def run(arguments: Sequence[str]) -> int:
         if leads() and text:
             print(as_shown(text))
     return 0
-
-
-@contextmanager
-def settled(command: str, words: Sequence[str]) -> Iterator[Configuration]:
-    """The checked configuration of a command; errors of libraries in the body become one line.
-
-    The folder of a resumed command is locked before its files are read.
-    """
-    quieten()
-    resume, out = "--resume" in words, last(words, "--out")
-    try:
-        with plain_errors(), restoring(), locked(Path(out)) if resume and out else nullcontext():
-            found = left_to_do(command, out, last(words, "--ckpt_path")) if resume else None
-            yield read(command, words, found)
-    finally:
-        folders.forget()
 
 
 def _words(config: Files, options: Mapping[str, Any] | None) -> list[str]:
@@ -178,6 +167,6 @@ def _test_under(name: str, words: Sequence[str], out: Path) -> ProtocolOutcome:
     print(f"protocol {name}", file=sys.stderr, flush=True)
     try:
         with settled("test", [*words, f"--protocol.name={name}", f"--out={out}"]) as c:
-            return ProtocolOutcome(name, evaluate(c, alone=False).table)
+            return ProtocolOutcome(name, evaluate(c, name).table)
     except FssegError as error:
         return ProtocolOutcome(name, None, as_shown(str(error)))

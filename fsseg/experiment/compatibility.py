@@ -116,18 +116,25 @@ def refuse_seen_classes(what: str, card: Card, data: EpisodeData) -> None:
         card: Card of the checkpoint.
         data: Data set and fold.
     """
+    for training, seen in seen_novel(card, data):
+        more = ", ..." if len(seen) > 3 else ""
+        was = "was trained" if training is card else "started from weights trained"
+        raise FssegError(
+            f"{what} {was} on fold {training.fold} of {training.dataset}; `data.fold` {data.fold} of "
+            f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
+        )
+
+
+def seen_novel(card: Card, data: EpisodeData) -> list[tuple[Training, list[str]]]:
+    """Names of novel classes that the weights were trained on, by training, the last one first."""
     novel = [data.dataset.class_name(c) for c in data.novel]
     trainings: list[Training] = [card, *reversed(card.earlier)]
+    found = []
     for training in trainings:
         trained_on = {_SAME.get(name, name) for name in training.trained_on}
-        seen = [name for name in novel if _SAME.get(name, name) in trained_on]
-        if seen:
-            more = ", ..." if len(seen) > 3 else ""
-            was = "was trained" if training is card else "started from weights trained"
-            raise FssegError(
-                f"{what} {was} on fold {training.fold} of {training.dataset}; `data.fold` {data.fold} of "
-                f"{data.dataset.name} would test classes it has seen ({', '.join(seen[:3])}{more})."
-            )
+        if seen := [name for name in novel if _SAME.get(name, name) in trained_on]:
+            found.append((training, seen))
+    return found
 
 
 def _refuse(ckpt_path: str, prefix: str, trained: Config, asked: Config, free: frozenset[str]) -> None:

@@ -143,7 +143,7 @@ def _refuse_checkpoint(c: Configuration, task: Task, data: EpisodeData) -> None:
     compatibility.refuse_other_weights(c.options.ckpt_path, c.card, task)
     if c.command == "validate":
         compatibility.refuse_other_fold(c.options.ckpt_path, c.card, data)
-    if c.command == "test":
+    if c.command == "test" and c.protocol.seen_classes == "refuse":
         compatibility.refuse_seen_classes(c.options.ckpt_path, c.card, data)
 
 

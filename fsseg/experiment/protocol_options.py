@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any, get_type_hints
 
 from fsseg.errors import FssegError
-from fsseg.protocols.presets import NAMES, protocol
+from fsseg.protocols.presets import KNOWN, NAMES, protocol
 from fsseg.protocols.protocol import DRAWING, OF_FILES, Protocol
 
 _HINTS = get_type_hints(Protocol)
@@ -141,8 +141,8 @@ def chosen(names: str) -> list[str]:
     found = [name.strip() for name in names.split(",") if name.strip()]
     if "all" in found:
         raise FssegError("--protocols: `all` stands alone, or some protocols by name.")
-    if wrong := [name for name in found if name not in NAMES]:
-        raise FssegError(f"--protocols {wrong[0]}: `all`, or some of {', '.join(NAMES)}, separated by commas.")
+    if wrong := [name for name in found if name not in KNOWN]:
+        raise FssegError(f"--protocols {wrong[0]}: `all`, or some of {', '.join(KNOWN)}, separated by commas.")
     if not found:
-        raise FssegError(f"--protocols: `all`, or some of {', '.join(NAMES)}, separated by commas.")
+        raise FssegError(f"--protocols: `all`, or some of {', '.join(KNOWN)}, separated by commas.")
     return list(dict.fromkeys(found))

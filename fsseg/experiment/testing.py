@@ -9,6 +9,7 @@ import yaml
 
 from fsseg import atomic
 from fsseg.errors import DivergedError, FssegError
+from fsseg.experiment.compatibility import seen_novel
 from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.objects import Objects, build
 from fsseg.progress import tell
@@ -22,6 +23,8 @@ from fsseg.runs.loggers import opened
 from fsseg.runs.skipped_episodes import Skipped
 from fsseg.runs.test_description import describe
 from fsseg.runs.test_report import Report
+
+_NAMED = 5  # seen classes that a note names
 
 
 class Validated(NamedTuple):
@@ -78,23 +81,23 @@ def measure(c: Configuration) -> Validated:
     return Validated(float(metrics["val/mean_iou"]), float(metrics["val/binary_iou"]), heading)
 
 
-def evaluate(c: Configuration, alone: bool = True) -> TestRun:
+def evaluate(c: Configuration, name: str = "") -> TestRun:
     """Test a method and write the results.
 
     Args:
         c: Complete configuration.
-        alone: Whether this is the only test, not one of several under ``--protocols``.
+        name: Name of the test among those of one command (``--protocols``, ``--suite``); empty for a single test.
 
     Raises:
         FssegError: The data or the folder is refused, or the test fails.
     """
     built = build(c)
-    if not alone and built.trainer.world_size > 1:
-        raise FssegError("--protocols tests in one process: `trainer.devices` 1 is needed.")
+    if name and built.trainer.world_size > 1:
+        raise FssegError("--protocols and --suite test in one process: `trainer.devices` 1 is needed.")
     if c.options.resume and partial_test.is_finished(Path(c.options.out)):
         return _finished(c, built)
     folder = folders.empty(Path(c.options.out)) if c.options.out else folders.fresh(_results(c))
-    run = _Test(c, built, folder, alone)
+    run = _Test(c, built, folder, name)
     with locked(folder), folders.result_folder(folder, run.keep) as part:
         report = run(part)
     return TestRun(folder, report.table, report.text(folder))
@@ -118,7 +121,19 @@ def _set_up(c: Configuration, built: Objects) -> Tested:
     """Set up the data, and return the facts of the test with its identity."""
     built.data.setup("test")
     asked = partial_test.asked_of(c.saved, c.options.ckpt_path, built.data.protocol, built.data.pair_count)
-    return replace(_described(c, built), asked=asked)
+    tested = _described(c, built)
+    return replace(tested, asked=asked, notes=(*tested.notes, *_seen(c, built)))
+
+
+def _seen(c: Configuration, built: Objects) -> list[str]:
+    """Notes of tested classes that the weights have seen; without any, unless the protocol tests them."""
+    found = seen_novel(c.card, built.data) if c.card else []
+    of = len(built.data.novel)
+    return [
+        f"{len(seen):,} of {of:,} classes have the name of a class of the training on {training.dataset}: "
+        f"{', '.join(seen[:_NAMED])}{', ...' * (len(seen) > _NAMED)}"
+        for training, seen in found
+    ]
 
 
 def _finished(c: Configuration, built: Objects) -> TestRun:
@@ -136,11 +151,11 @@ class _Test:
         c: Complete configuration.
         built: Its objects.
         folder: Final folder of the results.
-        alone: See `evaluate`.
+        name: See `evaluate`.
     """
 
-    def __init__(self, c: Configuration, built: Objects, folder: Path, alone: bool) -> None:
-        self.c, self.built, self.folder, self.alone = c, built, folder, alone
+    def __init__(self, c: Configuration, built: Objects, folder: Path, name: str) -> None:
+        self.c, self.built, self.folder, self.name = c, built, folder, name
         self.one_process = built.trainer.world_size == 1
         self.report: Report | None = None
 
@@ -152,7 +167,7 @@ class _Test:
         self.report = report = Report(tested, built.data.dataset, part, before)
         if before:
             partial_test.forget(self.folder, part, tested.asked)
-        key = "test" if self.alone else f"test/{c.protocol.name}"
+        key = f"test/{self.name}" if self.name else "test"
         trainer.callbacks += [  # type: ignore[attr-defined]
             Skipped(),
             report,
@@ -184,7 +199,7 @@ class _Test:
     def keep(self, error: BaseException, part: Path) -> bool:
         """Whether the rows of a failed test are kept; if so, print how to resume the test."""
         report = self.report
-        if report is None or report.stream.episodes == 0 or not (self.alone and self.one_process):
+        if report is None or report.stream.episodes == 0 or self.name or not self.one_process:
             return False
         if isinstance(error, DivergedError):
             return False

@@ -16,6 +16,7 @@ from fsseg.files.images import opened
 from fsseg.files.mask_regions import deep, inverted, palette_of, region_of
 
 _LOSSY = ("JPEG", "MPO")
+_WHITE = 128  # grey level from which on a pixel is the object
 _SPREAD = {2: 85, 4: 17}  # Pillow scales greys of 2 and 4 bits to 0..255 by these factors
 _BITS, _PHOTOMETRIC, _PAGES = 258, 262, ("TIFF", "GIF", "WEBP")  # tags of TIFF (6.0, section 8); formats of many images
 _PLACES = np.array([1 << 16, 1 << 8, 1])  # of red, green and blue in one number
@@ -30,6 +31,21 @@ def read_region(path: Path) -> Mask:
     with opened(path, "mask") as picture:
         _refuse_pages(picture, f"mask {path}")
         return region_of(picture, f"mask {path}")
+
+
+def read_white(path: Path) -> Mask:
+    """Read a mask of one class ``H W``: 1 where the grey level is 128 or more, 0 elsewhere.
+
+    The rule of the loaders of FSS-1000 and the cross-domain sets, e.g. HSNet's data/fss.py.
+
+    Raises:
+        FssegError: the file is missing, truncated or no image of 8 bits.
+    """
+    with opened(path, "mask") as picture:
+        _refuse_pages(picture, f"mask {path}")
+        if picture.mode == "F" or picture.mode.startswith("I"):
+            raise FssegError(f"mask {path} has {picture.mode} pixels; 8 bits a channel are needed. Convert it.")
+        return (np.asarray(picture.convert("L")) >= _WHITE).astype(np.uint8)
 
 
 def read_labels(path: Path) -> ClassMap:

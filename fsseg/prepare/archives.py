@@ -13,7 +13,8 @@ class Archive(NamedTuple):
         url: address of the file.
         md5: published checksum. MD5 detects damage but no attack, so extraction treats every archive as untrusted.
         gigabytes: approximate size.
-        folder: folder that an archive of COCO unpacks to.
+        folder: folder that an archive of COCO or ISIC unpacks to.
+        sha256: checksum, where no MD5 is published.
     """
 
     name: str
@@ -21,6 +22,12 @@ class Archive(NamedTuple):
     md5: str
     gigabytes: float
     folder: str = ""
+    sha256: str = ""
+
+    @property
+    def checksum(self) -> str:
+        """The checksum that is verified."""
+        return self.md5 or self.sha256
 
 
 VOC = Archive(
@@ -51,3 +58,14 @@ COCO: dict[Year, tuple[Archive, ...]] = {
         Archive("train2014.zip", f"{_COCO}/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88", 13.5, "train2014"),
     ),
 }  # fmt: skip
+
+# Addresses and checksums are those of constantinpape/torch-em, torch_em/data/datasets/medical/isic.py.
+_ISIC = "https://isic-challenge-data.s3.amazonaws.com/2018"
+ISIC2018 = (
+    Archive("ISIC2018_Task1_Training_GroundTruth.zip", f"{_ISIC}/ISIC2018_Task1_Training_GroundTruth.zip", "", 0.03,
+            "ISIC2018_Task1_Training_GroundTruth",
+            "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c"),
+    Archive("ISIC2018_Task1-2_Training_Input.zip", f"{_ISIC}/ISIC2018_Task1-2_Training_Input.zip", "", 11.0,
+            "ISIC2018_Task1-2_Training_Input",
+            "80f98572347a2d7a376227fa9eb2e4f7459d317cb619865b8b9910c81446675f"),
+)  # fmt: skip

@@ -72,6 +72,6 @@ def _otherwise(archive: Archive) -> str:
 
 
 def _check(path: Path, archive: Archive, repair: str) -> None:
-    found = file_digest(path, "md5", archive.name)
-    if found != archive.md5:
-        raise FssegError(f"{path} has the checksum {found}, {archive.md5} is expected: it is damaged. {repair}")
+    found = file_digest(path, "md5" if archive.md5 else "sha256", archive.name)
+    if found != archive.checksum:
+        raise FssegError(f"{path} has the checksum {found}, {archive.checksum} is expected: it is damaged. {repair}")

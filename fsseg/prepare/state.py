@@ -70,7 +70,7 @@ class PreparedArchives:
     def has(self, archive: Archive) -> bool:
         """Whether the archive with this checksum was unpacked completely, and no file was lost since."""
         entry = self._read().get(archive.name)
-        return entry is not None and entry.md5 == archive.md5 and not self.lost(archive)
+        return entry is not None and entry.md5 == archive.checksum and not self.lost(archive)
 
     def lost(self, archive: Archive) -> str:
         """Files of an unpacked archive that were lost, in words; empty if none."""
@@ -96,7 +96,7 @@ class PreparedArchives:
             parts: folders that it unpacked to.
         """
         files = {part: _count(self.folder / part) for part in parts}
-        self._write({**self._read(), archive.name: Unpacked(archive.md5, files)})
+        self._write({**self._read(), archive.name: Unpacked(archive.checksum, files)})
 
     def _write(self, content: dict[str, Unpacked]) -> None:
         write(self.path, as_json(content).encode(), member=False)

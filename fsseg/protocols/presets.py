@@ -1,39 +1,18 @@
 """Protocols by name: ours and those of five official codes, with the source of each value.
 
-A value may differ on PASCAL-5i and COCO-20i, as in some codes. Other data sets have the common value.
+A value may differ on PASCAL-5i and COCO-20i, as in some codes. Other data sets have the common value. Protocols of
+single suites are in `fsseg.protocols.suites`.
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 from fsseg.errors import FssegError
+from fsseg.protocols.choice import Choice
 from fsseg.protocols.protocol import Name, Protocol
-
-NAMES: tuple[Name, ...] = get_args(Name)
-
-
-class Choice(NamedTuple):
-    """A protocol's value of one field.
-
-    Attributes:
-        value: value on any data set.
-        source: file of the official code, or the reason.
-        pascal: value on PASCAL-5i, if it differs.
-        coco: value on COCO-20i, if it differs.
-    """
-
-    value: Any
-    source: str
-    pascal: Any = None
-    coco: Any = None
-
-    def on(self, family: str) -> Any:
-        """The value on a family of data sets."""
-        special = {"pascal": self.pascal, "coco": self.coco}.get(family)
-        return self.value if special is None else special
-
+from fsseg.protocols.suites import SUITES
 
 _FSSEG = {
     "split": Choice("val", "no image of a training list is tested"),
@@ -159,6 +138,8 @@ PRESETS: dict[str, dict[str, Choice]] = {
     "fsseg": _FSSEG, "panet": _PANET, "pmms": _PMMS, "pfenet": _PFENET, "hsnet": _HSNET,
     "oslsm": _OSLSM,
 }  # fmt: skip
+NAMES: tuple[Name, ...] = ("fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm")  # for any data set
+KNOWN = {**PRESETS, **SUITES}
 
 
 def protocol(asked: Mapping[str, Any], family: str) -> Protocol:
@@ -178,7 +159,7 @@ def protocol(asked: Mapping[str, Any], family: str) -> Protocol:
             near = get_close_matches(field, known, n=1)
             raise FssegError(f"no option `protocol.{field}`.{f' Did you mean `protocol.{near[0]}`?' if near else ''}")
     name = asked.get("name") or "fsseg"
-    if name not in PRESETS:
-        raise FssegError(f"`protocol.name` {name}: one of {', '.join(PRESETS)} is needed.")
-    values = {field: choice.on(family) for field, choice in PRESETS[name].items()}
+    if name not in KNOWN:
+        raise FssegError(f"`protocol.name` {name}: one of {', '.join(KNOWN)} is needed.")
+    values = {field: choice.on(family) for field, choice in KNOWN[name].items()}
     return Protocol(**{**values, **{k: v for k, v in asked.items() if v is not None}, "name": name})

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from fsseg import limits
 from fsseg.errors import FssegError
 
-Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm"]
+Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss"]
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 Pairs = Literal["official", "any"]
@@ -26,8 +26,9 @@ Void = Literal["background", "ignore"]
 Resize = Literal["stretch", "pad"]
 Truth = Literal["input", "original", "resampled"]
 Nearest = Literal["centre", "corner"]
-Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "oslsm", "list"]
+Draw = Literal["seeded", "panet", "pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss", "list"]
 Absent = Literal["count", "drop"]
+Seen = Literal["refuse", "note"]
 Queries = Literal["any", "several"]
 Selection = Literal["last", "base_val", "novel_val"]
 Chosen = Literal["last", "base_val", "novel_val", "by hand"]  # how a tested checkpoint was chosen
@@ -43,9 +44,11 @@ _DRAWN = {
     "pfenet": "drawn as PFENet's code does",
     "hsnet": "drawn as HSNet's code does",
     "oslsm": "drawn as OSLSM's code does",
+    "fss1000": "every image is a query in turn, as in HSNet's code for FSS-1000",
+    "cdfss": "classes in turn, drawn as PATNet's code does",
     "list": "episodes from a file",
 }
-_ONE_WAY = ("pmms", "pfenet", "hsnet", "oslsm")  # draws with one class and one query
+_ONE_WAY = ("pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss")  # draws with one class and one query
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Protocol:
         queries: ``any``: a query shows a class of the episode. ``several``: a query shows two or more of them.
         absent_queries: share of episodes whose queries show no class of the episode. Their false positives are
             reported separately.
+        seen_classes: ``refuse`` a checkpoint that was trained on a class with the name of a novel one, or test it and
+            ``note`` such classes under the table. Cross-domain codes do not compare names.
         selection: checkpoint to test: ``last``, the best on the validation classes (``base_val``; base classes of the
             val images, or `fsseg.datasets.Dataset.validation`), or the best on the novel classes (``novel_val``).
         listed: digest of episodes from a file, see `of_list`.
@@ -121,6 +126,7 @@ class Protocol:
     absent: Absent = "count"
     queries: Queries = "any"
     absent_queries: float = 0.0
+    seen_classes: Seen = "refuse"
     selection: Selection = "last"
     listed: str = ""
     listed_pairs: str = ""
@@ -142,7 +148,7 @@ class Protocol:
     def _check_draw(self) -> None:
         """Refuse options that the draw or the resizing does not support."""
         wanted = [
-            ("`protocol.repeat_supports`", self.repeat_supports, ("seeded", "hsnet")),
+            ("`protocol.repeat_supports`", self.repeat_supports, ("seeded", "hsnet", "fss1000", "cdfss")),
             ("`protocol.queries` several", self.queries == "several", ("seeded",)),
             ("`protocol.absent_queries`", self.absent_queries > 0, ("seeded",)),
         ]
@@ -210,6 +216,7 @@ class Protocol:
             *drawn,
             *(["supports may repeat"] if self.repeat_supports else []),
             f"absent classes {'counted' if self.absent == 'count' else 'dropped'}",
+            *(["classes seen in training are tested too"] if self.seen_classes == "note" else []),
             *(["queries show several classes"] if self.queries == "several" else []),
             *([f"{self.absent_queries:.0%} of queries lack all classes"] if self.absent_queries else []),
         ]

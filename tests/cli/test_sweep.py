@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from fsseg.cli.sweep import logged
-from fsseg.experiment.commands import settled
 from fsseg.experiment.files import experiment_folder
+from fsseg.experiment.session import settled
 from fsseg.jobs.sweep import read_sweep
 from fsseg.jobs.sweep_results import PointResult, rank
 from fsseg.runs.library_errors import quieten

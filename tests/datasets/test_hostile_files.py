@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import torch
 
-from fsseg.datasets import CocoJson, Folder, Pascal
+from fsseg.datasets import FSS1000, ISIC2018, CocoJson, Folder, Pascal
 from fsseg.encoders.weights import load_pretrained
 from fsseg.errors import FssegError
 from fsseg.files.annotation_json import read_marks
@@ -21,6 +21,7 @@ from fsseg.files.masks import read_labels, read_region
 from fsseg.untrusted.card import read_card
 from fsseg.untrusted.text import BrokenTextError, leads_out, load_json, load_yaml, shown
 from tests.datasets.test_coco_json import write
+from tests.suites import write_fss1000, write_isic
 
 
 def refused(read: Any, *words: str) -> None:
@@ -181,3 +182,29 @@ def test_a_broken_cache_of_regions_is_made_anew(tmp_path: Path, name: str, array
     again.open(tmp_path)
     assert again.index.fresh
     assert np.array_equal(again.index.pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    "name", ["../fig", "/etc", "a\\..\\..\\b", "C:\\fig", "fig\x00", "\x1b[31mfig", ".", "..", "x" * 10**6, "\u202efig"]
+)
+def test_a_list_of_classes_names_folders_only(tmp_path: Path, name: str) -> None:
+    write_fss1000(tmp_path)
+    (tmp_path / "splits/test.txt").write_text(f"gnu\n{name}\n", encoding="utf-8")
+    for step in ("open", "locate"):
+        with pytest.raises(FssegError) as error:
+            getattr(FSS1000(), step)(tmp_path)
+        assert len(str(error.value)) < 600
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\x00" * 99, b"\xff\xfe", b"ID,Class\n" + b"x" * 10**6 + b",nevus\n", b"ID,Class\nISIC_0000000,\x1b[31m\n",
+    b'ID,Class\n"ISIC_0000000,nevus\n', b"ID,Class\n" + b"y" * 10**5 + b",nevus\n" + b"y" * 10**5 + b",melanoma\n",
+])  # fmt: skip
+def test_a_table_of_classes_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    write_isic(tmp_path)
+    (tmp_path / "class_id.csv").write_bytes(content)
+    with pytest.raises(FssegError) as error:
+        ISIC2018().open(tmp_path)
+    assert len(str(error.value)) < 600
+    assert str(error.value).isprintable()

@@ -21,7 +21,7 @@ from scipy.io import savemat
 
 from fsseg import download
 from fsseg.datasets import Coco
-from fsseg.prepare import archives, coco, pascal
+from fsseg.prepare import archives, coco, isic2018, pascal
 from fsseg.prepare.archives import Archive
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
 from tests.conftest import CATEGORY_IDS
@@ -124,6 +124,18 @@ def coco_members(year: int) -> dict[str, dict[str, bytes]]:
     return found
 
 
+def isic_members() -> dict[str, dict[str, bytes]]:
+    """Ten photos and masks, and the licences that the archives have too."""
+    photos, truth = (archive.folder for archive in reversed(archives.ISIC2018))
+    found: dict[str, dict[str, bytes]] = {f"{part}.zip": {f"{part}/LICENSE.txt": b"CC-0"} for part in (photos, truth)}
+    for i in range(10):
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(np.uint8(255) * (sbd_mask(i) > 7)).save(buffer, "PNG")
+        found[f"{photos}.zip"][f"{photos}/ISIC_{i:07d}.jpg"] = jpeg(i)
+        found[f"{truth}.zip"][f"{truth}/ISIC_{i:07d}_segmentation.png"] = buffer.getvalue()
+    return found
+
+
 def zipped(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -136,8 +148,8 @@ def zipped(members: dict[str, bytes]) -> bytes:
 def contents() -> dict[str, bytes]:
     """The miniature archives by name."""
     found = {archives.VOC.name: tar(voc_members(), False), archives.SBD.name: tar(sbd_members(), True)}
-    for year in (2017, 2014):
-        found |= {name: zipped(members) for name, members in coco_members(year).items()}
+    for files in (coco_members(2017), coco_members(2014), isic_members()):
+        found |= {name: zipped(members) for name, members in files.items()}
     return found
 
 
@@ -220,13 +232,15 @@ def server(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, no_cache
 
     def turned(archive: Archive) -> Archive:
         content = contents[archive.name]
-        md5 = hashlib.md5(content).hexdigest()
-        return archive._replace(url=f"{made.url}/{archive.name}", md5=md5, gigabytes=len(content) / 1e9)
+        kind = "md5" if archive.md5 else "sha256"
+        found = {kind: hashlib.new(kind, content).hexdigest()}
+        return archive._replace(url=f"{made.url}/{archive.name}", gigabytes=len(content) / 1e9, **found)
 
     for name in ("VOC", "SBD"):
         monkeypatch.setattr(pascal, name, turned(getattr(archives, name)))
     monkeypatch.setattr(pascal, "_UNPACKED", 0.001)
     monkeypatch.setattr(download, "_PAUSE", 0.0)
+    monkeypatch.setattr(isic2018, "ISIC2018", tuple(map(turned, archives.ISIC2018)))
     monkeypatch.setattr(coco, "COCO", {year: tuple(map(turned, every)) for year, every in archives.COCO.items()})
     yield made
     made.http.shutdown()

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fsseg.errors import FssegError
-from fsseg.protocols.presets import NAMES, PRESETS, protocol
+from fsseg.protocols.presets import KNOWN, NAMES, PRESETS, protocol
 from fsseg.protocols.protocol import Protocol
 
 
@@ -63,7 +63,7 @@ def test_a_protocol_is_frozen_and_its_digest_tells_every_value_apart_but_the_nam
         "support_void": "background", "void": "background", "size": 417, "resize": "pad", "evaluate_at": "input",
         "mask_nearest": "corner",
         "runs": 1, "episodes": 2, "seed": 0, "draw": "panet", "repeat_supports": True, "absent": "drop",
-        "queries": "several", "absent_queries": 0.5, "selection": "novel_val", "listed": "a",
+        "seen_classes": "note", "queries": "several", "absent_queries": 0.5, "selection": "novel_val", "listed": "a",
             "listed_pairs": "a",
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Protocol)} - {"name"}
@@ -78,17 +78,24 @@ def test_the_digest_of_our_protocol_is_pinned() -> None:
     assert [protocol({}, family).digest for family in ("", "pascal", "coco")] == ["44136f", "805925", "eea3a5"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KNOWN)
 def test_every_field_of_a_preset_has_a_source(name: str) -> None:
-    assert PRESETS[name].keys() <= {field.name for field in fields(Protocol)} - {"name"}
+    assert KNOWN[name].keys() <= {field.name for field in fields(Protocol)} - {"name"}
     decided = {"split", "pairs", "release", "fold_rule", "masks", "base_images", "support_void", "void", "size",
                "evaluate_at", "runs", "episodes", "seed", "draw", "repeat_supports", "absent", "selection"}  # fmt: skip
-    assert decided <= PRESETS[name].keys()
-    assert all(choice.source for choice in PRESETS[name].values())
-    for family in ("", "pascal", "coco"):
+    assert decided <= KNOWN[name].keys()
+    assert all(choice.source for choice in KNOWN[name].values())
+    for family in ("", "pascal", "coco", "suim"):
         made = protocol({"name": name}, family)
         assert made.name == name
         assert made.in_words(10)
+
+
+def test_protocols_of_suites_are_apart_from_those_for_any_data() -> None:
+    assert tuple(PRESETS) == NAMES
+    assert set(KNOWN) - set(NAMES) == {"fss1000", "cdfss"}
+    episodes = {family: protocol({"name": "cdfss"}, family).episodes for family in ("", "suim")}
+    assert episodes == {"": 600, "suim": 3859}
 
 
 def test_our_preset_is_what_a_protocol_is_by_default() -> None:

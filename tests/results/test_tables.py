@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fsseg.episode import Batch
 from fsseg.metrics import BinaryIoU, ClassIoU, count
-from fsseg.protocols.presets import PRESETS
+from fsseg.protocols.presets import KNOWN
 from fsseg.protocols.protocol import Absent, Protocol
 from fsseg.results import test_facts  # not Tested by name, which pytest takes for a test
 from fsseg.results.published import Setting, published
@@ -185,7 +185,7 @@ def test_published_rows_are_well_formed() -> None:
         assert int(line["shot"]) >= 1
         assert 0 < float(line["value"]) < 100
         assert line["annotation"] in ("mask", "scribble", "box")
-        assert line["protocol"] in ("unknown", *PRESETS)
+        assert line["protocol"] in ("unknown", *KNOWN)
     # Where tables disagree, each says which it is.
     names = ("method", "encoder", "dataset", "way", "shot", "annotation", "metric", "fold", "source")
     keys = [tuple(line[k] for k in names) for line in LINES]
