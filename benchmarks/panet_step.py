@@ -19,7 +19,7 @@ import torch
 
 from fsseg.encoders import VGG16
 from fsseg.episode import Batch
-from fsseg.methods import PANet
+from fsseg.methods import Method, PANet
 
 
 def main() -> None:
@@ -83,23 +83,23 @@ def episode(shot: int, size: int, device: str) -> Batch:
     return Batch(*(tensor.to(device) for tensor in whole))
 
 
-def encoder_step(method: PANet, images: torch.Tensor) -> None:
+def encoder_step(method: Method, images: torch.Tensor) -> None:
     method.zero_grad()
     torch.stack([one.sum() for one in method.encode(images)]).sum().backward()
 
 
-def training_step(method: PANet, batch: Batch) -> None:
+def training_step(method: Method, batch: Batch) -> None:
     method.zero_grad()
     method.loss(batch)["loss"].backward()
 
 
 @torch.no_grad()
-def encoder_pass(method: PANet, images: torch.Tensor) -> None:
+def encoder_pass(method: Method, images: torch.Tensor) -> None:
     method.encode(images)
 
 
 @torch.no_grad()
-def test_episode(method: PANet, batch: Batch) -> None:
+def test_episode(method: Method, batch: Batch) -> None:
     method(batch).max(2)
 
 

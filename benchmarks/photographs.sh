@@ -2,12 +2,13 @@
 # Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes about 15 minutes of one core.
 #   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
+#   compared  the other systems of the papers' tables on the same frozen encoder, 2,000 steps; fine-tuning is FG-BG tuned on the supports
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
 # ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of the frozen ones
 set -euo pipefail
-voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm panet vgg16"}
+voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm compared panet vgg16"}
 export OMP_NUM_THREADS=1
 here=$(dirname "$0")/photographs
 
@@ -41,6 +42,10 @@ warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the ex
   done
 }
 
+compared() { # METHOD [OPTION...]: the experts of FWB and the steps of fine-tuning are of tests, so that their trainings are the same
+  frozen voc "$1" "$1" --trainer.max_steps 2000 --model.lr_scheduler.total_steps 2001 --seeds $seeds "${@:2}"
+}
+
 plus=(--model.method.p_conv false --model.method.components)
 for part in $parts; do
   if [ "$part" = warm ]; then warm; fi
@@ -58,6 +63,12 @@ for part in $parts; do
           frozen $set pmms_plus_k5 pmms --seeds "$seed" "${plus[@]}" 5
           frozen $set pmms_gaussian pmms --seeds "$seed" --model.method.mixture.kernel gaussian
         done
+        ;;
+      compared)
+        [ $set = voc ] || continue
+        for method in fgbg cofcn guided oslsm pl; do compared $method; done
+        compared fwb --model.method.encoder.taps '[1, 3]'
+        compared amcg --model.method.encoder.taps '[1, 2, 3]'
         ;;
       panet)
         [ $set = voc ] || continue

@@ -168,7 +168,7 @@ def test_data_command_parses(command, tmp_path, monkeypatch, capsys):
     assert main(shlex.split(command)[1:]) == 2
     said = capsys.readouterr().err
     assert re.search(
-        "is no VOCdevkit|no such folder|is missing|has no folder|is no COCO tree|cannot be reached", said
+        "is no VOCdevkit|is no FSS-1000|no such folder|is missing|has no folder|is no COCO tree|cannot be reached", said
     ), said
 
 

@@ -1,10 +1,11 @@
-"""`fsseg look`: draws a test's best, median and worst episodes, and the similarity to each prototype."""
+"""`fsseg look`: draws episodes of a test, the similarity to each prototype, or the same queries by several tests."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 def options() -> Options:
     """The command's options."""
     made = Options("look")
-    made.option("folder", Path, "folder of `fsseg test`; checkpoint and data are needed too", metavar="TEST_FOLDER")
-    made.option("--count", int, "number of best, median and worst episodes each (%(default)s)", default=3)
-    made.option("--out", Path, "folder of the pictures (default: look/ in the test's folder)", metavar="DIR")
+    folder = "folders of `fsseg test`; several show the same queries"
+    made.option("folders", Path, folder, nargs="+", metavar="TEST_FOLDER")
+    made.option("--count", int, "best, median and worst episodes each (3), or queries of several tests (10)")
+    made.option("--out", Path, "folder of the pictures (default: look/ in the first test's folder)", metavar="DIR")
     made.option("--data.root", str, MOVED, dest="root", metavar="DIR")
     return made
 
@@ -38,19 +40,65 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: An option is wrong, or the test cannot be rebuilt.
     """
     given = options().read(arguments)
-    limits.check({"count": given.count}, {"count": limits.PICTURES}, "--{}")
-    out = folders.empty(given.out) if given.out else folders.fresh(given.folder / "look")
+    several = len(given.folders) > 1
+    count = (10 if several else 3) if given.count is None else given.count
+    limits.check({"count": count}, {"count": limits.PICTURES}, "--{}")
+    out = folders.empty(given.out) if given.out else folders.fresh(given.folders[0] / "look")
     from fsseg.experiment.replay import Replay  # imports torch
 
-    replay = Replay(given.folder, given.root)
-    chosen = choose(replay.queries(), given.count)
-    with locked(out), folders.result_folder(out) as part:
-        names = write(replay, chosen, part)
+    replays = [Replay(folder, given.root) for folder in given.folders]
+    if several:
+        shared = same_queries([replay.queries() for replay in replays], given.folders, count)
+        with locked(out), folders.result_folder(out) as part:
+            names = write_side_by_side(replays, shared, part)
+    else:
+        chosen = choose(replays[0].queries(), count)
+        with locked(out), folders.result_folder(out) as part:
+            names = write(replays[0], chosen, part)
     for what, name in names.items():
         print(f"  {what:15}{out / name}")
-    if len(names) == 1:
-        print(f"  {type(replay.method).__name__} has no prototypes to show.")
+    if len(names) == 1 and not several:
+        print(f"  {type(replays[0].method).__name__} has no prototypes to show.")
     return 0
+
+
+def same_queries(tests: Sequence[Sequence[Query]], names: Sequence[Path], count: int) -> list[Query]:
+    """The first queries of the first test, with distinct images and equally many of each class.
+
+    Args:
+        tests: queries of each test.
+        names: folder of each test, for the error.
+        count: number of queries; fewer if the test has fewer.
+
+    Raises:
+        FssegError: A test has other episodes.
+    """
+    keys = [{(q.run, q.number, q.query, q.image, q.classes) for q in queries} for queries in tests]
+    for name, other in zip(names, keys, strict=True):
+        if other != keys[0]:
+            raise FssegError(
+                f"{name} has other episodes than {names[0]}: give tests of one fold, protocol and number of shots."
+            )
+    by_class: dict[tuple[int, ...], list[Query]] = {}
+    for query in _apart(tests[0], len(tests[0])):
+        by_class.setdefault(query.classes, []).append(query)
+    turns = [query for turn in zip_longest(*by_class.values()) for query in turn if query is not None]
+    return turns[:count]
+
+
+def write_side_by_side(replays: Sequence[Replay], queries: Sequence[Query], folder: Path) -> dict[str, str]:
+    """Draw the same queries by several tests; return the file's name by content."""
+    from fsseg.plots.side_by_side import draw_side_by_side
+
+    rows = []
+    for number, query in enumerate(queries, 1):
+        print(f"drawing query {number} of {len(queries)}", file=sys.stderr, flush=True)
+        rows.append([replay.panel(query.run, query.number, query.query) for replay in replays])
+    labels = [replay.tested.setting.label for replay in replays]
+    same = len(set(labels)) < len(labels)
+    names = [f"{label} {replay.folder}" if same else label for label, replay in zip(labels, replays, strict=True)]
+    atomic.save(folder / "side_by_side.png", partial(draw_side_by_side(rows, names).save, format="PNG"))
+    return {"side by side": "side_by_side.png"}
 
 
 def choose(queries: Sequence[Query], count: int) -> dict[str, list[Query]]:

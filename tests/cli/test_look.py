@@ -6,15 +6,18 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 import yaml
 
 from fsseg.cli.distance import summary
 from fsseg.cli.help import OTHERS
-from fsseg.cli.look import choose
+from fsseg.cli.look import choose, same_queries
 from fsseg.errors import FssegError
 from fsseg.experiment.replay import Query, Replay
+from fsseg.plots.episodes import GAP, SIDE
+from fsseg.plots.side_by_side import draw_side_by_side
 from fsseg.results.rows import read_rows
 from tests.cli.conftest import QUICKSTART
 
@@ -129,6 +132,44 @@ def test_look_shows_prototypes_where_there_are_any(fsseg, method, pictures):
         assert fsseg("distance", "init").line == (
             "fsseg: init tested CANet, which has no single prototype per class; give a test of PANet."
         )
+
+
+def test_the_same_queries_take_turns_over_classes_with_distinct_images():
+    def asked(number, image, class_id):
+        return Query(0, number, 0, 50.0, (50.0,), image, (class_id,))
+
+    queries = [asked(*of) for of in ((0, "a", 1), (1, "b", 1), (2, "a", 1), (3, "c", 2), (4, "d", 1), (5, "a", 2))]
+    assert [q.number for q in same_queries([queries, queries], [Path("x"), Path("y")], 4)] == [0, 3, 1, 5]
+    assert len(same_queries([queries, queries], [Path("x"), Path("y")], 9)) == 5
+    with pytest.raises(FssegError, match=r"^y has other episodes than x: give tests of one fold, protocol"):
+        same_queries([queries, [*queries[1:], asked(0, "z", 1)]], [Path("x"), Path("y")], 4)
+
+
+@pytest.mark.slow
+def test_several_tests_stand_side_by_side(fsseg, finished_test, trained, monkeypatch):
+    config = str(trained.parent / "config.yaml")
+    assert fsseg("test", "--config", config, "--untrained", "--out", "init").code == 0
+    drawn = []
+    monkeypatch.setattr("fsseg.plots.side_by_side.draw_side_by_side", lambda rows, names: drawn.append((rows, names)) or
+                        draw_side_by_side(rows, names))  # fmt: skip
+    ran = fsseg("look", str(finished_test), "init", "--count", "6", "--out", "both")
+    assert ran.code == 0, ran.err
+    ((rows, names),) = drawn
+    assert names == ["PANet", "PANet-init"]
+    assert len(rows) == 6
+    for one, other in rows:  # the same supports and query, each test's own prediction and IoU
+        assert torch.equal(one.support_image, other.support_image)
+        assert torch.equal(one.query_mask, other.query_mask)
+        for panel in (one, other):
+            found = panel.prediction == 1, panel.query_mask == 1
+            iou = 100 * int((found[0] & found[1]).sum()) / int((found[0] | found[1]).sum())
+            assert panel.iou[0] == pytest.approx(iou)
+    assert any(not torch.equal(one.prediction, other.prediction) for one, other in rows)
+    with PIL.Image.open("both/side_by_side.png") as picture:
+        assert picture.width == 4 * (SIDE + GAP) + GAP
+    other = fsseg("test", "--config", config, "--untrained", "--protocol.seed", "7", "--out", "other")
+    assert other.code == 0
+    assert "other has other episodes than init" in fsseg("look", "init", "other").line
 
 
 @pytest.mark.slow
