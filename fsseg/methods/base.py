@@ -71,6 +71,7 @@ class Method(nn.Module, ABC):
             of one way. ``episode``: tensors of any shape.
         adapt_gradient: `adapt` optimises by gradients, in a test too.
         exportable: whether the method can be traced into graphs (`fsseg export`).
+        training_free: made for use without training; tables name other untrained methods ``PANet-init``.
     """
 
     __signature__: ClassVar[inspect.Signature]
@@ -86,6 +87,7 @@ class Method(nn.Module, ABC):
     state_per: ClassVar[StatePer] = "episode"
     adapt_gradient: bool = False
     exportable: ClassVar[bool] = True
+    training_free: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

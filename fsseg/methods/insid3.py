@@ -51,6 +51,7 @@ class INSID3(BinaryMethod):
     """
 
     exportable: ClassVar[bool] = False
+    training_free: ClassVar[bool] = True
     inference_options: ClassVar[frozenset[str]] = frozenset({"tau", "merge_threshold", "positional_share"})
 
     def __init__(

@@ -48,6 +48,7 @@ class KernelDensityRatio(BinaryMethod):
     """
 
     exportable: ClassVar[bool] = False
+    training_free: ClassVar[bool] = True
     inference_options: ClassVar[frozenset[str]] = frozenset({"multiples", "calibrate"})
 
     def __init__(

@@ -60,6 +60,7 @@ class MixtureClassifier(Method):
         FssegError: components or rounds are below 1, kappa is not positive, or gram is without max_times_mean.
     """
 
+    training_free: ClassVar[bool] = True
     inference_options: ClassVar[frozenset[str]] = frozenset(
         {"components", "kappa", "rounds", "max_times_mean", "gram", "calibrate"}
     )

@@ -42,12 +42,13 @@ def describe(
     """
     names = {c: data.dataset.class_name(c) for c in data.novel}
     method = model.method
-    name = (method.paper or method.name) if card else f"{type(method).__name__}-init"
+    own = card is not None or method.training_free
+    name = (method.paper or method.name) if own else f"{type(method).__name__}-init"
     tuned = model.adapt_steps > 0
     if tuned and card and method.fine_tuned:
         name = method.fine_tuned
     annotation = data.images.test_support_annotation or "mask"
-    encoder, departures = _encoder(method.encoder, card), method.departures if card else {}
+    encoder, departures = _encoder(method.encoder, card), method.departures if own else {}
     if tuned and name != method.fine_tuned:
         departures = {**departures, "adapt_steps": f"tuned for {model.adapt_steps} steps"}
     if card and card.earlier:

@@ -284,6 +284,23 @@ def test_untrained_is_called_init_and_has_its_own_folder(fsseg, tmp_path):
     assert (tmp_path / "runs/quickstart/fold0/test-untrained/table.md").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options", "label"),
+    [
+        ("KernelDensityRatio", (), "kernel density ratio"),
+        ("MixtureClassifier", ("--model.method.gram", "true"), "mixture classifier ("),
+        ("PMMs", ("--model.method.channels", "8"), "PMMs-init"),
+    ],
+)
+def test_only_methods_that_are_made_for_training_are_named_init(fsseg, method, options, label):
+    data = [word for word in QUICKSTART[2:] if word.startswith(("--data", "--protocol", "--trainer"))]
+    words = ("--model.method", method, "--model.method.encoder", "ConvNet", *options, "--data.dataset", "Shapes", *data)
+    ran = fsseg("test", *words, "--untrained", "--out", "r")
+    assert ran.code == 0, ran.err
+    assert ran.out.strip().startswith(label)
+
+
 def test_validate_measures_base_classes(fsseg, trained):
     ran = fsseg("validate", "--ckpt_path", str(trained))
     assert ran.code == 0, ran.err
