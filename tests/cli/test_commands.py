@@ -289,7 +289,7 @@ def test_untrained_is_called_init_and_has_its_own_folder(fsseg, tmp_path):
     ("method", "options", "label"),
     [
         ("KernelDensityRatio", (), "kernel density ratio"),
-        ("MixtureClassifier", ("--model.method.gram", "true"), "mixture classifier ("),
+        ("MixtureClassifier", ("--model.method.components", "5"), "mixture classifier (K=5)"),
         ("PMMs", ("--model.method.channels", "8"), "PMMs-init"),
     ],
 )
