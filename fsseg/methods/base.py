@@ -54,14 +54,12 @@ class Method(nn.Module, ABC):
     A method adapts to supports and predicts queries: ``predict(adapt(support maps, masks), query maps)``.
 
     Attributes:
-        name: name in tables and in `published.csv`; by default the name of the class, also for a subclass of another
-            method.
+        name: name in tables and in `published.csv`; by default that of the class, not of its parent.
         paper: name of the method in the paper's tables; set by `named`.
         departures: departures from the paper's setting, words by option; set by `named`.
         reconstructed: why a method is a reconstruction of ours, in words for tables; empty for others.
         fine_tuned: name in the papers' tables of this method, tuned on the supports (`fsseg.fine_tuning`).
-        inference_options: arguments that may differ between training and test, because trained weights keep their
-            meaning.
+        inference_options: arguments that a test may change, because trained weights keep their meaning.
         separate_passes: encode supports and queries in two passes. With batch statistics in BatchNorm this changes the
             features.
         support_gradient: whether supports are encoded with gradients in training.
@@ -72,6 +70,7 @@ class Method(nn.Module, ABC):
         adapt_gradient: `adapt` optimises by gradients, in a test too.
         exportable: whether the method can be traced into graphs (`fsseg export`).
         training_free: made for use without training; tables name other untrained methods ``PANet-init``.
+        pools_background: a support without the class adds to the background alone, e.g. a person's rejected image.
     """
 
     __signature__: ClassVar[inspect.Signature]
@@ -88,6 +87,7 @@ class Method(nn.Module, ABC):
     adapt_gradient: bool = False
     exportable: ClassVar[bool] = True
     training_free: ClassVar[bool] = False
+    pools_background: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

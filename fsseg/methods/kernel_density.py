@@ -49,6 +49,7 @@ class KernelDensityRatio(BinaryMethod):
 
     exportable: ClassVar[bool] = False
     training_free: ClassVar[bool] = True
+    pools_background: ClassVar[bool] = True
     inference_options: ClassVar[frozenset[str]] = frozenset({"multiples", "calibrate"})
 
     def __init__(

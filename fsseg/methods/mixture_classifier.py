@@ -61,6 +61,7 @@ class MixtureClassifier(Method):
     """
 
     training_free: ClassVar[bool] = True
+    pools_background: ClassVar[bool] = True
     inference_options: ClassVar[frozenset[str]] = frozenset(
         {"components", "kappa", "rounds", "max_times_mean", "gram", "calibrate"}
     )

@@ -13,13 +13,19 @@ from torch import Tensor
 
 THRESHOLDS = 61  # candidates, evenly from -LARGEST to LARGEST; our choice
 LARGEST = 3.0  # a cell that is e^3 times as likely to be the object; our choice
+# Weight of supports without the object. On photographs of five classes with six rejected images, 0.25 gave an IoU of
+# 62.2 and marked 19.2 % of photographs without the class; 0 gave 62.1 and 24.5, 0.5 gave 59.0 and 13.3.
+EMPTY = 0.25
 _SAME = 1e-4  # largest difference of two equal images' features, which rounding leaves
 
 
 def best_threshold(
     score: Float[Tensor, "M K n"], weight: Float[Tensor, "M K n 2"]
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
-    """The threshold with the largest mean IoU over supports, and that IoU.
+    """The threshold with the largest mean IoU over supports, and that value.
+
+    Supports without the object, such as rejected images, add the share of their pixels that stays background, times
+    `EMPTY`.
 
     Args:
         score: logarithm of a ratio for each cell of each support, computed without this support.
@@ -28,8 +34,12 @@ def best_threshold(
     candidates = torch.linspace(-LARGEST, LARGEST, THRESHOLDS, device=score.device)
     found = (score.unsqueeze(-1) > candidates).to(weight.dtype)  # M K n T
     inside, outside = torch.einsum("mknt,mkns->smkt", found, weight)
-    iou = inside / (weight[..., 0].sum(-1, keepdim=True) + outside).clamp(min=1e-6)
-    best, index = iou.mean(1).max(-1)
+    area, rest = (weight[..., side].sum(-1, keepdim=True) for side in (0, 1))
+    iou = inside / (area + outside).clamp(min=1e-6)
+    clean = 1 - outside / rest.clamp(min=1e-6)
+    empty = (area == 0).to(iou.dtype)
+    total = _mean(iou, 1 - empty) + EMPTY * _mean(clean, empty)
+    best, index = total.max(-1)
     return candidates[index], best
 
 
@@ -44,3 +54,8 @@ def trust(sample: Float[Tensor, "M K n C"]) -> Float[Tensor, " M"]:
     shots = sample.shape[1]
     equal = [shots - others(sample, shot).sum(1) for shot in range(shots)]
     return 1 - 1 / torch.stack([1 / count for count in equal]).sum(0)
+
+
+def _mean(values: Float[Tensor, "M K T"], weight: Float[Tensor, "M K 1"]) -> Float[Tensor, "M T"]:
+    """Weighted mean over supports; 0 without weight."""
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1)

@@ -90,7 +90,10 @@ def changed(
     moved = [n for n in numbers if before.supports.get(n) is not supports.get(n)]
     touched = labels_of(s for n in moved for s in (before.supports.get(n), supports.get(n)) if s is not None)
     state = SegmenterState(tuple(classes), supports)
-    states = []
+    rejected = [label for label, name in enumerate(classes, 1) if name is None] if method.pools_background else []
+    if touched & set(rejected):
+        touched |= set(range(1, len(classes) + 1))  # the background of every class
+    states: list[ClassState] = []
     for label, name in enumerate(classes, 1):
         if label in touched or label > len(before.states):
             shown = state.showing(label)
@@ -99,7 +102,7 @@ def changed(
                     f"no support shows {name or 'the rejected image'}: its masks have no pixel of it, or too few at "
                     "the segmenter's size. Mark more, or give a larger size."
                 )
-            states.append(class_state(method, shown, label))
+            states.append([] if label in rejected else class_state(method, [*supports.values()], label, rejected))
         else:
             states.append(before.states[label - 1])
     return SegmenterState(tuple(classes), supports, tuple(states))
@@ -124,6 +127,9 @@ def without(method: Method, before: SegmenterState, number: int) -> SegmenterSta
     same = left == list(range(1, len(before.classes) + 1))
     every = before.supports if same else {n: moved(support) for n, support in before.supports.items()}
     classes = [before.classes[old - 1] for old in left]
+    gone = {before.classes[label - 1] for label in labels_of([before.supports[number]])}
+    if method.pools_background and None in gone:  # the background of every class changes
+        return changed(method, SegmenterState(), classes, {n: every[n] for n in supports})
     remaining = SegmenterState(tuple(classes), every, tuple(before.states[old - 1] for old in left))
     return changed(method, remaining, classes, {n: every[n] for n in supports})
 

@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fsseg.episode import IGNORE, label_table
+from fsseg.episode import BACKGROUND, IGNORE, label_table
 from fsseg.methods.base import Method, State, SupportMaps, own_way
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.ways import merge_ways
 
 # The state of one class: one per support or one for all, see `Method.state_per`. For ``episode``, feature maps and mask
-# of each support instead.
+# of each support instead. Empty for a rejected image that is part of the other classes' backgrounds.
 ClassState = list[State]
 
 _OTHER = 2  # label of another class of a support in an episode of one way
 _NO_LABEL = IGNORE - 1  # label of no way
+_NEVER = -1e4  # logit of a label that no pixel gets; finite, as logits are
 _MOST = 1000  # supports of a class after repetition to a common number, a limit of memory
 
 
@@ -44,12 +45,28 @@ def shows(support: Support, label: int) -> Tensor:
     return (support.mask == label).flatten(1).any(1)
 
 
-def one_way(method: Method, supports: Sequence[Support], label: int) -> tuple[SupportMaps, UInt8[Tensor, "1 1 K S S"]]:
-    """Feature maps and mask of a one-way episode of a class, from all parts of supports that show the class."""
-    shown = [(support, where) for support in supports if (where := shows(support, label)).any()]
+def one_way(
+    method: Method, supports: Sequence[Support], label: int, rejected: Sequence[int] = ()
+) -> tuple[SupportMaps, UInt8[Tensor, "1 1 K S S"]]:
+    """Feature maps and mask of a one-way episode of a class, from all parts of supports that show the class.
+
+    Args:
+        method: method in eval mode.
+        supports: supports of the class, and those that show rejected labels.
+        label: label of the class.
+        rejected: labels of rejected images whose marked pixels are background.
+    """
+    wanted = (label, *rejected)
+    each = [(support, torch.stack([shows(support, one) for one in wanted]).any(0)) for support in supports]
+    shown = [(support, where) for support, where in each if where.any()]
     mask = torch.cat([support.mask[where] for support, where in shown])
-    table = torch.from_numpy(label_table({**dict.fromkeys(range(1, IGNORE), _OTHER), label: 1}))
-    labels = table.to(mask.device)[mask.long()][None, None]
+    names = {**dict.fromkeys(range(1, IGNORE), _OTHER), **dict.fromkeys(rejected, BACKGROUND), label: 1}
+    labels = torch.from_numpy(label_table(names)).to(mask.device)[mask.long()]
+    # What a person did not mark on a rejected image may show the class.
+    unmarked = torch.cat([~shows(support, label)[where] for support, where in shown])[:, None, None] & (
+        mask == BACKGROUND
+    )
+    labels = labels.masked_fill(unmarked, IGNORE)[None, None]
     images = [support.image[where] for support, where in shown if support.image is not None]
     if images:
         maps = method.encode_support(torch.cat(images), own_way(labels)[0, 0])
@@ -58,9 +75,9 @@ def one_way(method: Method, supports: Sequence[Support], label: int) -> tuple[Su
     return tuple(one[None, None] for one in maps), labels
 
 
-def class_state(method: Method, supports: Sequence[Support], label: int) -> ClassState:
-    """The state of a class, from `Method.adapt` in a one-way episode."""
-    maps, labels = one_way(method, supports, label)
+def class_state(method: Method, supports: Sequence[Support], label: int, rejected: Sequence[int] = ()) -> ClassState:
+    """The state of a class, from `Method.adapt` in a one-way episode; see `one_way`."""
+    maps, labels = one_way(method, supports, label, rejected)
     state = (*maps, labels) if method.state_per == "episode" else method.state(maps, labels)
     if method.state_per == "class":
         return [state]
@@ -86,6 +103,8 @@ def logits(
         encoded: ``(H, W)`` of the query in the encoder.
         size: ``(H, W)`` of the logits.
     """
+    if not all(states):
+        return _without_empty(method, states, query, encoded, size)
     maps = tuple(one[None, None] for one in query)
     if isinstance(method, BinaryMethod) and method.state_per != "episode":
         each = [method.segment_resized(joined([own]), maps, encoded, size) for own in states]
@@ -96,6 +115,21 @@ def logits(
     else:
         state = joined(states)
     return method.segment_resized(state, maps, encoded, size)[0, 0]
+
+
+def _without_empty(
+    method: Method,
+    states: Sequence[ClassState],
+    query: tuple[Float[Tensor, "_ _ _"], ...],
+    encoded: tuple[int, int],
+    size: tuple[int, int],
+) -> Float[Tensor, "L H W"]:
+    """Logits in which labels with an empty state never win."""
+    kept = [0, *(label for label, state in enumerate(states, 1) if state)]
+    found = logits(method, [state for state in states if state], query, encoded, size)
+    every = found.new_full((1 + len(states), *found.shape[1:]), _NEVER)
+    every[kept] = found
+    return every
 
 
 def joined(states: Sequence[ClassState]) -> State:

@@ -60,6 +60,26 @@ def test_the_threshold_is_the_best_one_over_supports():
         assert ious[min(ious, key=lambda c: abs(c - float(threshold[way])))] == pytest.approx(max(ious.values()))
 
 
+def test_supports_without_the_object_count_by_what_stays_background():
+    score, weight = torch.randn(1, 5, 50), torch.rand(1, 5, 50, 2)
+    weight[:, 3:, :, 0] = 0
+    threshold, value = best_threshold(score, weight)
+    values = {}
+    for candidate in np.linspace(-3, 3, 61):
+        ious, clean = [], []
+        for shot in range(5):
+            found = score[0, shot] > candidate
+            inside, outside = weight[0, shot, found].sum(0)
+            area, rest = weight[0, shot].sum(0)
+            if shot < 3:
+                ious.append(float(inside / (area + outside)))
+            else:
+                clean.append(float(1 - outside / rest))
+        values[float(candidate)] = np.mean(ious) + 0.25 * np.mean(clean)
+    assert float(value) == pytest.approx(max(values.values()), abs=1e-5)
+    assert values[min(values, key=lambda c: abs(c - float(threshold)))] == pytest.approx(max(values.values()))
+
+
 def test_equal_supports_count_once():
     sample = torch.randn(1, 4, 5, 3)
     assert trust(sample).item() == pytest.approx(3 / 4)

@@ -14,7 +14,7 @@ from fsseg.datasets import Shapes
 from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.errors import FssegError
-from fsseg.methods import AMCG, PL, HSNet, Method, PANet, PMMs
+from fsseg.methods import AMCG, PL, HSNet, KernelDensityRatio, Method, MixtureClassifier, PANet, PMMs
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.similarity import cosine_similarity
 from fsseg.segmenter.inputs import as_image, as_labels
@@ -202,6 +202,57 @@ def test_rejecting_takes_the_picture_out_of_the_answer():
     after = segmenter.segment(both)
     assert (before[38:54, 38:54] == 1).mean() > (after[38:54, 38:54] == 1).mean() == 0
     assert (after[8:24, 8:24] == 1).mean() > 0.9
+
+
+POOLING = [KernelDensityRatio, MixtureClassifier]
+
+
+@pytest.mark.parametrize("kind", POOLING)
+def test_a_rejected_image_is_background_of_each_class(kind, random):
+    """The same as an episode whose last supports show nothing: what a rejection marks is background."""
+    torch.manual_seed(0)
+    segmenter = fsseg.Segmenter(kind(encoder()), SIZE, device="cpu")
+    images, masks, query = [picture(random) for _ in range(4)], [square(), square(top=20)], picture(random)
+    segmenter.learn(images[:2], masks)
+    before = segmenter.predict(query).probability
+    segmenter.reject(images[2])
+    (number,) = segmenter.reject(images[3], square(side=30))
+    after = segmenter.predict(query).probability
+    assert np.abs(after - before).max() > 1e-3
+    labels = torch.from_numpy(np.stack([*masks, np.zeros((SIZE, SIZE)), 255 - 255 * square(side=30)]).astype(np.uint8))
+    supports = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        maps = tuple(one[None, None] for one in segmenter.method.encode(supports))
+        state = segmenter.method.state(maps, labels[None, None])
+        asked = segmenter.method.encode(torch.from_numpy(query).permute(2, 0, 1)[None])
+        found = segmenter.method.segment_resized(state, tuple(one[None] for one in asked), (SIZE, SIZE), (SIZE, SIZE))
+    np.testing.assert_allclose(after, found[0, 0].softmax(0).numpy(), atol=1e-5)
+    segmenter.forget(number)
+    segmenter.forget(number - 1)
+    np.testing.assert_allclose(segmenter.predict(query).probability, before, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", POOLING)
+def test_rejected_images_leave_the_object(kind):
+    """Red squares are found beside yellow ones, also after six images of yellow squares are rejected."""
+
+    def scene(*squares: tuple[tuple[int, int, int], int, int]) -> np.ndarray:
+        image = np.full((SIZE, SIZE, 3), 90, dtype=np.uint8)
+        for colour, top, left in squares:
+            image[top : top + 24, left : left + 24] = colour
+        return image
+
+    red, yellow = (220, 40, 40), (220, 200, 40)
+    torch.manual_seed(0)
+    segmenter = fsseg.Segmenter(kind(encoder()), SIZE, device="cpu")
+    places = [(8, 10), (20, 30), (30, 5)]
+    segmenter.learn([scene((red, *at)) for at in places], [square(top=top, left=left) for top, left in places])
+    both = scene((red, 4, 4), (yellow, 34, 34))
+    before = segmenter.predict(both).probability[1]
+    segmenter.reject([scene((yellow, *at)) for at in places * 2])
+    after = segmenter.predict(both)
+    assert (after.mask[8:24, 8:24] == 1).mean() > 0.9
+    assert after.probability[1, 38:54, 38:54].mean() < 0.7 * before[38:54, 38:54].mean()
 
 
 def test_scores_tell_pictures_that_show_the_class_from_others():
