@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg.datasets.boxes import Box, parts
+from fsseg.datasets.pixel_counts import SparseCounts
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, relabel, void_of
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import SPLITS, Pairs, Split
@@ -28,7 +29,7 @@ class Index:
 
     Attributes:
         pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are not
-            counted. Where classes overlap, a pixel counts for each class.
+            counted. Where classes overlap, a pixel counts for each class. An array, or counts that read like one.
         official: images x (classes + 1), True where the official lists have an (image, class) pair; None without lists.
         cache: path of the index on disk; None if it is not cached.
         fresh: whether the index was counted now, not read from the cache.
@@ -36,7 +37,7 @@ class Index:
             image numbers have this order.
     """
 
-    pixels: npt.NDArray[np.int32]
+    pixels: npt.NDArray[np.int32] | SparseCounts
     official: npt.NDArray[np.bool_] | None = None
     cache: Path | None = None
     fresh: bool = True
@@ -71,8 +72,10 @@ class Index:
     def without(self, class_ids: Sequence[int], numbers: Numbers) -> npt.NDArray[np.int64]:
         """The image numbers whose images show no pixel of any of the classes."""
         chosen = _array(numbers)
-        shown = self.pixels[chosen][:, np.asarray(class_ids)] > 0
-        eligible: npt.NDArray[np.int64] = chosen[~shown.any(axis=1)]
+        shown = np.zeros(len(chosen), dtype=np.bool_)
+        for class_id in class_ids:
+            shown |= self.pixels[chosen, class_id] > 0
+        eligible: npt.NDArray[np.int64] = chosen[~shown]
         return eligible
 
 
