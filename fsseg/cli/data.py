@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "pascal": "Pascal",
     "coco": "Coco",
+    "lvis": "Lvis",
     "fss1000": "FSS1000",
     "deepglobe": "DeepGlobe",
     "isic2018": "ISIC2018",
@@ -150,8 +151,8 @@ def _parse(command: str, name: str, words: Sequence[str]) -> Any:
 
 
 def _prepare(dataset: Dataset, given: Any) -> int:
-    from fsseg.datasets import ISIC2018, Coco, Pascal
-    from fsseg.prepare import coco, isic2018, pascal
+    from fsseg.datasets import ISIC2018, Coco, Lvis, Pascal
+    from fsseg.prepare import coco, isic2018, lvis, pascal
 
     start = time.monotonic()
     if given.archives is not None and not given.archives.is_dir():
@@ -161,6 +162,8 @@ def _prepare(dataset: Dataset, given: Any) -> int:
         made = pascal.prepare(given.root, given.archives)
     elif isinstance(dataset, Coco):
         made = made._replace(changed=coco.prepare(given.root, dataset.year, given.archives))
+    elif isinstance(dataset, Lvis):
+        made = made._replace(changed=lvis.prepare(given.root, given.archives))
     elif isinstance(dataset, ISIC2018):
         made = made._replace(changed=isic2018.prepare(given.root, given.archives))
     dataset.open(given.root)

@@ -8,6 +8,7 @@ from fsseg.datasets.deepglobe import DeepGlobe
 from fsseg.datasets.folder import Folder
 from fsseg.datasets.fss1000 import FSS1000
 from fsseg.datasets.isic2018 import ISIC2018
+from fsseg.datasets.lvis import Lvis
 from fsseg.datasets.pascal import Pascal
 from fsseg.datasets.shapes import Shapes
 from fsseg.datasets.suim import SUIM
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "DeepGlobe",
     "Folder",
+    "Lvis",
     "Pascal",
     "Shapes",
 ]

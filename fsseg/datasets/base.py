@@ -106,6 +106,7 @@ class Dataset(ABC):
         family: ``pascal``, ``coco`` or ``suim`` if protocols have special values for the data set; otherwise any other
             text, or an empty one.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
+        never_novel: whether some classes are novel in no fold, such as LVIS' classes with few val images.
         fold_words: how classes are divided into folds, as text.
         listed_pairs: number of val pairs of each fold in published lists, by rule; only for a complete data set.
         list_hashes: found hash and published hash of each official list; only for an opened, complete data set.
@@ -119,6 +120,7 @@ class Dataset(ABC):
     needs_root: ClassVar[bool] = True
     family: ClassVar[str] = ""
     weak: frozenset[int] = frozenset()
+    never_novel: ClassVar[bool] = False
     fold_words: str = "blocks of equal size"
     note: str = ""
     listed_pairs: Mapping[Pairs, tuple[int, ...]] = MappingProxyType({})

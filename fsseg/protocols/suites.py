@@ -44,4 +44,25 @@ _CDFSS = {
     "seen_classes": Choice("note", "test.py of PATNet: no check"),
     "selection": Choice("last", "train.py of PATNet: the best on FSS-1000's validation, which is another data set"),
 }
-SUITES: dict[str, dict[str, Choice]] = {"fss1000": _FSS1000, "cdfss": _CDFSS}
+_LVIS92I = {
+    "split": Choice("val", "matcher/data/lvis.py of Matcher: lvis_val.pkl"),
+    "pairs": Choice("any", "matcher/data/lvis.py: all val images of a class"),
+    "release": Choice(2017, "LVIS has COCO's images of 2017"),
+    "fold_rule": Choice("interleaved", "matcher/data/lvis.py: classes f, f + 10 ... with more val images than shots"),
+    "masks": Choice("exact", "matcher/data/lvis.py: the union of all instances"),
+    "base_images": Choice("keep", "matcher/data/lvis.py: all train images"),
+    "support_void": Choice("ignore", "LVIS has no void; instances that are not labelled are background"),
+    "void": Choice("ignore", "LVIS has no void; instances that are not labelled are background"),
+    "size": Choice("trained", "the size belongs to the method: Matcher's is 518, GF-SAM's and INSID3's 1,024"),
+    "mask_nearest": Choice("corner", "matcher/data/lvis.py: F.interpolate, mode nearest"),
+    "evaluate_at": Choice("input", "matcher/data/lvis.py: masks resized like the images"),
+    "runs": Choice(1, "main_oss.py"),
+    "episodes": Choice(2300, "matcher/data/lvis.py: __len__"),
+    "seed": Choice(0, "main_oss.py: fix_randseed(0)"),
+    "draw": Choice("cdfss", "matcher/data/lvis.py: classes in turn, query and supports at random, as PATNet's"),
+    "repeat_supports": Choice(True, "matcher/data/lvis.py: compared with the query only"),
+    "absent": Choice("count", "matcher/common/evaluation.py, as HSNet's"),
+    "seen_classes": Choice("note", "matcher/data/lvis.py: no check; its method is not trained"),
+    "selection": Choice("last", "Matcher is not trained"),
+}
+SUITES: dict[str, dict[str, Choice]] = {"fss1000": _FSS1000, "cdfss": _CDFSS, "lvis92i": _LVIS92I}

@@ -19,9 +19,11 @@ from fsseg.datasets import (
     Dataset,
     DeepGlobe,
     Folder,
+    Lvis,
     Pascal,
     Shapes,
 )
+from tests.federated import write_lvis
 from tests.found import concrete, modules
 from tests.suites import write_chest, write_deepglobe, write_fss1000, write_isic, write_suim
 
@@ -53,6 +55,8 @@ DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
     "ISIC2018": (ISIC2018, "_isic"),
     "ChestXRay": (ChestXRay, "_chest"),
     "SUIM": (SUIM, "_suim"),
+    "Lvis": (Lvis, "_lvis"),
+    "Lvis-ignore": (lambda: Lvis(not_exhaustive="ignore"), "_lvis"),
     "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
 
@@ -81,8 +85,8 @@ def _written(write: Callable[[Path], None]) -> Callable[[pytest.TempPathFactory]
     return files
 
 
-_fss1000, _deepglobe, _isic, _chest, _suim = map(
-    _written, (write_fss1000, write_deepglobe, write_isic, write_chest, write_suim)
+_fss1000, _deepglobe, _isic, _chest, _suim, _lvis = map(
+    _written, (write_fss1000, write_deepglobe, write_isic, write_chest, write_suim, write_lvis)
 )
 
 
