@@ -65,4 +65,28 @@ _LVIS92I = {
     "seen_classes": Choice("note", "matcher/data/lvis.py: no check; its method is not trained"),
     "selection": Choice("last", "Matcher is not trained"),
 }
-SUITES: dict[str, dict[str, Choice]] = {"fss1000": _FSS1000, "cdfss": _CDFSS, "lvis92i": _LVIS92I}
+_ISAID5I = {
+    "split": Choice("val", "matcher/data/isaid.py of GF-SAM, datasets/isaid.py of INSID3: patches of val images"),
+    "pairs": Choice("any", "SDM's lists, split0_val.txt ..., whose rule is not stated; by size instead"),
+    "min_pixels": Choice(1024, "data/remote_val.py of SDM: 32 * 32, in a comment"),
+    "release": Choice(2017, "as protocol fsseg: no COCO"),
+    "fold_rule": Choice("interleaved", "as protocol fsseg: no COCO; iSAID's folds are blocks of five"),
+    "masks": Choice("exact", "as protocol fsseg: no COCO"),
+    "base_images": Choice("keep", "matcher/data/isaid.py: lists of base classes, whatever else a patch shows"),
+    "support_void": Choice("background", "datasets/isaid.py of INSID3: extract_ignore_idx, as in HSNet"),
+    "void": Choice("ignore", "datasets/isaid.py of INSID3: tgt_ignore_idx"),
+    "size": Choice("trained", "the size belongs to the method: SDM's is 256, GF-SAM's and INSID3's 1,024"),
+    "mask_nearest": Choice("corner", "matcher/data/pascal.py of GF-SAM: F.interpolate, mode nearest"),
+    "evaluate_at": Choice("input", "matcher/data/pascal.py of GF-SAM: masks resized like the images"),
+    "runs": Choice(1, "main_eval.py of GF-SAM, inference_segmentation.py of INSID3"),
+    "episodes": Choice(3000, "GF-SAM and INSID3 test each pair of their lists once: 3,108, 3,657 and 3,298"),
+    "seed": Choice(0, "main_eval.py of GF-SAM: fix_randseed(0), as in HSNet"),
+    "draw": Choice("hsnet", "matcher/data/isaid.py is HSNet's data/pascal.py: a walk of the list, in order"),
+    "repeat_supports": Choice(True, "datasets/isaid.py of INSID3: compared with the query only"),
+    "absent": Choice("count", "matcher/common/evaluation.py, as HSNet's"),
+    "seen_classes": Choice("note", "no check in the codes; their methods are not trained"),
+    "selection": Choice("last", "GF-SAM and INSID3 are not trained"),
+}
+SUITES: dict[str, dict[str, Choice]] = {
+    "fss1000": _FSS1000, "cdfss": _CDFSS, "lvis92i": _LVIS92I, "isaid5i": _ISAID5I,
+}  # fmt: skip

@@ -85,7 +85,7 @@ def test_every_field_of_a_preset_has_a_source(name: str) -> None:
                "evaluate_at", "runs", "episodes", "seed", "draw", "repeat_supports", "absent", "selection"}  # fmt: skip
     assert decided <= KNOWN[name].keys()
     assert all(choice.source for choice in KNOWN[name].values())
-    for family in ("", "pascal", "coco", "suim", "lvis"):
+    for family in ("", "pascal", "coco", "suim", "lvis", "isaid"):
         made = protocol({"name": name}, family)
         assert made.name == name
         assert made.in_words(10)
@@ -93,7 +93,7 @@ def test_every_field_of_a_preset_has_a_source(name: str) -> None:
 
 def test_protocols_of_suites_are_apart_from_those_for_any_data() -> None:
     assert tuple(PRESETS) == NAMES
-    assert set(KNOWN) - set(NAMES) == {"fss1000", "cdfss", "lvis92i"}
+    assert set(KNOWN) - set(NAMES) == {"fss1000", "cdfss", "lvis92i", "isaid5i"}
     episodes = {family: protocol({"name": "cdfss"}, family).episodes for family in ("", "suim")}
     assert episodes == {"": 600, "suim": 3859}
 
