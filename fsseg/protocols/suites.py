@@ -87,6 +87,29 @@ _ISAID5I = {
     "seen_classes": Choice("note", "no check in the codes; their methods are not trained"),
     "selection": Choice("last", "GF-SAM and INSID3 are not trained"),
 }
+_MATCHER = {
+    "split": Choice("val", "matcher/data/coco.py, matcher/data/pascal.py"),
+    "pairs": Choice(
+        "any", "splits of HSNet's code: on PASCAL-5i PMMs' lists; on COCO by no rule that is stated", "official"
+    ),
+    "release": Choice(2014, "matcher/data/coco.py: COCO2014"),
+    "fold_rule": Choice("interleaved", "matcher/data/coco.py: fold + 4 v"),
+    "masks": Choice("exact", "the code reads HSNet's label maps, whose making is not documented; here they are exact"),
+    "base_images": Choice("keep", "no training"),
+    "support_void": Choice("background", "matcher/data/pascal.py: extract_ignore_idx"),
+    "void": Choice("ignore", "matcher/data/pascal.py: query_ignore_idx"),
+    "size": Choice("trained", "the size belongs to the method: Matcher's is 518, GF-SAM's and INSID3's 1,024"),
+    "mask_nearest": Choice("corner", "matcher/data/coco.py, matcher/data/pascal.py: F.interpolate, mode nearest"),
+    "evaluate_at": Choice("input", "matcher/data/coco.py, unless --use_original_imgsize"),
+    "runs": Choice(1, "main_oss.py"),
+    "episodes": Choice(1000, "matcher/data/coco.py, matcher/data/pascal.py: __len__"),
+    "seed": Choice(0, "main_oss.py: fix_randseed(0)"),
+    "draw": Choice("hsnet", "matcher/data/coco.py: classes are uniform; matcher/data/pascal.py: a walk of the list"),
+    "repeat_supports": Choice(True, "matcher/data/coco.py: compared with the query only"),
+    "absent": Choice("count", "matcher/common/evaluation.py, as HSNet's"),
+    "seen_classes": Choice("note", "no check; its method is not trained"),
+    "selection": Choice("last", "Matcher is not trained"),
+}
 SUITES: dict[str, dict[str, Choice]] = {
-    "fss1000": _FSS1000, "cdfss": _CDFSS, "lvis92i": _LVIS92I, "isaid5i": _ISAID5I,
+    "fss1000": _FSS1000, "cdfss": _CDFSS, "lvis92i": _LVIS92I, "isaid5i": _ISAID5I, "matcher": _MATCHER,
 }  # fmt: skip
