@@ -180,7 +180,7 @@ def _prepare(dataset: Dataset, given: Any) -> int:
         raise FssegError(f"--archives {given.archives}: no such folder.")
     made = _make(dataset, given)
     dataset.open(given.root)
-    if made.ours and isinstance(dataset, Pascal):
+    if made.ours and isinstance(dataset, Pascal) and dataset.folds_of == "pascal":
         pascal.write_pairs(given.root, dataset)
     if dataset.index.cache is None and dataset.needs_root:
         raise FssegError(f"{cache_folder()} cannot be written, nothing was cached. Set XDG_CACHE_HOME.")
