@@ -144,42 +144,41 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str],
         note: what was left out of the annotation files.
     """
     images = list(images)
-    sizes, background, first, first_object = [], [], [0], [0]
-    kinds: list[int] = []
-    areas: list[int] = []
-    objects: list[tuple[int, Box]] = []
-    codes: list[bytes] = []
-    for image in images:
-        sizes.append((image.height, image.width))
-        background.append(_background(image))
-        kinds += image.codes.keys()
-        # One by one: pycocotools' area overflows for more than 255 regions at once.
-        areas += [int(rle.area(code)) for code in image.codes.values()]
-        codes += [code["counts"] for code in image.codes.values()]
-        first.append(len(kinds))
-        objects += image.objects
-        first_object.append(len(objects))
-    regions = (np.array(first, np.int64), np.array(kinds, np.int32), np.array(areas, np.int32))
+    objects = [found for image in images for found in image.objects]
     arrays: Arrays = {
-        **dict(zip(("first", "kinds", "areas"), regions, strict=True)),
-        **by_class(*regions, len(class_names)),
-        "background": np.array(background, dtype=np.int32),
+        **_regions(images, len(class_names)),
         "names": np.array([image.name.encode() for image in images]),
         "labels": np.array([(image.label or stem(image.name)).encode() for image in images]),
-        "sizes": np.array(sizes, dtype=np.int32),
-        "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
-        "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
-        "first_object": np.array(first_object, dtype=np.int64),
+        "sizes": np.array([(image.height, image.width) for image in images], dtype=np.int32),
+        "first_object": np.cumsum([0, *(len(image.objects) for image in images)], dtype=np.int64),
         "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int32),
+        "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "empty": np.array([len(image.empty) for image in images], dtype=np.int32),
         "strays": np.array([image.strays for image in images], dtype=np.int32),
         "weak": np.array([image.weak for image in images], dtype=np.int32),
-        "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "class_names": np.array([name.encode() for name in class_names]),
         "train": np.array(train),
         "note": np.array(note.encode()),
     }
     return Regions(arrays, fresh=True)
+
+
+def _regions(images: Sequence[ImageRegions], classes: int) -> Arrays:
+    """Codes and pixel counts of all regions."""
+    codes = [code for image in images for code in image.codes.values()]
+    first = np.cumsum([0, *(len(image.codes) for image in images)], dtype=np.int64)
+    kinds = np.array([kind for image in images for kind in image.codes], dtype=np.int32)
+    # One by one: pycocotools' area overflows for more than 255 regions at once.
+    areas = np.array([int(rle.area(code)) for code in codes], dtype=np.int32)
+    return {
+        "first": first,
+        "kinds": kinds,
+        "areas": areas,
+        "background": np.array([_background(image) for image in images], dtype=np.int32),
+        **by_class(first, kinds, areas, classes),
+        "offsets": np.cumsum([0, *(len(code["counts"]) for code in codes)], dtype=np.int64),
+        "codes": np.frombuffer(b"".join(code["counts"] for code in codes), dtype=np.uint8),
+    }
 
 
 def stem(name: str) -> str:
