@@ -67,6 +67,7 @@ ARGUMENTS = {
     "val": Range(1, 10_000_000),
     "seed": SEED,
     "folds": Range(1, 10_000),
+    "shots": SHOTS,
     "bits": Range(0, 32),
 }
 TRAINER = {

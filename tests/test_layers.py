@@ -136,6 +136,7 @@ ALLOWED = {
         "download",
         "prepare",
         "datasets",
+        "files",
         "protocols.protocol",
         "untrusted.records",
         "untrusted.text",

@@ -27,12 +27,15 @@ from fsseg.runs import folders
 from fsseg.runs.library_errors import building, quieten
 
 if TYPE_CHECKING:
+    from fsseg.prepare import pascal
     from fsseg.prepare.verify import Problem
 
 # Classes of data sets by command name; only the requested class is imported.
 _KINDS = {
     "pascal": "Pascal",
     "coco": "Coco",
+    "lvis": "Lvis",
+    "isaid": "ISAID",
     "fss1000": "FSS1000",
     "deepglobe": "DeepGlobe",
     "isic2018": "ISIC2018",
@@ -149,22 +152,35 @@ def _parse(command: str, name: str, words: Sequence[str]) -> Any:
     return given
 
 
+def _make(dataset: Dataset, given: Any) -> pascal.Made:
+    """Make the files of a data set, of those that fsseg makes."""
+    from fsseg.datasets import ISAID, ISIC2018, Coco, Lvis, Pascal
+    from fsseg.prepare import coco, isaid, isic2018, lvis, pascal
+
+    if isinstance(dataset, Pascal):
+        return pascal.prepare(given.root, given.archives)
+    changed = False
+    if isinstance(dataset, Coco):
+        changed = coco.prepare(given.root, dataset.year, given.archives)
+    elif isinstance(dataset, Lvis):
+        changed = lvis.prepare(given.root, given.archives)
+    elif isinstance(dataset, ISIC2018):
+        changed = isic2018.prepare(given.root, given.archives)
+    elif isinstance(dataset, ISAID):
+        changed = isaid.prepare(given.root)
+    return pascal.Made(ours=False, changed=changed)
+
+
 def _prepare(dataset: Dataset, given: Any) -> int:
-    from fsseg.datasets import ISIC2018, Coco, Pascal
-    from fsseg.prepare import coco, isic2018, pascal
+    from fsseg.datasets import Pascal
+    from fsseg.prepare import pascal
 
     start = time.monotonic()
     if given.archives is not None and not given.archives.is_dir():
         raise FssegError(f"--archives {given.archives}: no such folder.")
-    made = pascal.Made(ours=False, changed=False)
-    if isinstance(dataset, Pascal):
-        made = pascal.prepare(given.root, given.archives)
-    elif isinstance(dataset, Coco):
-        made = made._replace(changed=coco.prepare(given.root, dataset.year, given.archives))
-    elif isinstance(dataset, ISIC2018):
-        made = made._replace(changed=isic2018.prepare(given.root, given.archives))
+    made = _make(dataset, given)
     dataset.open(given.root)
-    if made.ours and isinstance(dataset, Pascal):
+    if made.ours and isinstance(dataset, Pascal) and dataset.folds_of == "pascal":
         pascal.write_pairs(given.root, dataset)
     if dataset.index.cache is None and dataset.needs_root:
         raise FssegError(f"{cache_folder()} cannot be written, nothing was cached. Set XDG_CACHE_HOME.")

@@ -93,7 +93,7 @@ _ONLY = {
     },
     "test": {
         "--untrained": "test without a checkpoint, e.g. PANet-init",
-        "--protocol.name P": "fsseg, panet, pmms, pfenet, hsnet, oslsm, fss1000 or cdfss",
+        "--protocol.name P": "fsseg, panet, pmms, pfenet, hsnet, oslsm, or a suite's",
         "--data.episodes.test_file FILE": "test the episodes of a file, e.g. an episodes.json",
         "--protocols all": "test under all protocols, or some: panet,pmms",
         "--suite cdfss": "test several data sets, or some: suim,isic2018=DIR",

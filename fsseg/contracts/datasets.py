@@ -63,7 +63,7 @@ def check_folds(dataset: Dataset, chosen: Sequence[int]) -> None:
     require(not twice, f"class {twice[:1]} is novel in several folds.")
     lacking = [class_id for class_id in dataset.class_ids if class_id not in every]
     require(
-        not lacking or any(map(dataset.validation, range(dataset.folds))),
+        not lacking or dataset.never_novel or any(map(dataset.validation, range(dataset.folds))),
         f"classes {lacking[:5]} are novel in no fold: {len(dataset.class_names)} classes, {dataset.folds} folds. Set "
         "`folds` to a divisor, or override `novel`.",
     )

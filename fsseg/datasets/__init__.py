@@ -7,13 +7,16 @@ from fsseg.datasets.coco_json import CocoJson
 from fsseg.datasets.deepglobe import DeepGlobe
 from fsseg.datasets.folder import Folder
 from fsseg.datasets.fss1000 import FSS1000
+from fsseg.datasets.isaid import ISAID
 from fsseg.datasets.isic2018 import ISIC2018
+from fsseg.datasets.lvis import Lvis
 from fsseg.datasets.pascal import Pascal
 from fsseg.datasets.shapes import Shapes
 from fsseg.datasets.suim import SUIM
 
 __all__ = [
     "FSS1000",
+    "ISAID",
     "ISIC2018",
     "SUIM",
     "ChestXRay",
@@ -22,6 +25,7 @@ __all__ = [
     "Dataset",
     "DeepGlobe",
     "Folder",
+    "Lvis",
     "Pascal",
     "Shapes",
 ]

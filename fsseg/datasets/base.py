@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fsseg.datasets.boxes import Box, parts
+from fsseg.datasets.pixel_counts import SparseCounts
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, relabel, void_of
 from fsseg.errors import FssegError
 from fsseg.protocols.protocol import SPLITS, Pairs, Split
@@ -28,7 +29,7 @@ class Index:
 
     Attributes:
         pixels: images x (classes + 1), pixel counts by class id; column 0 is background, ignored pixels are not
-            counted. Where classes overlap, a pixel counts for each class.
+            counted. Where classes overlap, a pixel counts for each class. An array, or counts that read like one.
         official: images x (classes + 1), True where the official lists have an (image, class) pair; None without lists.
         cache: path of the index on disk; None if it is not cached.
         fresh: whether the index was counted now, not read from the cache.
@@ -36,7 +37,7 @@ class Index:
             image numbers have this order.
     """
 
-    pixels: npt.NDArray[np.int32]
+    pixels: npt.NDArray[np.int32] | SparseCounts
     official: npt.NDArray[np.bool_] | None = None
     cache: Path | None = None
     fresh: bool = True
@@ -71,8 +72,10 @@ class Index:
     def without(self, class_ids: Sequence[int], numbers: Numbers) -> npt.NDArray[np.int64]:
         """The image numbers whose images show no pixel of any of the classes."""
         chosen = _array(numbers)
-        shown = self.pixels[chosen][:, np.asarray(class_ids)] > 0
-        eligible: npt.NDArray[np.int64] = chosen[~shown.any(axis=1)]
+        shown = np.zeros(len(chosen), dtype=np.bool_)
+        for class_id in class_ids:
+            shown |= self.pixels[chosen, class_id] > 0
+        eligible: npt.NDArray[np.int64] = chosen[~shown]
         return eligible
 
 
@@ -103,6 +106,7 @@ class Dataset(ABC):
         family: ``pascal``, ``coco`` or ``suim`` if protocols have special values for the data set; otherwise any other
             text, or an empty one.
         weak: image numbers whose masks are weak annotations (scribbles, boxes, points); such images are supports only.
+        never_novel: whether some classes are novel in no fold, such as LVIS' classes with few val images.
         fold_words: how classes are divided into folds, as text.
         listed_pairs: number of val pairs of each fold in published lists, by rule; only for a complete data set.
         list_hashes: found hash and published hash of each official list; only for an opened, complete data set.
@@ -116,6 +120,7 @@ class Dataset(ABC):
     needs_root: ClassVar[bool] = True
     family: ClassVar[str] = ""
     weak: frozenset[int] = frozenset()
+    never_novel: ClassVar[bool] = False
     fold_words: str = "blocks of equal size"
     note: str = ""
     listed_pairs: Mapping[Pairs, tuple[int, ...]] = MappingProxyType({})

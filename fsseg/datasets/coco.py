@@ -30,7 +30,7 @@ _OBJECTS: dict[Year, dict[Split, int]] = {
     2017: {"train": 860_001, "val": 36_781},
     2014: {"train": 604_907, "val": 291_875},
 }
-_FORMAT = 4  # version of the cache; increase it when the stored arrays or their computation change
+_FORMAT = 5  # version of the cache; increase it when the stored arrays or their computation change
 
 
 class Coco(RegionDataset):

@@ -1,12 +1,12 @@
 """Read and check annotation files in COCO's format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsseg.datasets.custom import check_names
-from fsseg.datasets.segmentations import BoxOnly, Segmentation
+from fsseg.datasets.segmentations import BoxOnly, Segmentation, compact
 from fsseg.errors import FssegError
 from fsseg.files.names import plain, within
 from fsseg.progress import status
@@ -58,7 +58,10 @@ class AnnotationFile(NamedTuple):
 
 
 def read_annotations(
-    path: Path, class_names: Sequence[str] | None = None, folder: Path | None = None
+    path: Path,
+    class_names: Sequence[str] | None = None,
+    folder: Path | None = None,
+    adapt: Callable[[dict[str, Any]], None] | None = None,
 ) -> AnnotationFile:
     """Read and check an annotation file. pycocotools' reader does not check, and prints.
 
@@ -67,11 +70,14 @@ def read_annotations(
         class_names: required categories, in the order of their ids. None: any categories, and an object may have a
             box (bbox) in place of a segmentation.
         folder: folder of the images, in which absolute file names become relative ones.
+        adapt: changes the content of a file in another format to COCO's; its objects need segmentations.
 
     Raises:
         FssegError: the file is missing, truncated or malformed, or has other categories.
     """
     content = _read(path)
+    if adapt is not None:
+        adapt(content)
     names = _categories(path, content["categories"])
     found = tuple(names[number] for number in sorted(names, key=_by_id))
     if class_names is not None and found != tuple(class_names):
@@ -79,7 +85,7 @@ def read_annotations(
     class_ids = {number: place + 1 for place, number in enumerate(sorted(names, key=_by_id))}
     images = _images(path, content["images"], folder)
     for item in content["annotations"]:
-        _add(path, item, images, class_ids, boxes=class_names is None)
+        _add(path, item, images, class_ids, boxes=class_names is None and adapt is None)
     return AnnotationFile([images[number] for number in sorted(images, key=_by_id)], found)
 
 
@@ -156,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         long = path.stat().st_size > _MUCH
         with status(f"reading {path.name}") if long else nullcontext():
-            content = load_json(decoded(path.read_bytes()))
+            content = load_json(decoded(path.read_bytes()), compact)
     except OSError as error:
         raise FssegError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -15,7 +15,7 @@ from fsseg.files.names import FileNames, plain
 from fsseg.progress import tracked
 from fsseg.protocols.protocol import Crowds, Masks, OtherWays, Split
 
-_FORMAT = 4  # version of the cache; increase it when the checks or the stored arrays change
+_FORMAT = 5  # version of the cache; increase it when the checks or the stored arrays change
 _ROBOFLOW = "_annotations.coco.json"  # annotation file in each folder of a Roboflow export
 _NAMED = 3  # categories that a note names
 

@@ -17,6 +17,7 @@ from pycocotools import mask as rle
 
 from fsseg.datasets.base import Index
 from fsseg.datasets.boxes import Box
+from fsseg.datasets.pixel_counts import SparseCounts, by_class
 from fsseg.datasets.run_lengths import Code, Region, decode
 from fsseg.episode import void_of
 from fsseg.errors import FssegError
@@ -24,13 +25,15 @@ from fsseg.errors import FssegError
 Label = TypeVar("Label", np.uint8, np.uint16)
 Arrays = dict[str, npt.NDArray[Any]]
 
-# One row per image: `names`, `labels` (names for tables), `sizes` (height, width), `pixels` (as in `Index`), `empty`
-# (number of annotations without a pixel), `strays` and `weak` (see `ImageRegions`). Regions and objects are sorted by
-# image: `first` and `first_object` are indices of an image's first region in `kinds` and first object in `object_kinds`
-# and `object_boxes` (as `Box`); `offsets` is the index of a region's first byte in `codes`. `class_names` starts with
-# class id 1; `train` is the number of train images; `note` says what the annotation files hold and the data set lacks.
-_ARRAYS = ("names", "labels", "sizes", "pixels", "first", "kinds", "offsets", "codes", "first_object", "object_kinds",
-           "object_boxes", "empty", "strays", "weak", "class_names", "train", "note")  # fmt: skip
+# One row per image: `names`, `labels` (names for tables), `sizes` (height, width), `empty` (number of annotations
+# without a pixel), `strays` and `weak` (see `ImageRegions`). Regions and objects are sorted by image: `first` and
+# `first_object` are indices of an image's first region in `kinds` and first object in `object_kinds` and
+# `object_boxes` (as `Box`); `offsets` is the index of a region's first byte in `codes`. `background`, `areas`,
+# `first_shown`, `images` and `shown` are the pixel counts, see `SparseCounts`. `class_names` starts with class id 1;
+# `train` is the number of train images; `note` says what the annotation files hold and the data set lacks.
+_COUNTS = ("background", "first", "kinds", "areas", "first_shown", "images", "shown")  # fields of `SparseCounts`
+_ARRAYS = ("names", "labels", "sizes", *_COUNTS, "offsets", "codes", "first_object", "object_kinds", "object_boxes",
+           "empty", "strays", "weak", "class_names", "train", "note")  # fmt: skip
 
 _TEXTS = ("names", "labels", "class_names", "note")
 
@@ -75,8 +78,9 @@ class Regions:
         self.train = int(arrays["train"])
         self.class_names = tuple(bytes(name).decode() for name in arrays["class_names"])
         self.note = bytes(arrays["note"].item()).decode()
-        # A plain array over the mapped memory, because indexing np.memmap is slower.
-        self.index = Index(np.asarray(arrays["pixels"]), None, folder, fresh)
+        # Plain arrays over the mapped memory, because indexing np.memmap is slower.
+        counts = SparseCounts(*(np.asarray(arrays[name]) for name in _COUNTS))
+        self.index = Index(counts, None, folder, fresh)
 
     def __len__(self) -> int:
         return len(self.arrays["names"])
@@ -103,7 +107,7 @@ class Regions:
     def class_ids(self, number: int) -> list[int]:
         """Class ids with a region in an image, ignored regions included; the class with the most pixels first."""
         found = {abs(kind) for kind in self._kinds(number)}
-        pixels = self.arrays["pixels"][number]
+        pixels = self.index.pixels[number]
         return sorted(found, key=lambda class_id: (-pixels[class_id], class_id))
 
     def region(self, number: int, kind: int) -> Region | None:
@@ -140,33 +144,18 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str],
         note: what was left out of the annotation files.
     """
     images = list(images)
-    sizes, pixels, first, first_object = [], [], [0], [0]
-    kinds: list[int] = []
-    objects: list[tuple[int, Box]] = []
-    codes: list[bytes] = []
-    for image in images:
-        sizes.append((image.height, image.width))
-        pixels.append(_count(image, len(class_names)))
-        kinds += image.codes.keys()
-        codes += [code["counts"] for code in image.codes.values()]
-        first.append(len(kinds))
-        objects += image.objects
-        first_object.append(len(objects))
-    arrays = {
+    objects = [found for image in images for found in image.objects]
+    arrays: Arrays = {
+        **_regions(images, len(class_names)),
         "names": np.array([image.name.encode() for image in images]),
         "labels": np.array([(image.label or stem(image.name)).encode() for image in images]),
-        "sizes": np.array(sizes, dtype=np.int32),
-        "pixels": np.asfortranarray(np.stack(pixels)),  # the sampler reads columns
-        "first": np.array(first, dtype=np.int64),
-        "kinds": np.array(kinds, dtype=np.int32),
-        "offsets": np.cumsum([0, *map(len, codes)], dtype=np.int64),
-        "codes": np.frombuffer(b"".join(codes), dtype=np.uint8),
-        "first_object": np.array(first_object, dtype=np.int64),
+        "sizes": np.array([(image.height, image.width) for image in images], dtype=np.int32),
+        "first_object": np.cumsum([0, *(len(image.objects) for image in images)], dtype=np.int64),
         "object_kinds": np.array([class_id for class_id, _ in objects], dtype=np.int32),
+        "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "empty": np.array([len(image.empty) for image in images], dtype=np.int32),
         "strays": np.array([image.strays for image in images], dtype=np.int32),
         "weak": np.array([image.weak for image in images], dtype=np.int32),
-        "object_boxes": np.array([box for _, box in objects], dtype=np.int32).reshape(-1, 5),
         "class_names": np.array([name.encode() for name in class_names]),
         "train": np.array(train),
         "note": np.array(note.encode()),
@@ -174,20 +163,32 @@ def pack(images: Iterable[ImageRegions], train: int, class_names: Sequence[str],
     return Regions(arrays, fresh=True)
 
 
+def _regions(images: Sequence[ImageRegions], classes: int) -> Arrays:
+    """Codes and pixel counts of all regions."""
+    codes = [code for image in images for code in image.codes.values()]
+    first = np.cumsum([0, *(len(image.codes) for image in images)], dtype=np.int64)
+    kinds = np.array([kind for image in images for kind in image.codes], dtype=np.int32)
+    # One by one: pycocotools' area overflows for more than 255 regions at once.
+    areas = np.array([int(rle.area(code)) for code in codes], dtype=np.int32)
+    return {
+        "first": first,
+        "kinds": kinds,
+        "areas": areas,
+        "background": np.array([_background(image) for image in images], dtype=np.int32),
+        **by_class(first, kinds, areas, classes),
+        "offsets": np.cumsum([0, *(len(code["counts"]) for code in codes)], dtype=np.int64),
+        "codes": np.frombuffer(b"".join(code["counts"] for code in codes), dtype=np.uint8),
+    }
+
+
 def stem(name: str) -> str:
     """A file name without its ending."""
     return str(Path(name).with_suffix(""))
 
 
-def _count(image: ImageRegions, classes: int) -> npt.NDArray[np.int32]:
-    counts = np.zeros(classes + 1, dtype=np.int32)
-    counts[0] = image.height * image.width
-    if image.codes:
-        counts[0] -= rle.area(rle.merge(list(image.codes.values())))
-        shown = [class_id for class_id in image.codes if class_id > 0]
-        # One by one: pycocotools' area overflows for more than 255 regions at once.
-        counts[shown] = [int(rle.area(image.codes[class_id])) for class_id in shown]
-    return counts
+def _background(image: ImageRegions) -> int:
+    shown = rle.area(rle.merge(list(image.codes.values()))) if image.codes else 0
+    return int(image.height * image.width - shown)
 
 
 def load(folder: Path, fresh: bool = False) -> Regions:
@@ -215,10 +216,11 @@ def load(folder: Path, fresh: bool = False) -> Regions:
 def _is_consistent(arrays: Arrays) -> bool:
     """Whether arrays match the description of `_ARRAYS`; the content of `codes` is checked when a region is read."""
     images, regions, objects = (len(arrays[name]) for name in ("names", "kinds", "object_kinds"))
-    classes = len(arrays["class_names"])
+    classes, shown = len(arrays["class_names"]), int((arrays["kinds"] > 0).sum())
     shapes: dict[str, tuple[int, ...]] = {
-        "names": (images,), "sizes": (images, 2), "pixels": (images, classes + 1), "first": (images + 1,),
-        "kinds": (regions,), "offsets": (regions + 1,), "codes": (int(arrays["offsets"][-1]),),
+        "names": (images,), "sizes": (images, 2), "background": (images,), "first": (images + 1,),
+        "areas": (regions,), "first_shown": (classes + 1,), "images": (shown,), "shown": (shown,), "kinds": (regions,),
+        "offsets": (regions + 1,), "codes": (int(arrays["offsets"][-1]),),
         "first_object": (images + 1,), "object_kinds": (objects,), "object_boxes": (objects, 5),
         "empty": (images,), "labels": (images,), "strays": (images,), "weak": (images,),
         "class_names": (classes,), "train": (), "note": (),
@@ -226,12 +228,18 @@ def _is_consistent(arrays: Arrays) -> bool:
     kinds = {name: "S" if name in _TEXTS else "u" if name == "codes" else "i" for name in shapes}
     if any(arrays[n].shape != shape or arrays[n].dtype.kind != kinds[n] for n, shape in shapes.items()):
         return False
-    places = (("first", regions), ("first_object", objects), ("offsets", len(arrays["codes"])))
+    places = (
+        ("first", regions),
+        ("first_object", objects),
+        ("offsets", len(arrays["codes"])),
+        ("first_shown", shown),
+    )
     ordered = all(arrays[n][0] == 0 and arrays[n][-1] == end and (np.diff(arrays[n]) >= 0).all() for n, end in places)
     named = all(
         ((found := np.abs(arrays[n])) >= 1).all() and (found <= classes).all() for n in ("kinds", "object_kinds")
     )
-    return bool(ordered and named and 0 <= arrays["train"] <= images and (arrays["sizes"] > 0).all())
+    listed = ((arrays["images"] >= 0) & (arrays["images"] < images)).all()
+    return bool(ordered and named and listed and 0 <= arrays["train"] <= images and (arrays["sizes"] > 0).all())
 
 
 def store(regions: Regions, folder: Path) -> Regions:

@@ -145,13 +145,36 @@ def pack_splits(
     Raises:
         FssegError: a segmentation is malformed, or an image is listed twice.
     """
+    images = [region for split, listed in annotated.items() for region in find_split(listed, split, masks, crowds)]
+    return pack_images(images, annotated, folders, class_names, note)
+
+
+def find_split(listed: Sequence[AnnotatedImage], split: Split, masks: Masks, crowds: Crowds) -> Iterator[ImageRegions]:
+    """Find the regions of a split's images. Their annotations are dropped, since both together take gigabytes.
+
+    Raises:
+        FssegError: a segmentation is malformed.
+    """
+    for image in tracked(listed, f"masks of {len(listed):,} {split} images"):
+        yield find_regions(image, masks, crowds)
+        image.annotations.clear()
+
+
+def pack_images(
+    images: Sequence[ImageRegions],
+    annotated: Mapping[Split, Sequence[AnnotatedImage]],
+    folders: Mapping[Split, Path],
+    class_names: Sequence[str],
+    note: str = "",
+) -> Regions:
+    """Pack the regions of annotated images under names that differ, train split first.
+
+    Raises:
+        FssegError: an image is listed twice.
+    """
     labels = image_names(annotated, folders)
-    images: list[ImageRegions] = []
-    for split, listed in annotated.items():
-        shown = tracked(listed, f"masks of {len(listed):,} {split} images")
-        images += [find_regions(image, masks, crowds) for image in shown]
-    images = [image._replace(label=label) for image, label in zip(images, labels, strict=True)]
-    return pack(images, len(annotated["train"]), class_names, note)
+    labelled = [image._replace(label=label) for image, label in zip(images, labels, strict=True)]
+    return pack(labelled, len(annotated["train"]), class_names, note)
 
 
 def image_names(annotated: Mapping[Split, Sequence[AnnotatedImage]], folders: Mapping[Split, Path]) -> list[str]:

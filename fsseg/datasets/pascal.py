@@ -1,10 +1,12 @@
 """PASCAL-5i: VOC 2012 with SBD's annotations, from a `VOCdevkit` tree with `SegmentationClassAug`.
 
 Folds are blocks of five classes in VOC's order (OSLSM and all later codes): fold f tests on class ids 5f+1 .. 5f+5.
+For trainings on COCO, ``folds_of="coco"`` gives VOC's classes the folds that they have in COCO-20i.
 """
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,10 @@ _LISTS = {
     ),
     "val": ("SegmentationAug/val", "Segmentation/val"),
 }
+FoldsOf = Literal["pascal", "coco"]
+# COCO-20i's class id of each of VOC's classes: airplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining
+# table, dog, horse, motorcycle, person, potted plant, sheep, couch, train, tv.
+_COCO_IDS = (5, 2, 15, 9, 40, 6, 3, 16, 57, 20, 61, 17, 18, 4, 1, 59, 19, 58, 7, 63)
 _OBJECTS = ("SegmentationObjectAug", "SegmentationObject")  # instance maps
 _COMPLETE: dict[Split, int] = {"train": 10_582, "val": 1_449}
 _FILES = {"photos": 17_125, "masks": 12_031}
@@ -38,7 +44,16 @@ _LISTED: dict[Pairs, tuple[int, ...]] = {"official": (346, 451, 725, 346), "any"
 
 
 class Pascal(Dataset):
-    """VOC 2012 + SBD: 20 classes in 4 folds; ignored pixels are 255."""
+    """VOC 2012 + SBD: 20 classes in 4 folds; ignored pixels are 255.
+
+    Args:
+        folds_of: ``pascal``: PASCAL-5i's folds. ``coco``: fold f has the classes that are in fold f of COCO-20i (its
+            interleaved folds), under the names that they have there, so that a training on a fold of COCO-20i has seen
+            no class of the same fold. These folds have six, four, six and four classes.
+
+    Raises:
+        FssegError: the folds are neither.
+    """
 
     name = "PASCAL-5i"
     family = "pascal"
@@ -49,6 +64,24 @@ class Pascal(Dataset):
         "diningtable", "dog", "horse", "motorbike", "person",
         "pottedplant", "sheep", "sofa", "train", "tvmonitor",
     )  # fmt: skip
+    folds_of: FoldsOf = "pascal"
+
+    def __init__(self, folds_of: FoldsOf = "pascal") -> None:
+        if folds_of not in get_args(FoldsOf):
+            raise FssegError(f"Pascal: folds_of is {folds_of!r}; one of {get_args(FoldsOf)} is needed.")
+        self.folds_of = folds_of
+        if folds_of == "coco":
+            self.fold_words = "folds of COCO-20i, for trainings on COCO"
+            self.name = self._named(type(self).name)
+
+    def _named(self, name: str) -> str:
+        return f"{name} (COCO's folds)" if self.folds_of == "coco" else name
+
+    def novel(self, fold: int) -> tuple[int, ...]:
+        """Novel class ids of a fold."""
+        if self.folds_of == "pascal":
+            return super().novel(fold)
+        return tuple(c for c, place in enumerate(_COCO_IDS, 1) if (place - 1) % self.folds == fold)
 
     def open(self, root: Path | None) -> None:
         """Read the lists and build or load the index.
@@ -83,13 +116,15 @@ class Pascal(Dataset):
         incomplete = [f"{len(names[s]):,} of {n:,} {s} images" for s, n in _COMPLETE.items() if len(names[s]) != n]
         if incomplete:
             if type(self) is Pascal:
-                self.name = "VOC subset"  # results must not be compared with PASCAL-5i
+                self.name = self._named("VOC subset")  # results must not be compared with PASCAL-5i
             self.note = f"a subset of PASCAL VOC 2012 + SBD: {', '.join(incomplete)}"
-        else:
+        elif self.folds_of == "pascal":
             self.listed_pairs = _LISTED
 
     def _describe_pairs(self) -> str:
         """Note on the official pairs; empty if they equal the published lists."""
+        if self.folds_of == "coco":
+            return ""  # the published lists have other folds, but the same pairs
         rule = "pairs are by rule (OSLSM's, with its known exceptions)"
         if not self.list_hashes:
             return f"{rule}: the published lists are for the complete PASCAL-5i"

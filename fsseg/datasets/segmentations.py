@@ -1,6 +1,8 @@
 """Regions of annotations in COCO's format: polygons, run-length encodings, lists of both, and boxes."""
 
+from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,18 @@ class BoxOnly(NamedTuple):
 
 
 Segmentation = list[Any] | dict[str, Any] | BoxOnly  # polygons and encodings, one run-length encoding, or a box
+
+
+def compact(item: dict[str, Any]) -> dict[str, Any]:
+    """An object of an annotation file, its polygons as arrays: lists of numbers take four times the memory.
+
+    Polygons that hold anything but numbers stay as they are, for the error that names them.
+    """
+    parts = item.get("segmentation")
+    if isinstance(parts, list) and all(isinstance(part, list) and part for part in parts):
+        with suppress(TypeError, OverflowError):
+            item["segmentation"] = [array("d", part) for part in parts]
+    return item
 
 
 def exact(segmentation: Segmentation, height: int, width: int) -> Code:
@@ -79,7 +93,9 @@ def _outlines(segmentation: Segmentation) -> list[Points]:
         return []
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError(_NOTHING)
-    one = not any(isinstance(part, list | Mapping) for part in segmentation)  # x, y, x, y ... without a list around
+    one = not any(
+        isinstance(part, list | array | Mapping) for part in segmentation
+    )  # x, y, x, y ... without a list around
     pairs = len(segmentation) > _PAIR and all(_is_pair(part) for part in segmentation)
     parts = [segmentation] if one or pairs else [part for part in segmentation if not isinstance(part, Mapping)]
     found = []
@@ -99,7 +115,7 @@ def _outlines(segmentation: Segmentation) -> list[Points]:
 
 
 def _is_pair(part: Any) -> bool:
-    return isinstance(part, list) and len(part) == _PAIR and not any(isinstance(value, list) for value in part)
+    return isinstance(part, list | array) and len(part) == _PAIR and not any(isinstance(value, list) for value in part)
 
 
 def _refuse_far(points: Points, height: int, width: int) -> None:

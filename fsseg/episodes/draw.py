@@ -90,7 +90,7 @@ def _as_code(protocol: Protocol, dataset: Dataset, images: Images, sizes: Sizes,
     pairs = sorted(
         (number, c) for c, numbers in lists.items() for number in numbers
     )  # the order of the published lists
-    if dataset.index.order and (protocol.pairs == "official" or protocol.draw == "fss1000"):
+    if dataset.index.order and (protocol.pairs == "official" or protocol.draw in ("fss1000", "hsnet")):
         eligible = set(pairs)
         pairs = [pair for pair in dataset.index.order if pair in eligible]
     shot, episodes = sizes[1], protocol.episodes

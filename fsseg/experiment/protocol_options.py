@@ -72,6 +72,8 @@ def settle_for(family: str, data: Any, configured: Mapping[str, Any], flags: Col
     found = settle(configured, flags, family)
     if data.episodes.test_file:
         _refuse_drawing(flags)
+    if test and found.protocol.name == "lvis92i":
+        _apply_shots(data, flags)
     return replace(found, protocol=_apply_to_dataset(found.protocol, data.dataset, family, flags, test))
 
 
@@ -105,6 +107,23 @@ def _apply_to_dataset(settled: Protocol, dataset: Any, family: str, flags: Colle
             )
         options[option] = value
     return settled
+
+
+def _apply_shots(data: Any, flags: Collection[str]) -> None:
+    """Set the number of shots that decides which classes of LVIS are tested to that of the test, as Matcher's code.
+
+    Raises:
+        FssegError: The data set is given another number.
+    """
+    options = getattr(data.dataset, "init_args", None) or {}
+    shots = data.test_shot or data.shot
+    if options.get("shots") not in (None, shots):
+        if "--data.dataset.shots" in flags or "--data.dataset.init_args.shots" in flags:
+            raise FssegError(
+                f"`data.dataset.shots` {options['shots']}: protocol lvis92i tests {shots} shots on classes with more "
+                f"than {shots} val images. Leave it out, or give `protocol.name` fsseg."
+            )
+        options["shots"] = shots
 
 
 def _own_value(name: str, options: Mapping[str, Any], flags: Collection[str]) -> Any:

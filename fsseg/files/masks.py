@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import PIL.TiffImagePlugin
 
-from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Mask, void_of
+from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, void_of
 from fsseg.errors import FssegError
 from fsseg.files.images import opened
 from fsseg.files.mask_regions import deep, inverted, palette_of, region_of
@@ -76,13 +76,22 @@ def read_colours(path: Path, colours: Mapping[tuple[int, int, int], int], source
     with opened(path, "mask") as picture:
         _refuse_pages(picture, f"mask {path}")
         _refuse_lossy(picture, f"mask {path}")
-        pixels = np.asarray(picture.convert("RGB")).astype(np.int64)
-    packed = pixels @ _PLACES
+        pixels = np.asarray(picture.convert("RGB"))
+    return ids_of_colours(pixels, colours, f"mask {path}", source)
+
+
+def ids_of_colours(pixels: Image, colours: Mapping[tuple[int, int, int], int], name: str, source: str) -> Mask:
+    """Class ids ``H W`` of colours ``H W 3``, see `read_colours`.
+
+    Raises:
+        FssegError: a colour is not listed.
+    """
+    packed = pixels.astype(np.int64) @ _PLACES
     known = np.array(sorted(colours), dtype=np.int64) @ _PLACES  # ascending, as the colours are
     place = np.minimum(np.searchsorted(known, packed), len(known) - 1)
     if (wrong := known[place] != packed).any():
         red, green, blue = pixels[wrong][0].tolist()
-        raise FssegError(f"mask {path} holds the colour {red},{green},{blue}, which {source} does not list. Fix one.")
+        raise FssegError(f"{name} holds the colour {red},{green},{blue}, which {source} does not list. Fix one.")
     ids = np.array([colours[colour] for colour in sorted(colours)], dtype=np.uint8)
     mask: Mask = ids[place]
     return mask

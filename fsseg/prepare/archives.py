@@ -59,6 +59,17 @@ COCO: dict[Year, tuple[Archive, ...]] = {
     ),
 }  # fmt: skip
 
+# Addresses and checksums are those of tensorflow/datasets, tensorflow_datasets/object_detection/lvis/checksums.tsv; the
+# images are COCO's of 2017.
+_LVIS = "https://dl.fbaipublicfiles.com/LVIS"
+LVIS = (
+    Archive("lvis_v1_val.json.zip", f"{_LVIS}/lvis_v1_val.json.zip", "", 0.2, "annotations",
+            "5cae9a3c79aadb667550c2b5dcf7f4d86e059a41ec91ef690225b667e28e9ba5"),
+    Archive("lvis_v1_train.json.zip", f"{_LVIS}/lvis_v1_train.json.zip", "", 1.1, "annotations",
+            "334a4caa374030a7817cf050364525e910f7960f9b6968cef47cffbf3893f8ba"),
+    *COCO[2017][1:],
+)  # fmt: skip
+
 # Addresses and checksums are those of constantinpape/torch-em, torch_em/data/datasets/medical/isic.py.
 _ISIC = "https://isic-challenge-data.s3.amazonaws.com/2018"
 ISIC2018 = (

@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args, get_type_hints
 from fsseg import limits
 from fsseg.errors import FssegError
 
-Name = Literal["fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss"]
+Name = Literal[
+    "fsseg", "panet", "pmms", "pfenet", "hsnet", "oslsm", "fss1000", "cdfss", "lvis92i", "isaid5i", "matcher"
+]
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 Pairs = Literal["official", "any"]

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -82,14 +83,18 @@ def decoded(content: bytes, errors: str = "strict") -> str:
     return content.decode("utf-16" if utf16 else "utf-8-sig", errors)
 
 
-def load_json(text: str) -> Any:
+def load_json(text: str, changed: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Load a JSON text.
+
+    Args:
+        text: the text.
+        changed: replaces each object as soon as it is read, inner ones first.
 
     Raises:
         BrokenTextError: the text is no JSON, or nested too deeply.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=changed)
     except RecursionError as error:
         raise BrokenTextError("nested too deeply") from error
     except ValueError as error:

@@ -117,7 +117,7 @@ def test_a_protocol_that_is_not_possible_says_why_and_the_others_go_on(fsseg, tr
         (["test", "--protocols", "all", "--protocol.name", "panet"], "leave --protocol.name out"),
         (
             ["test", "--protocol.name", "voc"],
-            "--protocol.name voc: one of fsseg, panet, pmms, pfenet, hsnet, oslsm, fss1000, cdfss is needed.",
+            "--protocol.name voc: one of fsseg, panet, pmms, pfenet, hsnet, oslsm, fss1000, cdfss, lvis92i, isaid5i, m",
         ),
         (
             ["test", "--protocol.split="],

@@ -11,6 +11,7 @@ import fsseg.datasets
 from fsseg.contracts.datasets import CHECKS, check_files, numbers
 from fsseg.datasets import (
     FSS1000,
+    ISAID,
     ISIC2018,
     SUIM,
     ChestXRay,
@@ -19,9 +20,13 @@ from fsseg.datasets import (
     Dataset,
     DeepGlobe,
     Folder,
+    Lvis,
     Pascal,
     Shapes,
 )
+from fsseg.prepare import isaid
+from tests.aerial import write_isaid
+from tests.federated import write_lvis
 from tests.found import concrete, modules
 from tests.suites import write_chest, write_deepglobe, write_fss1000, write_isic, write_suim
 
@@ -53,6 +58,9 @@ DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
     "ISIC2018": (ISIC2018, "_isic"),
     "ChestXRay": (ChestXRay, "_chest"),
     "SUIM": (SUIM, "_suim"),
+    "ISAID": (ISAID, "_isaid"),
+    "Lvis": (Lvis, "_lvis"),
+    "Lvis-ignore": (lambda: Lvis(not_exhaustive="ignore"), "_lvis"),
     "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
 
@@ -81,9 +89,17 @@ def _written(write: Callable[[Path], None]) -> Callable[[pytest.TempPathFactory]
     return files
 
 
-_fss1000, _deepglobe, _isic, _chest, _suim = map(
-    _written, (write_fss1000, write_deepglobe, write_isic, write_chest, write_suim)
+_fss1000, _deepglobe, _isic, _chest, _suim, _lvis = map(
+    _written, (write_fss1000, write_deepglobe, write_isic, write_chest, write_suim, write_lvis)
 )
+
+
+@pytest.fixture(scope="module")
+def _isaid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("isaid")
+    write_isaid(root)
+    isaid.prepare(root)
+    return root
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -163,13 +163,13 @@ def test_a_line_shows_what_a_terminal_would_act_on() -> None:
 @pytest.mark.parametrize(
     ("name", "array"),
     [("kinds", [5]), ("kinds", [0]), ("first", [-1]), ("offsets", [1 << 40]), ("sizes", [[0, 0]]), ("train", 99),
-     ("object_kinds", [9]), ("names", [1.5]), ("pixels", [[1]])],
+     ("object_kinds", [9]), ("names", [1.5]), ("areas", [[1]]), ("images", [99]), ("first_shown", [-1])],
 )  # fmt: skip
 def test_a_broken_cache_of_regions_is_made_anew(tmp_path: Path, name: str, array: Any) -> None:
     write(tmp_path)
     dataset = CocoJson()
     dataset.open(tmp_path)
-    pixels = dataset.index.pixels.copy()  # the file is mapped
+    pixels = np.array(dataset.index.pixels)  # the file is mapped
     path = dataset.index.cache / f"{name}.npy"  # type: ignore[operator]
     before = np.load(path)
     if np.ndim(array) and np.shape(array)[1:] == before.shape[1:] and before.dtype.kind != "S":

@@ -85,7 +85,7 @@ def test_every_field_of_a_preset_has_a_source(name: str) -> None:
                "evaluate_at", "runs", "episodes", "seed", "draw", "repeat_supports", "absent", "selection"}  # fmt: skip
     assert decided <= KNOWN[name].keys()
     assert all(choice.source for choice in KNOWN[name].values())
-    for family in ("", "pascal", "coco", "suim"):
+    for family in ("", "pascal", "coco", "suim", "lvis", "isaid"):
         made = protocol({"name": name}, family)
         assert made.name == name
         assert made.in_words(10)
@@ -93,9 +93,17 @@ def test_every_field_of_a_preset_has_a_source(name: str) -> None:
 
 def test_protocols_of_suites_are_apart_from_those_for_any_data() -> None:
     assert tuple(PRESETS) == NAMES
-    assert set(KNOWN) - set(NAMES) == {"fss1000", "cdfss"}
+    assert set(KNOWN) - set(NAMES) == {"fss1000", "cdfss", "lvis92i", "isaid5i", "matcher"}
     episodes = {family: protocol({"name": "cdfss"}, family).episodes for family in ("", "suim")}
     assert episodes == {"": 600, "suim": 3859}
+
+
+def test_matchers_protocol_is_hsnets_at_the_methods_own_size() -> None:
+    for family in ("coco", "pascal"):
+        matcher, hsnet = (protocol({"name": name}, family) for name in ("matcher", "hsnet"))
+        changed = {"name": "hsnet", "size": 400, "seen_classes": "refuse", "selection": "novel_val"}
+        assert replace(matcher, **changed) == hsnet
+        assert (matcher.release, matcher.episodes, matcher.seed) == (2014, 1000, 0)
 
 
 def test_our_preset_is_what_a_protocol_is_by_default() -> None:

@@ -204,9 +204,9 @@ def test_published_folds_agree_with_their_mean() -> None:
     for key, by_fold in numbers.items():
         folds = [value for fold, value in by_fold.items() if fold != "mean"]
         if folds and "mean" in by_fold:
-            assert len(folds) == 4
+            assert len(folds) == {"iSAID-5i": 3}.get(key[2], 4)
             off = 0.11 if key[:5] in PRINTED_OTHERWISE else 0.06
-            assert sum(folds) / 4 == pytest.approx(by_fold["mean"], abs=off), key
+            assert sum(folds) / len(folds) == pytest.approx(by_fold["mean"], abs=off), key
 
 
 def test_a_fold_is_never_answered_with_a_mean() -> None:
