@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from fsseg.prepare.verify import Problem
 
 # Classes of data sets by command name; only the requested class is imported.
-_KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson", "shapes": "Shapes"}
+_KINDS = {"pascal": "Pascal", "coco": "Coco", "folder": "Folder", "coco_json": "CocoJson",
+          "labelling": "LabellingExport", "shapes": "Shapes"}  # fmt: skip
 _SHOWN = 20  # most problems that the terminal shows
 _RANGES = {"workers": limits.WORKERS, "min_pixels": limits.COUNT}
 UNCLEAN = 1  # exit code of `verify`
@@ -48,7 +49,7 @@ def options(command: str, dataset: str | None = None) -> Options:
 
         return episode_options(command)
     made = Options(f"data {command}")
-    own = "" if command == "prepare" else ", or MODULE.CLASS of your own"
+    own = "" if command == "prepare" else ", or your MODULE.CLASS"
     made.option("dataset", str, f"one of {', '.join(_KINDS)}{own}", metavar="DATASET")
     root = os.environ.get("FSSEG_DATA_ROOT") or None
     made.option("--root", str, "folder of the data set, or set FSSEG_DATA_ROOT", default=root, metavar="DIR")

@@ -4,7 +4,8 @@ from fsseg.datasets.base import Dataset
 from fsseg.datasets.coco import Coco
 from fsseg.datasets.coco_json import CocoJson
 from fsseg.datasets.folder import Folder
+from fsseg.datasets.labelling_export import LabellingExport
 from fsseg.datasets.pascal import Pascal
 from fsseg.datasets.shapes import Shapes
 
-__all__ = ["Coco", "CocoJson", "Dataset", "Folder", "Pascal", "Shapes"]
+__all__ = ["Coco", "CocoJson", "Dataset", "Folder", "LabellingExport", "Pascal", "Shapes"]

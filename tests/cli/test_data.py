@@ -327,7 +327,7 @@ def test_an_own_data_set_gets_the_root_in_its_constructor_too(fsseg, own_module,
         (("prepare", "ownset.Mine", "--root", "x"), "data prepare: ownset.Mine is your own class, which needs no"),
         (
             ("info", "voc", "--root", "x"),
-            "no data set 'voc'. One of pascal, coco, folder, coco_json, shapes. Your own",
+            "no data set 'voc'. One of pascal, coco, folder, coco_json, labelling, shapes. Your own",
         ),
     ],
 )
@@ -379,7 +379,7 @@ SOME = (
     ("arguments", "expected"),
     [
         (("prepar",), "no command 'data prepar'. Did you mean prepare? Commands: prepare, verify, info"),
-        (("prepare",), "data prepare needs a data set: fsseg data prepare pascal|coco|folder|coco_json|shapes --root"),
+        (("prepare",), "needs a data set: fsseg data prepare pascal|coco|folder|coco_json|labelling|shapes"),
         (("prepare", "--root", "x"), "data prepare needs a data set"),
         (("prepare", "coco"), "data prepare needs --root DIR (or FSSEG_DATA_ROOT)"),
         (("prepare", "voc", "--root", "x"), "data prepare: no data set 'voc'. One of pascal, coco"),
