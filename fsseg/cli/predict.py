@@ -22,7 +22,8 @@ from fsseg.untrusted import text
 
 if TYPE_CHECKING:
     from fsseg.experiment.segmenter_options import Chosen
-    from fsseg.experiment.support_arguments import Queries, Shown
+    from fsseg.experiment.support_arguments import Queries
+    from fsseg.experiment.support_files import Shown
     from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
     from fsseg.segmenter import Segmenter
 
@@ -33,7 +34,7 @@ def options() -> Options:
     """The command's options."""
     made = Options("predict")
     many = {"nargs": "+", "action": "extend", "default": []}
-    masks = "examples; MASK: an image, *.scribble.png, JSON, or a box 10,20,90,80"
+    masks = "MASK: image, .npy, JSON, box 10,20,90,80; or a labelling export"
     made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **many)
     made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **many)
     made.option("--negative", str, "images, or regions, that do not show the class", metavar="IMAGE[:MASK]", **many)

@@ -65,7 +65,9 @@ def _image(path: Path, element: Element) -> ExportImage:
     parts = [part for part in element if part.tag not in _IGNORED]
     depths = numbers(where, "z_order", (part.get("z_order") or 0 for part in parts))
     order = sorted(range(len(parts)), key=lambda i: depths[i])  # stable: CVAT paints a higher z_order later
-    return ExportImage(tuple(names), [_shape(where, parts[i], height, width) for i in order], (height, width), where)
+    return ExportImage(
+        tuple(names), [_shape(where, parts[i], height, width) for i in order], (height, width), where, path
+    )
 
 
 def _shape(where: str, part: Element, height: int, width: int) -> Shape:

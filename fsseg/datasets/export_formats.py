@@ -1,20 +1,25 @@
 """Which labelling program wrote a file or a folder; anything else is refused with the export to choose."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from fsseg.datasets import cvat, label_studio, labelme, yolo
 from fsseg.datasets.coco_annotations import AnnotatedImage, read_annotations
 from fsseg.datasets.export_images import Export, ExportImage
 from fsseg.datasets.segmentations import BoxOnly, exact
+from fsseg.episode import BACKGROUND, IGNORE, Mask
 from fsseg.errors import FssegError
 from fsseg.files.annotation_json import read_json, shapes_of
 from fsseg.files.decoders import list_files
-from fsseg.files.marks import Shape
+from fsseg.files.marks import Shape, is_class, marks_of
 from fsseg.files.names import plain
 
 ENDINGS = (".json", ".xml", ".txt")  # of files with annotations
+ONE = "one image"  # program of a JSON of labelme or fsseg
 _READ = (
     "fsseg reads labelme, CVAT for images 1.1, Label Studio's JSON, YOLO segments, COCO, masks as PNG or TIFF, and .npy"
 )
@@ -87,20 +92,26 @@ def read_export(path: Path) -> Export:
     return labelme.read(path, files)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _read_file(_: Path, path: Path, __: int) -> Export:
-    """Read a file of several images; it is read once for all supports, unless it changes."""
+    """Read a file; it is read once for all supports, unless it changes."""
     if path.suffix.lower() == ".xml":
         return cvat.read(path)
     if path.suffix.lower() in yolo.NAMES_ENDINGS:
         return yolo.read(path.parent, path)
+    if path.suffix.lower() == ".txt":
+        shapes = yolo.read_labels(path, yolo.names_above(path))
+        return Export("YOLO", [ExportImage((path.stem,), shapes, None, str(path), path, fractions=True)], [])
     content = read_json(path)
+    if isinstance(content, dict) and {"shapes", "boxes", "points"} & content.keys():
+        found = shapes_of(path, content)
+        return Export(ONE, [ExportImage((path.stem,), found.shapes, found.size, str(path), path)], [])
     if label_studio.is_export(content):
         return label_studio.read(path, content)
     if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
         file = read_annotations(path)
-        found = [_of_coco(path, image, file.class_names) for image in file.images]
-        return Export("COCO", found, [*file.class_names])
+        found_images = [_of_coco(path, image, file.class_names) for image in file.images]
+        return Export("COCO", found_images, [*file.class_names])
     raise other_json(path, content)
 
 
@@ -117,7 +128,7 @@ def _of_coco(path: Path, image: AnnotatedImage, names: tuple[str, ...]) -> Expor
         except (ValueError, TypeError) as error:
             raise FssegError(f"{where}: annotation {annotation.number} is {error}. Fix or remove it.") from error
         shapes.append(Shape(label, "mask", [(0, 0), (image.width - 1, image.height - 1)], code))
-    return ExportImage((image.name,), shapes, (image.height, image.width), where)
+    return ExportImage((image.name,), shapes, (image.height, image.width), where, path)
 
 
 def other_json(path: Path, content: Any) -> FssegError:
@@ -133,22 +144,15 @@ def annotation_of(path: Path, image: Path) -> ExportImage:
     """The shapes of an image in a file of annotations.
 
     Args:
-        path: JSON of labelme, Label Studio or COCO, XML of CVAT, or a text file of YOLO.
+        path: JSON of labelme, fsseg, Label Studio or COCO, XML of CVAT, or a text file of YOLO.
         image: file of the image.
 
     Raises:
         FssegError: the file is broken, of another program, or does not list the image, or lists it twice.
     """
-    if path.suffix.lower() == ".txt":
-        return ExportImage(
-            (image.name,), yolo.read_labels(path, yolo.names_above(path)), None, str(path), fractions=True
-        )
-    if path.suffix.lower() == ".json":
-        content = read_json(path)
-        if isinstance(content, dict) and {"shapes", "boxes", "points"} & content.keys():
-            found = shapes_of(path, content)
-            return ExportImage((image.name,), found.shapes, found.size, str(path))
     listed = read_export(path).images
+    if len(listed) == 1 and listed[0].names == (path.stem,):  # a file of one image
+        return listed[0]
     named = [each for each in listed if any(_is_name(name, image) for name in each.names)]
     longest = [each for each in named if any(_is_path(name, image) for name in each.names)]
     matching = longest if len(named) > 1 else named
@@ -156,6 +160,34 @@ def annotation_of(path: Path, image: Path) -> ExportImage:
         problem = f"lists {len(matching)} images with the name of {image}" if matching else f"does not list {image}"
         raise FssegError(f"{path} {problem}; it has {_few(listed)}. Give the image and the file of one export.")
     return matching[0]
+
+
+def classes_in(image: ExportImage, names: Sequence[str] = ()) -> list[str]:
+    """Names of the classes that an image shows, sorted; of the given names only, in their order, if there are any."""
+    found = {shape.label for shape in image.shapes if is_class(shape.label)}
+    return [name for name in names if name in found] if names else sorted(found)
+
+
+def painted(image: ExportImage, names: Sequence[str], size: tuple[int, int], others: bool) -> Mask:
+    """Labels ``H W`` of an image: 0 background, 1..N the named classes, 255 unlabelled.
+
+    Args:
+        image: with its shapes.
+        names: of the classes; empty if every shape has the label 1, whatever its class.
+        size: ``(height, width)`` of the image.
+        others: whether shapes of other classes are background; otherwise they are refused.
+
+    Raises:
+        FssegError: a shape is broken or of another class, the size is another one, or no shape has a class.
+    """
+    shapes = image.shapes_on(size)
+    if others and names:
+        shapes = [shape for shape in shapes if shape.label in names or not is_class(shape.label)]
+    ids = {name: c for c, name in enumerate(names, 1)} or {shape.label: 1 for shape in shapes}
+    labels = marks_of(image.where, shapes, ids, image.size).paint(*size)
+    if not ((labels != BACKGROUND) & (labels != IGNORE)).any():
+        raise FssegError(f"mask {image.where} is empty: no shape has the name of a class. Mark the object.")
+    return labels.astype(np.uint8)
 
 
 def _is_name(name: str, image: Path) -> bool:

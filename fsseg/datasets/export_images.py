@@ -27,6 +27,7 @@ class ExportImage(NamedTuple):
         shapes: its shapes.
         size: ``(height, width)``, if the export holds it.
         where: names its annotations, for errors.
+        file: that holds its annotations.
         split: of the data set, if the export decides it.
         anywhere: whether the image may be in another folder of the export, under its name.
         fractions: whether points are in fractions of the image's sides, as the export does not hold its size.
@@ -36,6 +37,7 @@ class ExportImage(NamedTuple):
     shapes: list[Shape]
     size: tuple[int, int] | None
     where: str
+    file: Path
     split: Split | None = None
     anywhere: bool = True
     fractions: bool = False

@@ -23,7 +23,7 @@ from fsseg.files.names import plain
 from fsseg.untrusted.text import BrokenTextError, decoded, is_line, load_yaml
 
 _PICTURES = {".png", ".tif", ".tiff", ".bmp", ".gif"}  # formats of masks, without loss
-_MASKS = _PICTURES | {".json"}
+_MASKS = _PICTURES | {".json", ".npy"}
 SCRIBBLE = ".scribble.png"  # ending of a scribble mask
 _OF_CVAT = {"images": "JPEGImages", "masks": "SegmentationClass"}  # folders of CVAT's export
 _NAMED = 3  # files that a note or an error lists

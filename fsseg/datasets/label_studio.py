@@ -81,7 +81,7 @@ def _image(path: Path, number: int, task: Mapping[str, Any]) -> ExportImage:
         raise FssegError(f"{where}: its regions belong to images of several sizes. Export it again.")
     size = next(iter(sizes), None)
     shapes = [shape for item in regions for shape in _shapes(where, item, named, size or (1, 1))]
-    return ExportImage((name, _UPLOAD.sub("", name)), shapes, size, where)
+    return ExportImage((name, _UPLOAD.sub("", name)), shapes, size, where, path)
 
 
 def _place(value: str) -> str:

@@ -116,9 +116,11 @@ class LabellingExport(RegionDataset, CustomDataset):
         """Files with annotations."""
         if root is None:
             raise FssegError("LabellingExport needs `data.root` DIR (or FSSEG_DATA_ROOT), the folder of the export.")
+        if not root.is_dir():
+            raise FssegError(f"`data.root` {root}: no such folder.")
         self._root, self.name = root, root.resolve().name
         self._folders = dict.fromkeys(SPLITS, root if self.images is None else root / self.images)
-        found = find_export(root) if root.is_dir() else None
+        found = find_export(root)
         if found is None and (root / "annotations.json").is_file():
             raise FssegError(f"{root} has annotations.json: its data set is coco_json (CocoJson).")
         return found[1] if found else []

@@ -61,4 +61,4 @@ def _image(folder: Path, path: Path, content: dict[str, Any], there: set[Path]) 
                 parts = parts[:-1] if part == ".." else [*parts, part]
             texts = ["/".join(parts)]
     found = shapes_of(path, content)
-    return ExportImage(tuple(texts), found.shapes, found.size, str(path))
+    return ExportImage(tuple(texts), found.shapes, found.size, str(path), path)

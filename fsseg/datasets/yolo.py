@@ -120,9 +120,8 @@ def _image(folder: Path, path: Path, names: dict[int, str]) -> ExportImage | Non
     there = [name for name in stems if (folder / name).is_file()] or stems[:1]
     if len(there) > 1:
         raise FssegError(f"{path} has the name of {there[0]} and of {there[1]}. Rename or remove one.")
-    return ExportImage(
-        (there[0].as_posix(),), read_labels(path, names), None, str(path), split, anywhere=False, fractions=True
-    )
+    shapes = read_labels(path, names)
+    return ExportImage((there[0].as_posix(),), shapes, None, str(path), path, split, anywhere=False, fractions=True)
 
 
 def read_labels(path: Path, names: dict[int, str]) -> list[Shape]:
