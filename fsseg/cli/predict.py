@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fsseg.cli.options import Options, add_segmenter, split
 from fsseg.disk_cache import fingerprint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
     from fsseg.segmenter import Segmenter
 
-_MANY = ("--support", "--negative", "--query")  # options that may be repeated and have several values
+_MANY = ("--support", "--negative", "--query", "--formats")  # options that may be repeated and have several values
 
 
 def options() -> Options:
@@ -45,6 +45,8 @@ def options() -> Options:
     score = "leave out classes with a score below T (0); needs two supports"
     made.option("--threshold", float, score, default=0.0, metavar="T")
     made.option("--probabilities", bool, "write a map per class, 0..255")
+    formats = "also write labelme or yolo (segments)"
+    made.option("--formats", Literal["labelme", "yolo"], formats, **many)
     made.option("--save", Path, "save the supports for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
     return made
 
@@ -87,7 +89,10 @@ def run(arguments: Sequence[str]) -> int:
         _note_unscored(engine.segmenter, given.threshold)
         left = _segment(engine.segmenter, queries, results, given.threshold)
         results.finish()
-    _say(results, out, given.probabilities)
+        from fsseg.runs.prediction_formats import write_formats
+
+        write_formats(results, given.formats)
+    _say(results, out, given.probabilities, given.formats)
     return USAGE if left else 0
 
 
@@ -245,9 +250,10 @@ def _plain(options: Any) -> Any:
     return options.as_dict() if hasattr(options, "as_dict") else options
 
 
-def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
+def _say(results: PredictionFolder, out: Path, probabilities: bool, formats: Sequence[str]) -> None:
     """Print the found classes and the paths of the results."""
     from fsseg.runs.prediction_files import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES
+    from fsseg.runs.prediction_formats import AREAS
 
     names = results.queries.keys() & results.done
     count = len(names)
@@ -258,9 +264,11 @@ def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
         shown = [row for row in rows if int(row["pixels"])]
         share = sum(int(r["pixels"]) / (int(r["height"]) * int(r["width"])) for r in shown) / max(1, len(shown))
         print(f"  {name:{width}}  in {len(shown):,} of {count:,}" + f", {share:.0%} of their pixels" * bool(shown))
-    print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}")
+    print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}  {AREAS}")
     if probabilities:
         print(f"  maps      {out / PROBABILITIES}/")
+    for name in dict.fromkeys(formats):
+        print(f"  {name:9} {out / name}/")
 
 
 def _counted(number: int, what: str) -> str:

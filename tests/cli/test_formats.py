@@ -1,19 +1,25 @@
 """Supports from exports of labelling programs, cut-outs and arrays; any other file is one line that says what to do."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 import torch
+import yaml
+from scipy.ndimage import gaussian_filter
 
+from fsseg.datasets import CocoJson, LabellingExport
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
 from fsseg.experiment.support_arguments import supports
+from fsseg.files.outlines import outline_of, parts_of, polygon_of
 from fsseg.methods import PANet
-from fsseg.segmenter import Segmenter
+from fsseg.segmenter import Prediction, Segmenter
 from tests.cli.test_predict import TINY
 from tests.datasets import exports
 from tests.datasets.exports import HEIGHT, WIDTH
@@ -212,3 +218,95 @@ def test_predict_from_an_export(fsseg, tmp_path: Path) -> None:
     ran = fsseg("predict", *TINY, "--support", "export", "--query", "export/images/img 0.png", "--out", "out")
     assert ran.code == 0, ran
     assert "adapted to dog, sea lion from 10 supports" in ran.err
+
+
+def blobs(seed: int) -> np.ndarray:
+    """A label map of two classes with holes, specks and parts that touch at corners."""
+    noise = np.random.default_rng(seed).normal(size=(2, HEIGHT, WIDTH))
+    smooth = gaussian_filter(noise, (0, 0.4 + seed, 0.4 + seed))
+    labels = np.where(smooth[0] > 0, 1, np.where(smooth[1] > 0, 2, 0)).astype(np.uint8)
+    labels[5:30, 5:30], labels[10:20, 10:20], labels[12:14, 12:14] = 1, 0, 2
+    return labels
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outlines_and_polygons_are_exact(seed: int) -> None:
+    labels = blobs(seed)
+    for label in (1, 2):
+        painted = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        for top, left, part in parts_of(labels == label):
+            points = [(x + left, y + top) for x, y in outline_of(part)]
+            painted |= exports.outline(points)
+            if (corners := polygon_of(part)) is not None:
+                drawn = PIL.Image.new("1", (part.shape[1], part.shape[0]))
+                PIL.ImageDraw.Draw(drawn).polygon(corners, fill=1, outline=1)  # as labelme fills
+                np.testing.assert_array_equal(np.asarray(drawn), part)
+        np.testing.assert_array_equal(painted, labels == label)
+
+
+@pytest.fixture
+def results(fsseg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """Results in all formats; predictions are replaced by label maps."""
+    names = exports.images(tmp_path / "photos", count=4)
+    exports.labelme(tmp_path / "labelled")
+    wanted = {Path(name).stem: blobs(i) for i, name in enumerate(names)}
+    wanted["img 3"][:] = 0
+    left = iter(wanted.values())
+    scores = {"dog": None, "sea lion": None}
+    monkeypatch.setattr(Segmenter, "predict", lambda *_, **__: Prediction(next(left), None, scores))
+    asked = ("predict", *TINY, "--support", "labelled", "--query", "photos", "--out", "out")
+    assert fsseg(*asked).code == 0
+    assert not (tmp_path / "out/labelme").exists()
+    ran = fsseg(*asked, "--formats", "labelme", "yolo")  # nothing is segmented again
+    assert ran.code == 0, ran
+    assert "4 of 4 are done already" in ran.err
+    assert "out/yolo/" in ran.out
+    return wanted
+
+
+def test_results_return_as_supports_and_as_data_sets_to_the_pixel(results, tmp_path: Path) -> None:
+    out, photos, classes = tmp_path / "out", tmp_path / "photos", ("dog", "sea lion")
+    (out / "yolo/images").symlink_to(photos, target_is_directory=True)
+    for name in ("img 0", "img 1", "img 2"):
+        for place in (out / f"labelme/{name}.json", out / f"yolo/labels/{name}.txt", out / "annotations.json"):
+            (shown,) = supports([f"dog,sea lion={photos / name}.png:{place}"])
+            np.testing.assert_array_equal(shown.labels(), results[name], str(place))
+    sets = [
+        (LabellingExport(images="../../photos", folds=1, val_share=1), out / "labelme"),
+        (LabellingExport(folds=1, val_share=1), out / "yolo"),
+        (CocoJson("annotations.json", images="../photos", folds=1, val_share=1), out),
+    ]
+    content = json.loads((out / "annotations.json").read_text())
+    for image in content["images"]:
+        image["file_name"] = Path(image["file_name"]).name
+    (out / "annotations.json").write_text(json.dumps(content))
+    for dataset, root in sets:
+        dataset.open(root)
+        assert dataset.class_names == classes
+        for number in dataset.numbers("val"):
+            wanted = results[Path(dataset.image_name(number)).name]
+            for class_id in (1, 2):
+                found = dataset.episode_mask(number, (class_id,)) == 1
+                np.testing.assert_array_equal(found, wanted == class_id, f"{root} {dataset.image_name(number)}")
+
+
+def test_areas_and_files_of_other_programs(results, tmp_path: Path) -> None:
+    with (tmp_path / "out/areas.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    for row in rows:
+        area = int((results[row["name"]] == ("dog", "sea lion").index(row["class"]) + 1).sum())
+        assert int(row["pixels"]) == area
+        assert float(row["share"]) == pytest.approx(area / (HEIGHT * WIDTH), abs=1e-6)
+    content = json.loads((tmp_path / "out/labelme/img 0.json").read_text())
+    assert (tmp_path / "out/labelme" / content["imagePath"]).resolve() == (tmp_path / "photos/img 0.png").resolve()
+    assert {shape["shape_type"] for shape in content["shapes"]} == {"polygon", "mask"}
+    assert json.loads((tmp_path / "out/labelme/img 3.json").read_text())["shapes"] == []
+    assert (tmp_path / "out/yolo/labels/img 3.txt").read_text() == ""
+    assert yaml.safe_load((tmp_path / "out/yolo/data.yaml").read_text())["names"] == {0: "dog", 1: "sea lion"}
+
+
+def test_an_unknown_format_is_one_line(fsseg, tmp_path: Path) -> None:
+    ran = fsseg("predict", *TINY, "--support", "x", "--query", "y", "--formats", "voc")
+    assert ran.code == 2
+    assert "labelme" in ran.line
