@@ -60,12 +60,21 @@ def find_export(folder: Path) -> tuple[str, list[Path]] | None:
     if (folder / cvat.FILE).is_file():
         return "CVAT", [folder / cvat.FILE]
     files = list_files(folder, below=True)
-    if (names := yolo.names_file(folder)) is not None and any(path.suffix.lower() == ".txt" for path in files):
-        return "YOLO", [names, *(path for path in files if path.suffix.lower() == ".txt")]
+    if (names := yolo.names_file(folder)) is not None and (texts := yolo.label_files(folder, files)):
+        return "YOLO", [names, *texts]
     found = [path for path in files if path.suffix.lower() == ".json"]
     if len(found) == 1 and label_studio.is_export(read_json(found[0])):
         return "Label Studio", found
     return ("labelme", found) if any(labelme.is_labelme(read_json(path)) for path in found) else None
+
+
+def export_hint(folder: Path) -> str:
+    """A sentence for an error: which data set reads a labelling program's folder; empty for any other folder."""
+    try:
+        found = find_export(folder) if folder.is_dir() else None
+    except FssegError:  # a broken file, which is not what the error is about
+        return ""
+    return f" It has annotations of {found[0]}: its data set is labelling (LabellingExport)." if found else ""
 
 
 def read_export(path: Path) -> Export:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from fsseg.datasets import labelmap
 from fsseg.datasets.base import class_map
 from fsseg.datasets.custom import Folds, check_names
-from fsseg.datasets.export_formats import find_export
+from fsseg.datasets.export_formats import export_hint
 from fsseg.episode import IGNORE, MOST_CLASSES, ClassMap, void_of
 from fsseg.errors import FssegError
 from fsseg.files.decoders import (
@@ -127,20 +127,11 @@ def _folder(root: Path, name: str, coloured: bool) -> Path:
     other = ""
     if (root / "annotations.json").is_file():
         other = " It has annotations.json: its data set is coco_json (CocoJson)."
-    elif (program := _program(root)) is not None:
-        other = f" It has annotations of {program}: its data set is labelling (LabellingExport)."
+    else:
+        other = export_hint(root)
     if coloured:
         other = f" Beside {labelmap.FILE}, CVAT's folders JPEGImages and SegmentationClass are possible too."
     raise FssegError(f"`data.root` {root} has no folder {name}: images/ and masks/ are needed there.{other}")
-
-
-def _program(root: Path) -> str | None:
-    """The labelling program that wrote a folder, for an error; None for any other folder."""
-    try:
-        found = find_export(root) if root.is_dir() else None
-    except FssegError:  # a broken file, which is not what the error is about
-        return None
-    return found[0] if found else None
 
 
 def _left_out(every: list[Path], bare: list[str], folders: list[Path]) -> str:

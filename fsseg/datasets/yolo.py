@@ -80,8 +80,7 @@ def read(folder: Path, source: Path) -> Export:
     """
     names = read_names(source)
     every = list_files(folder, below=True)
-    stems = {path.with_suffix("") for path in every if is_image(path)}
-    texts = [path for path in every if path.suffix.lower() == ".txt" and _is_label(folder, path, stems)]
+    texts = label_files(folder, every)
     if not texts:
         raise FssegError(f"{folder} has {source.name}, but no text files in {_LABELS}/. Export YOLO segments again.")
     found = [_image(folder, path, names) for path in texts]
@@ -98,10 +97,16 @@ def read(folder: Path, source: Path) -> Export:
     return Export("YOLO", kept, [names[key] for key in sorted(names)], "; ".join(notes))
 
 
-def _is_label(folder: Path, path: Path, images: set[Path]) -> bool:
-    """Whether a text file belongs to an image: in ``labels``, or beside an image of its name."""
-    in_labels = _LABELS in path.relative_to(folder).parts[:-1]
-    return path.name not in _LISTS and (in_labels or path.with_suffix("") in images)
+def label_files(folder: Path, every: list[Path]) -> list[Path]:
+    """The text files with labels: those below ``labels``, and those beside an image of their name.
+
+    Args:
+        folder: of the export.
+        every: files in and below it.
+    """
+    images = {path.with_suffix("") for path in every if is_image(path)}
+    texts = [path for path in every if path.suffix.lower() == ".txt" and path.name not in _LISTS]
+    return [path for path in texts if _LABELS in path.relative_to(folder).parts[:-1] or path.with_suffix("") in images]
 
 
 def _image(folder: Path, path: Path, names: dict[int, str]) -> ExportImage | None:

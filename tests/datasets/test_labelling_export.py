@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fsseg.datasets import Folder, LabellingExport
+from fsseg.datasets import CocoJson, Folder, LabellingExport
 from fsseg.errors import FssegError
 from fsseg.files.marks import fill_outline
 from tests.datasets import exports
@@ -323,9 +323,8 @@ def test_a_broken_export_is_one_line(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("program", exports.WRITERS)
 def test_other_data_sets_say_which_one_reads_the_folder(tmp_path: Path, program: str) -> None:
     exports.WRITERS[program](tmp_path)
-    for folder in (tmp_path / "images", tmp_path / "labels"):
-        if folder.exists():
-            folder.rename(tmp_path / folder.name.upper())
+    if (tmp_path / "images").exists():
+        (tmp_path / "images").rename(tmp_path / "pictures")
     with pytest.raises(FssegError, match="its data set is labelling"):
         Folder().locate(tmp_path)
 
@@ -335,3 +334,52 @@ def test_a_folder_without_annotations(tmp_path: Path) -> None:
     refused(tmp_path, "no annotations of a labelling program", "YOLO segments")
     with pytest.raises(FssegError, match=r"data\.root"):
         LabellingExport().open(None)
+
+
+def test_coco_files_of_cvat_and_label_studio(tmp_path: Path) -> None:
+    """CVAT's COCO 1.0 has brush masks as crowds in run lengths; Label Studio's has ids from 0 and uploads' names.
+
+    https://docs.cvat.ai/docs/manual/advanced/formats/coco/, https://labelstud.io/guide/export
+    """
+    polygon = [value for point in exports.polygon_of(2) for value in point]
+    square = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    square[5:20, 10:30] = True
+    counts = exports.runs_of(square.T)
+    for program, first, file in (("cvat", 1, "annotations/instances_default.json"), ("studio", 0, "result.json")):
+        names = exports.images(tmp_path / program / "images")
+        listed = names if program == "cvat" else [f"images/0a1b2c3d-{name}" for name in names]
+        for name, new in zip(names, listed, strict=True):
+            (tmp_path / program / "images" / name).rename(tmp_path / program / "images" / Path(new).name)
+        annotations = [
+            {"id": i, "image_id": i // 2 + first, "category_id": i % 2 + first, "area": 1.0, "bbox": [5, 4, 9, 9],
+             "segmentation": [polygon] if i % 2 else {"size": [HEIGHT, WIDTH], "counts": counts},
+             "iscrowd": 1 - i % 2 if program == "cvat" else 0, "ignore": 0, "attributes": {"occluded": False}}
+            for i in range(20)
+        ]  # fmt: skip
+        content = {
+            "licenses": [{"name": "", "id": 0, "url": ""}],
+            "info": {"contributor": "", "year": ""},
+            "categories": [{"id": first + i, "name": name, "supercategory": ""} for i, name in enumerate("ab")],
+            "images": [
+                {"id": i + first, "width": WIDTH, "height": HEIGHT, "file_name": name, "license": 0}
+                for i, name in enumerate(listed)
+            ],
+            "annotations": annotations,
+        }
+        (tmp_path / program / file).parent.mkdir(exist_ok=True)
+        (tmp_path / program / file).write_text(json.dumps(content))
+        dataset = CocoJson(file, val_share=1, folds=1)
+        dataset.open(tmp_path / program)
+        for number in dataset.numbers("val"):
+            np.testing.assert_array_equal(dataset.episode_mask(number, (1,)) == 1, square)
+            wanted = exports.outline(exports.polygon_of(2))
+            np.testing.assert_array_equal(dataset.episode_mask(number, (2,)) == 1, wanted)
+
+
+def test_notes_beside_a_list_of_classes_are_no_labels(tmp_path: Path) -> None:
+    exports.labelme(tmp_path)
+    (tmp_path / "classes.txt").write_text("sea lion\ndog\n")
+    (tmp_path / "notes.txt").write_text("labelled on Monday\n")
+    assert "labelme" in opened(tmp_path).note
+    with pytest.raises(FssegError, match="annotations of labelme: its data set is labelling"):
+        CocoJson().open(tmp_path)
