@@ -52,13 +52,17 @@ def supports(given: Sequence[str]) -> list[Shown]:
         if shown.mask is not None:
             _check_files("--support", shown)
             found.append(with_classes(shown))
-        elif is_export(shown.image):
+        elif not shown.image.exists():
+            raise FssegError(
+                f"--support {text}: no such file or folder; {_FORM}, or the export of a labelling program."
+            )
+        elif is_export(shown.image) or shown.image.is_dir():
             found += exported(shown.image, classes)
         elif is_cut_out(shown.image):
             found.append(shown._replace(mask=str(shown.image)))
         else:
             refuse_unread(shown.image)
-            raise FssegError(f"--support {text}: {_FORM}, or an object on transparent ground, or an export's folder.")
+            raise FssegError(f"--support {text}: {_FORM}; an image alone is an object on transparent ground.")
     for each in found:
         _check_classes(each.classes, str(each.image))
     return found

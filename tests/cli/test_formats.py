@@ -197,10 +197,10 @@ def test_a_file_that_cannot_be_read_is_one_line(fsseg, tmp_path: Path, name: str
     ("given", "words"),
     [
         ("cow=labelme", "has no shape of cow; its classes are dog, sea lion"),
-        ("photos", "is needed"),
+        ("photos", "holds no annotations of a labelling program"),
         ("a.zip", "unpack it"),
         ("img 0.png", "object on transparent ground"),
-        ("gone", "is needed"),
+        ("gone", "no such file or folder; [CLASS=]IMAGE:MASK is needed"),
     ],
 )
 def test_an_export_that_cannot_be_read_is_one_line(fsseg, tmp_path: Path, given: str, words: str) -> None:
