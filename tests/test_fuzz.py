@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as rle
 
 from fsseg.cli.table import make_grids
-from fsseg.datasets import CocoJson, Folder, Pascal, Shapes
+from fsseg.datasets import CocoJson, Folder, LabellingExport, Pascal, Shapes
 from fsseg.datasets.mask_store import load as load_regions
 from fsseg.disk_cache import cached
 from fsseg.encoders import ConvNet
@@ -54,6 +54,7 @@ from fsseg.zoo.index import read_index
 from fsseg.zoo.places import place
 from fsseg.zoo.readme import command_of_test, readme_text
 from tests.conftest import write_folder
+from tests.datasets import exports
 from tests.datasets.test_coco_json import write as write_annotations
 from tests.results.folders import make_test
 from tests.zoo.conftest import card as card_of_zoo
@@ -221,6 +222,36 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content["annotations"][2]["segmentation"]["counts"] = content["annotations"][2]["segmentation"]["counts"].decode()
     (root / "original.json").write_text(json.dumps(content))
     return root
+
+
+@pytest.fixture(scope="module")
+def of_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("programs")
+    for program, write in exports.WRITERS.items():
+        write(root / program)
+    for path in [*root.glob("*/*.json"), *root.glob("*/*.xml"), *root.glob("yolo/labels/train/*0.txt")]:
+        (root / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
+    return root
+
+
+@given(data=st.data())
+@tries(25)
+@pytest.mark.parametrize(
+    "file", ["labelme/img 0.json", "cvat/annotations.xml", "label_studio/*.json", "yolo/labels/train/img 0.txt"]
+)
+def test_exports_of_labelling_programs(data: st.DataObject, file: str, of_programs: Path) -> None:
+    path = next(of_programs.glob(file))
+    original = (of_programs / f"{path.parent.name}-{path.name}").read_bytes()
+    path.write_bytes(data.draw(json_of(json.loads(original)) if path.suffix == ".json" else bytes_of(original)))
+    root = of_programs / Path(file).parts[0]
+
+    def read() -> None:
+        dataset = LabellingExport(val_share=0.5, folds=1)
+        dataset.open(root)
+        for number in [*dataset.numbers("train"), *dataset.numbers("val")]:
+            dataset.episode_mask(number, (1,))
+
+    tame(read)
 
 
 CLASSES = {

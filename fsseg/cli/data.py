@@ -43,6 +43,7 @@ _KINDS = {
     "suim": "SUIM",
     "folder": "Folder",
     "coco_json": "CocoJson",
+    "labelling": "LabellingExport",
     "shapes": "Shapes",
 }
 _SHOWN = 20  # most problems that the terminal shows
@@ -62,7 +63,7 @@ def options(command: str, dataset: str | None = None) -> Options:
 
         return episode_options(command)
     made = Options(f"data {command}")
-    own = "" if command == "prepare" else ", or MODULE.CLASS of your own"
+    own = "" if command == "prepare" else ", or your MODULE.CLASS"
     made.option("dataset", str, f"one of {', '.join(_KINDS)}{own}", metavar="DATASET")
     root = os.environ.get("FSSEG_DATA_ROOT") or None
     made.option("--root", str, "folder of the data set, or set FSSEG_DATA_ROOT", default=root, metavar="DIR")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fsseg.cli.options import Options, add_segmenter, split
 from fsseg.disk_cache import fingerprint
@@ -22,18 +22,19 @@ from fsseg.untrusted import text
 
 if TYPE_CHECKING:
     from fsseg.experiment.segmenter_options import Chosen
-    from fsseg.experiment.support_arguments import Queries, Shown
+    from fsseg.experiment.support_arguments import Queries
+    from fsseg.experiment.support_files import Shown
     from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
     from fsseg.segmenter import Segmenter
 
-_MANY = ("--support", "--negative", "--query")  # options that may be repeated and have several values
+_MANY = ("--support", "--negative", "--query", "--formats")  # options that may be repeated and have several values
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("predict")
     many = {"nargs": "+", "action": "extend", "default": []}
-    masks = "examples; MASK: an image, *.scribble.png, JSON, or a box 10,20,90,80"
+    masks = "MASK: image, .npy, JSON, box 10,20,90,80; or a labelling export"
     made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **many)
     made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **many)
     made.option("--negative", str, "images, or regions, that do not show the class", metavar="IMAGE[:MASK]", **many)
@@ -44,6 +45,8 @@ def options() -> Options:
     score = "leave out classes with a score below T (0); needs two supports"
     made.option("--threshold", float, score, default=0.0, metavar="T")
     made.option("--probabilities", bool, "write a map per class, 0..255")
+    formats = "also write labelme or yolo (segments)"
+    made.option("--formats", Literal["labelme", "yolo"], formats, **many)
     made.option("--save", Path, "save the supports for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
     return made
 
@@ -86,7 +89,10 @@ def run(arguments: Sequence[str]) -> int:
         _note_unscored(engine.segmenter, given.threshold)
         left = _segment(engine.segmenter, queries, results, given.threshold)
         results.finish()
-    _say(results, out, given.probabilities)
+        from fsseg.runs.prediction_formats import write_formats
+
+        write_formats(results, given.formats)
+    _say(results, out, given.probabilities, given.formats)
     return USAGE if left else 0
 
 
@@ -244,9 +250,10 @@ def _plain(options: Any) -> Any:
     return options.as_dict() if hasattr(options, "as_dict") else options
 
 
-def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
+def _say(results: PredictionFolder, out: Path, probabilities: bool, formats: Sequence[str]) -> None:
     """Print the found classes and the paths of the results."""
     from fsseg.runs.prediction_files import COCO, MASKS, OVERLAYS, PROBABILITIES, SCORES
+    from fsseg.runs.prediction_formats import AREAS
 
     names = results.queries.keys() & results.done
     count = len(names)
@@ -257,9 +264,11 @@ def _say(results: PredictionFolder, out: Path, probabilities: bool) -> None:
         shown = [row for row in rows if int(row["pixels"])]
         share = sum(int(r["pixels"]) / (int(r["height"]) * int(r["width"])) for r in shown) / max(1, len(shown))
         print(f"  {name:{width}}  in {len(shown):,} of {count:,}" + f", {share:.0%} of their pixels" * bool(shown))
-    print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}")
+    print(f"\n  masks     {out / MASKS}/  {COCO}\n  overlays  {out / OVERLAYS}/\n  scores    {out / SCORES}  {AREAS}")
     if probabilities:
         print(f"  maps      {out / PROBABILITIES}/")
+    for name in dict.fromkeys(formats):
+        print(f"  {name:9} {out / name}/")
 
 
 def _counted(number: int, what: str) -> str:

@@ -9,6 +9,7 @@ from fsseg.datasets.folder import Folder
 from fsseg.datasets.fss1000 import FSS1000
 from fsseg.datasets.isaid import ISAID
 from fsseg.datasets.isic2018 import ISIC2018
+from fsseg.datasets.labelling_export import LabellingExport
 from fsseg.datasets.lvis import Lvis
 from fsseg.datasets.pascal import Pascal
 from fsseg.datasets.shapes import Shapes
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "DeepGlobe",
     "Folder",
+    "LabellingExport",
     "Lvis",
     "Pascal",
     "Shapes",

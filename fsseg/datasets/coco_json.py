@@ -6,6 +6,7 @@ import numpy as np
 
 from fsseg.datasets.coco_annotations import AnnotatedImage, AnnotationFile, leave_out_unused, read_annotations
 from fsseg.datasets.custom import CustomDataset, Folds, check_bits, check_share, is_val
+from fsseg.datasets.export_formats import export_hint
 from fsseg.datasets.mask_store import Regions, load, store
 from fsseg.datasets.overlapping import RegionDataset, check_images, other_size, pack_splits, uncollected
 from fsseg.disk_cache import cache_folder, fingerprint
@@ -206,7 +207,7 @@ def _found(root: Path, name: str) -> Path:
     if not path.is_file():
         found = [*root.glob("*.json"), *root.glob("annotations/*.json")] if root.is_dir() else []
         others = sorted(str(p.relative_to(root)) for p in found)[:3]
-        hint = f" Found: {', '.join(others)}." if others else ""
+        hint = export_hint(root) or (f" Found: {', '.join(others)}." if others else "")
         raise FssegError(f"{path} is missing: give the annotation file by `data.dataset.annotations`.{hint}")
     return path.resolve()
 

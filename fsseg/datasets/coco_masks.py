@@ -10,10 +10,10 @@ from fsseg.datasets.base import class_map
 from fsseg.datasets.boxes import Box
 from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
 from fsseg.datasets.mask_store import ImageRegions
-from fsseg.datasets.run_lengths import Code, decode
 from fsseg.datasets.segmentations import BoxOnly, Points, count_strays, exact, in_fractions, polygons
 from fsseg.episode import ClassMap
 from fsseg.errors import FssegError
+from fsseg.files.run_lengths import Code, decode
 from fsseg.protocols.protocol import Crowds, Masks
 
 Canvas = ClassMap  # H W, class ids

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from fsseg.datasets import labelmap
 from fsseg.datasets.base import class_map
 from fsseg.datasets.custom import Folds, check_names
+from fsseg.datasets.export_formats import export_hint
 from fsseg.episode import IGNORE, MOST_CLASSES, ClassMap, void_of
 from fsseg.errors import FssegError
 from fsseg.files.decoders import (
@@ -22,7 +23,7 @@ from fsseg.files.names import plain
 from fsseg.untrusted.text import BrokenTextError, decoded, is_line, load_yaml
 
 _PICTURES = {".png", ".tif", ".tiff", ".bmp", ".gif"}  # formats of masks, without loss
-_MASKS = _PICTURES | {".json"}
+_MASKS = _PICTURES | {".json", ".npy"}
 SCRIBBLE = ".scribble.png"  # ending of a scribble mask
 _OF_CVAT = {"images": "JPEGImages", "masks": "SegmentationClass"}  # folders of CVAT's export
 _NAMED = 3  # files that a note or an error lists
@@ -126,6 +127,8 @@ def _folder(root: Path, name: str, coloured: bool) -> Path:
     other = ""
     if (root / "annotations.json").is_file():
         other = " It has annotations.json: its data set is coco_json (CocoJson)."
+    else:
+        other = export_hint(root)
     if coloured:
         other = f" Beside {labelmap.FILE}, CVAT's folders JPEGImages and SegmentationClass are possible too."
     raise FssegError(f"`data.root` {root} has no folder {name}: images/ and masks/ are needed there.{other}")

@@ -18,9 +18,9 @@ from pycocotools import mask as rle
 from fsseg.datasets.base import Index
 from fsseg.datasets.boxes import Box
 from fsseg.datasets.pixel_counts import SparseCounts, by_class
-from fsseg.datasets.run_lengths import Code, Region, decode
 from fsseg.episode import void_of
 from fsseg.errors import FssegError
+from fsseg.files.run_lengths import Code, Region, decode
 
 Label = TypeVar("Label", np.uint8, np.uint16)
 Arrays = dict[str, npt.NDArray[Any]]

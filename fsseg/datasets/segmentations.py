@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
-from fsseg.datasets.run_lengths import Code, read_runs
+from fsseg.files.run_lengths import Code, read_runs
 
 Points = npt.NDArray[np.float64]  # x y x y ...
 

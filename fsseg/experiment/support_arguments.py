@@ -8,13 +8,10 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from fsseg.datasets.boxes import Box, box_mask
-from fsseg.datasets.folder_layout import SCRIBBLE
-from fsseg.episode import BACKGROUND, IGNORE, MOST_CLASSES, Mask, void_of
+from fsseg.datasets.export_formats import ENDINGS, refuse_unread
+from fsseg.episode import MOST_CLASSES
 from fsseg.errors import FssegError
-from fsseg.files.annotation_json import read_marks
+from fsseg.experiment.support_files import BOX, DEFAULT, Shown, exported, is_cut_out, is_export, with_classes
 from fsseg.files.decoders import (
     count_endings,
     endings,
@@ -24,93 +21,13 @@ from fsseg.files.decoders import (
     is_undecodable,
     list_files,
 )
-from fsseg.files.images import image_size
-from fsseg.files.masks import read_labels, read_region, read_scribble
 from fsseg.runs.prediction_files import ASKED, MASKS, OVERLAYS, PROBABILITIES
-from fsseg.segmenter.inputs import as_labels
 from fsseg.untrusted.text import is_line, relative_path
 
-_DEFAULT = "object"  # class of supports without a class name
 _FORM = "[CLASS=]IMAGE:MASK is needed, MASK a file or a box LEFT,TOP,RIGHT,BOTTOM"
 _CLASS = re.compile(r"^([^=/\\:]+)=(.+)$", re.DOTALL)
-_BOX = re.compile(r"^\d+(\.\d+)?(,\d+(\.\d+)?){3}$", re.ASCII)
 _NUMBERS = re.compile(r"^[\d.,\s-]+$")  # looks like a wrong box
 _UNNAMEABLE = set('/\\:*?"<>|')  # class names are folder names of probability maps
-
-
-class Shown(NamedTuple):
-    """A support or a negative image of the command line.
-
-    Attributes:
-        classes: Class names; several if the mask is a label map, none for a negative image.
-        image: File of the image.
-        mask: File of its mask, or a box; None if every pixel counts.
-        value: Value of the class in a label map of several classes.
-    """
-
-    classes: tuple[str, ...]
-    image: Path
-    mask: str | None
-    value: int | None = None
-
-    def labels(self) -> Mask:
-        """The mask ``H W`` for `fsseg.Segmenter.learn`.
-
-        Raises:
-            FssegError: The mask is missing or broken, or a box lies outside of the image.
-        """
-        size = image_size(self.image, upright=True)
-        if self.mask is None:
-            return np.ones(size, dtype=np.uint8)
-        if _BOX.match(self.mask):
-            return _box(self.mask, self.image, size)
-        path = Path(self.mask)
-        if path.suffix.lower() == ".json":
-            return self._marked(path, size)
-        if self.value is not None:
-            return _chosen(path, self.value)
-        if len(self.classes) > 1:
-            return as_labels(path, len(self.classes), size)
-        if not path.name.endswith(SCRIBBLE):
-            return read_region(path)
-        labels = read_scribble(path)
-        if not (labels == 1).any():
-            raise FssegError(f"mask {path} is empty: no scribble has the label 1 of the class. Paint the object.")
-        return labels
-
-    def _marked(self, path: Path, size: tuple[int, int]) -> Mask:
-        """Mask from an annotation JSON. In a negative image every shape counts, whatever its label."""
-        ids = {name: c for c, name in enumerate(self.classes, 1)} if self.classes else _Any()
-        try:
-            labels = read_marks(path, ids).paint(*size)
-            if not ((labels != BACKGROUND) & (labels != IGNORE)).any():
-                raise FssegError(f"mask {path} is empty: no shape has the name of a class. Mark the object.")
-            return labels.astype(np.uint8)
-        except FssegError as error:
-            hint = " Name the class in front: CLASS=IMAGE:MASK." if self.classes == (_DEFAULT,) else ""
-            raise FssegError(f"{error}{hint}") from error
-
-
-def _chosen(path: Path, value: int) -> Mask:
-    """Mask of one value in a label map."""
-    labels = read_labels(path)
-    void = void_of(labels)
-    if value == void:
-        raise FssegError(f"mask {path}: {value} marks ignored pixels. In a black and white mask, leave :{value} out.")
-    if not (labels == value).any():
-        found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
-        raise FssegError(f"mask {path} holds no pixel of {value}; it has {found}. Give one of them.")
-    return np.where(labels == void, np.uint8(IGNORE), labels == value).astype(np.uint8)
-
-
-class _Any(dict[str, int]):
-    """Mapping that gives every name the label 1."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> int:
-        return 1
 
 
 def supports(given: Sequence[str]) -> list[Shown]:
@@ -118,23 +35,36 @@ def supports(given: Sequence[str]) -> list[Shown]:
 
     Args:
         given: Values ``[CLASS=]IMAGE:MASK[:VALUE]``. A class applies until the next class; ``cat,dog=`` names the
-            labels 1, 2 of a label map. A box is ``LEFT,TOP,RIGHT,BOTTOM`` in pixels.
+            labels 1, 2 of a label map. A box is ``LEFT,TOP,RIGHT,BOTTOM`` in pixels. ``[CLASS=]IMAGE`` is an object on
+            transparent ground, and ``[CLASS=]EXPORT`` a folder or file of a labelling program.
 
     Raises:
         FssegError: A value has another form, or a file is missing.
     """
     found: list[Shown] = []
-    classes: tuple[str, ...] = (_DEFAULT,)
+    classes: tuple[str, ...] = (DEFAULT,)
     for text in given:
         named = _CLASS.match(text)
         if named:
             classes = tuple(name.strip() for name in named[1].split(","))
             _check_classes(classes, text)
         shown = _shown(text, named[2] if named else text, classes)
-        if shown.mask is None:
-            raise FssegError(f"--support {text}: {_FORM}.")
-        _check_files("--support", shown)
-        found.append(shown)
+        if shown.mask is not None:
+            _check_files("--support", shown)
+            found.append(with_classes(shown))
+        elif not shown.image.exists():
+            raise FssegError(
+                f"--support {text}: no such file or folder; {_FORM}, or the export of a labelling program."
+            )
+        elif is_export(shown.image) or shown.image.is_dir():
+            found += exported(shown.image, classes)
+        elif is_cut_out(shown.image):
+            found.append(shown._replace(mask=str(shown.image)))
+        else:
+            refuse_unread(shown.image)
+            raise FssegError(f"--support {text}: {_FORM}; an image alone is an object on transparent ground.")
+    for each in found:
+        _check_classes(each.classes, str(each.image))
     return found
 
 
@@ -144,10 +74,10 @@ def _shown(text: str, files: str, classes: tuple[str, ...]) -> Shown:
     mask, _, value = rest.partition(":")
     if not image or (value and not (mask and value.isascii() and value.isdigit())):
         raise FssegError(f"{text}: {_FORM}. File names with a colon are not possible.")
-    if mask and _NUMBERS.match(mask) and not _BOX.match(mask) and not Path(mask).is_file():
+    if mask and _NUMBERS.match(mask) and not BOX.match(mask) and not Path(mask).is_file():
         raise FssegError(f"{text}: a box is four numbers without spaces, LEFT,TOP,RIGHT,BOTTOM.")
     if value:
-        is_map = not _BOX.match(mask) and Path(mask).suffix.lower() != ".json"
+        is_map = not BOX.match(mask) and Path(mask).suffix.lower() not in ENDINGS
         if len(classes) > 1 or not is_map or not 1 <= int(value) <= MOST_CLASSES:
             raise FssegError(f"{text}: a value of 1 to {MOST_CLASSES} is for a label map of several classes.")
     return Shown(classes, Path(image), mask or None, int(value) if value else None)
@@ -270,19 +200,7 @@ def _check_classes(classes: Sequence[str], text: str) -> None:
 def _check_files(option: str, shown: Shown) -> None:
     if not shown.image.is_file():
         raise FssegError(f"{option}: image {shown.image} is missing.")
-    if shown.mask is not None and not _BOX.match(shown.mask) and not Path(shown.mask).is_file():
+    if shown.mask is not None and not BOX.match(shown.mask) and not Path(shown.mask).is_file():
         raise FssegError(f"{option}: mask {shown.mask} of {shown.image} is missing.")
-
-
-def _box(text: str, image: Path, size: tuple[int, int]) -> Mask:
-    corners = [float(value) for value in text.split(",")]
-    height, width = size
-    if max(corners) <= 1:
-        scaled = ",".join(str(round(value * side)) for value, side in zip(corners, (width, height) * 2, strict=True))
-        raise FssegError(
-            f"box {text} on {image}: pixels are needed, not fractions of the image. Did you mean {scaled}?"
-        )
-    left, top, right, bottom = (round(value) for value in corners)
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise FssegError(f"box {text} on {image}: LEFT,TOP,RIGHT,BOTTOM within its {width}x{height} pixels is needed.")
-    return box_mask(size, [Box(top, left, bottom, right, (bottom - top) * (right - left))], 1)
+    if shown.mask is not None:
+        refuse_unread(Path(shown.mask))

@@ -109,6 +109,16 @@ def image_header(path: Path | io.BytesIO, upright: bool = False) -> Header:
         return Header((height, width), is_deep(picture))
 
 
+def has_transparency(path: Path) -> bool:
+    """Whether an image file has transparent pixels, read from its header: an alpha channel or a transparent colour.
+
+    Raises:
+        FssegError: the file is missing or no image.
+    """
+    with opened(path, "image") as picture:
+        return bool(picture.has_transparency_data)
+
+
 def is_deep(picture: PIL.Image.Image) -> bool:
     """Whether an image is grey with more than 8 bits."""
     return picture.mode.startswith("I")

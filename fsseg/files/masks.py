@@ -11,10 +11,12 @@ import PIL.Image
 import PIL.TiffImagePlugin
 
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, void_of
-from fsseg.errors import FssegError
+from fsseg.errors import FssegError, UnreadableError
 from fsseg.files.images import opened
-from fsseg.files.mask_regions import deep, inverted, palette_of, region_of
+from fsseg.files.mask_regions import deep, inverted, palette_of, region_of, region_of_greys
 
+ARRAY = ".npy"  # ending of masks as NumPy's arrays
+_PIXELS = 178_956_970  # of a mask, as of an image: twice PIL.Image.MAX_IMAGE_PIXELS
 _LOSSY = ("JPEG", "MPO")
 _WHITE = 128  # grey level from which on a pixel is the object
 _SPREAD = {2: 85, 4: 17}  # Pillow scales greys of 2 and 4 bits to 0..255 by these factors
@@ -28,6 +30,8 @@ def read_region(path: Path) -> Mask:
     Raises:
         FssegError: the file is missing, truncated, no image, or can be read in two ways.
     """
+    if path.suffix.lower() == ARRAY:
+        return region_of_greys(read_array(path), f"mask {path}")
     with opened(path, "mask") as picture:
         _refuse_pages(picture, f"mask {path}")
         return region_of(picture, f"mask {path}")
@@ -57,9 +61,40 @@ def read_labels(path: Path) -> ClassMap:
     Raises:
         FssegError: the file is missing, truncated, holds colours instead of numbers, or can be read in two ways.
     """
+    if path.suffix.lower() == ARRAY:
+        return read_array(path)
     with opened(path, "mask") as picture:
         _refuse_pages(picture, f"mask {path}")
         return labels_of(picture, f"mask {path}")
+
+
+def read_array(path: Path) -> ClassMap:
+    """Read a mask of a NumPy file: ``H W``, ``H W 1`` or ``1 H W`` of booleans or whole numbers from 0 to 65535.
+
+    Raises:
+        FssegError: the file is missing or broken, or holds objects, other numbers, or an array of another shape.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: its size is checked before it is read
+    except FileNotFoundError as error:
+        raise UnreadableError(f"mask {path} is missing. Put it there, or take its name out of the list.") from error
+    except Exception as error:  # numpy raises nearly anything on a broken file
+        raise UnreadableError(f"mask {path} is no array of NumPy's format. Save it by numpy.save.") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise FssegError(f"mask {path} is no array of numbers: save one array, of uint8 or bool, by numpy.save.")
+    shape = array.shape
+    if array.ndim == 3 and 1 in (shape[0], shape[2]):
+        array = array[0] if shape[0] == 1 else array[..., 0]
+    if array.ndim != 2 or not 0 < array.size <= _PIXELS:
+        raise FssegError(f"mask {path} is an array of shape {shape}; H W is needed.")
+    values = np.asarray(array)
+    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
+        raise FssegError(f"mask {path} holds fractions or NaN; whole numbers are needed. Save mask > 0.5 instead.")
+    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise FssegError(f"mask {path} holds {values.min()} to {values.max()}; 0 to 65535 are needed, 255 unlabelled.")
+    deep = values.max() > IGNORE or values.dtype == np.uint16
+    mask: ClassMap = np.ascontiguousarray(values.astype(np.uint16 if deep else np.uint8))
+    return mask
 
 
 def read_colours(path: Path, colours: Mapping[tuple[int, int, int], int], source: str) -> Mask:

@@ -185,11 +185,23 @@ class PredictionFolder:
         self.rows += rows
 
     def _write(self, place: Path, picture: PIL.Image.Image, form: str, **options: Any) -> None:
-        if not place.parent.is_dir():
-            atomic.make_folder(place.parent, _FIX)
-        if not place.parent.resolve().is_relative_to(self._resolved):
-            raise FssegError(f"{place.parent} is a link out of --out; fsseg writes through no such link. Delete it.")
+        self._make_folder(place.parent)
         atomic.save(place, partial(picture.save, format=form, **options), _FIX, durable=False)
+
+    def write_text(self, place: Path, text: str) -> None:
+        """Write a text file below the folder.
+
+        Raises:
+            FssegError: The disk is full, or the folder cannot be written, or is a link out of the results.
+        """
+        self._make_folder(place.parent)
+        atomic.write_bytes(place, text.encode(), _FIX, durable=False)
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            atomic.make_folder(folder, _FIX)
+        if not folder.resolve().is_relative_to(self._resolved):
+            raise FssegError(f"{folder} is a link out of --out; fsseg writes through no such link. Delete it.")
 
     def _rows(self, name: str, path: Path, found: Prediction) -> list[dict[str, str]]:
         height, width = found.mask.shape

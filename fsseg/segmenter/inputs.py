@@ -12,6 +12,7 @@ import PIL.ImageOps
 import torch
 from torch import Tensor
 
+from fsseg.datasets.export_formats import ENDINGS, annotation_of, painted, refuse_unread
 from fsseg.episode import BACKGROUND, IGNORE, ClassMap, Image, Mask, label_table, void_of
 from fsseg.errors import FssegError
 from fsseg.files.images import is_deep, opaque, read_image, scaled
@@ -178,6 +179,31 @@ def as_masks(images: Sequence[Image], masks: Sequence[Given], classes: int) -> l
     if len(images) != len(masks) or not images:
         raise FssegError(f"{len(images)} images and {len(masks)} masks: give one mask per image.")
     return [as_labels(mask, classes, image.shape[:2]) for mask, image in zip(masks, images, strict=True)]
+
+
+def painted_files(
+    given: Sequence[Given], images: Sequence[Image], masks: Sequence[Given], names: Sequence[str]
+) -> list[Given]:
+    """Masks, of which files of annotations (labelme, CVAT, Label Studio, YOLO, COCO) are painted.
+
+    Args:
+        given: images as given; a file of several images' annotations is searched for the file of the image.
+        images: the images.
+        masks: masks as given.
+        names: of the classes; shapes of others are background.
+
+    Raises:
+        FssegError: a file is broken, of another program, or shows no class of the image.
+    """
+    found = list(masks)
+    for place, (source, image, mask) in enumerate(zip(given, images, masks, strict=False)):
+        if isinstance(mask, str | PathLike) and Path(mask).suffix.lower() in ENDINGS:
+            path = Path(source) if isinstance(source, str | PathLike) else Path("an array")
+            height, width = image.shape[:2]
+            found[place] = painted(annotation_of(Path(mask), path), names, (height, width), others=True)
+        elif isinstance(mask, str | PathLike):
+            refuse_unread(Path(mask))
+    return found
 
 
 def relabelled(labels: Mask, table: dict[int, int]) -> Mask:

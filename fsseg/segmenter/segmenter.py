@@ -15,7 +15,7 @@ from fsseg.episode import Image, Mask, label_table
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.feature_cache import ImageFeatures
-from fsseg.segmenter.inputs import Given, as_image, as_labels, as_list, as_masks, as_names, relabelled
+from fsseg.segmenter.inputs import Given, as_image, as_labels, as_list, as_masks, as_names, painted_files, relabelled
 from fsseg.segmenter.prediction import Part, Prediction
 from fsseg.segmenter.presence_score import similarity
 from fsseg.segmenter.refine import refined
@@ -114,8 +114,8 @@ class Segmenter:
 
         Args:
             images: one or a list: files, PIL images, arrays ``H W 3`` or tensors ``3 H W``.
-            masks: one per image, ``H W``. With one class, pixels that are not 0 belong to it; with several, 1 is the
-                first class. 255 is unlabelled, e.g. between scribbles, unless the mask is black and white.
+            masks: one per image, ``H W``, or files (also annotations). With one class, pixels that are not 0 belong to
+                it; with several, 1 is the first class. 255 is unlabelled unless the mask is black and white.
             classes: one or several names.
 
         Returns:
@@ -126,7 +126,7 @@ class Segmenter:
         """
         names = as_names(classes)
         inputs = [as_image(image) for image in as_list(images, 4)]
-        labels = as_masks(inputs, as_list(masks, 3), len(names))
+        labels = as_masks(inputs, painted_files(as_list(images, 4), inputs, as_list(masks, 3), names), len(names))
         encoded = [self._features.support(image) for image in inputs]
         with self._changing:
             known = [*self._state.classes, *(name for name in names if name not in self._state.classes)]

@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 from fsseg.datasets import Coco, coco
 from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.run_lengths import decode
 from fsseg.encoders import ConvNet
 from fsseg.errors import FssegError
+from fsseg.files.run_lengths import decode
 from fsseg.methods import PANet
 from tests.conftest import CATEGORY_IDS, SHARED, write_coco
 

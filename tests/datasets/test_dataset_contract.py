@@ -20,12 +20,14 @@ from fsseg.datasets import (
     Dataset,
     DeepGlobe,
     Folder,
+    LabellingExport,
     Lvis,
     Pascal,
     Shapes,
 )
 from fsseg.prepare import isaid
 from tests.aerial import write_isaid
+from tests.datasets import exports
 from tests.federated import write_lvis
 from tests.found import concrete, modules
 from tests.suites import write_chest, write_deepglobe, write_fss1000, write_isic, write_suim
@@ -61,6 +63,10 @@ DATASETS: dict[str, tuple[Callable[[], Dataset], str | None]] = {
     "ISAID": (ISAID, "_isaid"),
     "Lvis": (Lvis, "_lvis"),
     "Lvis-ignore": (lambda: Lvis(not_exhaustive="ignore"), "_lvis"),
+    **{
+        f"LabellingExport-{program}": (lambda: LabellingExport(folds=2, val_share=0.5), f"_export_{program}")
+        for program in exports.WRITERS
+    },
     "Coco-map": (lambda: Coco(masks="first_polygon_map"), "_coco_original"),
 }
 
@@ -100,6 +106,34 @@ def _isaid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_isaid(root)
     isaid.prepare(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def _exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("exports")
+    for program, write in exports.WRITERS.items():
+        write(root / program)
+    return root
+
+
+@pytest.fixture
+def _export_labelme(_exports: Path) -> Path:
+    return _exports / "labelme"
+
+
+@pytest.fixture
+def _export_cvat(_exports: Path) -> Path:
+    return _exports / "cvat"
+
+
+@pytest.fixture
+def _export_label_studio(_exports: Path) -> Path:
+    return _exports / "label_studio"
+
+
+@pytest.fixture
+def _export_yolo(_exports: Path) -> Path:
+    return _exports / "yolo"
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -145,6 +179,9 @@ def test_index_equals_a_scan_of_all_masks(dataset: Dataset) -> None:
     for split in ("train", "val"):
         without = [i for i in dataset.numbers(split) if not any(pixels[c][i] for c in two)]
         assert dataset.index.without(two, dataset.numbers(split)).tolist() == without
+    other = min(5, len(dataset.class_names))
+    without = [i for i in dataset.numbers("train") if not pixels[2][i] and not pixels[other][i]]
+    assert dataset.index.without((2, other), dataset.numbers("train")).tolist() == without
     assert dataset.index.pixels.dtype == np.int32
     assert np.array_equal(dataset.index.pixels[:, 1:].T, list(pixels.values()))
 

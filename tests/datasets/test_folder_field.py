@@ -241,3 +241,23 @@ def test_colour_masks_of_cvat_are_a_data_set(tmp_path: Path) -> None:
 def test_a_labelmap_that_does_not_fit_is_refused(tmp_path: Path, labels: str, words: str) -> None:
     with pytest.raises(FssegError, match=words):
         opened(cvat(tmp_path, ["a"], labels))
+
+
+def test_arrays_are_masks(tmp_path: Path) -> None:
+    """NumPy's files, as label maps and in a folder of one class."""
+    labels = np.zeros((20, 30), dtype=np.int64)
+    labels[2:6, 3:9], labels[10:], labels[0] = 1, 2, 255
+    for root, below, mask in (("maps", "masks", labels), ("classes", "masks/cat", labels == 1)):
+        (tmp_path / root / "images").mkdir(parents=True)
+        (tmp_path / root / below).mkdir(parents=True)
+        for i in range(2):
+            PIL.Image.new("RGB", (30, 20)).save(tmp_path / root / f"images/{i}.png")
+            np.save(tmp_path / root / below / f"{i}.npy", mask)
+    (tmp_path / "maps/classes.yaml").write_text("classes: [cat, dog]\n")
+    for root in ("maps", "classes"):
+        dataset = opened(tmp_path / root)
+        assert (dataset.episode_mask(0, (1,)) == 1).sum() == 4 * 6
+    np.testing.assert_array_equal(opened(tmp_path / "maps").mask(0), labels)
+    np.save(tmp_path / "maps/masks/0.npy", labels * 0.5)
+    with pytest.raises(FssegError, match=r"0\.npy holds fractions"):
+        opened(tmp_path / "maps")

@@ -16,11 +16,11 @@ from fsseg.datasets import CocoJson, Dataset, Folder
 from fsseg.datasets.base import Index, count_pixels
 from fsseg.datasets.coco_annotations import AnnotatedImage, Annotation
 from fsseg.datasets.coco_masks import find_regions
-from fsseg.datasets.run_lengths import decode
 from fsseg.episode import relabel, void_of
 from fsseg.episodes import EpisodeData, ImageOptions, LoadingOptions
 from fsseg.errors import FssegError
 from fsseg.experiment.files import experiment_folder
+from fsseg.files.run_lengths import decode
 from fsseg.protocols.protocol import Protocol, Split
 
 CLASSES, IMAGES, SHAPE = 1000, 8, (40, 50)

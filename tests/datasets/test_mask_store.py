@@ -12,8 +12,8 @@ import pytest
 from pycocotools import mask as mask_code
 
 from fsseg.datasets import Coco, coco, mask_store
-from fsseg.datasets.run_lengths import decode, read_runs
 from fsseg.errors import FssegError
+from fsseg.files.run_lengths import decode, read_runs
 
 
 def opened(root: Path, **options: Any) -> Coco:

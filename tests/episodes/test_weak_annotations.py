@@ -9,12 +9,12 @@ from scipy.ndimage import distance_transform_edt
 from fsseg.datasets import Coco, Pascal, Shapes
 from fsseg.datasets.boxes import Box, box_mask, boxes_of, parts
 from fsseg.datasets.coco_annotations import read_annotations
-from fsseg.datasets.run_lengths import decode
 from fsseg.datasets.segmentations import exact
 from fsseg.episodes import EpisodeData
 from fsseg.episodes.scribbles import draw, longest_paths, opened, scribbles, skeleton, smoothed
 from fsseg.episodes.weak_annotations import Annotator, points
 from fsseg.errors import FssegError
+from fsseg.files.run_lengths import decode
 from fsseg.protocols.protocol import Protocol
 from tests.episode_options import grouped
 

@@ -1,12 +1,19 @@
-"""Decode COCO's run-length encodings."""
+"""COCO's run-length encodings."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as rle
 
 Code = dict[str, Any]  # pycocotools' run-length encoding: {"size": [height, width], "counts": bytes}
 Region = npt.NDArray[np.bool_]  # H W
+
+
+def encode(region: npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]]) -> Code:
+    """Encode a region ``H W``, whose pixels are not 0."""
+    code: Code = rle.encode(np.asfortranarray(region, dtype=np.uint8))
+    return code
 
 
 def decode(code: Code) -> Region:

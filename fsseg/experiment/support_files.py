@@ -1,0 +1,144 @@
+"""Supports and negative images of `fsseg predict`, and their masks from files."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fsseg.datasets.boxes import Box, box_mask
+from fsseg.datasets.export_formats import ENDINGS, ONE, annotation_of, classes_in, find_export, painted, read_export
+from fsseg.datasets.export_images import ExportImage, ImageIndex
+from fsseg.datasets.folder_layout import SCRIBBLE
+from fsseg.episode import IGNORE, Mask, void_of
+from fsseg.errors import FssegError
+from fsseg.files.images import has_transparency, image_size
+from fsseg.files.masks import read_labels, read_region, read_scribble
+from fsseg.segmenter.inputs import as_labels
+
+DEFAULT = "object"  # class of supports without a class name
+BOX = re.compile(r"^\d+(\.\d+)?(,\d+(\.\d+)?){3}$", re.ASCII)
+_EXPORTS = (".json", ".xml", ".yaml", ".yml")  # of files that list images
+
+
+class Shown(NamedTuple):
+    """A support or a negative image of the command line.
+
+    Attributes:
+        classes: Class names; several if the mask is a label map, none for a negative image.
+        image: File of the image.
+        mask: File of its mask, or a box; None if every pixel counts.
+        value: Value of the class in a label map of several classes.
+        drawn: Its shapes, if it belongs to the export of a labelling program.
+    """
+
+    classes: tuple[str, ...]
+    image: Path
+    mask: str | None
+    value: int | None = None
+    drawn: ExportImage | None = None
+
+    def labels(self) -> Mask:
+        """The mask ``H W`` for `fsseg.Segmenter.learn`.
+
+        Raises:
+            FssegError: The mask is missing or broken, or a box lies outside of the image.
+        """
+        size = image_size(self.image, upright=True)
+        if self.mask is None:
+            return np.ones(size, dtype=np.uint8)
+        if BOX.match(self.mask):
+            return _box(self.mask, self.image, size)
+        path = Path(self.mask)
+        if path.suffix.lower() in ENDINGS:
+            return self._marked(path, size)
+        if self.value is not None:
+            return _chosen(path, self.value)
+        if len(self.classes) > 1:
+            return as_labels(path, len(self.classes), size)
+        if not path.name.endswith(SCRIBBLE):
+            return read_region(path)
+        labels = read_scribble(path)
+        if not (labels == 1).any():
+            raise FssegError(f"mask {path} is empty: no scribble has the label 1 of the class. Paint the object.")
+        return labels
+
+    def _marked(self, path: Path, size: tuple[int, int]) -> Mask:
+        """Mask from annotations. In a negative image every shape counts, whatever its label."""
+        found = self.drawn or annotation_of(path, self.image)
+        try:
+            return painted(found, self.classes, size, self.drawn is not None or read_export(path).program != ONE)
+        except FssegError as error:
+            hint = " Name the class in front: CLASS=IMAGE:MASK." if self.classes == (DEFAULT,) else ""
+            raise FssegError(f"{error}{hint}") from error
+
+
+def _chosen(path: Path, value: int) -> Mask:
+    """Mask of one value in a label map."""
+    labels = read_labels(path)
+    void = void_of(labels)
+    if value == void:
+        raise FssegError(f"mask {path}: {value} marks ignored pixels. In a black and white mask, leave :{value} out.")
+    if not (labels == value).any():
+        found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
+        raise FssegError(f"mask {path} holds no pixel of {value}; it has {found}. Give one of them.")
+    return np.where(labels == void, np.uint8(IGNORE), labels == value).astype(np.uint8)
+
+
+def _box(text: str, image: Path, size: tuple[int, int]) -> Mask:
+    corners = [float(value) for value in text.split(",")]
+    height, width = size
+    if max(corners) <= 1:
+        scaled = ",".join(str(round(value * side)) for value, side in zip(corners, (width, height) * 2, strict=True))
+        raise FssegError(
+            f"box {text} on {image}: pixels are needed, not fractions of the image. Did you mean {scaled}?"
+        )
+    left, top, right, bottom = (round(value) for value in corners)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise FssegError(f"box {text} on {image}: LEFT,TOP,RIGHT,BOTTOM within its {width}x{height} pixels is needed.")
+    return box_mask(size, [Box(top, left, bottom, right, (bottom - top) * (right - left))], 1)
+
+
+def exported(place: Path, classes: Sequence[str]) -> list[Shown]:
+    """The images of an export that show a class.
+
+    Args:
+        place: Folder of a labelling program, or its file that lists images.
+        classes: Names of classes, the others are background; the default alone stands for all classes.
+
+    Raises:
+        FssegError: No export, a broken one, an image is missing, or no shape has the name of a class.
+    """
+    export = read_export(place)
+    index = ImageIndex(place if place.is_dir() else place.parent)
+    wanted = () if tuple(classes) == (DEFAULT,) else classes
+    shown = [(image, classes_in(image, wanted)) for image in export.images]
+    found = [Shown(tuple(names), index.find(image), str(image.file), None, image) for image, names in shown if names]
+    if not found:
+        there = sorted({name for image in export.images for name in classes_in(image)})
+        raise FssegError(
+            f"{place} has no shape of {', '.join(wanted) or 'a class'}; its classes are {', '.join(there) or 'none'}."
+        )
+    return found
+
+
+def is_export(path: Path) -> bool:
+    """Whether a path is a labelling program's folder, or a file that may list images."""
+    if path.is_dir():
+        return find_export(path) is not None
+    return path.is_file() and path.suffix.lower() in _EXPORTS
+
+
+def with_classes(shown: Shown) -> Shown:
+    """A support whose mask is a file of several images' annotations, with the classes there if none were named."""
+    path = Path(shown.mask or "")
+    if shown.classes != (DEFAULT,) or path.suffix.lower() not in ENDINGS or read_export(path).program == ONE:
+        return shown
+    names = classes_in(annotation_of(path, shown.image))
+    return shown._replace(classes=tuple(names)) if names and DEFAULT not in names else shown
+
+
+def is_cut_out(path: Path) -> bool:
+    """Whether an image is its own mask: an object on a transparent background."""
+    return path.is_file() and path.suffix.lower() in (".png", ".webp", ".tif", ".tiff") and has_transparency(path)
