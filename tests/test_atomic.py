@@ -113,6 +113,7 @@ OTHERS = {
     "results/stream.py": "rows are appended as they come; the reader passes over what is cut off",
     "runs/prediction_files.py": "likewise, a line for each query",
     "runs/query_files.py": "likewise",
+    "runs/prediction_formats.py": "by the results' folder, which writes atomically",
     "cli/__init__.py": "/dev/null",
     "experiment/option_names.py": "into the hidden file that `atomic.write` gives",
     "feature_cache/map_files.py": "into the hidden file that `atomic.write` gives",
