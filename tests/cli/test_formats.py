@@ -213,6 +213,7 @@ def test_an_export_that_cannot_be_read_is_one_line(fsseg, tmp_path: Path, given:
     assert words in ran.line, ran.line
 
 
+@pytest.mark.slow
 def test_predict_from_an_export(fsseg, tmp_path: Path) -> None:
     exports.cvat(tmp_path / "export")
     ran = fsseg("predict", *TINY, "--support", "export", "--query", "export/images/img 0.png", "--out", "out")
@@ -264,6 +265,7 @@ def results(fsseg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     return wanted
 
 
+@pytest.mark.slow
 def test_results_return_as_supports_and_as_data_sets_to_the_pixel(results, tmp_path: Path) -> None:
     out, photos, classes = tmp_path / "out", tmp_path / "photos", ("dog", "sea lion")
     (out / "yolo/images").symlink_to(photos, target_is_directory=True)
@@ -290,6 +292,7 @@ def test_results_return_as_supports_and_as_data_sets_to_the_pixel(results, tmp_p
                 np.testing.assert_array_equal(found, wanted == class_id, f"{root} {dataset.image_name(number)}")
 
 
+@pytest.mark.slow
 def test_areas_and_files_of_other_programs(results, tmp_path: Path) -> None:
     with (tmp_path / "out/areas.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
