@@ -124,7 +124,7 @@ def draw_support_studies(studies: Sequence[Study], path: Path) -> None:
 def _curve(axis: Axes, study: Study, colour: str) -> None:
     """Mean, interval and draws over the number of shots."""
     shots = np.array(list(study.counts), dtype=float)
-    intervals = np.array([counts.interval() for counts in study.counts.values()])
+    intervals = np.array([counts.interval for counts in study.counts.values()])
     axis.fill_between(shots, *intervals.T, color=colour, alpha=0.18, linewidth=0)
     means = [counts.means.mean() for counts in study.counts.values()]
     axis.plot(shots, means, "-o", color=colour, markersize=4, linewidth=1.8, label=study.name)

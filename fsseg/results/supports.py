@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +12,15 @@ import numpy.typing as npt
 
 from fsseg.errors import FssegError
 from fsseg.iou import mean_of_known, percent
+from fsseg.results.intervals import REPLICATES, interval
 from fsseg.results.results import FinishedTest
 from fsseg.untrusted.text import csv_cell
 
 Array = npt.NDArray[np.float64]
 
-_REPLICATES, _LEVEL = 1000, 95.0  # bootstrap draws of an interval; percent of them inside
 
-
-class Counts(NamedTuple):
+@dataclass(frozen=True)
+class Counts:
     """Pixel counts of all queries with one number of shots, ``D C Q``: draws, classes, queries.
 
     Attributes:
@@ -43,19 +45,18 @@ class Counts(NamedTuple):
         values: Array = mean_of_known(self.per_draw)
         return values
 
-    def interval(self, seed: int = 0) -> tuple[float, float]:
+    @cached_property
+    def interval(self) -> tuple[float, float]:
         """95 % bootstrap interval of the mean over draws: both draws and queries are drawn with replacement."""
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(0)
         draws, classes, queries = self.union.shape
         found = []
-        for _ in range(_REPLICATES):
+        for _ in range(REPLICATES):
             weight = generator.multinomial(queries, np.full(queries, 1 / queries), size=classes).astype(np.float64)
             sums = [np.einsum("dcq,cq->dc", part, weight) for part in (self.intersection, self.union)]
             drawn = generator.multinomial(draws, np.full(draws, 1 / draws)) / draws
             found.append(mean_of_known(percent(*sums)) @ drawn)
-        tail = (100 - _LEVEL) / 2
-        low, high = np.nanpercentile(found, [tail, 100 - tail])
-        return float(low), float(high)
+        return interval(np.array(found))
 
 
 class Study(NamedTuple):
@@ -113,7 +114,7 @@ def table_text(studies: Sequence[Study]) -> str:
     lines = [head]
     for study in studies:
         for place, (shot, counts) in enumerate(study.counts.items()):
-            means, (low, high) = counts.means, counts.interval()
+            means, (low, high) = counts.means, counts.interval
             name = study.name if place == 0 else ""
             lines.append(
                 f"  {name:{width}}  {shot:5}  {means.mean():8.1f}  [{low:4.1f}, {high:4.1f}]  {means.std():13.1f}  "
@@ -152,7 +153,7 @@ def summary(studies: Sequence[Study]) -> list[Mapping[str, object]]:
             "method": study.name,
             "shot": shot,
             "mean_iou": float(counts.means.mean()),
-            "interval": list(counts.interval()),
+            "interval": list(counts.interval),
             "std_of_draws": float(counts.means.std()),
             "draws": [float(value) for value in counts.means],
             "classes": {

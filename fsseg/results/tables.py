@@ -175,14 +175,17 @@ def _several(classes: Iterable[int], rows: Sequence[Row]) -> Part:
 
 def _false_alarms(classes: Iterable[int], rows: Sequence[Row]) -> FalseAlarms | None:
     """Numbers of the queries that show no class of their episode."""
-    runs = absence.of_runs(classes, rows)
-    queries = sum(run.absent.sum() for run in runs)
-    if not queries:
+    if all(row.query_class != BACKGROUND for row in rows):
         return None
+    runs = absence.of_runs(classes, rows)
     scores = (_score(np.array([metric(run, run.equal)[0] for run in runs])) for metric in absence.ABSENCE.values())
     named = dict(zip(absence.ABSENCE, scores, strict=True))
     return FalseAlarms(
-        named[absence.PIXELS], named[absence.ALARMED], named[absence.COUNTED], named[absence.AUC], int(queries)
+        named[absence.PIXELS],
+        named[absence.ALARMED],
+        named[absence.COUNTED],
+        named[absence.AUC],
+        int(sum(run.absent.sum() for run in runs)),
     )
 
 

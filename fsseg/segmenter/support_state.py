@@ -104,7 +104,7 @@ def logits(
         size: ``(H, W)`` of the logits.
     """
     if not all(states):
-        return _without_empty(method, states, query, encoded, size)
+        return _with_empty(logits(method, [own for own in states if own], query, encoded, size), states)
     maps = tuple(one[None, None] for one in query)
     if isinstance(method, BinaryMethod) and method.state_per != "episode":
         each = [method.segment_resized(joined([own]), maps, encoded, size) for own in states]
@@ -117,18 +117,10 @@ def logits(
     return method.segment_resized(state, maps, encoded, size)[0, 0]
 
 
-def _without_empty(
-    method: Method,
-    states: Sequence[ClassState],
-    query: tuple[Float[Tensor, "_ _ _"], ...],
-    encoded: tuple[int, int],
-    size: tuple[int, int],
-) -> Float[Tensor, "L H W"]:
-    """Logits in which labels with an empty state never win."""
-    kept = [0, *(label for label, state in enumerate(states, 1) if state)]
-    found = logits(method, [state for state in states if state], query, encoded, size)
+def _with_empty(found: Float[Tensor, "l H W"], states: Sequence[ClassState]) -> Float[Tensor, "L H W"]:
+    """Logits with those of empty states in between, which never win."""
     every = found.new_full((1 + len(states), *found.shape[1:]), _NEVER)
-    every[kept] = found
+    every[[0, *(label for label, own in enumerate(states, 1) if own)]] = found
     return every
 
 

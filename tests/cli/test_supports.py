@@ -58,10 +58,10 @@ def test_the_interval_covers_the_deviation_of_draws_and_queries():
     draws, queries = 40, 60
     union = np.full((draws, 1, queries), 100.0)
     only_draws = Counts(np.broadcast_to(random.normal(50, 10, (draws, 1, 1)), union.shape), union, [])
-    low, high = only_draws.interval()
+    low, high = only_draws.interval
     assert (high - low) / 2 == pytest.approx(1.96 * only_draws.means.std() / np.sqrt(draws), rel=0.1)
     only_queries = Counts(np.broadcast_to(random.normal(50, 10, (1, 1, queries)), union.shape), union, [])
-    low, high = only_queries.interval()
+    low, high = only_queries.interval
     assert (high - low) / 2 == pytest.approx(1.96 * only_queries.intersection[0].std() / np.sqrt(queries), rel=0.1)
 
 
@@ -92,7 +92,7 @@ def test_the_numbers_are_sums_over_the_rows(studied):
                 assert {row.support for row in own} == {study.counts[shot].supports[draw][place]}
         means = study.counts[shot].per_draw.mean(axis=1)
         np.testing.assert_allclose(study.counts[shot].means, means)
-        low, high = study.counts[shot].interval()
+        low, high = study.counts[shot].interval
         assert low < means.mean() < high
     lines = list(csv.DictReader((studied / "supports.csv").read_text().splitlines()))
     assert len(lines) == 2 * 4 * len(study.classes)
