@@ -11,7 +11,6 @@ their names are read. Every step is in a process of its own.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from coco_index import nothing, report
 
 from fsseg.datasets import Lvis
 from fsseg.episodes.draw import drawn
@@ -53,17 +53,6 @@ def main() -> None:
         files = [path.stat().st_size / 1e9 for path in sorted((root / "annotations").iterdir())]
         print(f"\nThe annotation files have {files[0]:.2f} and {files[1]:.2f} GB.")
         print(f"The cache has {sum(sizes.values()):.0f} MiB, of which {largest}.")
-
-
-def report(what: str, seconds: float) -> None:
-    """One line of the table."""
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"| {what} | {seconds:.3f} | {memory:.2f} |", flush=True)
-
-
-def nothing(root: Path, share: float) -> None:
-    """What Python and torch take."""
-    report("imports alone", 0)
 
 
 def start(root: Path, share: float) -> None:

@@ -12,9 +12,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import torch
-from own_pictures import CLASSES, iou
+from own_pictures import CLASSES, iou, masks_of
 from torchmetrics.functional.classification import binary_auroc
 
 from fsseg import methods
@@ -39,9 +38,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     voc = given.root / "VOC2012"
-    lists = [voc / "ImageSets/SegmentationAug" / f"{name}.txt" for name in ("val", "train_aug")]
-    names = [Path(line.split()[0]).stem for each in lists for line in each.read_text().splitlines()]
-    masks = {name: np.asarray(PIL.Image.open(voc / "SegmentationClassAug" / f"{name}.png")) for name in names}
+    masks = masks_of(voc)
     segmenter = Segmenter(getattr(methods, given.method)(build(given.encoder, weights=given.weights)), given.size)
     segmenter.refine = True
     print(f"{given.method}, {given.encoder} at {given.size}, 5 supports, {given.draws} draws")

@@ -92,9 +92,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     voc = given.root / "VOC2012"
-    lists = [voc / "ImageSets/SegmentationAug" / f"{name}.txt" for name in ("val", "train_aug")]
-    names = [Path(line.split()[0]).stem for each in lists for line in each.read_text().splitlines()]
-    masks = {name: np.asarray(PIL.Image.open(voc / "SegmentationClassAug" / f"{name}.png")) for name in names}
+    masks = masks_of(voc)
+    names = [*masks]
     encoder = build(given.encoder, weights=given.weights)
     refined = ", refined" * given.refine + ", thorough" * given.thorough
     print(f"{given.encoder} at {given.size}x{given.size}, {given.shot} supports, {given.draws} draws{refined}")
@@ -120,6 +119,13 @@ def main() -> None:
             ious.append(100 * float(np.mean(found)))
         cells = " | ".join(f"{value:.1f}" for value in (*ious, float(np.mean(ious)), float(np.mean(borders))))
         print(f"| {name} | {cells} | {(time.perf_counter() - began) / pictures:.2f} |", flush=True)
+
+
+def masks_of(voc: Path) -> dict[str, np.ndarray]:
+    """Masks of VOC's classes by the name of the photograph, those to test on first."""
+    lists = [voc / "ImageSets/SegmentationAug" / f"{name}.txt" for name in ("val", "train_aug")]
+    names = [Path(line.split()[0]).stem for each in lists for line in each.read_text().splitlines()]
+    return {name: np.asarray(PIL.Image.open(voc / "SegmentationClassAug" / f"{name}.png")) for name in names}
 
 
 def learnt(

@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsseg import atomic
 from fsseg.errors import INTERRUPTED, FssegError
 from fsseg.experiment.arguments import flags, last, take
 from fsseg.experiment.class_help import listing
 from fsseg.experiment.configuration import Configuration
 from fsseg.experiment.protocol_options import chosen
 from fsseg.experiment.session import settled
+from fsseg.experiment.several import outcome_of, write
 from fsseg.experiment.suite import run_suite
 from fsseg.experiment.testing import Validated, evaluate, measure
 from fsseg.experiment.training import Trained, train
 from fsseg.progress import as_shown
+from fsseg.results.outcomes import Outcome
 from fsseg.results.tables import Table
-from fsseg.results.texts import ProtocolOutcome, side_by_side, side_by_side_json, side_by_side_markdown
+from fsseg.results.texts import side_by_side, side_by_side_json, side_by_side_markdown
 from fsseg.runs import folders
 from fsseg.runs.ranks import leads
 from fsseg.untrusted.configuration import names_own_classes
@@ -156,17 +157,11 @@ def _test_under_each(words: list[str], names: Sequence[str]) -> int:
     outcomes = [_test_under(name, words, folder / name) for name in names]
     if not any(outcome.table for outcome in outcomes):
         raise FssegError(f"no protocol can be tested here. {names[0]}: {outcomes[0].refused}")
-    atomic.write_text(folder / "protocols.md", side_by_side_markdown(outcomes))
-    atomic.write_text(folder / "protocols.json", side_by_side_json(outcomes))
-    print(f"\n{as_shown(side_by_side(outcomes))}\n\n  table     {folder}/protocols.md  protocols.json")
-    print(f"  each      {folder}/{{{','.join(o.name for o in outcomes if o.table)}}}/")
+    texts = side_by_side(outcomes), side_by_side_markdown(outcomes), side_by_side_json(outcomes)
+    write(outcomes, folder, "protocols", texts)
     return 0
 
 
-def _test_under(name: str, words: Sequence[str], out: Path) -> ProtocolOutcome:
+def _test_under(name: str, words: Sequence[str], out: Path) -> Outcome:
     print(f"protocol {name}", file=sys.stderr, flush=True)
-    try:
-        with settled("test", [*words, f"--protocol.name={name}", f"--out={out}"]) as c:
-            return ProtocolOutcome(name, evaluate(c, name).table)
-    except FssegError as error:
-        return ProtocolOutcome(name, None, as_shown(str(error)))
+    return outcome_of(name, [*words, f"--protocol.name={name}", f"--out={out}"])

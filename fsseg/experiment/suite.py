@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fsseg import atomic
 from fsseg.errors import FssegError
 from fsseg.experiment.arguments import flags, last, take
-from fsseg.experiment.session import settled
-from fsseg.experiment.testing import evaluate
-from fsseg.progress import as_shown
-from fsseg.results.suite import SuiteOutcome, suite_json, suite_markdown, suite_text
+from fsseg.experiment.several import outcome_of, write
+from fsseg.results.outcomes import Outcome
+from fsseg.results.suite import suite_json, suite_markdown, suite_text
 from fsseg.runs import folders
 
 
@@ -59,10 +57,7 @@ def run_suite(words: Sequence[str], names: str) -> int:
     outcomes = [_test_on(name, root, words, folder / name) for name, root in roots.items()]
     if not any(outcome.table for outcome in outcomes):
         raise FssegError(f"no data set can be tested here. {outcomes[0].name}: {outcomes[0].refused}")
-    atomic.write_text(folder / "suite.md", suite_markdown(outcomes))
-    atomic.write_text(folder / "suite.json", suite_json(outcomes))
-    print(f"\n{as_shown(suite_text(outcomes))}\n\n  table     {folder}/suite.md  suite.json")
-    print(f"  each      {folder}/{{{','.join(o.name for o in outcomes if o.table)}}}/")
+    write(outcomes, folder, "suite", (suite_text(outcomes), suite_markdown(outcomes), suite_json(outcomes)))
     return 0
 
 
@@ -88,14 +83,10 @@ def chosen(names: str) -> dict[str, str]:
     return found
 
 
-def _test_on(name: str, root: str, words: Sequence[str], out: Path) -> SuiteOutcome:
+def _test_on(name: str, root: str, words: Sequence[str], out: Path) -> Outcome:
     print(f"data set {name}", file=sys.stderr, flush=True)
     member = MEMBERS[name]
     more = [f"--data.dataset={member.dataset}", "--data.fold=0", f"--out={out}"]
     more += [] if "--protocol.name" in flags(words) else [f"--protocol.name={member.protocol}"]
     more += [f"--data.root={root}"] if root else []
-    try:
-        with settled("test", [*words, *more]) as c:
-            return SuiteOutcome(name, evaluate(c, name).table)
-    except FssegError as error:
-        return SuiteOutcome(name, None, as_shown(str(error)))
+    return outcome_of(name, [*words, *more])

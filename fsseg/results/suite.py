@@ -1,26 +1,17 @@
 """One checkpoint over several data sets: a table with a line per data set and the mean."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from fsseg.results.table_file import table_content
-from fsseg.results.tables import Table, number
+from fsseg.results.outcomes import Outcome, contents
+from fsseg.results.tables import number
 from fsseg.untrusted.records import as_json
 
 _HEADER = ("data set", "classes", "episodes", "protocol", "mean-IoU", "binary-IoU")
 
 
-class SuiteOutcome(NamedTuple):
-    """Outcome of one data set: a table, or the reason why there is none."""
-
-    name: str
-    table: Table | None
-    refused: str = ""
-
-
-def suite_text(outcomes: Sequence[SuiteOutcome]) -> str:
+def suite_text(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint over several data sets, for a terminal."""
     cells = [_HEADER, *map(_cells, outcomes), _mean_cells(outcomes)]
     widths = [max(len(row[i]) for row in cells if len(row) == len(_HEADER)) for i in range(len(_HEADER))]
@@ -30,7 +21,7 @@ def suite_text(outcomes: Sequence[SuiteOutcome]) -> str:
     return "\n".join([*_head(outcomes), "", *lines, *([""] if notes else []), *notes])
 
 
-def suite_markdown(outcomes: Sequence[SuiteOutcome]) -> str:
+def suite_markdown(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint over several data sets, as Markdown."""
     rows = [*map(_cells, outcomes), _mean_cells(outcomes)]
     lines = [
@@ -46,15 +37,14 @@ def suite_markdown(outcomes: Sequence[SuiteOutcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def suite_json(outcomes: Sequence[SuiteOutcome]) -> str:
+def suite_json(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint over several data sets, as JSON: a table or a reason for each, and the means over the tables."""
-    tables = {o.name: table_content(o.table) if o.table else {"refused": o.refused} for o in outcomes}
     mean, binary = means(outcomes)
     of = [outcome.name for outcome in outcomes if outcome.table]
-    return as_json({"datasets": tables, "mean": {"of": of, "mean_iou": mean, "binary_iou": binary}})
+    return as_json({"datasets": contents(outcomes), "mean": {"of": of, "mean_iou": mean, "binary_iou": binary}})
 
 
-def means(outcomes: Sequence[SuiteOutcome]) -> tuple[float, float]:
+def means(outcomes: Sequence[Outcome]) -> tuple[float, float]:
     """Mean-IoU and binary-IoU, averaged over the data sets that were tested, each with equal weight, in percent."""
     tables = [outcome.table for outcome in outcomes if outcome.table]
     return (
@@ -63,13 +53,13 @@ def means(outcomes: Sequence[SuiteOutcome]) -> tuple[float, float]:
     )
 
 
-def _head(outcomes: Sequence[SuiteOutcome]) -> list[str]:
+def _head(outcomes: Sequence[Outcome]) -> list[str]:
     tested = next(outcome.table.tested for outcome in outcomes if outcome.table)
     setting = tested.setting
     return [f"{setting.label}  {setting.encoder}  {tested.origin}    {setting.way}-way {setting.shot}-shot"]
 
 
-def _cells(outcome: SuiteOutcome) -> tuple[str, ...]:
+def _cells(outcome: Outcome) -> tuple[str, ...]:
     if outcome.table is None:
         return outcome.name, f"not possible: {outcome.refused}"
     tested = outcome.table.tested
@@ -84,13 +74,13 @@ def _cells(outcome: SuiteOutcome) -> tuple[str, ...]:
     )
 
 
-def _mean_cells(outcomes: Sequence[SuiteOutcome]) -> tuple[str, ...]:
+def _mean_cells(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     tested = sum(outcome.table is not None for outcome in outcomes)
     several = f"mean of {tested}" if tested == len(outcomes) else f"mean of {tested} of {len(outcomes)}"
     return several, "", "", "", *map(number, means(outcomes))
 
 
-def _notes(outcomes: Sequence[SuiteOutcome]) -> list[str]:
+def _notes(outcomes: Sequence[Outcome]) -> list[str]:
     """Notes of all tables, each once, with the data sets that they are about."""
     found: dict[str, list[str]] = {}
     for outcome in outcomes:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import NamedTuple
 
 import numpy as np
 
 from fsseg.protocols.protocol import Protocol
-from fsseg.results.table_file import table_content
+from fsseg.results.outcomes import Outcome, contents
 from fsseg.results.tables import Table, number
 from fsseg.results.test_facts import Tested
 from fsseg.untrusted.records import as_json
@@ -83,18 +82,10 @@ def _title(tested: Tested, more: str = "") -> list[str]:
     return [f"# {setting.label}, {setting.encoder}: {tested.what}", "", f"Checkpoint: {tested.origin}.{more}", ""]
 
 
-class ProtocolOutcome(NamedTuple):
-    """Outcome of one protocol: a table, or the reason why there is none."""
-
-    name: str
-    table: Table | None
-    refused: str = ""
-
-
 _HEADER = ("protocol", "images", "pairs", "size", "compared at", "void", "episodes", "mean-IoU", "binary-IoU", "hash")
 
 
-def side_by_side(outcomes: Sequence[ProtocolOutcome]) -> str:
+def side_by_side(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint under several protocols, for a terminal."""
     tables = [outcome.table for outcome in outcomes if outcome.table]
     cells = [_HEADER, *(_cells(outcome) for outcome in outcomes)]
@@ -108,7 +99,7 @@ def side_by_side(outcomes: Sequence[ProtocolOutcome]) -> str:
     return "\n".join([head, "", *lines, *([""] if notes else []), *notes])
 
 
-def side_by_side_markdown(outcomes: Sequence[ProtocolOutcome]) -> str:
+def side_by_side_markdown(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint under several protocols, as Markdown."""
     rows = [_cells(outcome) for outcome in outcomes]
     tested = [outcome.table.tested for outcome in outcomes if outcome.table]
@@ -124,12 +115,12 @@ def side_by_side_markdown(outcomes: Sequence[ProtocolOutcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def side_by_side_json(outcomes: Sequence[ProtocolOutcome]) -> str:
+def side_by_side_json(outcomes: Sequence[Outcome]) -> str:
     """One checkpoint under several protocols, as JSON: a table per protocol, or the reason why there is none."""
-    return as_json({o.name: table_content(o.table) if o.table else {"refused": o.refused} for o in outcomes})
+    return as_json(contents(outcomes))
 
 
-def _cells(outcome: ProtocolOutcome) -> tuple[str, ...]:
+def _cells(outcome: Outcome) -> tuple[str, ...]:
     if outcome.table is None:
         return outcome.name, f"not possible: {outcome.refused}"
     tested = outcome.table.tested
@@ -157,7 +148,7 @@ def _void(protocol: Protocol) -> str:
     )
 
 
-def _notes(outcomes: Sequence[ProtocolOutcome]) -> list[str]:
+def _notes(outcomes: Sequence[Outcome]) -> list[str]:
     """Notes of all tables, each once; a note that some tables lack names its protocols."""
     tables = [outcome.table for outcome in outcomes if outcome.table]
     found: dict[str, list[str]] = {}

@@ -15,12 +15,12 @@ from fsseg.metrics import BinaryIoU, ClassIoU, count
 from fsseg.protocols.presets import KNOWN
 from fsseg.protocols.protocol import Absent, Protocol
 from fsseg.results import test_facts  # not Tested by name, which pytest takes for a test
+from fsseg.results.outcomes import Outcome
 from fsseg.results.published import Setting, published
 from fsseg.results.rows import Row, batch_rows, read_rows, write_rows
 from fsseg.results.table_file import table_text
 from fsseg.results.tables import Table, make_table
 from fsseg.results.texts import (
-    ProtocolOutcome,
     as_markdown,
     as_text,
     side_by_side,
@@ -275,9 +275,9 @@ def test_protocols_stand_side_by_side_and_a_note_of_all_is_said_once() -> None:
         [row(0, 0, 6, 6, (5, 20, 15))],
     )
     outcomes = [
-        ProtocolOutcome("panet", one),
-        ProtocolOutcome("pmms", other),
-        ProtocolOutcome("hsnet", None, "no images"),
+        Outcome("panet", one),
+        Outcome("pmms", other),
+        Outcome("hsnet", None, "no images"),
     ]
     text, markdown = side_by_side(outcomes), side_by_side_markdown(outcomes)
     assert [line.split()[0] for line in text.splitlines()[2:6]] == ["protocol", "panet", "pmms", "hsnet"]
