@@ -134,7 +134,7 @@ def memory(session: Session) -> int:
     supports, state = [*session.supports.values()], session.segmenter.known[0]
     pictures = [*session.queries.values(), *(support.picture for support in supports)]
     arrays = [picture.image for picture in pictures] + [support.layer for support in supports]
-    return sum(array.nbytes for array in arrays) + _nbytes([*state.supports.values(), *state.states])
+    return sum(array.nbytes for array in arrays) + _nbytes([*state.supports.values(), *state.adapted.values()])
 
 
 def _nbytes(value: Any) -> int:

@@ -8,6 +8,7 @@ Mises-Fisher), the rule of the bandwidth and the treatment of borders are ours:
 - The concentration is a multiple of the inverse of the median distance of the supports' cells, since encoders differ in
   how far cells are apart. With two or more supports, the multiple and the threshold are those that segment each support
   best by the others (`fsseg.ops.support_threshold`). Both can be switched off (``calibrate``).
+- Of many supports, cells at equal steps are compared, so that a query costs at most as much as with `_CELLS` of them.
 - Several ways are merged as in `fsseg.ops.ways`.
 """
 
@@ -26,9 +27,10 @@ from fsseg.methods.base import Maps, State, named
 from fsseg.methods.binary import BinaryMethod, WayMaps
 from fsseg.ops.pooling import adjoint_weights
 from fsseg.ops.precision import full_precision
-from fsseg.ops.support_threshold import best_threshold, others, trust
+from fsseg.ops.support_threshold import best_threshold, left_out, others, trust
 
 _SAMPLE = 512  # cells whose distances are measured, a limit of time
+_CELLS = 2**15  # cells of the supports with which a query is compared, a limit of time and memory; 36 supports of 30x30
 _LEAST = 1e-3  # smallest median distance
 _EMPTY = 1e-30  # density of a side without cells
 
@@ -77,24 +79,26 @@ class KernelDensityRatio(BinaryMethod):
             sides = [adjoint_weights(mask, cells).flatten(-2) for mask in (foreground, background)]
             weight = torch.stack(sides, -1)
             concentration, threshold = self._settings(sample, weight)
-        return sample.flatten(1, 2), weight.flatten(1, 2), concentration, threshold
+        return _some(sample.flatten(1, 2)), _some(weight.flatten(1, 2)), concentration, threshold
 
     @torch.no_grad()
     def _settings(
         self, sample: Float[Tensor, "M K n C"], weight: Float[Tensor, "M K n 2"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
         """Concentration and threshold of each way."""
-        inverse = 1 / _median_distance(sample.flatten(1, 2))
+        cells = _some(sample.flatten(1, 2))
+        inverse = 1 / _median_distance(cells)
         concentrations = [multiple * inverse for multiple in self.multiples]
         if not self.calibrate or sample.shape[1] < 2:
             return concentrations[0], torch.zeros_like(inverse)
         scores: list[list[Tensor]] = [[] for _ in concentrations]
-        for shot in range(sample.shape[1]):
-            kept = (weight * others(sample, shot)[..., None, None]).flatten(1, 2)
-            cosine = sample[:, shot] @ sample.flatten(1, 2).mT
+        some = left_out(sample.shape[1])
+        for shot in some:
+            kept = _some((weight * others(sample, shot)[..., None, None]).flatten(1, 2))
+            cosine = sample[:, shot] @ cells.mT
             for into, concentration in zip(scores, concentrations, strict=True):
                 into.append(_log_ratio(cosine, kept, concentration))
-        found = [best_threshold(torch.stack(each, 1), weight) for each in scores]
+        found = [best_threshold(torch.stack(each, 1), weight[:, some]) for each in scores]
         factor = trust(sample)
         best = torch.stack([iou for _, iou in found]).argmax(0).where(factor > 0, 0)[None]
         concentration = torch.stack(concentrations).gather(0, best)[0]
@@ -120,6 +124,15 @@ def _log_ratio(
     share = weight / weight.sum(1, keepdim=True).clamp(min=_EMPTY)
     density = (scaled.exp() @ share).clamp(min=_EMPTY).log()
     return density[..., 0] - density[..., 1]
+
+
+def _some(cells: Float[Tensor, "M n c"]) -> Float[Tensor, "M k c"]:
+    """At most `_CELLS` cells, at equal steps over all supports."""
+    count = cells.shape[1]
+    if count <= _CELLS:
+        return cells
+    # Fractional steps, so that a column of cells is not taken again and again.
+    return cells[:, torch.linspace(0, count - 1, _CELLS, dtype=torch.float64, device=cells.device).long()]
 
 
 def _median_distance(sample: Float[Tensor, "M n C"]) -> Float[Tensor, " M"]:

@@ -35,7 +35,7 @@ from fsseg.ops.feature_maps import concatenated
 from fsseg.ops.pooling import mask_at_cells
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
-from fsseg.ops.support_threshold import best_threshold, others, trust
+from fsseg.ops.support_threshold import best_threshold, left_out, others, trust
 
 _SCALE = 20.0  # factor of FSSDINO's scores before the softmax, as for PANet's cosine
 _EPS = 1e-6
@@ -115,9 +115,11 @@ class MixtureClassifier(Method):
         outside: Float[Tensor, "M K H W"],
     ) -> Float[Tensor, " M"]:
         """Threshold of the difference of the scores of way and background."""
-        shots = support.shape[1]
-        if not self.calibrate or shots < 2:
+        if not self.calibrate or support.shape[1] < 2:
             return support.new_zeros(len(support))
+        some = left_out(support.shape[1])
+        support, inside, outside = support[:, some], inside[:, some], outside[:, some]
+        shots = len(some)
         sample = support.movedim(2, -1).flatten(2, 3)  # M K n C
         scores = []
         for shot in range(shots):

@@ -171,7 +171,7 @@ class Segmenter:
             state = self._state
             support = state.support(number)
             before = labels_of([support])
-            table = {1: before.pop()} if len(before) == 1 else dict(enumerate(state.found, 1))
+            table = {1: min(before)} if len(before) == 1 else dict(enumerate(state.found, 1))
             labels = relabelled(as_labels(mask, len(table), support.size), table)
             new = support._replace(mask=self._features.mask(labels))
             self._state = changed(self.method, state, state.classes, {**state.supports, number: new})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,9 +11,12 @@ from fsseg.episode import BACKGROUND, IGNORE, label_table
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
 from fsseg.segmenter.presence_score import Calibration, calibrated, parts_of
-from fsseg.segmenter.support_state import ClassState, Support, class_state, logits, shows
+from fsseg.segmenter.support_state import ClassState, Support, class_state, logits
 
+T = TypeVar("T")
 MOST = IGNORE - 1  # classes and rejected images, since labels have 8 bits
+_ADAPTING = 100  # supports of a class with one state for all, a limit of time and memory; our choice
+_CALIBRATING = 10  # supports, and parts of rejected images, that calibrate a score, a limit of time; our choice
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,17 @@ class SegmenterState:
     Attributes:
         classes: names in the order of labels; None for each rejected image.
         supports: supports by number.
-        states: state of each class.
+        labels: labels that each support shows, by number.
+        method: method in eval mode; None without supports.
+        adapted: states that were computed, by label and, for a method with a state per support, number; else 0.
         calibrations: calibrations by label, computed on demand.
     """
 
     classes: tuple[str | None, ...] = ()
     supports: Mapping[int, Support] = field(default_factory=dict)
-    states: tuple[ClassState, ...] = ()
+    labels: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    method: Method | None = None
+    adapted: dict[tuple[int, int], ClassState] = field(default_factory=dict)
     calibrations: dict[int, Calibration | None] = field(default_factory=dict)
 
     @property
@@ -41,9 +49,27 @@ class SegmenterState:
         """Names of the classes by label, without rejected images."""
         return {label: name for label, name in enumerate(self.classes, 1) if name is not None}
 
+    @property
+    def states(self) -> tuple[ClassState, ...]:
+        """The state of each class. A state of all supports of a class is computed when it is first needed."""
+        return tuple(self._state(label) for label in range(1, 1 + len(self.classes)))
+
+    @torch.inference_mode()
+    def _state(self, label: int) -> ClassState:
+        if self.method is None or label in pooled(self.method, self.classes):
+            return []
+        if is_per_support(self.method):
+            return [part for n, shown in self.labels.items() if label in shown for part in self.adapted[label, n]]
+        if (label, 0) not in self.adapted:
+            rejected = pooled(self.method, self.classes)
+            shown = [spread(self.showing(one), _ADAPTING) for one in (label, *rejected)]
+            every = {id(support): support for some in shown for support in some}
+            self.adapted[label, 0] = class_state(self.method, [*every.values()], label, rejected)
+        return self.adapted[label, 0]
+
     def showing(self, label: int) -> list[Support]:
         """Supports that show a class."""
-        return [support for support in self.supports.values() if bool(shows(support, label).any())]
+        return [support for number, support in self.supports.items() if label in self.labels[number]]
 
     def support(self, number: int) -> Support:
         """The support of a number.
@@ -57,23 +83,44 @@ class SegmenterState:
         return self.supports[number]
 
     def calibration(self, method: Method, label: int) -> Calibration | None:
-        """The calibration of a class, computed on the first call."""
+        """The calibration of a class, computed on the first call, from at most ten supports."""
         if label not in self.calibrations:
             rejected = [place for place, name in enumerate(self.classes, 1) if name is None]
             without = [part for place in rejected for s in self.showing(place) for part in parts_of(s)]
+            latest: dict[tuple[int, ...], ClassState] = {}
 
             def segmenting(supports: Sequence[Support], feature: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+                key = tuple(map(id, supports))
+                if key not in latest:  # parts of one support are segmented by the same others
+                    latest.clear()
+                    latest[key] = class_state(method, supports, label)
                 encoded = supports[0].mask.shape[-2:]
-                return logits(method, [class_state(method, supports, label)], feature, (encoded[0], encoded[1]), size)
+                return logits(method, [latest[key]], feature, (encoded[0], encoded[1]), size)
 
-            self.calibrations[label] = calibrated(self.showing(label), label, segmenting, without)
+            some = spread(self.showing(label), _CALIBRATING)
+            self.calibrations[label] = calibrated(some, label, segmenting, spread(without, _CALIBRATING))
         return self.calibrations[label]
+
+
+def spread(every: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many elements, at equal steps."""
+    return every if len(every) <= most else [every[i * len(every) // most] for i in range(most)]
+
+
+def is_per_support(method: Method) -> bool:
+    """Whether the state of a class has a part for each support, which no other support changes."""
+    return method.state_per != "class" and not method.pools_background
+
+
+def pooled(method: Method, classes: Sequence[str | None]) -> list[int]:
+    """Labels of rejected images that are background of every class, see `Method.pools_background`."""
+    return [label for label, name in enumerate(classes, 1) if name is None] if method.pools_background else []
 
 
 def changed(
     method: Method, before: SegmenterState, classes: Sequence[str | None], supports: Mapping[int, Support]
 ) -> SegmenterState:
-    """The state with other supports. Only classes whose supports or masks differ are adapted again.
+    """The state with other supports. Only what depends on supports or masks that differ is computed again.
 
     Args:
         method: method in eval mode.
@@ -86,26 +133,28 @@ def changed(
     """
     if len(classes) > MOST:
         raise FssegError(f"{len(classes)} classes and rejected images; give at most {MOST}.")
-    numbers = before.supports.keys() | supports.keys()
-    moved = [n for n in numbers if before.supports.get(n) is not supports.get(n)]
-    touched = labels_of(s for n in moved for s in (before.supports.get(n), supports.get(n)) if s is not None)
-    state = SegmenterState(tuple(classes), supports)
-    rejected = [label for label, name in enumerate(classes, 1) if name is None] if method.pools_background else []
-    if touched & set(rejected):
-        touched |= set(range(1, len(classes) + 1))  # the background of every class
-    states: list[ClassState] = []
+    same = {number for number, support in supports.items() if before.supports.get(number) is support}
+    labels = {n: before.labels[n] if n in same else labels_of([support]) for n, support in supports.items()}
+    every = frozenset().union(*labels.values())
     for label, name in enumerate(classes, 1):
-        if label in touched or label > len(before.states):
-            shown = state.showing(label)
-            if not shown:
-                raise FssegError(
-                    f"no support shows {name or 'the rejected image'}: its masks have no pixel of it, or too few at "
-                    "the segmenter's size. Mark more, or give a larger size."
-                )
-            states.append([] if label in rejected else class_state(method, [*supports.values()], label, rejected))
-        else:
-            states.append(before.states[label - 1])
-    return SegmenterState(tuple(classes), supports, tuple(states))
+        if label not in every:
+            raise FssegError(
+                f"no support shows {name or 'the rejected image'}: its masks have no pixel of it, or too few at "
+                "the segmenter's size. Mark more, or give a larger size."
+            )
+    touched = frozenset().union(*(shown for known in (before.labels, labels) for n, shown in known.items()
+                                  if n not in same))  # fmt: skip
+    if touched & {*pooled(method, classes)}:
+        touched = every  # the background of every class
+    adapted = {
+        (label, n): state
+        for (label, n), state in before.adapted.items()
+        if (n in same if is_per_support(method) else label not in touched)
+    }
+    if is_per_support(method):
+        new = {(label, n): supports[n] for n, shown in labels.items() if n not in same for label in shown}
+        adapted |= {(label, n): class_state(method, [support], label) for (label, n), support in new.items()}
+    return SegmenterState(tuple(classes), supports, labels, method, adapted)
 
 
 def without(method: Method, before: SegmenterState, number: int) -> SegmenterState:
@@ -115,26 +164,29 @@ def without(method: Method, before: SegmenterState, number: int) -> SegmenterSta
         FssegError: no support has this number.
     """
     before.support(number)
-    supports = {n: support for n, support in before.supports.items() if n != number}
-    left = [
-        label for label in range(1, len(before.classes) + 1) if SegmenterState(before.classes, supports).showing(label)
-    ]
-    table = torch.from_numpy(label_table({old: new for new, old in enumerate(left, 1)}))
+    labels = {n: shown for n, shown in before.labels.items() if n != number}
+    left = sorted(frozenset().union(*labels.values()))
+    if left == list(range(1, len(before.classes) + 1)):
+        return changed(method, before, before.classes, {n: before.supports[n] for n in labels})
+    place = {old: new for new, old in enumerate(left, 1)}
+    table = torch.from_numpy(label_table(place))
+    supports = {n: _relabelled(before.supports[n], table) for n in labels}
+    classes = tuple(before.classes[old - 1] for old in left)
+    kept = {n: frozenset(place[old] for old in shown) for n, shown in labels.items()}
+    adapted = {(place[old], n): state for (old, n), state in before.adapted.items() if old in place and n != number}
+    if not is_per_support(method):
+        gone = before.labels[number]
+        is_pooled = bool(gone & {*pooled(method, before.classes)})  # the background of every class changes
+        alike = {place[old] for old in left if not is_pooled and old not in gone}
+        adapted = {(label, n): state for (label, n), state in adapted.items() if label in alike}
+    return SegmenterState(classes, supports, kept, method, adapted)
 
-    def moved(support: Support) -> Support:
-        return support._replace(mask=table.to(support.mask.device)[support.mask.long()])
 
-    same = left == list(range(1, len(before.classes) + 1))
-    every = before.supports if same else {n: moved(support) for n, support in before.supports.items()}
-    classes = [before.classes[old - 1] for old in left]
-    gone = {before.classes[label - 1] for label in labels_of([before.supports[number]])}
-    if method.pools_background and None in gone:  # the background of every class changes
-        return changed(method, SegmenterState(), classes, {n: every[n] for n in supports})
-    remaining = SegmenterState(tuple(classes), every, tuple(before.states[old - 1] for old in left))
-    return changed(method, remaining, classes, {n: every[n] for n in supports})
+def _relabelled(support: Support, table: Tensor) -> Support:
+    return support._replace(mask=table.to(support.mask.device)[support.mask.long()])
 
 
-def labels_of(supports: Iterable[Support]) -> set[int]:
+def labels_of(supports: Iterable[Support]) -> frozenset[int]:
     """Labels of the classes that supports show."""
     found = {int(value) for support in supports for value in support.mask.unique()}
-    return found - {BACKGROUND, IGNORE}
+    return frozenset(found - {BACKGROUND, IGNORE})

@@ -71,8 +71,12 @@ def one_way(
     if images:
         maps = method.encode_support(torch.cat(images), own_way(labels)[0, 0])
     else:
-        maps = tuple(map(torch.cat, zip(*([one[where] for one in s.feature] for s, where in shown), strict=True)))
+        maps = tuple(map(torch.cat, zip(*(_parts(s, where) for s, where in shown), strict=True)))
     return tuple(one[None, None] for one in maps), labels
+
+
+def _parts(support: Support, where: Tensor) -> tuple[Tensor, ...]:
+    return support.feature if bool(where.all()) else tuple(one[where] for one in support.feature)
 
 
 def class_state(method: Method, supports: Sequence[Support], label: int, rejected: Sequence[int] = ()) -> ClassState:
