@@ -45,6 +45,7 @@ def options() -> Options:
     score = "leave out classes with a score below T (0); needs two supports"
     made.option("--threshold", float, score, default=0.0, metavar="T")
     made.option("--probabilities", bool, "write a map per class, 0..255")
+    made.option("--instances", bool, "outline and list each object instead of each class")
     formats = "also write labelme or yolo (segments)"
     made.option("--formats", Literal["labelme", "yolo"], formats, **many)
     made.option("--save", Path, "save the supports for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
@@ -162,7 +163,7 @@ def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[S
 
 def _naming(shown: Shown, error: FssegError) -> FssegError:
     """The error with the names of image and mask files."""
-    message = str(error)
+    message = str(error).removeprefix("`masks`: ")
     if message.startswith(("what the mask marks", "no support shows")):
         message = f"{shown.image}: {message}"
     if message.startswith("the mask"):
@@ -240,7 +241,16 @@ def _decides(given: Any, chosen: Chosen, supports: Sequence[Shown], rejected: Se
         None if given.ckpt_path else json.loads(json.dumps(_plain(method))),
         **{
             name: getattr(given, name)
-            for name in ("size", "long_side", "tile", "threshold", "probabilities", "no_refine", "thorough")
+            for name in (
+                "size",
+                "long_side",
+                "tile",
+                "threshold",
+                "probabilities",
+                "instances",
+                "no_refine",
+                "thorough",
+            )
         },
         files=fingerprint(files),
     )

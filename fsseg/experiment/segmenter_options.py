@@ -7,24 +7,20 @@ import torch
 
 from fsseg import limits
 from fsseg.encoders.names import NAMES
-from fsseg.errors import FssegError, NoDownloadError
+from fsseg.errors import FssegError
 from fsseg.experiment.arguments import flag
 from fsseg.experiment.files import find_experiment
 from fsseg.experiment.home_paths import expand_configuration
 from fsseg.experiment.parser import Parser, check_yaml
 from fsseg.methods import Method
-from fsseg.progress import tell
 from fsseg.segmenter import Segmenter
+from fsseg.segmenter.default_method import ENCODER, SIZE, SMALLER, default_method
 from fsseg.untrusted.text import is_count
-
-_ENCODER, _SMALLER = "dinov2_s", "efficientnet_lite0"  # the second if the first cannot be downloaded
-_MEGABYTES = {_ENCODER: 88, _SMALLER: 19}  # of the downloaded files
-_SIZE = 420  # 417 (PANet, section 4.1), as a multiple of DINOv2's 14
 
 
 def _default() -> dict[str, Any]:
     """The method without options: the best one without training in docs/10-your-own-pictures.md."""
-    named = NAMES[_ENCODER]
+    named = NAMES[ENCODER]
     built = {"class_path": named.kind.__name__, "init_args": dict(named.arguments)}
     return {"class_path": "KernelDensityRatio", "init_args": {"encoder": built}}
 
@@ -109,7 +105,7 @@ def engine(given: Any, chosen: Chosen) -> Engine:
         limits.check_arguments(chosen.config.model.method, "model.method")
         torch.manual_seed(0)  # random weights are the same in each command
         method = _built(chosen)
-        fit, size = next(iter(asked.items()), ("square", _SIZE))
+        fit, size = next(iter(asked.items()), ("square", SIZE))
         source = f"no checkpoint: {_origin(method.encoder.weights)}"
         made = Segmenter(method, size, fit, given.device, not given.no_refine, given.thorough)  # type: ignore[arg-type]
         return Engine(made, f"{method.name}  {method.encoder.name}  ({source})")
@@ -126,22 +122,10 @@ def engine(given: Any, chosen: Chosen) -> Engine:
 
 def _built(chosen: Chosen) -> Method:
     """The method; the default one has a smaller encoder if its own cannot be downloaded."""
-    method: Method
     if not chosen.is_default:
-        method = chosen.parser.instantiate(chosen.config).model.method
+        method: Method = chosen.parser.instantiate(chosen.config).model.method
         return method
-    for encoder in (_ENCODER, _SMALLER):
-        tell(f"{encoder}: {_MEGABYTES[encoder]} MB, {NAMES[encoder].licence}; the first use downloads it")
-        config = chosen.parser.parse_args(["--model.method.encoder", encoder])
-        try:
-            method = chosen.parser.instantiate(config).model.method
-            return method
-        except NoDownloadError as error:
-            tell(f"note: {error}")
-    raise FssegError(
-        f"no encoder can be downloaded here. Give one with its file: --encoder {_SMALLER} --encoder_weights FILE. "
-        "docs/encoders.md lists encoders and where their files are."
-    )
+    return default_method(f"--encoder {SMALLER} --encoder_weights FILE")
 
 
 def _origin(weights: str | None) -> str:

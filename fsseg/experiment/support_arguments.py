@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fsseg.datasets.export_formats import ENDINGS, refuse_unread
 from fsseg.episode import MOST_CLASSES
 from fsseg.errors import FssegError
-from fsseg.experiment.support_files import BOX, DEFAULT, Shown, exported, is_cut_out, is_export, with_classes
+from fsseg.experiment.support_files import DEFAULT, Shown, exported, is_cut_out, is_export, with_classes
 from fsseg.files.decoders import (
     count_endings,
     endings,
@@ -22,6 +22,7 @@ from fsseg.files.decoders import (
     list_files,
 )
 from fsseg.runs.prediction_files import ASKED, MASKS, OVERLAYS, PROBABILITIES
+from fsseg.segmenter.mask_inputs import BOX
 from fsseg.untrusted.text import is_line, relative_path
 
 _FORM = "[CLASS=]IMAGE:MASK is needed, MASK a file or a box LEFT,TOP,RIGHT,BOTTOM"

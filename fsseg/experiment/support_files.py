@@ -1,24 +1,21 @@
 """Supports and negative images of `fsseg predict`, and their masks from files."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fsseg.datasets.boxes import Box, box_mask
 from fsseg.datasets.export_formats import ENDINGS, ONE, annotation_of, classes_in, find_export, painted, read_export
 from fsseg.datasets.export_images import ExportImage, ImageIndex
 from fsseg.datasets.folder_layout import SCRIBBLE
 from fsseg.episode import IGNORE, Mask, void_of
 from fsseg.errors import FssegError
 from fsseg.files.images import has_transparency, image_size
-from fsseg.files.masks import read_labels, read_region, read_scribble
-from fsseg.segmenter.inputs import as_labels
+from fsseg.files.masks import read_labels, read_region
+from fsseg.segmenter.mask_inputs import BOX, as_labels, box_labels, scribble_labels
 
 DEFAULT = "object"  # class of supports without a class name
-BOX = re.compile(r"^\d+(\.\d+)?(,\d+(\.\d+)?){3}$", re.ASCII)
 _EXPORTS = (".json", ".xml", ".yaml", ".yml")  # of files that list images
 
 
@@ -49,7 +46,7 @@ class Shown(NamedTuple):
         if self.mask is None:
             return np.ones(size, dtype=np.uint8)
         if BOX.match(self.mask):
-            return _box(self.mask, self.image, size)
+            return box_labels([*map(float, self.mask.split(","))], f"box {self.mask} on {self.image}", size)
         path = Path(self.mask)
         if path.suffix.lower() in ENDINGS:
             return self._marked(path, size)
@@ -57,12 +54,7 @@ class Shown(NamedTuple):
             return _chosen(path, self.value)
         if len(self.classes) > 1:
             return as_labels(path, len(self.classes), size)
-        if not path.name.endswith(SCRIBBLE):
-            return read_region(path)
-        labels = read_scribble(path)
-        if not (labels == 1).any():
-            raise FssegError(f"mask {path} is empty: no scribble has the label 1 of the class. Paint the object.")
-        return labels
+        return scribble_labels(path) if path.name.endswith(SCRIBBLE) else read_region(path)
 
     def _marked(self, path: Path, size: tuple[int, int]) -> Mask:
         """Mask from annotations. In a negative image every shape counts, whatever its label."""
@@ -84,20 +76,6 @@ def _chosen(path: Path, value: int) -> Mask:
         found = ", ".join(map(str, np.unique(labels)[:10].tolist()))
         raise FssegError(f"mask {path} holds no pixel of {value}; it has {found}. Give one of them.")
     return np.where(labels == void, np.uint8(IGNORE), labels == value).astype(np.uint8)
-
-
-def _box(text: str, image: Path, size: tuple[int, int]) -> Mask:
-    corners = [float(value) for value in text.split(",")]
-    height, width = size
-    if max(corners) <= 1:
-        scaled = ",".join(str(round(value * side)) for value, side in zip(corners, (width, height) * 2, strict=True))
-        raise FssegError(
-            f"box {text} on {image}: pixels are needed, not fractions of the image. Did you mean {scaled}?"
-        )
-    left, top, right, bottom = (round(value) for value in corners)
-    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise FssegError(f"box {text} on {image}: LEFT,TOP,RIGHT,BOTTOM within its {width}x{height} pixels is needed.")
-    return box_mask(size, [Box(top, left, bottom, right, (bottom - top) * (right - left))], 1)
 
 
 def exported(place: Path, classes: Sequence[str]) -> list[Shown]:

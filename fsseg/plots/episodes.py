@@ -10,7 +10,6 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import torch
 from jaxtyping import UInt8
-from scipy.ndimage import binary_dilation, binary_erosion
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +23,6 @@ _ARROW, _HEAD = 36, 28  # pixels: width of the arrow before the query, height of
 _DARK = (40, 40, 60)  # colour of background scribbles
 _OPEN = 0.6  # a support with a larger share of 255 is annotated with scribbles
 _SHOTS = 5  # largest number of supports shown per way
-_LINES = 400  # an outline is this fraction of the longer side of an image
 _WIDE = 800  # pixels: narrower drawings stand side by side
 
 
@@ -240,24 +238,6 @@ def edges(region: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDA
     eroded = -F.max_pool2d(-inside, 5, stride=1, padding=2)
     dilated = F.max_pool2d(inside, 3, stride=1, padding=1)
     return (inside - eroded)[0, 0].numpy() > 0, (dilated - inside)[0, 0].numpy() > 0
-
-
-def overlay(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
-    """An image with the classes of a mask tinted and outlined, at the size of the image.
-
-    Args:
-        image: ``H W 3``.
-        mask: ``H W`` labels.
-    """
-    pixels = image.astype(np.float32)
-    width = max(1, round(max(mask.shape) / _LINES))
-    for label in np.unique(mask[(mask != BACKGROUND) & (mask != IGNORE)]).tolist():
-        region, tint = mask == label, np.array(colour(label), dtype=np.float32)
-        inner, outer = binary_erosion(region, iterations=width, border_value=1), binary_dilation(region, iterations=1)
-        pixels[region] = 0.55 * pixels[region] + 0.45 * tint
-        pixels[outer & ~region] = 255  # a light rim keeps the line visible on any image
-        pixels[region & ~inner] = tint
-    return pixels.round().astype(np.uint8)
 
 
 def caption(draw: PIL.ImageDraw.ImageDraw, left: int, text: str, square: RGB, top: int = 0) -> None:

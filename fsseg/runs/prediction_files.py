@@ -21,10 +21,11 @@ from fsseg.episode import Image
 from fsseg.errors import FssegError
 from fsseg.files.masks import read_labels
 from fsseg.plots.colours import palette
-from fsseg.plots.episodes import overlay
+from fsseg.plots.overlays import overlay
 from fsseg.runs import folders
 from fsseg.runs.query_files import QUERIES, QueryFiles, QueryState
 from fsseg.segmenter import Prediction
+from fsseg.segmenter.instances import instances_of
 from fsseg.untrusted.records import as_json, read_json
 from fsseg.untrusted.text import csv_cell, csv_text, file_name, is_relative_path
 
@@ -58,6 +59,7 @@ class PredictionRequest:
     tile: int | None
     threshold: float
     probabilities: bool
+    instances: bool
     no_refine: bool
     thorough: bool
     files: str
@@ -74,6 +76,7 @@ class PredictionFolder:
         probabilities: Whether probability maps are written.
 
     Attributes:
+        instances: Whether regions and outlines are those of objects instead of classes.
         rows: Rows of ``scores.csv``, one for each query and class.
 
     Raises:
@@ -89,6 +92,7 @@ class PredictionFolder:
         probabilities: bool,
     ) -> None:
         self.folder, self.queries, self.classes, self.probabilities = folder, queries, classes, probabilities
+        self.instances = asked.instances
         self.rows: list[dict[str, str]] = []
         self._resolved = folder.resolve()
         with atomic.writing(folder, _FIX):
@@ -172,7 +176,8 @@ class PredictionFolder:
         mask = PIL.Image.fromarray(found.mask)
         mask.putpalette(palette(len(self.classes)))
         self._write(places[_MASK], mask, "PNG", optimize=True)
-        self._write(places[_OVERLAY], PIL.Image.fromarray(overlay(image, found.mask)), "JPEG", quality=_QUALITY)
+        drawn = overlay(image, found.mask, found.instances if self.instances else None)
+        self._write(places[_OVERLAY], PIL.Image.fromarray(drawn), "JPEG", quality=_QUALITY)
         if self.probabilities and found.probability is not None:
             for label, class_name in enumerate(self.classes, 1):
                 grey = np.rint(255 * found.probability[label]).astype(np.uint8)
@@ -214,24 +219,27 @@ class PredictionFolder:
         return rows
 
     def finish(self) -> None:
-        """Write all masks as COCO annotations: one region, as compressed RLE, for each class of each image.
+        """Write all masks as COCO annotations: one region, as compressed RLE, for each class or object of an image.
 
         Raises:
             FssegError: The folder cannot be written.
         """
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for number, name in enumerate(sorted(self.done), 1):
-            rows = [row for row in self.rows if row["name"] == name]
+        every: dict[str, list[dict[str, str]]] = {}
+        for row in self.rows:
+            every.setdefault(row["name"], []).append(row)
+        for number, (name, rows) in enumerate(sorted(every.items()), 1):
             size = {"height": int(rows[0]["height"]), "width": int(rows[0]["width"])}
             images.append({"id": number, "file_name": rows[0]["image"], **size})
-            mask = read_labels(self.folder / MASKS / f"{name}.png")
+            mask = read_labels(self.folder / MASKS / f"{name}.png").astype(np.uint8)
+            numbers = instances_of(mask) if self.instances else mask
             for row in rows:
                 label = self.classes.index(row["class"]) + 1
-                if int(row["pixels"]):
-                    score = {"score": float(row["score"])} if row["score"] else {}
+                score = {"score": float(row["score"])} if row["score"] else {}
+                for region in np.unique(numbers[mask == label]):
                     of = {"id": len(annotations) + 1, "image_id": number, "category_id": label}
-                    annotations.append({**of, **_region(mask == label), "iscrowd": 0, **score})
+                    annotations.append({**of, **_region(numbers == region), "iscrowd": 0, **score})
         categories = [{"id": label, "name": name} for label, name in enumerate(self.classes, 1)]
         content = {"images": images, "categories": categories, "annotations": annotations}
         atomic.write_text(self.folder / COCO, json.dumps(content) + "\n")

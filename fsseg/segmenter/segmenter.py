@@ -7,23 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from fsseg.episode import Image, Mask, label_table
+from fsseg.episode import Mask
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
+from fsseg.segmenter.default_method import SIZE, method_of
 from fsseg.segmenter.feature_cache import ImageFeatures
-from fsseg.segmenter.inputs import Given, as_image, as_labels, as_list, as_masks, as_names, painted_files, relabelled
-from fsseg.segmenter.prediction import Part, Prediction
-from fsseg.segmenter.presence_score import similarity
-from fsseg.segmenter.refine import refined
+from fsseg.segmenter.inputs import Given, as_image, as_images, as_list, as_names, naming, relabelled
+from fsseg.segmenter.mask_inputs import GivenMask, as_masks, mask_of
+from fsseg.segmenter.prediction import Prediction
+from fsseg.segmenter.query_parts import predict_part
 from fsseg.segmenter.state import SegmenterState, changed, labels_of, without
-from fsseg.segmenter.support_state import Support, logits
-from fsseg.segmenter.tiling import VIEWS, Canvas, Fit, Window
+from fsseg.segmenter.support_state import Support
+from fsseg.segmenter.tiling import Canvas, Fit
 
 Device = str | torch.device | None
+_SIZE = 417  # pixels of a side (PANet, section 4.1)
+_SHOWN = 1024  # pixels of the longer side in a notebook
 
 
 class Segmenter:
@@ -32,39 +36,47 @@ class Segmenter:
     An image passes the encoder once. Another mask for a support, or a cached query, needs no pass.
 
     Args:
-        method: method, which is put into eval mode.
-        size: pixels of a side of the method's input (PANet, section 4.1: 417).
+        method: method, which is put into eval mode; or an encoder by name (docs/encoders.md) for the kernel density
+            ratio. None: that of `fsseg predict` without a checkpoint, on DINOv2's ViT-S, which the first use downloads.
+        size: pixels of a side of the method's input, by default 417 (PANet, section 4.1), or 420 without a method.
         fit: ``square``: resize both sides, as in training and tests; ``long_side``: resize the longer side and preserve
             proportions; ``tile``: cut images into overlapping squares without resizing.
         device: device, e.g. ``cuda:0``; by default a GPU, if there is one.
-        refine: let masks follow the borders of the image, and remove specks below a feature cell. The commands do.
+        refine: let masks follow the borders of the image, and remove specks below a feature cell. None: if no method
+            is given, as the commands do.
         thorough: segment a query in four views, also mirrored and larger.
+        weights: file of the weights of an encoder by name, without a download.
 
     Attributes:
         method: method in eval mode on its device.
         canvas: size and fit; ``refine`` and ``thorough`` can be changed at any time.
+        features: feature maps of the latest images.
 
     Raises:
-        FssegError: the size is below 32, the fit is unknown, or torch lacks the device.
+        FssegError: the size is below 32, the fit or the encoder is unknown, weights cannot be read or downloaded, or
+            torch lacks the device.
     """
 
     def __init__(
         self,
-        method: Method,
-        size: int = 417,
+        method: Method | str | None = None,
+        size: int | None = None,
         fit: Fit = "square",
         device: Device = None,
-        refine: bool = False,
+        refine: bool | None = None,
         thorough: bool = False,
+        weights: str | PathLike[str] | None = None,
     ) -> None:
-        self.canvas, self.refine, self.thorough = Canvas(size, fit).checked(), refine, thorough
+        own = isinstance(method, Method)
+        self.canvas = Canvas((_SIZE if own else SIZE) if size is None else size, fit).checked()
+        self.refine, self.thorough = not own if refine is None else refine, thorough
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self.method = method.to(self.device).eval()
+            self.method = method_of(method, weights).to(self.device).eval()
         # torch raises these for an unknown or missing device.
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise FssegError(f"device {device}: torch has no such device here. Give cpu, or omit device.") from error
-        self._features = ImageFeatures(self.method, self.canvas, self.device)
+        self.features = ImageFeatures(self.method, self.canvas, self.device)
         self._state, self._next = SegmenterState(), 1
         self._changing = threading.Lock()
 
@@ -107,15 +119,17 @@ class Segmenter:
     def learn(
         self,
         images: Given | Sequence[Given],
-        masks: Given | Sequence[Given],
+        masks: GivenMask | Sequence[GivenMask],
         classes: str | Sequence[str] = "object",
     ) -> list[int]:
         """Adapt to images and their masks. Supports of a known class are added to those it has.
 
         Args:
             images: one or a list: files, PIL images, arrays ``H W 3`` or tensors ``3 H W``.
-            masks: one per image, ``H W``, or files (also annotations). With one class, pixels that are not 0 belong to
-                it; with several, 1 is the first class. 255 is unlabelled unless the mask is black and white.
+            masks: one per image: ``H W``, ``H W 1`` or ``1 H W``, files (also annotations), boxes ``(left, top, right,
+                bottom)``, or dicts ``{"boxes": ..., "points": ...}`` like a JSON (docs/3-data.md). With one class,
+                pixels that are not 0 belong to it; with several, 1 is the first class. 255 is unlabelled (scribbles)
+                unless the mask is black and white.
             classes: one or several names.
 
         Returns:
@@ -125,15 +139,17 @@ class Segmenter:
             FssegError: an image or a mask is invalid, their sizes differ, or a mask marks no pixel.
         """
         names = as_names(classes)
-        inputs = [as_image(image) for image in as_list(images, 4)]
-        labels = as_masks(inputs, painted_files(as_list(images, 4), inputs, as_list(masks, 3), names), len(names))
-        encoded = [self._features.support(image) for image in inputs]
+        inputs = as_images(images)
+        labels = as_masks(inputs, as_list(images, 4), masks, names)
+        encoded = [self.features.support(image) for image in inputs]
         with self._changing:
             known = [*self._state.classes, *(name for name in names if name not in self._state.classes)]
             table = {label: 1 + known.index(name) for label, name in enumerate(names, 1)}
             return self._add(known, encoded, [relabelled(mask, table) for mask in labels])
 
-    def reject(self, images: Given | Sequence[Given], masks: Given | Sequence[Given] | None = None) -> list[int]:
+    def reject(
+        self, images: Given | Sequence[Given], masks: GivenMask | Sequence[GivenMask] | None = None
+    ) -> list[int]:
         """Adapt to images, or to masked regions of images, that show none of the classes.
 
         Each image is segmented like a separate class, whose pixels become background in a prediction.
@@ -148,16 +164,16 @@ class Segmenter:
         Raises:
             FssegError: see `learn`.
         """
-        inputs = [as_image(image) for image in as_list(images, 4)]
-        full: list[Given] = [np.ones(image.shape[:2], dtype=np.bool_) for image in inputs]
-        labels = as_masks(inputs, full if masks is None else as_list(masks, 3), 1)
-        encoded = [self._features.support(image) for image in inputs]
+        inputs = as_images(images)
+        full = [np.ones(image.shape[:2], dtype=np.bool_) for image in inputs]
+        labels = as_masks(inputs, as_list(images, 4), full if masks is None else masks, ())
+        encoded = [self.features.support(image) for image in inputs]
         with self._changing:
             first = len(self._state.classes) + 1
             marked = [np.where(mask == 1, np.uint8(first + i), mask) for i, mask in enumerate(labels)]
             return self._add([*self._state.classes, *[None] * len(inputs)], encoded, marked)
 
-    def repaint(self, number: int, mask: Given) -> None:
+    def repaint(self, number: int, mask: GivenMask) -> None:
         """Replace the mask of a support, without encoding it again.
 
         Args:
@@ -172,8 +188,10 @@ class Segmenter:
             support = state.support(number)
             before = labels_of([support])
             table = {1: min(before)} if len(before) == 1 else dict(enumerate(state.found, 1))
-            labels = relabelled(as_labels(mask, len(table), support.size), table)
-            new = support._replace(mask=self._features.mask(labels))
+            names = [state.classes[label - 1] or "" for label in table.values()]
+            with naming("mask", mask):
+                labels = relabelled(mask_of(mask, None, support.size, names), table)
+            new = support._replace(mask=self.features.mask(labels))
             self._state = changed(self.method, state, state.classes, {**state.supports, number: new})
 
     def forget(self, number: int) -> None:
@@ -210,17 +228,19 @@ class Segmenter:
         Raises:
             FssegError: see `segment`.
         """
-        state, pixels = self._state, as_image(image)
+        state = self._state
+        with naming("image", image):
+            pixels = as_image(image)
         if not state.names:
             raise FssegError("there are no classes: call learn(images, masks) before segment(image).")
         if not (isinstance(threshold, int | float) and 0 <= threshold <= 1) or (threshold > 0 and not score):
-            raise FssegError(f"threshold {threshold}: a score of 0..1 is needed, and score=True.")
+            raise FssegError(f"`threshold` {threshold}: a score of 0..1 is needed, and score=True.")
         height, width = pixels.shape[:2]
         mask = np.zeros((height, width), dtype=np.uint8)
         maps = np.zeros((1 + len(state.names), height, width), dtype=np.float32) if probability else None
         scores: dict[str, float | None] = dict.fromkeys(state.names)
         for window in self.canvas.windows(height, width):
-            part = self._part(state, pixels, window, threshold, score)
+            part = predict_part(self, state, pixels, window, threshold, score)
             place = (window.own_rows, window.own_columns)
             mask[place] = part.label.cpu().numpy()
             if maps is not None:
@@ -230,53 +250,25 @@ class Segmenter:
                     scores[name] = max(value, scores[name] or 0.0)
         return Prediction(mask, maps, scores)
 
+    def show(self, image: Given, threshold: float = 0.0) -> PIL.Image.Image:
+        """An image with its predicted classes outlined, and a legend; a notebook displays it.
+
+        Args:
+            image: see `segment`; a large one is drawn smaller.
+            threshold: see `segment`.
+
+        Raises:
+            FssegError: see `segment`.
+        """
+        from fsseg.plots.overlays import draw_prediction
+
+        found = self.predict(image, threshold, probability=False)
+        return draw_prediction(as_image(image), found.mask, found.words, _SHOWN)
+
     @torch.inference_mode()
     def feature(self, image: Given) -> tuple[Float[Tensor, "_ _ _"], ...]:
         """Feature maps of an image as a query without tiles, from the cache if possible."""
-        return self._features.query(as_image(image))
-
-    def _part(self, state: SegmenterState, image: Image, window: Window, threshold: float, score: bool) -> Part:
-        """Prediction for a part of an image; rejected images are background."""
-        part = image[window.rows, window.columns]
-        feature = self._features.query(part)
-        found = self._logits(state, feature, part)
-        if not found.isfinite().all():
-            raise FssegError("the logits are not finite: the training of the checkpoint diverged. Take another one.")
-        if self.refine:
-            found = refined(found, part, max((one.shape[-2], one.shape[-1]) for one in feature))
-        scores = self._scores(state, feature, found.max(0).indices) if score else {}
-        for label, name in state.found.items():
-            value = scores.get(name)
-            if value is not None and value < threshold:
-                found[label] = -torch.inf
-        own, classes = window.own(found), torch.tensor(list(state.found), device=found.device)
-        probability = own.softmax(0)[classes]
-        background = 1 - probability.sum(0, keepdim=True)
-        table = torch.from_numpy(label_table({label: place for place, label in enumerate(state.found, 1)}))
-        return Part(table.to(found.device)[own.max(0).indices], torch.cat([background, probability]), scores)
-
-    def _logits(self, state: SegmenterState, feature: tuple[Tensor, ...], part: Image) -> Float[Tensor, "L H W"]:
-        """Logits of a part of an image; the mean over views if `thorough`."""
-        size = (part.shape[0], part.shape[1])
-        each = [logits(self.method, state.states, feature, self.canvas.shown(*size), size)]
-        for scale, mirrored in VIEWS if self.thorough else ():
-            canvas = self.canvas.scaled(scale)
-            view = self._features.query(part[:, ::-1] if mirrored else part, canvas)
-            found = logits(self.method, state.states, view, canvas.shown(*size), size)
-            each.append(found.flip(-1) if mirrored else found)
-        return torch.stack(each).mean(0)
-
-    def _scores(
-        self, state: SegmenterState, feature: tuple[Tensor, ...], best: Int[Tensor, "H W"]
-    ) -> dict[str, float | None]:
-        """Score of each class."""
-        scores: dict[str, float | None] = {}
-        for label, name in state.found.items():
-            calibration, region = state.calibration(self.method, label), best == label
-            scores[name] = None
-            if calibration is not None and bool(region.any()):
-                scores[name] = calibration.score(similarity(feature, region, calibration.shown))
-        return scores
+        return self.features.query(as_image(image))
 
     @torch.inference_mode()
     def _add(
@@ -288,7 +280,7 @@ class Segmenter:
         """Add supports with labels of the new `SegmenterState.classes`. The caller holds the lock."""
         numbers = list(range(self._next, self._next + len(encoded)))
         added = {
-            number: support._replace(mask=self._features.mask(mask))
+            number: support._replace(mask=self.features.mask(mask))
             for number, support, mask in zip(numbers, encoded, labels, strict=True)
         }
         if not all(labels_of([support]) for support in added.values()):

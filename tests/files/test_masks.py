@@ -16,7 +16,7 @@ from fsseg.errors import FssegError
 from fsseg.experiment.support_arguments import supports
 from fsseg.files.mask_regions import region_of, region_of_greys
 from fsseg.files.masks import read_labels, read_region
-from fsseg.segmenter.inputs import as_labels
+from fsseg.segmenter.mask_inputs import as_labels
 
 SHAPE = (24, 40)
 OBJECT = np.zeros(SHAPE, dtype=bool)

@@ -17,7 +17,8 @@ from fsseg.errors import FssegError
 from fsseg.methods import AMCG, PL, HSNet, KernelDensityRatio, Method, MixtureClassifier, PANet, PMMs
 from fsseg.methods.binary import BinaryMethod
 from fsseg.ops.similarity import cosine_similarity
-from fsseg.segmenter.inputs import as_image, as_labels
+from fsseg.segmenter.inputs import as_image
+from fsseg.segmenter.mask_inputs import as_labels
 from fsseg.segmenter.persistence import description
 from fsseg.segmenter.tiling import Canvas
 from tests.methods.found import METHODS, encoder
