@@ -272,3 +272,15 @@ def make_batch(seed: int = 0, **sizes: Any) -> "Batch":
 @pytest.fixture(name="make_batch")
 def _make_batch() -> "Callable[..., Batch]":
     return make_batch
+
+
+def own_photos(folder: Path) -> None:
+    """Photos with a red square; of the first two there are masks."""
+    (folder / "photos").mkdir()
+    for i in range(4):
+        image, mask = np.full((60, 80, 3), 90, dtype=np.uint8), np.zeros((60, 80), dtype=np.uint8)
+        image[10 + i : 34 + i, 20:44], mask[10 + i : 34 + i, 20:44] = (220, 40, 40), 255
+        name = f"cat{i + 1}" if i < 2 else f"photos/cat{i + 1}"
+        PIL.Image.fromarray(image).save(folder / f"{name}.jpg")
+        if i < 2:
+            PIL.Image.fromarray(mask).save(folder / f"{name}.png")

@@ -14,12 +14,15 @@ import yaml
 
 from fsseg.cli import main
 from fsseg.cli.help import OTHERS
+from fsseg.encoders import ConvNet
 from fsseg.prepare import download
 from fsseg.protocols.choice import Choice
 from fsseg.protocols.presets import PRESETS
 from fsseg.protocols.protocol import Protocol
 from fsseg.protocols.suites import SUITES
+from fsseg.segmenter import default_method
 from tests.cli import conftest
+from tests.conftest import own_photos
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,6 +72,8 @@ def test_the_table_of_protocols_is_that_of_the_code():
 @pytest.mark.parametrize("code", [block for block in blocks("python") if not block.id.startswith("export-")])
 def test_python_block_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    own_photos(tmp_path)
+    monkeypatch.setattr(default_method, "build", lambda name, **arguments: ConvNet())  # without a download
     exec(compile(code, "docs", "exec"), {"__name__": "docs"})
 
 

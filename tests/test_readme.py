@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import PIL.Image
 import pytest
 
 from fsseg.cli import main
+from fsseg.encoders import ConvNet
+from fsseg.segmenter import default_method
 from tests.cli.conftest import TINY, jobs_here  # noqa: F401 - a fixture
-from tests.conftest import needs
+from tests.conftest import needs, own_photos
 from tests.prepare.conftest import contents, server  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -81,22 +81,12 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
     return run
 
 
-def own_photos(folder: Path) -> None:
-    """Photos with a red square; of the first two there are masks."""
-    (folder / "photos").mkdir()
-    for i in range(4):
-        image, mask = np.full((60, 80, 3), 90, dtype=np.uint8), np.zeros((60, 80), dtype=np.uint8)
-        image[10 + i : 34 + i, 20:44], mask[10 + i : 34 + i, 20:44] = (220, 40, 40), 255
-        name = f"cat{i + 1}" if i < 2 else f"photos/{i}"
-        PIL.Image.fromarray(image).save(folder / f"{name}.jpg")
-        if i < 2:
-            PIL.Image.fromarray(mask).save(folder / f"{name}.png")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 @pytest.mark.usefixtures("server", "jobs_here")
-def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(run, tmp_path, fake_voc, fake_coco):
+def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(
+    run, tmp_path, fake_voc, fake_coco, monkeypatch
+):
     needs("uvicorn", "demo")
     lines, code = commands_and_code()
     assert lines[:2] == ["make quickstart", "make test"]
@@ -116,4 +106,6 @@ def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(run,
     assert (tmp_path / "runs/panet_shapes/report.html").is_file()
     assert any("  serves PANet on" in out for out in said.values())
     assert len(list((tmp_path / "out").rglob("*.png"))) >= 2
+    monkeypatch.setattr(default_method, "build", lambda name, **arguments: ConvNet())  # without a download
     exec(compile(code, "README", "exec"), {"__name__": "readme"})
+    assert (tmp_path / "found.jpg").is_file()

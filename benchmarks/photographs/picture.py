@@ -50,13 +50,13 @@ def addresses(root: Path) -> dict[str, str]:
     return {Path(image["file_name"]).stem: image["flickr_url"] for image in images}
 
 
-def photographs(data: Coco, class_id: int) -> list[int]:
+def photographs(data: Coco, class_id: int, shares: tuple[float, float] = SHARE) -> list[int]:
     """Images without persons on which a class is neither small nor everything."""
     found = []
     person = 1 + data.class_names.index("person")
     for number in np.flatnonzero((data.index.pixels[:, class_id] > 0) & (data.index.pixels[:, person] == 0)):
         share = float((data.episode_mask(int(number), (class_id,)) == 1).mean())
-        if SHARE[0] <= share <= SHARE[1]:
+        if shares[0] <= share <= shares[1]:
             found.append(int(number))
     return found
 

@@ -79,7 +79,7 @@ def test_a_thorough_segmenter_means_the_logits_of_its_views():
         plain = Segmenter(method, 64, device="cpu")
         plain.learn(image, mask)
         plain.canvas = plain.canvas._replace(size=size)
-        plain._features.canvas = plain.canvas
+        plain.features.canvas = plain.canvas
         for view in (query, query[:, ::-1].copy()):
             found = plain.predict(view).probability
             margin = np.log(found[1]) - np.log(found[0])
