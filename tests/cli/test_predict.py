@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 import timm
 from pycocotools.coco import COCO
+from pycocotools.mask import decode
 
 import fsseg as package
 from fsseg.errors import MachineError
@@ -100,6 +101,26 @@ def test_masks_overlays_scores_and_annotations(fsseg, pictures):
         assert (grey[mask == 1] >= 127).all()
         with PIL.Image.open(out / "overlays" / f"{row['name']}.jpg") as overlay:
             assert overlay.size == (80, 60)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+def test_instances_are_regions_of_their_own(fsseg, pictures):
+    """Two squares in one image: two annotations that make up the class's mask, and an outline around each."""
+    image = np.asarray(PIL.Image.open(pictures / "photos" / "x.png")).copy()
+    image[30:54, 50:74] = image[5:29, 5:29]
+    PIL.Image.fromarray(image).save(pictures / "photos" / "two.png")
+    ran = fsseg("predict", *ASK, *TINY, "--instances")
+    assert ran.code == 0, ran.err
+    content = json.loads((pictures / "out" / "annotations.json").read_text())
+    (number,) = [one["id"] for one in content["images"] if Path(one["file_name"]).name == "two.png"]
+    own = [annotation for annotation in content["annotations"] if annotation["image_id"] == number]
+    regions = [decode(annotation["segmentation"]).astype(bool) for annotation in own]
+    mask = np.asarray(PIL.Image.open(pictures / "out" / "masks" / "two.png")) == 1
+    assert len(own) >= 2
+    assert (np.sum(regions, axis=0) == mask).all()
+    assert not any(region[12, 12] and region[40, 60] for region in regions)
+    other = fsseg("predict", *ASK, *TINY)
+    assert (other.code, "holds results of other --instances" in other.err) == (2, True)
 
 
 def test_the_same_as_in_python(fsseg, pictures):
