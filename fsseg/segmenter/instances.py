@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from fsseg.episode import BACKGROUND, IGNORE
 
-# A part is cut where it is narrower than this share of the widths of the regions on both sides. Of 0.5 and 0.75, tried
-# on a quarter of COCO's val images in the small set, the better one (F1 of 86.5 and 81.3, connected parts 85.4).
+# A part is cut where it is narrower than this share of the widths of the regions on both sides. On COCO's train images of
+# the small set, 0.4, 0.5 and 0.6 have an F1 of 78.7, 79.2 and 78.4 in masks with several objects.
 _NECK = 0.5
 _SIDE = 512  # pixels of the longer side of a part on which cuts are searched, a limit of time
 _EIGHT = np.ones((3, 3), dtype=np.int32)  # pixels that touch at a corner belong together
