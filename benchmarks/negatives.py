@@ -1,6 +1,6 @@
 """What rejected images and presence scores do on a person's own pictures: photographs of a VOCdevkit.
 
-python benchmarks/negatives.py VOCDEVKIT WEIGHTS [--encoder NAME] [--rejects 0 6] [--method KernelDensityRatio]
+python benchmarks/negatives.py VOCDEVKIT WEIGHTS [--encoder NAME] [--rejects 0 6] [--threshold auto]
 
 Each draw takes 5 supports of a class and, as rejects, photographs without the class; then up to 20 queries that show at
 least 5 % of the class, and as many that lack it. Printed are the IoU of the former, the share of the latter that stays
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(CLASSES))
     parser.add_argument("--rejects", type=int, nargs="+", default=[0, 6])
     parser.add_argument("--size", type=int, default=417)
+    parser.add_argument("--threshold", type=lambda text: text if text == "auto" else float(text), default=0.0)
     parser.add_argument("--queries", type=int, default=20)
     parser.add_argument("--draws", type=int, default=2)
     given = parser.parse_args()
@@ -66,7 +67,7 @@ def measured(
         last = max(given.rejects)
         asked = [*there[5 : 5 + given.queries], *not_there[last : last + given.queries]]
         for name in asked:
-            found = segmenter.predict(voc / f"JPEGImages/{name}.jpg", probability=False)
+            found = segmenter.predict(voc / f"JPEGImages/{name}.jpg", given.threshold, probability=False)
             mask, shown = found.mask == 1, masks[name] == value
             scores.append((found.score["object"] or 0.0, bool(shown.any())))
             if shown.any():

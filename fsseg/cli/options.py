@@ -26,10 +26,10 @@ class Value:
 
     def __init__(self, hint: Any) -> None:
         union = get_origin(hint) in (Union, UnionType)
-        self.kinds = tuple(kind for kind in (get_args(hint) if union else (hint,)) if kind is not NoneType)
-        self.choices: tuple[Any, ...] = ()
-        if get_origin(hint) is Literal:
-            self.kinds, self.choices = (), get_args(hint)
+        members = get_args(hint) if union else (hint,)
+        literals = [kind for kind in members if get_origin(kind) is Literal]
+        self.kinds = tuple(kind for kind in members if kind is not NoneType and kind not in literals)
+        self.choices = tuple(choice for kind in literals for choice in get_args(kind))
 
     def __call__(self, text: str) -> Any:
         """Convert a word.
@@ -58,14 +58,14 @@ class Value:
     @property
     def needed(self) -> str:
         """Description of the accepted values, for errors."""
-        if self.choices:
-            return f"one of {', '.join(map(str, self.choices))}"
-        return " or ".join(_words(kind, IN_WORDS) for kind in self.kinds)
+        first = "one of " if len(self.choices) > 1 else ""
+        choices = [first + ", ".join(map(str, self.choices))] if self.choices else []
+        return " or ".join([*(_words(kind, IN_WORDS) for kind in self.kinds), *choices])
 
     @property
     def short(self) -> str:
         """Accepted values, for help pages."""
-        return "|".join(map(str, self.choices)) or "|".join(_words(kind, _VALUES) for kind in self.kinds)
+        return "|".join([*(_words(kind, _VALUES) for kind in self.kinds), *map(str, self.choices)])
 
 
 def _words(kind: Any, words: Mapping[Any, str]) -> str:

@@ -42,8 +42,8 @@ def options() -> Options:
     made.option("--out", Path, out, metavar="DIR")
     add_segmenter(made)
     made.option("--tile", int, "cut images into squares of N pixels instead of resizing")
-    score = "leave out classes with a score below T (0); needs two supports"
-    made.option("--threshold", float, score, default=0.0, metavar="T")
+    score = "leave out classes with a score below T (0; auto: below those of the supports)"
+    made.option("--threshold", float | Literal["auto"], score, default=0.0, metavar="T")
     made.option("--probabilities", bool, "write a map per class, 0..255")
     made.option("--instances", bool, "outline and list each object instead of each class")
     formats = "also write labelme or yolo (segments)"
@@ -60,8 +60,8 @@ def run(arguments: Sequence[str]) -> int:
     """
     quieten()
     given, of_method = _read(arguments)
-    if not 0 <= given.threshold <= 1:
-        raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1 is needed.")
+    if given.threshold != "auto" and not 0 <= given.threshold <= 1:
+        raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1, or auto, is needed.")
     if not (given.query or given.save):
         raise FssegError("predict needs --query IMAGES, e.g. --query images/, or --save FILE to save the supports.")
     from fsseg.experiment import segmenter_options, support_arguments  # imports torch
@@ -110,11 +110,11 @@ def _read(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     return options().read(words), of_method
 
 
-def _note_unscored(segmenter: Segmenter, threshold: float) -> None:
+def _note_unscored(segmenter: Segmenter, threshold: float | str) -> None:
     """Print the classes to which a threshold does not apply."""
     state = segmenter.known[0]
     alone = [name for label, name in state.found.items() if len(state.showing(label)) < 2]
-    if threshold > 0 and alone:
+    if threshold != 0 and alone:
         tell(f"note: --threshold does not apply to {', '.join(alone)}: a score needs two supports of a class.")
 
 
@@ -171,7 +171,7 @@ def _naming(shown: Shown, error: FssegError) -> FssegError:
     return FssegError(message)
 
 
-def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, threshold: float) -> list[str]:
+def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, threshold: Any) -> list[str]:
     """Segment the queries that are not done; return one line for each query that cannot be read."""
     from fsseg.segmenter.inputs import as_image
 

@@ -27,6 +27,7 @@ from fsseg.methods.base import Maps, State, named
 from fsseg.methods.binary import BinaryMethod, WayMaps
 from fsseg.ops.pooling import adjoint_weights
 from fsseg.ops.precision import full_precision
+from fsseg.ops.similarity import median_distance
 from fsseg.ops.support_threshold import best_threshold, left_out, others, trust
 
 _SAMPLE = 512  # cells whose distances are measured, a limit of time
@@ -87,7 +88,7 @@ class KernelDensityRatio(BinaryMethod):
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
         """Concentration and threshold of each way."""
         cells = _some(sample.flatten(1, 2))
-        inverse = 1 / _median_distance(cells)
+        inverse = 1 / median_distance(cells)
         concentrations = [multiple * inverse for multiple in self.multiples]
         if not self.calibrate or sample.shape[1] < 2:
             return concentrations[0], torch.zeros_like(inverse)
@@ -133,10 +134,3 @@ def _some(cells: Float[Tensor, "M n c"]) -> Float[Tensor, "M k c"]:
         return cells
     # Fractional steps, so that a column of cells is not taken again and again.
     return cells[:, torch.linspace(0, count - 1, _CELLS, dtype=torch.float64, device=cells.device).long()]
-
-
-def _median_distance(sample: Float[Tensor, "M n C"]) -> Float[Tensor, " M"]:
-    """Median of ``1 - cos`` over pairs of cells, of at most `_SAMPLE` cells at equal steps."""
-    some = sample[:, :: max(1, -(-sample.shape[1] // _SAMPLE))]
-    distance = (1 - some @ some.mT).flatten(1)
-    return distance.sort(dim=1).values[:, distance.shape[1] // 2].clamp(min=_LEAST)

@@ -1,8 +1,11 @@
-"""Cosine similarity of features and prototypes."""
+"""Cosine similarity of features and prototypes, and of features among each other."""
 
 from jaxtyping import Float
 from torch import Tensor, einsum
 from torch.nn import functional as F
+
+_SAMPLE = 512  # cells whose distances are measured, a limit of time
+_LEAST = 1e-3  # smallest median distance
 
 
 def cosine_similarity(
@@ -22,3 +25,10 @@ def cosine_similarity(
     product = einsum("...chw,...lc->...lhw", feature, F.normalize(prototype, dim=-1, eps=eps))
     similarity: Tensor = product / feature.norm(dim=-3, keepdim=True).clamp(min=eps)
     return similarity
+
+
+def median_distance(sample: Float[Tensor, "M n C"]) -> Float[Tensor, " M"]:
+    """Median of ``1 - cos`` over pairs of cells of unit length, of at most 512 cells at equal steps."""
+    some = sample[:, :: max(1, -(-sample.shape[1] // _SAMPLE))]
+    distance = (1 - some @ some.mT).flatten(1)
+    return distance.sort(dim=1).values[:, distance.shape[1] // 2].clamp(min=_LEAST)

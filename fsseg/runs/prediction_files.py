@@ -57,7 +57,7 @@ class PredictionRequest:
     size: int | None
     long_side: int | None
     tile: int | None
-    threshold: float
+    threshold: float | str
     probabilities: bool
     instances: bool
     no_refine: bool

@@ -20,7 +20,7 @@ from fsseg.segmenter.feature_cache import ImageFeatures
 from fsseg.segmenter.inputs import Given, as_image, as_images, as_list, as_names, naming, relabelled
 from fsseg.segmenter.mask_inputs import GivenMask, as_masks, mask_of
 from fsseg.segmenter.prediction import Prediction
-from fsseg.segmenter.query_parts import predict_part
+from fsseg.segmenter.query_parts import Threshold, predict_part
 from fsseg.segmenter.state import SegmenterState, changed, labels_of, without
 from fsseg.segmenter.support_state import Support
 from fsseg.segmenter.tiling import Canvas, Fit
@@ -42,8 +42,8 @@ class Segmenter:
         fit: ``square``: resize both sides, as in training and tests; ``long_side``: resize the longer side and preserve
             proportions; ``tile``: cut images into overlapping squares without resizing.
         device: device, e.g. ``cuda:0``; by default a GPU, if there is one.
-        refine: let masks follow the borders of the image, and remove specks below a feature cell. None: if no method
-            is given, as the commands do.
+        refine: let masks follow the borders of the image, remove specks below a feature cell, and tell several classes
+            apart by region. None: if no method is given, as the commands do.
         thorough: segment a query in four views, also mirrored and larger.
         weights: file of the weights of an encoder by name, without a download.
 
@@ -203,20 +203,23 @@ class Segmenter:
         with self._changing, torch.inference_mode():
             self._state = without(self.method, self._state, number)
 
-    def segment(self, image: Given, threshold: float = 0.0) -> npt.NDArray[np.uint8]:
+    def segment(self, image: Given, threshold: Threshold = 0.0) -> npt.NDArray[np.uint8]:
         """The mask of an image: ``H W`` uint8, 0 background, then the classes in the order of `classes`.
 
         Args:
             image: a file, a PIL image, an array ``H W 3`` or a tensor ``3 H W``.
-            threshold: smallest score of a class, see `Prediction`; classes below become background. 0 admits all.
+            threshold: smallest score of a class, see `Prediction`; classes below become background. 0 admits all;
+                ``auto`` takes for each class the smallest score of its supports, each segmented by the others.
 
         Raises:
             FssegError: the image is invalid, or there are no classes.
         """
-        return self.predict(image, threshold, probability=False, score=threshold > 0).mask
+        return self.predict(image, threshold, probability=False, score=threshold != 0).mask
 
     @torch.inference_mode()
-    def predict(self, image: Given, threshold: float = 0.0, probability: bool = True, score: bool = True) -> Prediction:
+    def predict(
+        self, image: Given, threshold: Threshold = 0.0, probability: bool = True, score: bool = True
+    ) -> Prediction:
         """Mask, probabilities and scores of an image.
 
         Args:
@@ -233,8 +236,9 @@ class Segmenter:
             pixels = as_image(image)
         if not state.names:
             raise FssegError("there are no classes: call learn(images, masks) before segment(image).")
-        if not (isinstance(threshold, int | float) and 0 <= threshold <= 1) or (threshold > 0 and not score):
-            raise FssegError(f"`threshold` {threshold}: a score of 0..1 is needed, and score=True.")
+        is_known = threshold == "auto" or (isinstance(threshold, int | float) and 0 <= threshold <= 1)
+        if not is_known or (threshold != 0 and not score):
+            raise FssegError(f"`threshold` {threshold}: a score of 0..1 or auto is needed, and score=True.")
         height, width = pixels.shape[:2]
         mask = np.zeros((height, width), dtype=np.uint8)
         maps = np.zeros((1 + len(state.names), height, width), dtype=np.float32) if probability else None
@@ -250,7 +254,7 @@ class Segmenter:
                     scores[name] = max(value, scores[name] or 0.0)
         return Prediction(mask, maps, scores)
 
-    def show(self, image: Given, threshold: float = 0.0) -> PIL.Image.Image:
+    def show(self, image: Given, threshold: Threshold = 0.0) -> PIL.Image.Image:
         """An image with its predicted classes outlined, and a legend; a notebook displays it.
 
         Args:

@@ -10,7 +10,9 @@ from torch import Tensor
 from fsseg.episode import BACKGROUND, IGNORE, label_table
 from fsseg.errors import FssegError
 from fsseg.methods.base import Method
+from fsseg.segmenter.object_cells import object_cells
 from fsseg.segmenter.presence_score import Calibration, calibrated, parts_of
+from fsseg.segmenter.regions import CELLS, Appearance, appearances
 from fsseg.segmenter.support_state import ClassState, Support, class_state, logits
 
 T = TypeVar("T")
@@ -28,8 +30,10 @@ class SegmenterState:
         supports: supports by number.
         labels: labels that each support shows, by number.
         method: method in eval mode; None without supports.
-        adapted: states that were computed, by label and, for a method with a state per support, number; else 0.
+        adapted: states that were computed, by label and, for a method with a state per support, number; else 0. Label 0
+            is that of all classes as one.
         calibrations: calibrations by label, computed on demand.
+        appearances: how the classes look on each feature map, by its number, computed on demand.
     """
 
     classes: tuple[str | None, ...] = ()
@@ -38,6 +42,7 @@ class SegmenterState:
     method: Method | None = None
     adapted: dict[tuple[int, int], ClassState] = field(default_factory=dict)
     calibrations: dict[int, Calibration | None] = field(default_factory=dict)
+    appearances: dict[int, Appearance] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,6 +71,34 @@ class SegmenterState:
             every = {id(support): support for some in shown for support in some}
             self.adapted[label, 0] = class_state(self.method, [*every.values()], label, rejected)
         return self.adapted[label, 0]
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether all classes together can be segmented as one, see `Method.pools_background`."""
+        return self.method is not None and self.method.pools_background
+
+    @torch.inference_mode()
+    def any_class(self) -> ClassState:
+        """The state of all classes as one, computed when it is first needed."""
+        assert self.method is not None
+        if (0, 0) not in self.adapted:
+            first, *rest = self.found
+            table = torch.from_numpy(label_table({**dict(enumerate(range(1, 256), 1)), **dict.fromkeys(rest, first)}))
+            rejected = pooled(self.method, self.classes)
+            shown = [spread(self.showing(one), _ADAPTING) for one in (*self.found, *rejected)]
+            every = {id(support): _relabelled(support, table) for some in shown for support in some}
+            self.adapted[0, 0] = class_state(self.method, [*every.values()], first, rejected)
+        return self.adapted[0, 0]
+
+    @property
+    def looks(self) -> list[Appearance]:
+        """How the classes look, computed when it is first needed."""
+        if not self.appearances:
+            most = CELLS // len(self.found)
+            shown = {label: spread(self.showing(label), _ADAPTING) for label in self.found}
+            each = [object_cells(some, label, most) for label, some in shown.items()]
+            self.appearances.update(enumerate(appearances(each)))
+        return [*self.appearances.values()]
 
     def showing(self, label: int) -> list[Support]:
         """Supports that show a class."""
@@ -149,7 +182,7 @@ def changed(
     adapted = {
         (label, n): state
         for (label, n), state in before.adapted.items()
-        if (n in same if is_per_support(method) else label not in touched)
+        if label and (n in same if is_per_support(method) else label not in touched)
     }
     if is_per_support(method):
         new = {(label, n): supports[n] for n, shown in labels.items() if n not in same for label in shown}

@@ -108,7 +108,7 @@ def logits(
         size: ``(H, W)`` of the logits.
     """
     if not all(states):
-        return _with_empty(logits(method, [own for own in states if own], query, encoded, size), states)
+        return with_empty(logits(method, [own for own in states if own], query, encoded, size), [*map(bool, states)])
     maps = tuple(one[None, None] for one in query)
     if isinstance(method, BinaryMethod) and method.state_per != "episode":
         each = [method.segment_resized(joined([own]), maps, encoded, size) for own in states]
@@ -121,10 +121,10 @@ def logits(
     return method.segment_resized(state, maps, encoded, size)[0, 0]
 
 
-def _with_empty(found: Float[Tensor, "l H W"], states: Sequence[ClassState]) -> Float[Tensor, "L H W"]:
-    """Logits with those of empty states in between, which never win."""
-    every = found.new_full((1 + len(states), *found.shape[1:]), _NEVER)
-    every[[0, *(label for label, own in enumerate(states, 1) if own)]] = found
+def with_empty(found: Float[Tensor, "l H W"], kept: Sequence[bool]) -> Float[Tensor, "L H W"]:
+    """Logits with those of labels that are not kept in between, which never win."""
+    every = found.new_full((1 + len(kept), *found.shape[1:]), _NEVER)
+    every[[0, *(label for label, is_kept in enumerate(kept, 1) if is_kept)]] = found
     return every
 
 

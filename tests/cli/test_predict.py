@@ -549,6 +549,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "a missing negative": ((*SUPPORT, "--negative", "gone.png", *GOOD), "--negative: image gone.png is missing"),
     "an empty negative": ((*SUPPORT, "--negative", "a.png:blank.png", *GOOD), "is empty"),
     "a threshold beyond 1": ((*SUPPORT, *GOOD, "--threshold", "2"), "--threshold 2: a score of 0..1"),
+    "a threshold by another name": ((*SUPPORT, *GOOD, "--threshold", "best"), "--threshold"),
     "a threshold that is none": ((*SUPPORT, *GOOD, "--threshold", "x"), "--threshold"),
     "a size that is too small": ((*SUPPORT, *GOOD, "--size", "8"), "size 8: at least 32 is needed"),
     "two sizes": ((*SUPPORT, *GOOD, "--tile", "64"), "three ways to resize an image"),
