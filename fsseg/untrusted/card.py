@@ -4,7 +4,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ _GENERATOR = len(torch.get_rng_state())  # bytes of a CPU generator's state
 _SLACK = 1 << 20  # bytes by which unpacked members may exceed packed ones
 
 
-def refuse_bomb(path: str) -> None:
+def refuse_bomb(path: str | Path | BinaryIO) -> None:
     """Refuse a compressed checkpoint, which could unpack to any size: torch stores tensors uncompressed.
 
     Raises:
