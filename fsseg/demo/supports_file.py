@@ -63,19 +63,16 @@ def read_supports(data: bytes, limits: Limits, name: str) -> list[Annotated]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [one for one in archive.infolist() if not one.is_dir()]
             if len(members) > _MEMBERS or sum(one.file_size for one in members) > _BYTES:
-                raise FssegError(
-                    f"{name} unpacks to too much: {_MEMBERS} files of {_BYTES // MEGABYTE} MB are allowed."
-                )
+                most = f"{_MEMBERS} files of {_BYTES // MEGABYTE} MB in total"
+                raise FssegError(f"{name} unpacks to more than {most}. Save fewer supports.")
             files = {one.filename: archive.read(one) for one in members}
     except FssegError:
         raise
     except Exception as error:  # zipfile raises nearly anything on a broken file
-        raise FssegError(f"{name} is no complete zip file. Choose a file that this page has saved.") from error
+        raise FssegError(f"{name} is no complete zip file. Choose a file of this page.") from error
     found = list(_annotated(files, limits))
     if not found:
-        raise FssegError(
-            f"{name} has no image with a JSON of labelme beside it. Choose a file that this page has saved."
-        )
+        raise FssegError(f"{name} has no image with a JSON of labelme beside it. Choose a file of this page.")
     return found
 
 

@@ -12,7 +12,7 @@ function draw() {
     thumb.title = [one.name, SAYS[one.state]].filter(Boolean).join(": ");
     thumb.style.backgroundImage = `url(${one.picture})`;
     dots.className = "dots";
-    dots.append(...(one.state === "used" && !one.labels.length ? ["background"] : one.labels.map((label) => {
+    dots.append(...(one.state === "used" && !one.labels.length ? ["none"] : one.labels.map((label) => {
       const dot = document.createElement("i");
       dot.style.background = layer.colours[label - 1];
       return dot;

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, get_args
 
 import torch
 import yaml
@@ -89,7 +90,7 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
     return segmenter
 
 
-def load_state(segmenter: Segmenter, file: BinaryIO) -> tuple[SegmenterState, int]:
+def load_state(segmenter: Segmenter, file: BytesIO) -> tuple[SegmenterState, int]:
     """The state in a file of `save`, for `Segmenter.known` of a segmenter with the same weights and canvas.
 
     Nothing that the file describes is built.
@@ -107,21 +108,27 @@ def load_state(segmenter: Segmenter, file: BinaryIO) -> tuple[SegmenterState, in
     _check_complete(file, content)
     theirs = content["state_dict"]
     equal = own.keys() == theirs.keys() and all(
-        value.shape == theirs[name].shape and torch.equal(value.cpu(), theirs[name]) for name, value in own.items()
+        (value.shape, value.dtype) == (theirs[name].shape, theirs[name].dtype)
+        and torch.equal(value.cpu(), theirs[name])
+        for name, value in own.items()
     )
     if not equal or content["canvas"] != list(segmenter.canvas):
         raise FssegError(f"{file} is of another encoder, checkpoint or size: start `fsseg demo --ckpt_path` with it.")
     return _state(file, content, segmenter)
 
 
-def _check_complete(path: Path | BinaryIO, content: Mapping[str, Any]) -> None:
+def _is_equal(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one, other)
+
+
+def _check_complete(path: Path | BytesIO, content: Mapping[str, Any]) -> None:
     if not _is_complete(content):
         raise FssegError(
             f"{path} is a broken file of a segmenter, or comes from a newer fsseg. Save it again, or upgrade."
         )
 
 
-def _state(path: Path | BinaryIO, content: Mapping[str, Any], segmenter: Segmenter) -> tuple[SegmenterState, int]:
+def _state(path: Path | BytesIO, content: Mapping[str, Any], segmenter: Segmenter) -> tuple[SegmenterState, int]:
     """State of a segmenter from a complete file, and the number of the next support."""
     try:
         supports = {
@@ -140,7 +147,7 @@ def _state(path: Path | BinaryIO, content: Mapping[str, Any], segmenter: Segment
         raise FssegError(f"{path} is a broken file of a segmenter: {shown(str(error))[:150]}.") from error
 
 
-def _check_sizes(path: Path | BinaryIO, segmenter: Segmenter, supports: Iterable[Support]) -> None:
+def _check_sizes(path: Path | BytesIO, segmenter: Segmenter, supports: Iterable[Support]) -> None:
     """Refuse supports whose shapes do not fit the method and the canvas, before a method fails on them."""
     size = segmenter.canvas.size
     image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=segmenter.device)
@@ -196,7 +203,7 @@ def _plain(what: str, value: Any) -> Any:
     raise FssegError(f"{what} is a {type(value).__name__}, which cannot be stored. Give a plain value.")
 
 
-def _read(path: Path | BinaryIO) -> Any:
+def _read(path: Path | BytesIO) -> Any:
     refuse_bomb(path)
     if not isinstance(path, Path):
         path.seek(0)
