@@ -107,12 +107,8 @@ def load_state(segmenter: Segmenter, file: BytesIO) -> tuple[SegmenterState, int
         raise FssegError(f"{file} is no file of a segmenter. Choose one that ends with {ENDING}.")
     _check_complete(file, content)
     theirs = content["state_dict"]
-    equal = own.keys() == theirs.keys() and all(
-        (value.shape, value.dtype) == (theirs[name].shape, theirs[name].dtype)
-        and torch.equal(value.cpu(), theirs[name])
-        for name, value in own.items()
-    )
-    if not equal or content["canvas"] != list(segmenter.canvas):
+    same = own.keys() == theirs.keys() and all(_is_equal(value.cpu(), theirs[name]) for name, value in own.items())
+    if not same or content["canvas"] != list(segmenter.canvas):
         raise FssegError(f"{file} is of another encoder, checkpoint or size: start `fsseg demo --ckpt_path` with it.")
     return _state(file, content, segmenter)
 
