@@ -74,9 +74,9 @@ canvas.addEventListener("pointerup", lift);
 canvas.addEventListener("pointercancel", lift);
 
 async function click(at, label) {
-  const wanted = state, [x, y] = at, reach = Number($(".size").value) / 16;
+  const wanted = state, [x, y] = at, reach = Number($(".size").value) / 30;
   stage.classList.add("busy");
-  const answer = await ask("/events/click", JSON.stringify({ number: state.selected, x, y, reach: Math.min(1, reach) }));
+  const answer = await ask("/events/click", JSON.stringify({ number: state.selected, x, y, reach }));
   stage.classList.remove("busy");
   say(answer.message);
   if (!answer.region || wanted !== state) return;

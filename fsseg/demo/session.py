@@ -194,7 +194,7 @@ class Session:
         if not self.supports and not self.known_labels:
             return "Drop a support image, and click on an object in it."
         support = self.supports.get(self.support)
-        if support is not None and support.guided and not support.layer.any():
+        if support is not None and support.guided and not support.layer.any() and support.way != "nothing":
             return "Paint what is wrong: the class where it is missing, background where it is too much."
         if support is not None and rejects(support.layer, support.way) and self.known_labels:
             return "Background only: no class is in what you painted."

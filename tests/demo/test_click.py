@@ -53,10 +53,11 @@ def test_the_threshold_is_otsu_s():
 def test_similarities_are_cosines_of_centred_cells():
     feature = torch.randn(6, 4, 5, dtype=torch.float64)
     found = similarities(feature, 0.6, 0.9)
-    centred = feature - feature.mean((1, 2), keepdim=True)
+    centred = torch.nn.functional.normalize(feature - feature.mean((1, 2), keepdim=True), dim=0)
+    clicked = sum(centred[:, row, column] for row in (1, 2, 3) for column in (3, 4))  # at the right border
     for row in range(4):
         for column in range(5):
-            wanted = torch.cosine_similarity(centred[:, row, column], centred[:, 2, 4], dim=0)
+            wanted = torch.cosine_similarity(centred[:, row, column], clicked, dim=0)
             assert abs(found[row, column] - wanted) < 1e-9
 
 
