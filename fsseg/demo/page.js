@@ -2,7 +2,7 @@
 import { adopt, forget, offer, restore, sync } from "./keep.js";
 const parts = {}, $ = (id) => document.getElementById(id);
 const CALM = ["choose", "pick", "maps", "rename", "correct"].map((name) => `/events/${name}`);  // change no prediction
-let key = "", queue = Promise.resolve(), opened = 0;
+let key = "", opened = 0, queue = new Promise((resolve) => { addEventListener("load", resolve); }).then(() => begin());
 
 export function part(id) {  // element, properties and watchers of a part, for its script
   const watchers = {}, props = {};
@@ -52,7 +52,7 @@ function show(answer, calm = false) {
 export function send(path, body, file) {  // file: the image that the body is, to be kept
   const meant = opened;
   queue = queue.then(async () => {
-    if (meant !== opened) return "";  // numbers of a session that has ended; its strokes are kept
+    if (meant && meant !== opened) return "";  // numbers of a session that has ended; its strokes are kept
     let answer = await ask(path, body);
     if (answer.ended) {
       await open();
@@ -97,6 +97,5 @@ $("again").onclick = async () => {
   location.reload();
 };
 $("example").onclick = () => trigger("example", {});
-addEventListener("load", () => { queue = queue.then(begin); });
 addEventListener("pagehide", () => { if (key) navigator.sendBeacon("/leave", key); });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });  // the session has ended
