@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _HOST, _PORT = "127.0.0.1", 7860
 _MEGABYTES, _PIXELS = 20, 40_000_000
-_UNTRAINED = "This method is untrained, so masks are rough. A checkpoint of fsseg fit gives better masks."
+_UNTRAINED = "No training on your classes: masks can be wrong, so look at each one."
 _OPEN = "the page has no password: anybody who can reach this machine can use it."
 
 

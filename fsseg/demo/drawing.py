@@ -17,7 +17,7 @@ from fsseg.plots import colours
 from fsseg.plots.episodes import edges
 from fsseg.untrusted.text import file_name
 
-_THUMB, _MAP = 72, 144  # longer side on the page, in CSS pixels
+_THUMB, _MAP, _TILE = 72, 144, 160  # longer side on the page, in CSS pixels
 _FILL, _FULL = 120, 255  # opacity of a class's inside and of its outline
 _EDGE, _RIM = CLASSES, 2 * CLASSES + 1  # palette of an overlay: offset of a class's outline; index of the light rim
 
@@ -39,8 +39,22 @@ def layer(labels: Mask) -> str:
     return _url(PIL.Image.fromarray(labels), "PNG", compress_level=1)
 
 
+def tile(image: Image, mask: Mask | None) -> str:
+    """A small copy of a query with its prediction as a JPEG data URL."""
+    small = PIL.Image.fromarray(image)
+    small.thumbnail((2 * _TILE, 2 * _TILE))
+    if mask is not None:
+        layer = PIL.Image.open(io.BytesIO(_overlay(resize_mask(mask, (small.height, small.width))))).convert("RGBA")
+        small.paste(layer, mask=layer)
+    return _url(small, "JPEG", quality=85)
+
+
 def overlay(mask: Mask) -> str:
     """A prediction as a transparent PNG to lay over its query: classes half transparent, outlines opaque."""
+    return png_url(_overlay(mask))
+
+
+def _overlay(mask: Mask) -> bytes:
     drawn = mask.copy()
     for label in np.unique(mask[mask != BACKGROUND]).tolist():
         edge, around = edges(mask == label)
@@ -49,7 +63,7 @@ def overlay(mask: Mask) -> str:
     picture = PIL.Image.fromarray(drawn).convert("P")
     picture.putpalette([*colours.flat(CLASSES), *colours.flat(CLASSES)[3:], 255, 255, 255])
     opacity = bytes([0, *[_FILL] * CLASSES, *[_FULL] * CLASSES, _FULL])
-    return _url(picture, "PNG", transparency=opacity, compress_level=1)
+    return _bytes(picture, "PNG", transparency=opacity, compress_level=1)
 
 
 def mask_file(mask: Mask, size: tuple[int, int]) -> bytes:
@@ -103,6 +117,10 @@ def hexadecimal(label: int) -> str:
 
 
 def _url(picture: PIL.Image.Image, form: str, **options: object) -> str:
+    return f"data:image/{form.lower()};base64,{base64.b64encode(_bytes(picture, form, **options)).decode()}"
+
+
+def _bytes(picture: PIL.Image.Image, form: str, **options: object) -> bytes:
     file = io.BytesIO()
     picture.save(file, form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()

@@ -6,7 +6,7 @@ from typing import Any
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _SMALL = 5_000_000  # bytes of a request other than an image upload, e.g. a painted layer, see `fsseg.demo.painting`
-_BODIES = 100_000_000  # bytes of the bodies of all open requests
+_BODIES = 100_000_000  # bytes of the bodies of all open requests, and of a file of supports
 _PATIENCE = 10.0  # seconds that every body may take
 _RATE = 50_000  # received bytes that earn a body one more second
 _HEADERS = {
@@ -30,10 +30,19 @@ class Guard:
         hosts: allowed names in the Host header; None for any. This prevents DNS rebinding, in which another page lets
             its own name point to this server.
         patience: seconds that every body may take, in addition to those that its bytes earn.
+        file: largest size of a file of supports or of a segmenter in bytes.
     """
 
-    def __init__(self, app: Any, picture: int, hosts: tuple[str, ...] | None, patience: float = _PATIENCE) -> None:
-        self._app, self._picture, self._hosts, self._patience = app, picture, hosts, patience
+    def __init__(
+        self,
+        app: Any,
+        picture: int,
+        hosts: tuple[str, ...] | None,
+        patience: float = _PATIENCE,
+        file: int = 0,
+    ) -> None:
+        self._app, self._hosts, self._patience = app, hosts, patience
+        self._most = {"/pictures/": picture, "/files/": max(file, _BODIES)}
         self._held = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -42,7 +51,7 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        most = self._picture if scope["path"].startswith("/pictures/") else _SMALL
+        most = next((most for start, most in self._most.items() if scope["path"].startswith(start)), _SMALL)
         body = _Body(self, receive, most)
         body.refusal = self._refusal(dict(scope["headers"]), most)
         began = False
@@ -69,7 +78,7 @@ class Guard:
     def busy(self, count: int) -> bool:
         """Count received bytes of a body; return whether all open bodies together are too large."""
         self._held += count
-        return self._held > max(_BODIES, 2 * self._picture)
+        return self._held > max(2 * self._most["/pictures/"], self._most["/files/"])
 
     @property
     def patience(self) -> float:

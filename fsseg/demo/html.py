@@ -6,45 +6,66 @@ from jinja2 import Environment, PackageLoader
 
 from fsseg.demo import drawing
 from fsseg.demo.painting import BACK
-from fsseg.demo.pictures import Limits
-from fsseg.demo.session import Result, Session
+from fsseg.demo.pictures import MEGABYTE, Limits
+from fsseg.demo.results import Result
+from fsseg.demo.session import Session
 
-_STAGE = 400  # most pixels of a query's height on the screen
 _TEMPLATES = Environment(loader=PackageLoader("fsseg", "demo"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _RESULT = _TEMPLATES.get_template("result.html")
 
 
-def page(limits: Limits, about: str, note: str) -> str:
+def page(limits: Limits, about: str, note: str, file: int) -> str:
     """The page before any image is added.
 
     Args:
         limits: Limits of uploaded images; the browser checks the size of a file before it uploads it.
         about: One line about the method.
         note: A note about the method, e.g. that it is untrained.
+        file: Largest size of other files in bytes.
     """
-    return _TEMPLATES.get_template("page.html").render(
-        about=about, note=note, megabytes=f"{limits.megabytes:g}", back=BACK
-    )
+    sizes = {"megabytes": f"{limits.megabytes:g}", "file_megabytes": file // MEGABYTE}
+    return _TEMPLATES.get_template("page.html").render(about=about, note=note, back=BACK, **sizes)
 
 
 def painter(session: Session) -> dict[str, Any]:
     """State of the canvas, see painter.js."""
-    support = session.supports.get(session.support)
+    support, guide = session.supports.get(session.support), session.guide()
     return {
-        "supports": [
-            {"number": number, "name": one.picture.name, "picture": one.picture.thumbnail}
-            for number, one in session.supports.items()
-        ],
         "selected": session.support,
         "picture": drawing.photo(support.picture.image) if support else "",
+        "guide": "" if guide is None else drawing.overlay(guide),
         "layer": drawing.layer(support.layer) if support else "",
         "width": support.layer.shape[1] if support else 0,
         "height": support.layer.shape[0] if support else 0,
-        "way": support.way if support else "mask",
+        "way": support.way if support else session.way,
         "classes": [
             {"name": name, "colour": drawing.hexadecimal(label)} for label, name in enumerate(session.names, 1)
         ],
         "known": max(session.known_labels, default=1),
+    }
+
+
+def supports(session: Session) -> list[dict[str, Any]]:
+    """Thumbnails of the supports, with the labels that the segmenter adapted to."""
+    return [
+        {
+            "number": number,
+            "name": one.picture.name,
+            "picture": one.picture.thumbnail,
+            "labels": one.labels,
+            "state": "used" if one.number is not None else "painted" if one.layer.any() else "empty",
+        }
+        for number, one in session.supports.items()
+    ]
+
+
+def queries(session: Session) -> dict[str, Any]:
+    """Thumbnails of the queries, and the chosen one."""
+    return {
+        "selected": session.query,
+        "all": [
+            {"number": number, "name": one.name, "picture": one.thumbnail} for number, one in session.queries.items()
+        ],
     }
 
 
@@ -54,7 +75,7 @@ def result(session: Session, found: Result | None) -> str:
         return ""
     query = session.queries[session.query]
     height, width = query.image.shape[:2]
-    shown = {"photo": drawing.photo(query.image), "height": height, "width": width, "stage": _STAGE}
+    shown = {"photo": drawing.photo(query.image), "height": height, "width": width}
     return _RESULT.render(session=session, found=found, **shown, **(_found(session, found) if found else {}))
 
 

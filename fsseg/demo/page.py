@@ -1,38 +1,37 @@
 """Routes of the page. No request can open a file: it sends only bytes, numbers and names."""
 
 import asyncio
+import io
 import json
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fsseg.datasets.shapes import draw
-from fsseg.demo import drawing, html
-from fsseg.demo.painting import read_layer, way_of
-from fsseg.demo.pictures import SIDE, Limits, Picture, read_picture
-from fsseg.demo.session import Session
+from fsseg.demo import html, saving
+from fsseg.demo.events import ANSWERS, STEPS, answer, content_of, run_step
+from fsseg.demo.pictures import FINE, SIDE, Limits, Upload, file_name, read_picture
+from fsseg.demo.session import SUPPORTS, Session
 from fsseg.demo.sessions import PageFullError, SessionEndedError, Sessions, Visit
+from fsseg.demo.supports_file import read_supports
 from fsseg.errors import FssegError
+from fsseg.segmenter.persistence import content_of as segmenter_file
+from fsseg.segmenter.persistence import load_state
 
-# Changes the session by an event and the data that the browser sends with it.
-Step = Callable[[Session, dict[str, Any]], None]
+Work = dict[str, Any] | bytes  # an answer: JSON, or a file
 
 _WORKERS = 2  # events that are processed at a time
 _WAITING = 4  # most requests of one visitor at a time; the page itself sends one at a time
-_IMAGE = 4 * SIDE * SIDE  # most bytes of an image and its painted layer
-_SHAPES = 256  # side of an example in pixels
-# Numbers of built-in images with a plain disc and a striped star: supports, queries.
-_EXAMPLES = ((1202, 1288), (1340, 1402))
+_QUERY, _SUPPORT = 3 * SIDE * SIDE, 4 * FINE * FINE  # most bytes of an image and its painted layer
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-_STATIC = {
-    name: (Path(__file__).parent / name).read_bytes() for name in ("page.css", "page.js", "painter.js", "result.js")
-}
+_STATIC = {path.name: path.read_bytes() for path in sorted(Path(__file__).parent.iterdir()) if path.suffix in _TYPES}
 _BROKEN = "an error occurred. The terminal of fsseg demo shows the reason."
 
 
@@ -48,7 +47,7 @@ class Page:
 
     def __init__(self, sessions: Sessions, limits: Limits, about: str, note: str = "") -> None:
         self.sessions, self._limits = sessions, limits
-        self._page = html.page(limits, about, note).encode()
+        self._page = html.page(limits, about, note, sessions.largest_file).encode()
         self._workers = ThreadPoolExecutor(_WORKERS, "page")
         self._under_way = set[Future[bytes]]()
 
@@ -63,6 +62,8 @@ class Page:
             Route("/leave", self.leave, methods=["POST"]),
             Route("/events/{name}", self.event, methods=["POST"]),
             Route("/pictures/{where}", self.picture, methods=["POST"]),
+            Route("/files/{kind}", self.file, methods=["POST"]),
+            Route("/learnt", self.learnt, methods=["POST"]),
         ]
 
     def close(self) -> bool:
@@ -76,7 +77,7 @@ class Page:
             key = self.sessions.open()
         except PageFullError as error:
             return _plain(str(error), 503)
-        return await self._answer(request, key, lambda session, body: _answer(session, "", key=key))
+        return await self._answer(request, key, lambda session, body: answer(session, "", key=key))
 
     async def leave(self, request: Request) -> Response:
         """End the session. The key is in the body, because a browser that leaves the page cannot send a header."""
@@ -84,37 +85,66 @@ class Page:
         return Response(status_code=204)
 
     async def event(self, request: Request) -> Response:
-        """Handle an event: an entry of `STEPS`, or ``all``, which requests all masks."""
+        """Handle an event: an entry of `STEPS` or of `ANSWERS`."""
         name = request.path_params["name"]
-        if name == "all":
-            return await self._answer(request, _key(request), lambda session, body: _archive(session))
+        if name in ANSWERS:
+            asked = ANSWERS[name]
+            return await self._answer(request, _key(request), lambda session, body: asked(session, content_of(body)))
         if name not in STEPS:
             return _plain("not found", 404)
         step, repaints = STEPS[name]
         return await self._answer(
             request,
             _key(request),
-            lambda session, body: _run_step(session, lambda: step(session, _content(body)), repaints),
+            lambda session, body: run_step(session, lambda: step(session, content_of(body)), repaints),
         )
 
     async def picture(self, request: Request) -> Response:
         """Add an uploaded image; its file name is used in messages only."""
-        add = {"supports": Session.add_support, "queries": Session.add_query}.get(request.path_params["where"])
-        if add is None:
+        added = {"supports": (Session.add_support, FINE, _SUPPORT), "queries": (Session.add_query, SIDE, _QUERY)}
+        if request.path_params["where"] not in added:
             return _plain("not found", 404)
-        name = request.query_params.get("name", "")
+        (add, side, most), name = added[request.path_params["where"]], request.query_params.get("name", "")
 
-        def take(session: Session, body: bytes) -> dict[str, Any]:
-            def step() -> None:
-                picture = read_picture(body, self._limits, name)
-                self.sessions.make_room(_IMAGE)
-                add(session, picture)
+        def take(session: Session, body: bytes) -> None:
+            picture = read_picture(body, self._limits, name, side)
+            self.sessions.make_room(most)
+            add(session, picture)
 
-            return _run_step(session, step)
+        return await self._step(request, take)
 
-        return await self._answer(request, _key(request), take)
+    async def file(self, request: Request) -> Response:
+        """Take a file of supports, or of a segmenter; its file name is used in messages only."""
+        name = file_name(request.query_params.get("name", ""))
 
-    async def _answer(self, request: Request, key: str, work: Callable[[Session, bytes], dict[str, Any]]) -> Response:
+        def supports(session: Session, body: bytes) -> None:
+            self.sessions.make_room(SUPPORTS * _SUPPORT)
+            saving.add_annotated(session, read_supports(body, self._limits, name))
+
+        def segmenter(session: Session, body: bytes) -> None:
+            self.sessions.make_room(len(body))
+            saving.begin_with(session, *load_state(session.segmenter, Upload(body, name)))
+
+        take = {"supports": supports, "segmenter": segmenter}.get(request.path_params["kind"])
+        return _plain("not found", 404) if take is None else await self._step(request, take)
+
+    async def learnt(self, request: Request) -> Response:
+        """Answer with a file of the segmenter that `fsseg predict --ckpt_path` takes."""
+
+        def work(session: Session, _: bytes) -> bytes:
+            file = io.BytesIO()
+            torch.save(segmenter_file(saving.learnt(session)), file)
+            return file.getvalue()
+
+        return await self._answer(request, _key(request), work)
+
+    async def _step(self, request: Request, take: Callable[[Session, bytes], None]) -> Response:
+        def work(session: Session, body: bytes) -> dict[str, Any]:
+            return run_step(session, partial(take, session, body))
+
+        return await self._answer(request, _key(request), work)
+
+    async def _answer(self, request: Request, key: str, work: Callable[[Session, bytes], Work]) -> Response:
         """Run work for a visitor in a thread."""
         try:
             visit = self.sessions.visit(key)
@@ -130,10 +160,11 @@ class Page:
         finally:
             visit.requests -= 1
 
-    async def _work(self, visit: Visit, body: bytes, work: Callable[[Session, bytes], dict[str, Any]]) -> Response:
+    async def _work(self, visit: Visit, body: bytes, work: Callable[[Session, bytes], Work]) -> Response:
         def locked() -> bytes:
             with visit.session.lock:
-                return json.dumps(work(visit.session, body)).encode()
+                done = work(visit.session, body)
+            return done if isinstance(done, bytes) else json.dumps(done).encode()
 
         future = self._workers.submit(locked)
         self._under_way.add(future)
@@ -145,7 +176,7 @@ class Page:
         except Exception:
             traceback.print_exc()
             return _plain(_BROKEN, 500)
-        return Response(content, media_type="application/json")
+        return Response(content, media_type="application/json" if content[:1] == b"{" else "application/octet-stream")
 
 
 def _key(request: Request) -> str:
@@ -161,70 +192,3 @@ def _serving(data: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]
         return Response(data, media_type=kind)
 
     return serve
-
-
-def _content(body: bytes) -> dict[str, Any]:
-    """Data of an event; empty if the body is no JSON object."""
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _run_step(session: Session, step: Callable[[], None], repaints: bool = True) -> dict[str, Any]:
-    """Run a step and answer with the new state; an error becomes the message, and the session stays unchanged."""
-    since, message = session.now(), ""
-    try:
-        step()
-    except FssegError as error:
-        message = str(error)
-    return _answer(session, message, since, repaints)
-
-
-def _answer(
-    session: Session, message: str, since: tuple[float, int] | None = None, repaints: bool = True, **more: str
-) -> dict[str, Any]:
-    """The new state for the browser, see page.js."""
-    try:
-        found = session.result(since)
-    except FssegError as error:
-        found, message = None, message or str(error)
-    painter = html.painter(session) if repaints else None
-    shown = {"message": message, "painter": painter, "hint": session.hint(), "result": html.result(session, found)}
-    return {**shown, **more}
-
-
-def _archive(session: Session) -> dict[str, Any]:
-    found = [result for number in session.queries if (result := session.result(number=number))]
-    files = [(drawing.mask_name(one.query.name), drawing.mask_file(one.mask, one.query.size)) for one in found]
-    return {"message": "", "archive": drawing.archive(files)}
-
-
-def _stroke(session: Session, sent: dict[str, Any]) -> None:
-    layer, way = sent.get("layer"), way_of(sent.get("way"))
-    session.paint(sent.get("number"), lambda size: read_layer(layer, size), way)
-
-
-def _example(session: Session, _: dict[str, Any]) -> None:
-    for add, numbers in zip((session.add_support, session.add_query), _EXAMPLES, strict=True):
-        for number in numbers[::-1]:
-            image = draw(_SHAPES, 0, number)[0]
-            add(Picture(f"shapes-{number:05d}.png", image, (_SHAPES, _SHAPES)))
-
-
-def _maps(session: Session, _: dict[str, Any]) -> None:
-    session.maps = not session.maps
-
-
-# Events by name: the step, and whether the canvas gets a new state.
-STEPS: dict[str, tuple[Step, bool]] = {
-    "stroke": (_stroke, False),
-    "choose": (lambda session, sent: session.choose_support(sent.get("number")), True),
-    "remove": (lambda session, sent: session.remove_support(sent.get("number")), True),
-    "rename": (lambda session, sent: session.rename(sent.get("names")), False),
-    "pick": (lambda session, sent: session.choose_query(sent.get("number")), False),
-    "drop": (lambda session, sent: session.remove_query(sent.get("number")), False),
-    "maps": (_maps, False),
-    "example": (_example, True),
-}

@@ -65,14 +65,21 @@ def painted(layer: Mask) -> list[int]:
     return [int(value) for value in np.unique(layer) if BACKGROUND < value < BACK]
 
 
+def rejects(layer: Mask, way: Way) -> bool:
+    """Whether a layer marks background only, which shows none of the classes."""
+    return way == "scribble" and not painted(layer) and bool((layer == BACK).any())
+
+
 def lacks(layer: Mask, way: Way) -> str:
     """Hint on what to paint before the support can be used; empty if nothing is missing."""
     if way == "nothing":
         return ""
     if not painted(layer):
-        return "Paint an object."
+        return "Click on the object, or paint on it." if way == "scribble" else "Paint an object."
     if not (to_labels(layer, way) == BACKGROUND).any():
-        return "Paint some background too." if way == "scribble" else "Leave some background around the object."
+        if way == "scribble":
+            return "Now background: choose the striped colour, and click beside the object."
+        return "Leave some background around the object."
     return ""
 
 
@@ -84,6 +91,13 @@ def to_labels(layer: Mask, way: Way) -> Mask:
     elif way == "box":
         labels = _boxes(layer)
     return labels
+
+
+def from_labels(labels: Mask) -> tuple[Mask, Way]:
+    """The layer and the way of painting of a mask ``H W``: 0 background, classes from 1 on, 255 unlabelled."""
+    if (labels == IGNORE).any():
+        return np.select([labels == IGNORE, labels == BACKGROUND], [np.uint8(0), np.uint8(BACK)], labels), "scribble"
+    return (labels, "mask") if labels.any() else (labels, "nothing")
 
 
 def _boxes(layer: Mask) -> Mask:

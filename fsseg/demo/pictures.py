@@ -12,7 +12,8 @@ from fsseg.errors import FssegError
 from fsseg.files.images import image_size, read_image
 from fsseg.untrusted.text import shown
 
-SIDE = 1024  # largest longer side in pixels; methods use smaller images
+SIDE = 1024  # largest longer side of a query in pixels; methods use smaller images
+FINE = 2048  # of a support, so that small objects can be painted
 MEGABYTE = 2**20
 _LEAST = 8  # smallest side in pixels, see `fsseg.segmenter.inputs`
 _NAME = 60  # characters of a shown file name
@@ -41,7 +42,7 @@ class Picture:
 
     Attributes:
         name: file name to show; never a path.
-        image: ``H W 3``, longer side at most `SIDE`.
+        image: ``H W 3``, longer side at most `SIDE`, or `FINE` of a support.
         size: ``(H, W)`` of the upright image before resizing.
     """
 
@@ -55,8 +56,8 @@ class Picture:
         return thumbnail(self.image)
 
 
-class _Upload(io.BytesIO):
-    """Bytes of an image file that print as the visitor's file name, for errors."""
+class Upload(io.BytesIO):
+    """Bytes of a file that print as the visitor's file name, for errors."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -68,13 +69,14 @@ class _Upload(io.BytesIO):
     __repr__ = __str__  # PIL's errors print this
 
 
-def read_picture(data: bytes, limits: Limits, name: str) -> Picture:
+def read_picture(data: bytes, limits: Limits, name: str, side: int = SIDE) -> Picture:
     """Decode an uploaded image. No file is opened: the name is used only in messages.
 
     Args:
         data: bytes of the image file.
         limits: largest file and image.
         name: file name sent by the browser.
+        side: largest longer side of the result.
 
     Raises:
         FssegError: the image is too large, too small, broken, or no image.
@@ -84,23 +86,23 @@ def read_picture(data: bytes, limits: Limits, name: str) -> Picture:
         raise FssegError(
             f"{called} has {len(data) / MEGABYTE:.1f} MB; at most {limits.megabytes:g} MB are allowed. Resize it."
         )
-    height, width = image_size(_Upload(data, called))  # not upright: PIL decodes a PNG to find its EXIF tag
+    height, width = image_size(Upload(data, called))  # not upright: PIL decodes a PNG to find its EXIF tag
     if height * width > limits.pixels:
         raise FssegError(
             f"{called} has {width}x{height} pixels; at most {limits.pixels / 1e6:g} million are allowed. Resize it."
         )
     if min(height, width) < _LEAST:
         raise FssegError(f"{called} has {width}x{height} pixels; each side needs at least {_LEAST}. Resize it.")
-    image = read_image(_Upload(data, called), upright=True, on_white=True, bits=0)
-    return Picture(called, fitted(image), (image.shape[0], image.shape[1]))
+    image = read_image(Upload(data, called), upright=True, on_white=True, bits=0)
+    return Picture(called, fitted(image, side), (image.shape[0], image.shape[1]))
 
 
-def fitted(image: Image) -> Image:
-    """An image, resized if its longer side is larger than `SIDE`."""
+def fitted(image: Image, side: int = SIDE) -> Image:
+    """An image, resized if its longer side is larger than a number of pixels."""
     height, width = image.shape[:2]
-    if max(height, width) <= SIDE:
+    if max(height, width) <= side:
         return image
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     return resize_image(image, (max(_LEAST, round(scale * height)), max(_LEAST, round(scale * width))))
 
 

@@ -1,20 +1,20 @@
-// Clicks on the result, and the archive that it asks for.
-import { part } from "./page.js";
-const { element, props, trigger, watch } = part("result");
+// Clicks on the result, how it is shown, and the archive that it asks for.
+import { part, trigger } from "./page.js";
+import { download } from "./drop.js";
+const { element, props, watch } = part("result"), $ = (id) => document.getElementById(id), PAUSE = 150;
+let later = 0;
 element.addEventListener("click", (event) => {
   const asked = event.target.closest("[data-do]");
   if (!asked) return;
-  const number = Number(asked.dataset.number);
-  if (asked.dataset.do === "pick") trigger("pick", { number });
-  if (asked.dataset.do === "drop") trigger("drop", { number });
-  if (asked.dataset.do === "maps") trigger("maps", {});
-  if (asked.dataset.do === "all") trigger("all", {});
+  const name = asked.dataset.do;
+  trigger(name, ["correct", "drop"].includes(name) ? { number: Number(asked.dataset.number) } : {});
+  if (name === "correct") $("painter").scrollIntoView({ block: "nearest" });
 });
-element.addEventListener("input", (event) => {
-  if (event.target.matches(".opacity")) element.style.setProperty("--opacity", event.target.value / 100);
-});
-watch("archive", () => {
-  const link = document.createElement("a");
-  link.href = props.archive; link.download = "masks.zip";
-  link.click();
-});
+$("opacity").oninput = (event) => { element.style.setProperty("--opacity", event.target.value / 100); };
+$("threshold").oninput = (event) => {
+  const value = event.target.value / 100;
+  $("at").textContent = value.toFixed(2);
+  clearTimeout(later);
+  later = setTimeout(() => trigger("threshold", { value }), PAUSE);
+};
+watch("archive", () => download(props.archive, props.archive_name ?? "masks.zip"));

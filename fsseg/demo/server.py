@@ -115,7 +115,7 @@ def application(page: "Page", limits: Limits, host: str) -> Guard:
 
     app = Starlette(routes=page.routes, lifespan=lifespan)
     app.router.redirect_slashes = False
-    return Guard(app, limits.bytes, LOOPBACK if host in LOOPBACK else None)
+    return Guard(app, limits.bytes, LOOPBACK if host in LOOPBACK else None, file=page.sessions.largest_file)
 
 
 async def _end_idle(sessions: Sessions) -> None:

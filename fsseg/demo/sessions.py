@@ -19,6 +19,7 @@ SESSIONS = 32  # at a time
 BYTES = 1_000_000_000  # of all sessions together, see `memory`
 IDLE = 1800  # seconds without a request after which a session ends
 SPARE = 300  # seconds without a request after which a session ends if another visitor needs its place or memory
+_FEATURES = 100_000_000  # most bytes of the supports in a segmenter's file
 _FULL = "the page is in use by too many visitors. Try again in some minutes."
 
 
@@ -62,6 +63,12 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._visits)
+
+    @property
+    def largest_file(self) -> int:
+        """Largest size of a segmenter's file in bytes: its weights, and features of many supports."""
+        weights: int = sum(value.nbytes for value in self._segmenter.method.state_dict().values())
+        return weights + _FEATURES
 
     def open(self) -> str:
         """Start a session and return its key.

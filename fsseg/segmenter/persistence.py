@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,10 +44,21 @@ def save(segmenter: Segmenter, path: Path) -> None:
     """
     if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
         raise FssegError(f"{path} is no place to save to: give a new file, or one that ends with {ENDING}.")
+    content = content_of(segmenter)
+    atomic.make_folder(path.parent)
+    atomic.save(path, partial(torch.save, content))
+
+
+def content_of(segmenter: Segmenter) -> dict[str, Any]:
+    """What a file of `save` holds.
+
+    Raises:
+        FssegError: there are no classes, or an argument of the method cannot be stored.
+    """
     state, number = segmenter.known
     if not state.names:
         raise FssegError("there are no classes to save: call learn(images, masks) first.")
-    content = {
+    return {
         "fsseg_segmenter": _VERSION,
         "config": yaml.safe_dump({"model": {"method": description(segmenter.method)}}, sort_keys=False),
         "canvas": list(segmenter.canvas),
@@ -56,8 +68,6 @@ def save(segmenter: Segmenter, path: Path) -> None:
         "supports": {n: [list(s.feature), s.mask, list(s.size), s.image] for n, s in state.supports.items()},
         "next": number,
     }
-    atomic.make_folder(path.parent)
-    atomic.save(path, partial(torch.save, content))
 
 
 def load(path: Path, device: str | torch.device | None) -> Segmenter:
@@ -69,15 +79,54 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
     content = _read(path)
     if not (isinstance(content, dict) and "fsseg_segmenter" in content):
         return of_checkpoint(path, content, device)
+    _check_complete(path, content)
+    method = _made(path, content["config"], content["state_dict"])
+    try:
+        refine = content.get("refine", False) is True
+        segmenter = Segmenter(method, *Canvas(*content["canvas"]).checked(), device, refine)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise FssegError(f"{path} is a broken file of a segmenter: {shown(str(error))[:150]}.") from error
+    segmenter.known = _state(path, content, segmenter)
+    return segmenter
+
+
+def load_state(segmenter: Segmenter, file: BytesIO) -> tuple[SegmenterState, int]:
+    """The state in a file of `save`, for `Segmenter.known` of a segmenter with the same weights and canvas.
+
+    Nothing that the file describes is built.
+
+    Args:
+        segmenter: gets no new state.
+        file: its text is its name, for errors.
+
+    Raises:
+        FssegError: the file is broken, or of a segmenter with other weights or another canvas.
+    """
+    content, own = _read(file), segmenter.method.state_dict()
+    if not (isinstance(content, dict) and "fsseg_segmenter" in content):
+        raise FssegError(f"{file} is no file of a segmenter. Choose one that ends with {ENDING}.")
+    _check_complete(file, content)
+    theirs = content["state_dict"]
+    same = own.keys() == theirs.keys() and all(_is_equal(value.cpu(), theirs[name]) for name, value in own.items())
+    if not same or content["canvas"] != list(segmenter.canvas):
+        raise FssegError(f"{file} is of another encoder, checkpoint or size: start `fsseg demo --ckpt_path` with it.")
+    return _state(file, content, segmenter)
+
+
+def _is_equal(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one, other)
+
+
+def _check_complete(path: Path | BytesIO, content: Mapping[str, Any]) -> None:
     if not _is_complete(content):
         raise FssegError(
             f"{path} is a broken file of a segmenter, or comes from a newer fsseg. Save it again, or upgrade."
         )
-    method = _made(path, content["config"], content["state_dict"])
+
+
+def _state(path: Path | BytesIO, content: Mapping[str, Any], segmenter: Segmenter) -> tuple[SegmenterState, int]:
+    """State of a segmenter from a complete file, and the number of the next support."""
     try:
-        segmenter = Segmenter(
-            method, *Canvas(*content["canvas"]).checked(), device, content.get("refine", False) is True
-        )
         supports = {
             n: Support(
                 tuple(one.to(segmenter.device) for one in maps),
@@ -89,13 +138,12 @@ def load(path: Path, device: str | torch.device | None) -> Segmenter:
         }
         with torch.inference_mode():
             _check_sizes(path, segmenter, supports.values())
-            segmenter.known = changed(segmenter.method, SegmenterState(), content["classes"], supports), content["next"]
+            return changed(segmenter.method, SegmenterState(), content["classes"], supports), content["next"]
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise FssegError(f"{path} is a broken file of a segmenter: {shown(str(error))[:150]}.") from error
-    return segmenter
 
 
-def _check_sizes(path: Path, segmenter: Segmenter, supports: Iterable[Support]) -> None:
+def _check_sizes(path: Path | BytesIO, segmenter: Segmenter, supports: Iterable[Support]) -> None:
     """Refuse supports whose shapes do not fit the method and the canvas, before a method fails on them."""
     size = segmenter.canvas.size
     image = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=segmenter.device)
@@ -151,8 +199,10 @@ def _plain(what: str, value: Any) -> Any:
     raise FssegError(f"{what} is a {type(value).__name__}, which cannot be stored. Give a plain value.")
 
 
-def _read(path: Path) -> Any:
-    refuse_bomb(str(path))
+def _read(path: Path | BytesIO) -> Any:
+    refuse_bomb(path)
+    if not isinstance(path, Path):
+        path.seek(0)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -4,6 +4,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ _GENERATOR = len(torch.get_rng_state())  # bytes of a CPU generator's state
 _SLACK = 1 << 20  # bytes by which unpacked members may exceed packed ones
 
 
-def refuse_bomb(path: str) -> None:
+def refuse_bomb(path: str | Path | BytesIO) -> None:
     """Refuse a compressed checkpoint, which could unpack to any size: torch stores tensors uncompressed.
 
     Raises:

@@ -41,7 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("demo")
     torch.save(squeezenet1_0(weights=None).state_dict(), folder / "weights.pth")
     encoder = "--model.method.encoder"
-    options = [encoder, "Torchvision", f"{encoder}.architecture", "squeezenet1_0", f"{encoder}.taps=[{TAPS}]",
+    options = ["--model.method", "PANet", "--no_refine",
+               encoder, "Torchvision", f"{encoder}.architecture", "squeezenet1_0", f"{encoder}.taps=[{TAPS}]",
                f"{encoder}.weights", str(folder / "weights.pth"),
                "--size", str(SIZE), "--device", "cpu", "--port", "0", "--max_mb", str(MEGABYTES)]  # fmt: skip
     with started(folder, "-m", "fsseg", "demo", *options) as (process, said):

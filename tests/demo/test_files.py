@@ -138,7 +138,7 @@ def test_no_path_that_a_request_names_is_opened(app, visitor, outside, watched, 
             assert b"root:" not in answer.body
             if target.startswith("/pictures") and answer.status == 200:
                 assert answer.said["message"], target
-                shown = {one["name"] for one in answer.said["painter"]["supports"]}
+                shown = {one["name"] for one in answer.said["supports"]}
                 assert all(one == "a.png" or one.startswith("shapes-") for one in shown)  # the latter: the examples
         _watching.clear()
         assert watched == []
@@ -178,7 +178,7 @@ def test_files_of_the_machine_cannot_be_dropped(app, visitor, outside):
         assert answer["painter"] == before
     shown = visitor.drop("supports", path, Path(path).read_bytes())  # bytes of one's own, under any name
     assert shown["message"] == ""
-    assert [one["name"] for one in shown["painter"]["supports"]] == ["mine.png", "there.png"]
+    assert [one["name"] for one in shown["supports"]] == ["mine.png", "there.png"]
 
 
 def test_a_session_s_images_are_its_own(app):

@@ -75,23 +75,37 @@ class Reader:
 
     def drop(self, where: str, *paths: Path, count: int) -> None:
         self.one(f"#{where} input[type=file]").send_keys("\n".join(map(str, paths)))
-        shown = "painter" if where == "supports" else "result"
-        until(lambda: len(self.all(f"#{shown} .thumb")) == count, f"{count} pictures")
+        shown = "#thumbs .thumb" if where == "supports" else "#grid .tile"
+        until(lambda: len(self.all(shown)) == count, f"{count} pictures")
+
+    def brush(self) -> None:
+        """Choose to paint whole masks with the brush."""
+        self.click("[data-way=mask]")
+        self.click("[data-tool=brush]")
+
+    def press(self, keys: str) -> None:
+        """Press keys over the canvas."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.browser).send_keys(keys).perform()
+
+    def run(self, script: str) -> Any:
+        return self.browser.execute_script(script)
 
     def drag(self, start: tuple[float, float], *stops: tuple[float, float]) -> None:
         """Paint along points given as fractions of the canvas."""
         from selenium.webdriver.common.action_chains import ActionChains
 
-        canvas = self.one("#painter .paint")
+        canvas, stage = self.one("#painter .paint"), self.one("#painter .stage")
         until(lambda: self.browser.execute_script("return arguments[0].width", canvas) == PIXELS, "the canvas")
-        size = canvas.size
+        size = stage.size
 
         def at(place: tuple[float, float]) -> tuple[int, int]:
             return int((place[0] - 0.5) * size["width"]), int((place[1] - 0.5) * size["height"])
 
-        chain = ActionChains(self.browser, duration=50).move_to_element_with_offset(canvas, *at(start)).click_and_hold()
+        chain = ActionChains(self.browser, duration=50).move_to_element_with_offset(stage, *at(start)).click_and_hold()
         for stop in stops:
-            chain.move_to_element_with_offset(canvas, *at(stop))
+            chain.move_to_element_with_offset(stage, *at(stop))
         chain.release().perform()
 
     def settled(self, before: str = "") -> str:
@@ -140,14 +154,15 @@ def reader(server: Server, tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"photo{number}.png" for number in (0, 20, 40)]
+    paths = [tmp_path / f"photo{number}.png" for number in (0, 20, 40, 60)]
     for path in paths:
         PIL.Image.fromarray(draw(PIXELS, 0, int(path.stem[5:]))[0]).save(path)
     return paths
 
 
 def expected(server: Server, photos: list[Path], labels: np.ndarray) -> np.ndarray:
-    segmenter = Segmenter(PANet(Torchvision("squeezenet1_0", (TAPS,), weights=str(server.weights))), SIZE, device="cpu")
+    method = PANet(Torchvision("squeezenet1_0", (TAPS,), weights=str(server.weights)))
+    segmenter = Segmenter(method, SIZE, device="cpu")
     segmenter.learn(photos[0], labels)
     return segmenter.segment(photos[2])
 
@@ -155,6 +170,7 @@ def expected(server: Server, photos: list[Path], labels: np.ndarray) -> np.ndarr
 def test_paint_see_the_mask_change_and_download_it(reader, server, photos):
     reader.drop("supports", photos[0], count=1)
     reader.drop("queries", photos[2], count=1)
+    reader.brush()
     reader.drag((0.3, 0.3), (0.6, 0.35), (0.5, 0.6))
     first = reader.settled()
     assert reader.passes == 0
@@ -191,6 +207,7 @@ def test_boxes_scribbles_and_outlines_mean_what_they_say(reader, server, photos)
     np.testing.assert_array_equal(reader.mask(), expected(server, photos, region.astype(np.uint8)))
 
     reader.click("[data-way=scribble]")
+    reader.click("[data-tool=brush]")
     until(lambda: "background" in reader.one("#painter .hint").text, "what is missing")
     reader.click("#painter .swatch.back")
     reader.drag((0.1, 0.9), (0.9, 0.9))
@@ -215,11 +232,12 @@ def test_boxes_scribbles_and_outlines_mean_what_they_say(reader, server, photos)
 
 def test_classes_by_colour_names_scores_maps_and_all_masks(reader, photos):
     reader.drop("supports", *photos[:2], count=2)
-    reader.drop("queries", *photos[1:], count=2)
+    reader.drop("queries", *photos[1:3], count=2)
+    reader.brush()
     reader.drag((0.2, 0.2), (0.4, 0.4))
     reader.settled()
     assert "needs 2 supports" in reader.one("#result .found").text
-    reader.all("#painter .swatch")[1].click()
+    reader.click("#painter .more")
     reader.drag((0.6, 0.7), (0.8, 0.8))
     until(lambda: len(reader.all("#result .found .row")) == 2, "two classes")
     field = reader.all("#painter .chip input")[1]
@@ -229,8 +247,9 @@ def test_classes_by_colour_names_scores_maps_and_all_masks(reader, photos):
     until(lambda: "<i>star</i>" in reader.one("#result .found").text, "the name")
     assert {1, 2} & set(np.unique(reader.mask()))
 
-    reader.all("#painter .thumb")[0].click()
+    reader.all("#thumbs .thumb")[0].click()
     until(lambda: not (reader.labels()[..., 3] > 0).any(), "the other support")
+    reader.brush()
     reader.all("#painter .swatch")[0].click()
     reader.drag((0.3, 0.3), (0.5, 0.5))
     until(lambda: "needs 2 supports" in reader.all("#result .found .row")[1].text, "one score")
@@ -238,7 +257,7 @@ def test_classes_by_colour_names_scores_maps_and_all_masks(reader, photos):
     reader.click("[data-do=maps]")
     until(lambda: len(reader.all("#result figure")) == 4, "maps of two classes")
     assert reader.passes == 0
-    reader.all("#result .thumb")[0].click()
+    reader.all("#grid .tile")[0].click()
     until(lambda: "photo20" in reader.one("#download").get_attribute("download"), "the other query")
     reader.click("[data-do=all]")
     until(lambda: list(reader.downloads.glob("masks.zip")), "all masks")
@@ -267,3 +286,120 @@ def test_mistakes_are_a_line_and_no_request_leaves_the_machine(reader, server, p
     (tmp_path / "large.png").write_bytes(bytes(2**20 + 1))
     reader.one("#supports input[type=file]").send_keys(str(tmp_path / "large.png"))
     until(lambda: "large.png has 1.0 MB; at most 1 MB are allowed" in reader.one("#message").text, "what is too large")
+
+
+def shown(reader: Reader) -> tuple:
+    """What a visitor must not lose: supports with their state, queries, paint, and the result."""
+    states = [one.get_attribute("data-state") for one in reader.all("#thumbs .thumb")]
+    paint = (reader.labels()[..., 3] > 0).sum()
+    return states, len(reader.all("#grid .tile")), paint, reader.run("return document.querySelector('.overlay')?.src")
+
+
+def clicked(reader: Reader, photos: list[Path]) -> tuple:
+    """Two supports and two queries; click on the second support's object and background."""
+    reader.drop("supports", *photos[:2], count=2)
+    reader.drop("queries", *photos[2:], count=2)
+    reader.drag((0.5, 0.5))
+    until(lambda: (reader.labels()[..., 3] > 0).any(), "a region")
+    until(lambda: "striped" in reader.one("#painter .hint").text, "what is missing")
+    reader.click("#painter .swatch.back")
+    reader.drag((0.02, 0.02))
+    reader.settled()
+    return shown(reader)
+
+
+def test_a_reload_an_ended_session_and_a_closed_tab_lose_nothing(reader, server, photos):
+    before = clicked(reader, photos)
+    assert before[0] == ["empty", "used"]
+    reader.browser.refresh()
+    until(lambda: "Your work is back" in reader.one("#message").text, "the work")
+    until(lambda: shown(reader) == before, "the same page")
+
+    reader.run("window.fetch = ((real) => (path, given) => { window.seen = given.headers['X-Session'];"
+               " return real(path, given); })(window.fetch)")  # fmt: skip
+    reader.click("#grid .tile")
+    until(lambda: reader.run("return window.seen"), "the session's key")
+    reader.run("navigator.sendBeacon('/leave', window.seen)")
+    reader.drag((0.9, 0.9))
+    reader.click("#grid .tile")
+    until(lambda: "Your work is back" in reader.one("#message").text, "a new session")
+    until(lambda: len(reader.all("#grid .tile")) == 2 and shown(reader)[0] == before[0], "the same page")
+    assert (reader.labels()[..., 3] > 0).sum() >= before[2]
+
+    reader.browser.switch_to.new_window("tab")
+    reader.browser.get(server.address)
+    until(lambda: "Bring back 2 supports and 2 queries" in reader.one("#back").text, "an offer in another tab")
+    assert not reader.all("#thumbs .thumb")
+    reader.click("#back")
+    until(lambda: len(reader.all("#grid .tile")) == 2, "the queries of the first tab")
+    until(lambda: [one.get_attribute("data-state") for one in reader.all("#thumbs .thumb")] == before[0], "supports")
+
+
+def test_zoom_keys_grid_threshold_and_corrections(reader, photos):
+    _, _, paint, overlay = clicked(reader, photos)
+    until(lambda: len(reader.all("#grid .badge")) == 1, "a proposal")
+    reader.press("++")
+    assert reader.one(".percent").text == "2.3x"
+    reader.click("[data-tool=brush]")
+    size = int(reader.one("#painter .size").get_attribute("value"))
+    reader.press("]]]]")
+    assert int(reader.one("#painter .size").get_attribute("value")) == size + 4
+    reader.drag((0.5, 0.5), (0.6, 0.5))
+    now = reader.labels()
+    reader.settled()
+    assert (now[..., 3] > 0).sum() >= paint
+    reader.press("u")
+    until(lambda: (reader.labels()[..., 3] > 0).sum() == paint, "one stroke less")
+    assert reader.settled() == overlay
+    reader.press("0")
+    assert reader.one(".percent").text == "1.0x"
+
+    reader.click("[data-do=correct]")
+    until(lambda: len(reader.all("#thumbs .thumb")) == 3, "the query as a support")
+    until(lambda: reader.one("#painter .guide").is_displayed(), "the prediction below the paint")
+    assert "Paint what is wrong" in reader.one("#painter .hint").text
+    reader.drag((0.1, 0.1), (0.9, 0.9))
+    until(lambda: reader.all("#thumbs .thumb")[2].get_attribute("data-state") == "used", "a correction")
+    until(lambda: len(reader.all("#grid .badge")) == 0, "one query is left")
+    reader.run("const t = document.getElementById('threshold'); t.value = 100; t.dispatchEvent(new Event('input'))")
+    until(lambda: "1.00" in reader.one("#at").text, "the threshold")
+
+
+def test_supports_and_the_learnt_file_are_saved_and_loaded(reader, photos):
+    before = clicked(reader, photos)
+    reader.click("#save")
+    zipped = until(lambda: list(reader.downloads.glob("supports.zip")), "supports")[0]
+    reader.click("#learnt")
+    learnt = until(lambda: list(reader.downloads.glob("learnt.fsseg")), "the learnt file")[0]
+    for _ in range(2):
+        reader.click("#painter .away")
+        time.sleep(0.5)
+    until(lambda: not reader.all("#thumbs .thumb"), "no support")
+    until(lambda: not reader.all("#result .overlay"), "no mask")
+    reader.one("#supports input[type=file]").send_keys(str(learnt))
+    assert reader.settled() == before[3]
+    reader.browser.refresh()
+    until(lambda: reader.run("return document.querySelector('.overlay')?.src") == before[3], "the learnt file")
+    reader.drop("supports", zipped, count=2)
+    until(lambda: shown(reader)[:3] == (["empty", "used"], *before[1:3]), "the supports")
+
+
+def test_mistakes_of_a_visitor_are_a_line_and_nothing_is_lost(reader, photos, tmp_path):
+    before = clicked(reader, photos)
+    (tmp_path / "broken.fsseg").write_bytes(b"text")
+    (tmp_path / "other.zip").write_bytes(b"text")
+    (tmp_path / "alone.json").write_text('{"shapes": []}')
+    (tmp_path / "photo20.json").write_text("{")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name, where, said in (
+        ("broken.fsseg", "supports", "broken.fsseg cannot be read"),
+        ("other.zip", "supports", "other.zip is no complete zip file"),
+        ("alone.json", "supports", "alone.json: no support has this name"),
+        ("photo20.json", "supports", "photo20.json is no complete JSON file"),
+        ("empty.png", "queries", "empty.png cannot be decoded"),
+        ("broken.fsseg", "queries", "broken.fsseg belongs to the supports"),
+    ):
+        reader.one(f"#{where} input[type=file]").send_keys(str(tmp_path / name))
+        until(lambda said=said: said in reader.one("#message").text, said)
+        assert "\n" not in reader.one("#message").text
+        assert shown(reader) == before

@@ -139,11 +139,11 @@ def test_a_picture_that_shows_none_is_rejected(session):
 
 
 def test_what_is_still_to_be_painted_is_said(session):
-    assert session.hint() == "Paint an object."
+    assert session.hint() == "Click on the object, or paint on it."
     layer = np.zeros((96, 96), dtype=np.uint8)
     layer[30:50, 30:50] = 1
     paint(session, 2, layer, "scribble")
-    assert session.hint() == "Paint some background too."
+    assert session.hint().startswith("Now background")
     assert session.result() is None
     layer[:9] = BACK
     paint(session, 2, layer, "scribble")
@@ -220,14 +220,14 @@ def test_a_segmenter_that_has_learnt_begins_with_its_classes(segmenter):
 
 def test_names_are_text_and_shown_as_such(session):
     paint(session, 1, picture(0)[1])
-    session.rename(["<b>cat</b>\n", "", *"cdef"])
+    session.classes.rename(["<b>cat</b>\n", "", *"cdef"])
     assert session.names[:2] == ["<b>cat</b>", "class 2"]
     page = html.result(session, session.result())
     assert "&lt;b&gt;cat&lt;/b&gt;" in page
     assert "<b>cat</b>" not in page
     for wrong in (None, ["a"], [1] * 6, {"a": 1}):
         with pytest.raises(FssegError, match="6 names"):
-            session.rename(wrong)
+            session.classes.rename(wrong)
 
 
 @pytest.mark.parametrize("number", [0, 99, None, "1", -1, [1], float("nan")])

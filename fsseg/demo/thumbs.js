@@ -1,0 +1,26 @@
+// Thumbnails of the supports: which one is shown, which classes were learnt from it, and which one is not painted yet.
+import { part, trigger } from "./page.js";
+import { layer } from "./layer.js";
+const { element, props, watch } = part("thumbs");
+const SAYS = { used: "", painted: "not used yet: background or object is missing", empty: "not painted yet" };
+
+function draw() {
+  element.replaceChildren(...(props.value ?? []).map((one) => {
+    const thumb = document.createElement("button"), dots = document.createElement("span");
+    thumb.type = "button"; thumb.className = "thumb" + (one.number === props.selected ? " chosen" : "");
+    thumb.dataset.number = one.number; thumb.dataset.name = one.name; thumb.dataset.state = one.state;
+    thumb.title = [one.name, SAYS[one.state]].filter(Boolean).join(": ");
+    thumb.style.backgroundImage = `url(${one.picture})`;
+    dots.className = "dots";
+    dots.append(...(one.state === "used" && !one.labels.length ? ["none"] : one.labels.map((label) => {
+      const dot = document.createElement("i");
+      dot.style.background = layer.colours[label - 1];
+      return dot;
+    })), ...(one.state === "used" ? [] : [one.state === "empty" ? "paint me" : "more"]));
+    thumb.append(dots);
+    thumb.onclick = () => trigger("choose", { number: one.number });
+    return thumb;
+  }));
+}
+watch("value", draw);
+watch("selected", draw);
