@@ -17,8 +17,8 @@ class Prediction(NamedTuple):
         mask: ``H W`` uint8, 0 background, then the classes in their order.
         probability: ``1+N H W`` float32, background including rejected images, then the classes; None if not requested.
             The mask is the argmax before rejected images are added to background.
-        score: presence score of each class, 0..1. Above 0.5, the predicted region is closer to the class than to the
-            supports' backgrounds and rejected images. None if the class has one support or no predicted pixel.
+        score: presence score of each class, 0..1. At 0.5, the image shows the class as likely as not, see
+            `fsseg.segmenter.presence_score`. None if the class has one support or no predicted pixel.
     """
 
     mask: npt.NDArray[np.uint8]
