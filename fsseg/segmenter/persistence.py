@@ -41,8 +41,7 @@ def save(segmenter: Segmenter, path: Path) -> None:
     Raises:
         FssegError: there are no classes, an argument of the method cannot be stored, or the file cannot be written.
     """
-    if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
-        raise FssegError(f"{path} is no place to save to: give a new file, or one that ends with {ENDING}.")
+    check_place(path)
     state, number = segmenter.known
     if not state.names:
         raise FssegError("there are no classes to save: call learn(images, masks) first.")
@@ -58,6 +57,16 @@ def save(segmenter: Segmenter, path: Path) -> None:
     }
     atomic.make_folder(path.parent)
     atomic.save(path, partial(torch.save, content))
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path that `save` would refuse.
+
+    Raises:
+        FssegError: the path is a folder, or another file.
+    """
+    if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
+        raise FssegError(f"{path} is no place to save to: give a new file, or one that ends with {ENDING}.")
 
 
 def load(path: Path, device: str | torch.device | None) -> Segmenter:
@@ -130,7 +139,7 @@ def description(made: nn.Module) -> dict[str, Any]:
     """Class path and arguments of a method or an encoder, as in an experiment's YAML.
 
     Raises:
-        FssegError: an argument is neither an encoder nor a plain value.
+        FssegError: an argument is neither an encoder, nor a method, nor a plain value.
     """
     kind = type(made)
     arguments = {name: _plain(f"{kind.__name__}'s {name}", value) for name, value in given_arguments(made).items()}
@@ -138,7 +147,7 @@ def description(made: nn.Module) -> dict[str, Any]:
 
 
 def _plain(what: str, value: Any) -> Any:
-    if isinstance(value, Encoder):
+    if isinstance(value, Encoder | Method):
         return description(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(what, getattr(value, field.name)) for field in fields(value)}

@@ -108,14 +108,14 @@ def changed(
     return SegmenterState(tuple(classes), supports, tuple(states))
 
 
-def without(method: Method, before: SegmenterState, number: int) -> SegmenterState:
-    """The state without a support, and without classes that have no other support.
+def without(method: Method, before: SegmenterState, *numbers: int) -> SegmenterState:
+    """The state without some supports, and without classes that have no other support.
 
     Raises:
-        FssegError: no support has this number.
+        FssegError: no support has one of the numbers.
     """
-    before.support(number)
-    supports = {n: support for n, support in before.supports.items() if n != number}
+    leaving = [before.support(number) for number in numbers]
+    supports = {n: support for n, support in before.supports.items() if n not in numbers}
     left = [
         label for label in range(1, len(before.classes) + 1) if SegmenterState(before.classes, supports).showing(label)
     ]
@@ -127,7 +127,7 @@ def without(method: Method, before: SegmenterState, number: int) -> SegmenterSta
     same = left == list(range(1, len(before.classes) + 1))
     every = before.supports if same else {n: moved(support) for n, support in before.supports.items()}
     classes = [before.classes[old - 1] for old in left]
-    gone = {before.classes[label - 1] for label in labels_of([before.supports[number]])}
+    gone = {before.classes[label - 1] for label in labels_of(leaving)}
     if method.pools_background and None in gone:  # the background of every class changes
         return changed(method, SegmenterState(), classes, {n: every[n] for n in supports})
     remaining = SegmenterState(tuple(classes), every, tuple(before.states[old - 1] for old in left))
