@@ -3,7 +3,7 @@
 python benchmarks/tuning.py VOCDEVKIT WEIGHTS [--classes ...] [--taps 3 4] [--method PANet] [--shot 5] [--refine]
 
 Supports and queries are those of own_pictures.py. Each draw is segmented by the method as it is, tuned, by the linear
-head alone, and by the one of the three that segments left out supports best, as the command chooses. Printed are the
+head alone, and by the one of the three that the command chooses by supports that are left out. Printed are the
 IoU of each, the seconds that the choice takes once the supports are encoded, and what it gains over all draws.
 """
 
@@ -19,7 +19,7 @@ from fsseg import methods
 from fsseg.datasets import Pascal
 from fsseg.encoders.names import build
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.tuning import Labelled, candidates, held_out, mean, use
+from fsseg.segmenter.tuning import Labelled, best, candidates, held_out, use
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         of_class = []
         for draw in range(given.draws):
             found, left_out, seconds = measured(segmenter, forms, voc, masks, label, draw, given)
-            choice = max(left_out, key=left_out.__getitem__)
+            choice = best(left_out) if all(left_out.values()) else "untuned"
             draws.append([found[choice] - found["untuned"], max(found.values()) - found["untuned"]])
             of_class.append([*found.values(), found[choice], max(found.values()), seconds / 100])
         rows.append(np.mean(of_class, axis=0))
@@ -72,7 +72,7 @@ def measured(
     label: str,
     draw: int,
     given: argparse.Namespace,
-) -> tuple[dict[str, float], dict[str, float], float]:
+) -> tuple[dict[str, float], dict[str, dict[str, list[float]]], float]:
     """IoU on the queries and on left out supports by form, and seconds."""
     value = Pascal.class_names.index(label) + 1
     showing = [name for name in masks if (masks[name] == value).mean() > 0.05]
@@ -89,8 +89,7 @@ def measured(
     for name, form in forms.items():
         began = time.perf_counter()
         use(segmenter, form)
-        values = held_out(segmenter, truth)
-        left_out[name] = mean(values) if values else float(name == "untuned")
+        left_out[name] = held_out(segmenter, truth)
         seconds += time.perf_counter() - began
         answers = [segmenter.segment(voc / f"JPEGImages/{query}.jpg") == 1 for query in queries]
         found[name] = float(

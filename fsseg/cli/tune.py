@@ -67,7 +67,7 @@ def _choice(
     segmenter: Segmenter, supports: Sequence[Labelled], methods: Mapping[str, Method], choose: str
 ) -> tuple[str, str]:
     """The name of the method to save, and the reason in words."""
-    from fsseg.segmenter.tuning import held_out, mean, use
+    from fsseg.segmenter.tuning import best, held_out, mean, use
 
     values = {}
     for name, method in methods.items():
@@ -81,7 +81,7 @@ def _choice(
         more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
         tell(f"note: {', '.join(alone[:_NAMED])}{more} not measured: a class needs two supports to leave one out.")
     means = {name: mean(each) for name, each in values.items()}
-    better = [name for name in means if (name == "untuned") is (choose == "untuned")] if choose != "better" else means
+    tuned = max((name for name in means if name != "untuned"), key=means.__getitem__)
+    kept = {"better": best(values), "tuned": tuned, "untuned": "untuned"}[choose]
     numbers = ", ".join(f"{name} {100 * value:.1f}" for name, value in means.items())
-    count = len(supports)
-    return max(better, key=means.__getitem__), f"IoU of {count} supports, each segmented by the others: {numbers}"
+    return kept, f"IoU of {len(supports)} supports, each segmented by the others: {numbers}"

@@ -19,9 +19,8 @@ def problem(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def loss(values: torch.Tensor, sample: torch.Tensor, weight: torch.Tensor, decay: float) -> torch.Tensor:
     """Written out from the docstring."""
     logit = sample @ values[:-1] + values[-1]
-    sides = [
-        (one / one.sum() * F.softplus(sign * logit)).sum() / 2 for one, sign in zip(weight.T, (-1, 1), strict=True)
-    ]
+    shares = weight / weight.sum(0) / 2
+    sides = (shares[:, 0] * F.softplus(-logit)).sum(), (shares[:, 1] * F.softplus(logit)).sum()
     return sum(sides) + decay / 2 * values[:-1].square().sum()
 
 

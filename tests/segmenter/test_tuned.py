@@ -14,7 +14,7 @@ from fsseg.ops.pooling import adjoint_weights
 from fsseg.segmenter import tuning
 from fsseg.segmenter.support_state import logits
 from fsseg.segmenter.tuned import Tuned
-from fsseg.segmenter.tuning import Labelled, candidates, held_out, use
+from fsseg.segmenter.tuning import Labelled, best, candidates, held_out, use
 from tests.segmenter.test_segmenter import picture, square
 
 SIZE = 64
@@ -141,3 +141,12 @@ def test_what_cannot_be_tuned_is_said():
     for numbers in ({"decay": 0.0}, {"decay": float("nan")}, {"share": 2.0}, {"share": float("nan")}):
         with pytest.raises(FssegError, match="a decay above 0 and a share of"):
             Tuned(method, **numbers)
+
+
+def test_a_gain_within_its_standard_error_keeps_the_untuned_form():
+    plain = {"a": [0.5, 0.5, 0.5, 0.5]}
+    steady, lucky = {"a": [0.6, 0.6, 0.61, 0.6]}, {"a": [0.3, 0.4, 0.5, 1.0]}
+    assert best({"untuned": plain, "tuned": steady, "head": lucky}) == "tuned"
+    assert best({"untuned": plain, "tuned": lucky}) == "untuned"  # mean 0.55, standard error 0.155
+    assert best({"untuned": plain, "tuned": plain}) == "untuned"
+    assert best({"untuned": {"a": [0.1]}, "tuned": {"a": [0.9]}}) == "untuned"
