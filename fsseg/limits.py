@@ -66,7 +66,7 @@ ARGUMENTS = {
     "train": Range(1, 10_000_000),
     "val": Range(1, 10_000_000),
     "seed": SEED,
-    "folds": Range(1, 10_000),
+    "folds": Range(0, 10_000),
     "shots": SHOTS,
     "bits": Range(0, 32),
 }

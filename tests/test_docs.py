@@ -101,11 +101,13 @@ def test_the_walk_through_own_images_works(tmp_path, monkeypatch, capsys):
     page = (ROOT / "docs/3-data.md").read_text()
     code = next(block.values[0] for block in blocks("python") if block.id.startswith("3-data"))
     exec(compile(code, "docs", "exec"), {"__name__": "docs"})
-    lines = page.split("<!-- tests/test_docs.py runs these -->\n```sh\n")[1].split("```")[0].splitlines()
+    parts = page.split("<!-- tests/test_docs.py runs these -->\n```sh\n")[1:]
+    lines = [line for part in parts for line in part.split("```")[0].splitlines()]
     small = {"fit": ["--trainer.max_steps=2", "--data.loading.workers=0", "--data.episodes.val=2",
                      "--trainer.accelerator=cpu"],
-             "test": ["--data.loading.workers=0", "--trainer.accelerator=cpu"], "data": []}  # fmt: skip
-    assert len(lines) == 5
+             "test": ["--data.loading.workers=0", "--trainer.accelerator=cpu"], "data": [],
+             "validate": ["--data.episodes.val=2", "--trainer.accelerator=cpu"], "predict": []}  # fmt: skip
+    assert len(lines) == 8
     for line in lines:
         words = shlex.split(line)[1:]
         assert main([*words, *small[words[0]]]) == 0, capsys.readouterr().err

@@ -59,6 +59,7 @@ ALLOWED = {
     "methods": ("methods.base", "methods.binary", "encoders", "ops", "losses", "episode"),
     "feature_cache": ("feature_cache", "atomic", "processes", "methods.base", "encoders", "episode"),
     "segmenter": (
+        "iou",
         "files",
         "segmenter",
         "methods.base",

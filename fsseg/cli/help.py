@@ -36,6 +36,10 @@ COMMANDS = {
         "segment your own images from examples",
         "fsseg predict --support cat=a.jpg:a.png --query photos/ --out out",
     ),
+    "tune": (
+        "fit a head to your examples, if it helps",
+        "fsseg tune --support cat=a.jpg:a.png b.jpg:b.png --save cats.fsseg",
+    ),
     "demo": ("paint and see, in a browser", "fsseg demo --ckpt_path runs/quickstart/fold0/last.ckpt"),
     "export": (
         "export a method as ONNX or torch graphs",

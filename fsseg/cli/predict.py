@@ -26,30 +26,42 @@ if TYPE_CHECKING:
     from fsseg.experiment.support_files import Shown
     from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
     from fsseg.segmenter import Segmenter
+    from fsseg.segmenter.tuning import Labelled
 
 _MANY = ("--support", "--negative", "--query", "--formats")  # options that may be repeated and have several values
+_SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("predict")
-    many = {"nargs": "+", "action": "extend", "default": []}
-    masks = "MASK: image, .npy, JSON, box 10,20,90,80; or a labelling export"
-    made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **many)
-    made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **many)
-    made.option("--negative", str, "images, or regions, that do not show the class", metavar="IMAGE[:MASK]", **many)
+    add_supports(made)
+    made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **_SEVERAL)
     out = "folder of results; the same command resumes (runs/predict)"
     made.option("--out", Path, out, metavar="DIR")
     add_segmenter(made)
-    made.option("--tile", int, "cut images into squares of N pixels instead of resizing")
+    add_tile(made)
     score = "leave out classes with a score below T (0; auto: below those of the supports)"
     made.option("--threshold", float | Literal["auto"], score, default=0.0, metavar="T")
     made.option("--probabilities", bool, "write a map per class, 0..255")
     made.option("--instances", bool, "outline and list each object instead of each class")
     formats = "also write labelme or yolo (segments)"
-    made.option("--formats", Literal["labelme", "yolo"], formats, **many)
+    made.option("--formats", Literal["labelme", "yolo"], formats, **_SEVERAL)
     made.option("--save", Path, "save the supports for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
     return made
+
+
+def add_supports(made: Options) -> None:
+    """Add the options that give supports and negative images."""
+    masks = "MASK: image, .npy, JSON, box 10,20,90,80; or a labelling export"
+    made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **_SEVERAL)
+    negative = "images, or regions, that do not show the class"
+    made.option("--negative", str, negative, metavar="IMAGE[:MASK]", **_SEVERAL)
+
+
+def add_tile(made: Options) -> None:
+    """Add the option that cuts images into tiles."""
+    made.option("--tile", int, "cut images into squares of N pixels instead of resizing")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -59,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         FssegError: An option is wrong, or a support or the checkpoint cannot be read.
     """
     quieten()
-    given, of_method = _read(arguments)
+    given, of_method = read(options(), arguments)
     if given.threshold != "auto" and not 0 <= given.threshold <= 1:
         raise FssegError(f"--threshold {given.threshold:g}: a score of 0..1, or auto, is needed.")
     if not (given.query or given.save):
@@ -74,8 +86,7 @@ def run(arguments: Sequence[str]) -> int:
     if not (supports or engine.segmenter.classes):
         raise FssegError("predict needs --support IMAGE:MASK, e.g. --support cat1.jpg:cat1.png.")
     tell(engine.described)
-    _note_depth(sum(map(_is_deep, {shown.image for shown in (*supports, *rejected)})))
-    _learn(engine.segmenter, supports, rejected)
+    learn(engine.segmenter, supports, rejected)
     asks = _decides(given, chosen, supports, rejected)
     names = engine.segmenter.classes
     from fsseg.runs.prediction_files import PredictionFolder
@@ -97,17 +108,17 @@ def run(arguments: Sequence[str]) -> int:
     return USAGE if left else 0
 
 
-def _read(arguments: Sequence[str]) -> tuple[Any, list[str]]:
-    """The command's options, and the words of the method's options.
+def read(made: Options, arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """The values of a command's options, and the words of the method's options.
 
     Raises:
         FssegError: An option is wrong, or a word is empty, e.g. an unset variable of the shell.
     """
     if "" in arguments:
-        raise FssegError("predict: an empty word among the options. Is a variable of the shell unset?")
+        raise FssegError(f"{made.command}: an empty word among the options. Is a variable of the shell unset?")
     of_method, own = split(arguments, ("--model",))
     words = [part for word in own for part in (word.split("=", 1) if word.startswith(_MANY) else [word])]
-    return options().read(words), of_method
+    return made.read(words), of_method
 
 
 def _note_unscored(segmenter: Segmenter, threshold: float | str) -> None:
@@ -135,10 +146,18 @@ def _note_depth(count: int) -> None:
         tell(f"note: {depth_note(count)}.")
 
 
-def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> None:
-    from fsseg.segmenter.inputs import relabelled
+def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> list[Labelled]:
+    """Adapt a segmenter to supports and negative images; return the supports as labelled images.
 
-    began, known = time.perf_counter(), segmenter.classes
+    Raises:
+        FssegError: An image or a mask cannot be read, or shows nothing.
+    """
+    from fsseg.segmenter.inputs import relabelled
+    from fsseg.segmenter.mask_inputs import as_labels
+    from fsseg.segmenter.tuning import Labelled
+
+    _note_depth(sum(map(_is_deep, {shown.image for shown in (*supports, *rejected)})))
+    began, known, learnt = time.perf_counter(), segmenter.classes, []
     for shown in supports:
         try:
             labels, names = shown.labels(), shown.classes
@@ -146,7 +165,8 @@ def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[S
                 there = [label for label in range(1, len(names) + 1) if (labels == label).any()] or [1]
                 labels = relabelled(labels, {label: place for place, label in enumerate(there, 1)})
                 names = tuple(names[label - 1] for label in there)
-            segmenter.learn(shown.image, labels, names)
+            numbers = segmenter.learn(shown.image, labels, names)
+            learnt.append(Labelled(numbers[0], shown.image, as_labels(labels, len(names), labels.shape), names))
         except FssegError as error:
             raise _naming(shown, error) from error
     for shown in rejected:
@@ -159,6 +179,7 @@ def _learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[S
     more = f" knows {', '.join(known)};" if known else ""
     now = f" adapted to {', '.join(segmenter.classes)} from {_counted(len(supports), 'support')} in {seconds}"
     tell((more + (now if supports or rejected else "")).strip(" ;"))
+    return learnt
 
 
 def _naming(shown: Shown, error: FssegError) -> FssegError:

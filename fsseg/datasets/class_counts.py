@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fsseg.datasets.base import Dataset
 from fsseg.protocols.protocol import SPLITS, Pairs, Split, pair_rule
@@ -21,14 +21,16 @@ class FoldCount(NamedTuple):
     """Counts of one fold.
 
     Attributes:
-        classes: the novel classes.
+        classes: the novel classes; all classes if none is novel.
         kept: number of train images that show no pixel of a novel class, i.e. those that ``drop_novel`` keeps.
         validation: the classes for validation alone, see `Dataset.validation`.
+        kind: what `classes` are.
     """
 
     classes: tuple[ClassCount, ...]
     kept: int
     validation: tuple[ClassCount, ...]
+    kind: Literal["novel", "base"] = "novel"
 
     @property
     def train(self) -> int:
@@ -87,9 +89,10 @@ def census(dataset: Dataset, pairs: Pairs = "any", min_pixels: int = 1) -> Censu
 
     folds = [
         FoldCount(
-            tuple(map(counted, dataset.novel(fold))),
+            tuple(map(counted, dataset.novel(fold) or dataset.base(fold))),
             len(dataset.index.without(dataset.novel(fold), train)),
             tuple(map(counted, dataset.validation(fold))),
+            "novel" if dataset.novel(fold) else "base",
         )
         for fold in range(dataset.folds)
     ]
@@ -110,11 +113,11 @@ def census_text(dataset: Dataset, counted: Census) -> str:
     width = max(len(c.name) for fold in counted.folds for c in fold.classes) + 2
     for number, fold in enumerate(counted.folds):
         listed = f" ({counted.listed[number]:,} in the published lists)" if counted.listed else ""
-        kept = f"{fold.kept:,} train images ({counted.kept_percent(fold):.0f} %)"
+        kept = f"; {fold.kept:,} train images ({counted.kept_percent(fold):.0f} %) show none of them"
         pairs = f"{fold.train:,} train and {fold.val:,} val pairs{listed}"
         lines += [
             "",
-            f"fold {number}   novel classes: {pairs}; {kept} show none of them",
+            f"fold {number}   {fold.kind} classes: {pairs}{kept * (fold.kind == 'novel')}",
             f"  {'':{width}}train      val",
             *(f"  {c.name:{width}}{c.train:5,}  {c.val:7,}" for c in fold.classes),
             *_validation_lines(fold),

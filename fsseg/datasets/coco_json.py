@@ -32,7 +32,8 @@ class CocoJson(RegionDataset, CustomDataset):
         val_annotations: annotation file of the val split. None: ``val_share`` of the images are val, chosen by name.
         images: folder of the images in the root folder; the root folder itself if this folder does not exist.
         val_images: folder of the val split's images. None: ``images``.
-        folds: number of folds, or the names of each fold's novel classes. None: up to four folds.
+        folds: number of folds, or the names of each fold's novel classes. None: up to four folds. 0: no class is novel,
+            so that a training has all classes.
         val_share: share of the images in the val split if one file lists all images; 1 for testing only.
         masks: see `Coco`.
         crowds: see `Coco`.

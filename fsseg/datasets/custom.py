@@ -39,6 +39,8 @@ class CustomDataset(Dataset):
         self._folds = made_folds(self.class_names, folds, where)
         self.folds = len(self._folds)
         self.fold_words = "as given" if isinstance(folds, list) else "blocks of nearly equal size"
+        if not self._folds[0]:
+            self.fold_words = "none; all classes are base classes"
 
 
 def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[tuple[int, ...], ...]:
@@ -46,7 +48,8 @@ def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[t
 
     Args:
         names: of the classes.
-        folds: number of folds to make, names of each fold's novel classes, or None for up to four folds.
+        folds: number of folds to make, names of each fold's novel classes, or None for up to four folds. 0 makes one
+            fold without novel classes, so that a training has all classes.
         where: names the file or folder in an error.
 
     Raises:
@@ -54,9 +57,12 @@ def made_folds(names: Sequence[str], folds: Folds | None, where: str) -> tuple[t
     """
     if folds is None:
         folds = min(_MADE, len(names))
+    if folds == 0:
+        return ((),)
     if isinstance(folds, int):
         if not 1 <= folds <= len(names):
-            raise FssegError(f"{where}: {folds} folds of {len(names)} classes; 1 to {len(names)} are possible.")
+            most = f"1 to {len(names)} are possible, or 0 to train on all classes"
+            raise FssegError(f"{where}: {folds} folds of {len(names)} classes; {most}.")
         return tuple(tuple(int(c) + 1 for c in part) for part in np.array_split(np.arange(len(names)), folds))
     folds = [[plain(str(name)) for name in fold] for fold in folds]
     listed = [name for fold in folds for name in fold]

@@ -45,7 +45,8 @@ class Folder(CustomDataset):
 
     Args:
         folds: number of folds, or the names of each fold's novel classes. None: as in classes.yaml, or up to four
-            folds. With one fold all classes are novel: for testing, not for training.
+            folds. With one fold all classes are novel: for testing, not for training. 0: none is, so that a training
+            has all classes.
         val_share: share of the images in the val split, chosen by name, if there is no list; 1 for testing only.
         bits: bits of grey images of more than 8 bits, such as 12 or 16; 0 scales each image by its own range.
 

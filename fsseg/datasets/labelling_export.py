@@ -49,7 +49,8 @@ class LabellingExport(RegionDataset, CustomDataset):
 
     Args:
         images: folder of the images in the root folder, if they are not where the program puts them.
-        folds: number of folds, or the names of each fold's novel classes. None: up to four folds.
+        folds: number of folds, or the names of each fold's novel classes. None: up to four folds. 0: no class is novel,
+            so that a training has all classes.
         val_share: share of the images in the val split, chosen by name, if the export has no splits; 1 for testing
             only.
         bits: bits of grey images of more than 8 bits, such as 12 or 16; 0 scales each image by its own range.

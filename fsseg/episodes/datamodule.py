@@ -159,10 +159,10 @@ class EpisodeData(LightningDataModule):
 
     def _test_images(self) -> dict[int, Numbers]:
         """Test images of each novel class."""
-        rule = self.protocol
+        option_checks.check_novel(self)
+        rule, missing = self.protocol, self.episodes.missing_classes
         numbers, need = self.dataset.numbers(rule.split), self._test_need(rule.split)
         self._read_pairs(rule.pairs, self.novel, rule.split)
-        missing = self.episodes.missing_classes
         return class_images(self.dataset, self.novel, numbers, rule.pairs, rule.min_pixels, need, missing).images
 
     def _test_need(self, split: str) -> Need:

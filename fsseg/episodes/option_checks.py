@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsseg import limits
 from fsseg.datasets.base import Dataset
+from fsseg.datasets.custom import CustomDataset
 from fsseg.episode import IGNORE
 from fsseg.episodes.options import RANGES, EpisodeOptions, flat
 from fsseg.episodes.resizing import View
@@ -39,8 +40,9 @@ def check_fold(dataset: Dataset, fold: int, way: int) -> None:
     if not 0 <= fold < dataset.folds:
         raise FssegError(f"`data.fold` {fold}: {dataset.name} has folds 0 to {dataset.folds - 1}.")
     novel = len(dataset.novel(fold))
-    if not 1 <= way <= novel:
-        raise FssegError(f"`data.way` {way}: a fold of {dataset.name} tests on {novel} classes, 1 to {novel}.")
+    classes, does = (novel, "tests") if novel else (len(dataset.base(fold)), "trains")
+    if not 1 <= way <= classes:
+        raise FssegError(f"`data.way` {way}: a fold of {dataset.name} {does} on {classes} classes, 1 to {classes}.")
     if shared := set(dataset.novel(fold)) & set(dataset.validation(fold)):
         name = dataset.class_name(min(shared))
         raise FssegError(
@@ -102,8 +104,22 @@ def check_base(data: "EpisodeData") -> None:
     if dataset.base(fold) and not data.base:
         raise FssegError(f"`data.episodes.exclude` leaves no class of fold {fold} to train on: exclude fewer.")
     if not data.base:
-        fix = "make more folds" if len(dataset.class_names) > 1 else "one class can be tested only"
+        fix = "make more folds, or train" if len(dataset.class_names) > 1 else "train"
+        fix = f"{fix} on all classes by `data.dataset.folds` 0" if isinstance(dataset, CustomDataset) else "more folds"
         raise FssegError(f"fold {fold} of {dataset.name} has no base class to train on: {fix}.")
+
+
+def check_novel(data: "EpisodeData") -> None:
+    """Refuse to test a data set of which no class is novel.
+
+    Raises:
+        FssegError: the fold has no novel class.
+    """
+    if not data.novel:
+        raise FssegError(
+            f"{data.dataset.name} has no novel class to test on, because `data.dataset.folds` 0 trains on all: "
+            "`fsseg validate` measures the checkpoint on the val images, which the training has not seen."
+        )
 
 
 def check_pairs(episodes: EpisodeOptions, protocol: Protocol) -> None:

@@ -129,6 +129,8 @@ def _show_trained(c: Configuration, trained: Trained) -> int:
         print(f"already trained: {trained.last}")
     elif leads() and trained.last:
         done, following = ("stopped at", "fit") if trained.interrupted else ("trained to", "test")
+        if not (trained.interrupted or trained.testable):
+            following = "predict --support [CLASS=]IMAGE:MASK --query IMAGES"
         print(f"\n{done} step {trained.step:,}: {trained.last}")
         if trained.val is not None and trained.untrained is not None:
             val, before = 100 * trained.val, 100 * trained.untrained

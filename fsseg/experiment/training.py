@@ -35,6 +35,7 @@ class Trained(NamedTuple):
         before: Whether the training was finished before this command.
         val: Mean-IoU of the last validation, in 0..1; None without one.
         untrained: Mean-IoU of the encoder's untrained prototypes on the same episodes; None if it was not measured.
+        testable: Whether there are novel classes to test on.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Trained(NamedTuple):
     before: bool = False
     val: float | None = None
     untrained: float | None = None
+    testable: bool = True
 
 
 def train(c: Configuration) -> Trained:
@@ -78,7 +80,8 @@ def train(c: Configuration) -> Trained:
     written = last.path if last.path.is_file() else None
     found, step = trainer.callback_metrics.get("val/mean_iou"), max(c.step, trainer.global_step)
     val = None if found is None else float(found)
-    return Trained(c.folder, step, written, _best(built), last.interrupted, val=val, untrained=built.task.untrained)
+    untrained, novel = built.task.untrained, bool(built.data.novel)
+    return Trained(c.folder, step, written, _best(built), last.interrupted, False, val, untrained, novel)
 
 
 def _best(built: Objects) -> Path | None:
@@ -93,7 +96,8 @@ def _classes(data: EpisodeData) -> str:
     """The classes of a training with their numbers of train images, and the classes that are left out, on one line."""
     found = data.trained
     left = _left_out(data, found.left_out, found.least, "; `data.episodes.min_images`")
-    return f"training classes: {len(found.images)} with {_span(found.images)} images{left}"
+    held = "" if data.novel else f"; no class is held out, but {len(data.dataset.numbers('val')):,} val images are"
+    return f"training classes: {len(found.images)} with {_span(found.images)} images{left}{held}"
 
 
 def _validated(data: EpisodeData) -> str:

@@ -74,9 +74,8 @@ def draw_census(census: Census, path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(axis="x", labelsize=7)
         title = f"fold {number}: {fold.train:,} train, {fold.val:,} val pairs"
-        axis.set_title(
-            f"{title}\n{census.kept_percent(fold):.0f} % of train images show no novel class", fontsize=8, loc="left"
-        )
+        kept = f"{census.kept_percent(fold):.0f} % of train images show no novel class"
+        axis.set_title(f"{title}\n{kept if fold.kind == 'novel' else 'all classes are base'}", fontsize=8, loc="left")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     rule = pair_rule(census.pairs, census.min_pixels) or "any size"
     figure.suptitle(f"{census.name}: images per class ({rule}); folds: {census.fold_words}", fontsize=10)

@@ -42,8 +42,7 @@ def save(segmenter: Segmenter, path: Path) -> None:
     Raises:
         FssegError: there are no classes, an argument of the method cannot be stored, or the file cannot be written.
     """
-    if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
-        raise FssegError(f"{path} is no place to save to: give a new file, or one that ends with {ENDING}.")
+    check_place(path)
     content = content_of(segmenter)
     atomic.make_folder(path.parent)
     atomic.save(path, partial(torch.save, content))
@@ -68,6 +67,16 @@ def content_of(segmenter: Segmenter) -> dict[str, Any]:
         "supports": {n: [list(s.feature), s.mask, list(s.size), s.image] for n, s in state.supports.items()},
         "next": number,
     }
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path that `save` would refuse.
+
+    Raises:
+        FssegError: the path is a folder, or another file.
+    """
+    if not path.name or path.is_dir() or (path.exists() and path.suffix != ENDING):
+        raise FssegError(f"{path} is no place to save to: give a new file, or one that ends with {ENDING}.")
 
 
 def load(path: Path, device: str | torch.device | None) -> Segmenter:
@@ -178,7 +187,7 @@ def description(made: nn.Module) -> dict[str, Any]:
     """Class path and arguments of a method or an encoder, as in an experiment's YAML.
 
     Raises:
-        FssegError: an argument is neither an encoder nor a plain value.
+        FssegError: an argument is neither an encoder, nor a method, nor a plain value.
     """
     kind = type(made)
     arguments = {name: _plain(f"{kind.__name__}'s {name}", value) for name, value in given_arguments(made).items()}
@@ -186,7 +195,7 @@ def description(made: nn.Module) -> dict[str, Any]:
 
 
 def _plain(what: str, value: Any) -> Any:
-    if isinstance(value, Encoder):
+    if isinstance(value, Encoder | Method):
         return description(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(what, getattr(value, field.name)) for field in fields(value)}

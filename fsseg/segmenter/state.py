@@ -190,14 +190,14 @@ def changed(
     return SegmenterState(tuple(classes), supports, labels, method, adapted)
 
 
-def without(method: Method, before: SegmenterState, number: int) -> SegmenterState:
-    """The state without a support, and without classes that have no other support.
+def without(method: Method, before: SegmenterState, *numbers: int) -> SegmenterState:
+    """The state without some supports, and without classes that have no other support.
 
     Raises:
-        FssegError: no support has this number.
+        FssegError: no support has one of the numbers.
     """
-    before.support(number)
-    labels = {n: shown for n, shown in before.labels.items() if n != number}
+    leaving = [before.support(number) for number in numbers]
+    labels = {n: shown for n, shown in before.labels.items() if n not in numbers}
     left = sorted(frozenset().union(*labels.values()))
     if left == list(range(1, len(before.classes) + 1)):
         return changed(method, before, before.classes, {n: before.supports[n] for n in labels})
@@ -206,9 +206,11 @@ def without(method: Method, before: SegmenterState, number: int) -> SegmenterSta
     supports = {n: _relabelled(before.supports[n], table) for n in labels}
     classes = tuple(before.classes[old - 1] for old in left)
     kept = {n: frozenset(place[old] for old in shown) for n, shown in labels.items()}
-    adapted = {(place[old], n): state for (old, n), state in before.adapted.items() if old in place and n != number}
+    adapted = {
+        (place[old], n): state for (old, n), state in before.adapted.items() if old in place and n not in numbers
+    }
     if not is_per_support(method):
-        gone = before.labels[number]
+        gone = labels_of(leaving)
         is_pooled = bool(gone & {*pooled(method, before.classes)})  # the background of every class changes
         alike = {place[old] for old in left if not is_pooled and old not in gone}
         adapted = {(label, n): state for (label, n), state in adapted.items() if label in alike}

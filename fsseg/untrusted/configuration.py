@@ -21,8 +21,8 @@ OWN = ("seed_everything", "protocol", "model", "data", "trainer", "checkpoint") 
 _SECTIONS = OWN[1:]
 # Modules whose classes may be named; none of their functions or classes runs or loads a given argument.
 _KNOWN = (
-    "fsseg.methods", "fsseg.encoders", "fsseg.datasets", "fsseg.episodes", "fsseg.optim", "torch.optim",
-    "lightning.pytorch.accelerators",
+    "fsseg.methods", "fsseg.segmenter.tuned", "fsseg.encoders", "fsseg.datasets", "fsseg.episodes", "fsseg.optim",
+    "torch.optim", "lightning.pytorch.accelerators",
     "lightning.pytorch.callbacks", "lightning.pytorch.loggers.CSVLogger",
     "lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.WandbLogger",
     "lightning.pytorch.loggers.csv_logs", "lightning.pytorch.loggers.tensorboard", "lightning.pytorch.loggers.wandb",

@@ -1,6 +1,7 @@
 """One class, one run, one way: every number that may be 1 is 1 somewhere, from training to table."""
 
 import json
+import re
 
 import numpy as np
 import PIL.Image
@@ -62,4 +63,32 @@ def test_all_classes_are_novel(fsseg, tmp_path, classes, way, runs):
     ran = fsseg("test", *TINY, "--untrained", f"--data.way={way}", f"--protocol.runs={runs}", "--out", "tested")
     assert ran.code == 0, ran.err
     ran = fsseg("fit", *TINY, "--out", "run")
-    assert (ran.code, "no base class to train on" in ran.line) == (2, True)
+    assert (ran.code, "no base class to train on" in ran.line, "--data.dataset.folds 0" in ran.line) == (2, True, True)
+
+
+@pytest.mark.parametrize("classes", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_all_classes_are_base(fsseg, tmp_path, classes):
+    """A training on all classes, measured and used on images that it has not seen."""
+    write_classes(tmp_path / "own", classes, 0)
+    ran = fsseg("fit", *TINY, "--data.images.size=32", "--out", "run")
+    assert ran.code == 0, ran.err
+    val = int(re.search(r"; no class is held out, but (\d+) val images are\n", ran.err)[1])
+    assert f"training classes: {classes} with {16 - val} images;" in ran.err
+    assert f"with {val} val images" in ran.err
+    assert "next: fsseg predict --support [CLASS=]IMAGE:MASK --query IMAGES --ckpt_path run/last.ckpt" in ran.out
+    ran = fsseg("validate", "--ckpt_path", "run/last.ckpt")
+    assert (ran.code, "own fold 0, base classes, val images" in ran.out) == (0, True), ran.err
+    ran = fsseg("predict", "--ckpt_path", "run/last.ckpt", "--support", "a=own/images/0.png:own/masks/0.png:1",
+                "--query", "own/images/1.png", "--out", "found")  # fmt: skip
+    assert ran.code == 0, ran.err
+    ran = fsseg("data", "info", "folder", "--root", "own", "--val_share=0.5", "--out", "info.png")
+    assert (ran.code, f"fold 0   base classes: {classes * (16 - val)} train and" in ran.out) == (0, True), ran.err
+    for more in ((), ("--data.episodes.test_file", "run/episodes.json")):
+        (tmp_path / "run/episodes.json").write_text("{}")
+        ran = fsseg("test", "--ckpt_path", "run/last.ckpt", *more)
+        assert ran.code == 2
+    ran = fsseg("test", "--ckpt_path", "run/last.ckpt")
+    assert ran.line == (
+        "fsseg: own has no novel class to test on, because --data.dataset.folds 0 trains on all: `fsseg validate` "
+        "measures the checkpoint on the val images, which the training has not seen."
+    )
