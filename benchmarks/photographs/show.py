@@ -37,7 +37,7 @@ def main() -> None:
     *supports, query = names[chosen][:3]
     images = [np.asarray(data.image(number)) for number in (*supports, query)]
     masks = [(data.episode_mask(number, (chosen,)) == 1).astype(np.uint8) for number in supports]
-    segmenter = Segmenter("efficientnet_lite0", weights=given.weights, device="cpu")
+    segmenter = Segmenter("efficientnet_lite0_levels", weights=given.weights, device="cpu")
     segmenter.learn(images[:2], masks, data.class_name(chosen))
     print(segmenter.predict(images[2]), *(address[stem(data, number)] for number in (*supports, query)), sep="\n")
     drawn = [PIL.Image.fromarray(overlay(image, mask)) for image, mask in zip(images, masks, strict=False)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsseg.cli.options import Options, add_segmenter, split
+from fsseg.cli.learning import SEVERAL, add_supports, add_tile, counted, is_deep, learn, note_depth, read
+from fsseg.cli.options import Options, add_segmenter
 from fsseg.disk_cache import fingerprint
 from fsseg.errors import USAGE, FssegError
 from fsseg.files.decoders import count_endings, first_names, installation
@@ -26,17 +26,13 @@ if TYPE_CHECKING:
     from fsseg.experiment.support_files import Shown
     from fsseg.runs.prediction_files import PredictionFolder, PredictionRequest
     from fsseg.segmenter import Segmenter
-    from fsseg.segmenter.tuning import Labelled
-
-_MANY = ("--support", "--negative", "--query", "--formats")  # options that may be repeated and have several values
-_SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
 
 
 def options() -> Options:
     """The command's options."""
     made = Options("predict")
     add_supports(made)
-    made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **_SEVERAL)
+    made.option("--query", str, "files, folders or patterns", metavar="IMAGES", **SEVERAL)
     out = "folder of results; the same command resumes (runs/predict)"
     made.option("--out", Path, out, metavar="DIR")
     add_segmenter(made)
@@ -46,22 +42,9 @@ def options() -> Options:
     made.option("--probabilities", bool, "write a map per class, 0..255")
     made.option("--instances", bool, "outline and list each object instead of each class")
     formats = "also write labelme or yolo (segments)"
-    made.option("--formats", Literal["labelme", "yolo"], formats, **_SEVERAL)
+    made.option("--formats", Literal["labelme", "yolo"], formats, **SEVERAL)
     made.option("--save", Path, "save the supports for --ckpt_path and fsseg.Segmenter.load", metavar="FILE")
     return made
-
-
-def add_supports(made: Options) -> None:
-    """Add the options that give supports and negative images."""
-    masks = "MASK: image, .npy, JSON, box 10,20,90,80; or a labelling export"
-    made.option("--support", str, masks, metavar="[CLASS=]IMAGE:MASK", **_SEVERAL)
-    negative = "images, or regions, that do not show the class"
-    made.option("--negative", str, negative, metavar="IMAGE[:MASK]", **_SEVERAL)
-
-
-def add_tile(made: Options) -> None:
-    """Add the option that cuts images into tiles."""
-    made.option("--tile", int, "cut images into squares of N pixels instead of resizing")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -108,88 +91,12 @@ def run(arguments: Sequence[str]) -> int:
     return USAGE if left else 0
 
 
-def read(made: Options, arguments: Sequence[str]) -> tuple[Any, list[str]]:
-    """The values of a command's options, and the words of the method's options.
-
-    Raises:
-        FssegError: An option is wrong, or a word is empty, e.g. an unset variable of the shell.
-    """
-    if "" in arguments:
-        raise FssegError(f"{made.command}: an empty word among the options. Is a variable of the shell unset?")
-    of_method, own = split(arguments, ("--model",))
-    words = [part for word in own for part in (word.split("=", 1) if word.startswith(_MANY) else [word])]
-    return made.read(words), of_method
-
-
 def _note_unscored(segmenter: Segmenter, threshold: float | str) -> None:
     """Print the classes to which a threshold does not apply."""
     state = segmenter.known[0]
     alone = [name for label, name in state.found.items() if len(state.showing(label)) < 2]
     if threshold != 0 and alone:
         tell(f"note: --threshold does not apply to {', '.join(alone)}: a score needs two supports of a class.")
-
-
-def _is_deep(path: Path) -> bool:
-    """Whether an image is scaled to 8 bits; one that cannot be read is named when its turn comes."""
-    from fsseg.files.images import image_header
-
-    with suppress(FssegError):
-        return image_header(path).deep
-    return False
-
-
-def _note_depth(count: int) -> None:
-    """Print how many images are scaled to 8 bits."""
-    from fsseg.files.images import depth_note
-
-    if count:
-        tell(f"note: {depth_note(count)}.")
-
-
-def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Shown]) -> list[Labelled]:
-    """Adapt a segmenter to supports and negative images; return the supports as labelled images.
-
-    Raises:
-        FssegError: An image or a mask cannot be read, or shows nothing.
-    """
-    from fsseg.segmenter.inputs import relabelled
-    from fsseg.segmenter.mask_inputs import as_labels
-    from fsseg.segmenter.tuning import Labelled
-
-    _note_depth(sum(map(_is_deep, {shown.image for shown in (*supports, *rejected)})))
-    began, known, learnt = time.perf_counter(), segmenter.classes, []
-    for shown in supports:
-        try:
-            labels, names = shown.labels(), shown.classes
-            if len(names) > 1:  # a label map need not show all classes
-                there = [label for label in range(1, len(names) + 1) if (labels == label).any()] or [1]
-                labels = relabelled(labels, {label: place for place, label in enumerate(there, 1)})
-                names = tuple(names[label - 1] for label in there)
-            numbers = segmenter.learn(shown.image, labels, names)
-            learnt.append(Labelled(numbers[0], shown.image, as_labels(labels, len(names), labels.shape), names))
-        except FssegError as error:
-            raise _naming(shown, error) from error
-    for shown in rejected:
-        try:
-            segmenter.reject(shown.image, shown.labels())
-        except FssegError as error:
-            raise _naming(shown, error) from error
-
-    seconds = f"{time.perf_counter() - began:.1f} s"
-    more = f" knows {', '.join(known)};" if known else ""
-    now = f" adapted to {', '.join(segmenter.classes)} from {_counted(len(supports), 'support')} in {seconds}"
-    tell((more + (now if supports or rejected else "")).strip(" ;"))
-    return learnt
-
-
-def _naming(shown: Shown, error: FssegError) -> FssegError:
-    """The error with the names of image and mask files."""
-    message = str(error).removeprefix("`masks`: ")
-    if message.startswith(("what the mask marks", "no support shows")):
-        message = f"{shown.image}: {message}"
-    if message.startswith("the mask"):
-        message = f"mask {shown.mask} of {shown.image}{message.removeprefix('the mask')}"
-    return FssegError(message)
 
 
 def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, threshold: Any) -> list[str]:
@@ -201,7 +108,7 @@ def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, th
     if len(todo) < len(queries):
         tell(f"{len(queries) - len(todo):,} of {len(queries):,} are done already")
     left, deep = _left_out(given), 0
-    for name, path in _tracked(todo, f"segmenting {_counted(len(todo), 'image')}"):
+    for name, path in _tracked(todo, f"segmenting {counted(len(todo), 'image')}"):
         try:
             _check_name(path)
             state = state_of(path)
@@ -212,8 +119,8 @@ def _segment(segmenter: Segmenter, given: Queries, results: PredictionFolder, th
             tell(f"note: {error} It is left out.")
             continue
         results.add(name, path, state, image, found)
-        deep += _is_deep(path)
-    _note_depth(deep)
+        deep += is_deep(path)
+    note_depth(deep)
     if left:
         every = len(queries) + len(given.undecodable)
         tell(f"fsseg: {len(left):,} of {every:,} images were left out, see the notes; the others are done.")
@@ -288,7 +195,7 @@ def _say(results: PredictionFolder, out: Path, probabilities: bool, formats: Seq
 
     names = results.queries.keys() & results.done
     count = len(names)
-    print(_counted(count, "image"))
+    print(counted(count, "image"))
     width = max(map(len, results.classes))
     for name in results.classes:
         rows = [row for row in results.rows if row["class"] == name and row["name"] in names]
@@ -300,7 +207,3 @@ def _say(results: PredictionFolder, out: Path, probabilities: bool, formats: Seq
         print(f"  maps      {out / PROBABILITIES}/")
     for name in dict.fromkeys(formats):
         print(f"  {name:9} {out / name}/")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

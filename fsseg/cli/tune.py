@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fsseg.cli.learning import add_supports, add_tile, learn, read
 from fsseg.cli.options import Options, add_segmenter
-from fsseg.cli.predict import add_supports, add_tile, learn, read
 from fsseg.errors import FssegError
 from fsseg.progress import tell
 from fsseg.runs.library_errors import quieten

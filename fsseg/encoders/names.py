@@ -83,6 +83,10 @@ NAMES: Mapping[str, Named] = {
         "the smallest one; training on a CPU",
     ),
     "efficientnet_lite0": _timm("tf_efficientnet_lite0.in1k", (0.7, 112, 16, 1), _APACHE, "trials on a CPU"),
+    "efficientnet_lite0_levels": Named(
+        Timm, {"architecture": "tf_efficientnet_lite0.in1k", "taps": (3, 4)}, 3.0, 432, 16, 1, _APACHE,
+        "your own pictures on a CPU; 2 maps",
+    ),
     "convnext_t": _timm("convnext_tiny.fb_in22k", (12.3, 384, 16, 1), _APACHE, "a convolutional network of today"),
     "swin_t": _timm("swin_tiny_patch4_window7_224.ms_in22k", (12.2, 384, 16, 4), _MIT, "a hierarchical transformer"),
     "eva02_s": _timm("eva02_small_patch14_224.mim_in22k", (21.6, 384, 14, 14), _MIT, "a ViT trained on masked images"),

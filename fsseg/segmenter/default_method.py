@@ -9,7 +9,7 @@ from fsseg.methods.base import Method
 from fsseg.methods.kernel_density import KernelDensityRatio
 from fsseg.progress import tell
 
-ENCODER, SMALLER = "dinov2_s", "efficientnet_lite0"  # the second if the first cannot be downloaded
+ENCODER, SMALLER = "dinov2_s", "efficientnet_lite0_levels"  # the second if the first cannot be downloaded
 SIZE = 420  # pixels: 417 (PANet, section 4.1), as a multiple of DINOv2's 14
 _MEGABYTES = {ENCODER: 88, SMALLER: 19}  # of the downloaded files
 _FILES = (".ckpt", ".fsseg")

@@ -646,7 +646,7 @@ def test_a_smaller_encoder_takes_the_place_of_one_that_cannot_be_downloaded(fsse
         assert "kernel density ratio  tf_efficientnet_lite0.in1k" in ran.err
     else:
         assert ran.code == 2
-        assert "--encoder efficientnet_lite0 --encoder_weights FILE" in ran.line
+        assert "--encoder efficientnet_lite0_levels --encoder_weights FILE" in ran.line
 
 
 def test_a_checkpoint_has_its_encoder(fsseg, pictures):

@@ -120,7 +120,7 @@ def test_offline_the_smaller_encoder_is_tried_and_then_one_error_names_the_fix(o
     assert type(fsseg.Segmenter(device="cpu").method) is KernelDensityRatio
     assert "note: cannot download dinov2_s" in capsys.readouterr().err
     offline.append("efficientnet_lite0")
-    with pytest.raises(FssegError, match=r"fsseg.Segmenter\('efficientnet_lite0', weights=FILE\)"):
+    with pytest.raises(FssegError, match=r"fsseg.Segmenter\('efficientnet_lite0_levels', weights=FILE\)"):
         fsseg.Segmenter(device="cpu")
     with pytest.raises(FssegError, match=r"Give `weights` FILE, or none"):
         fsseg.Segmenter("efficientnet_lite0", device="cpu")
