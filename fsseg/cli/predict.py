@@ -37,7 +37,7 @@ def options() -> Options:
     made.option("--out", Path, out, metavar="DIR")
     add_segmenter(made)
     add_tile(made)
-    score = "leave out classes with a score below T (0; auto: below those of the supports)"
+    score = "leave out classes with a score below T (0), or auto"
     made.option("--threshold", float | Literal["auto"], score, default=0.0, metavar="T")
     made.option("--probabilities", bool, "write a map per class, 0..255")
     made.option("--instances", bool, "outline and list each object instead of each class")

@@ -119,11 +119,11 @@ def test_offline_the_smaller_encoder_is_tried_and_then_one_error_names_the_fix(o
     offline.append("dinov2_s")
     assert type(fsseg.Segmenter(device="cpu").method) is KernelDensityRatio
     assert "note: cannot download dinov2_s" in capsys.readouterr().err
-    offline.append("efficientnet_lite0")
+    offline.append("efficientnet_lite0_levels")
     with pytest.raises(FssegError, match=r"fsseg.Segmenter\('efficientnet_lite0_levels', weights=FILE\)"):
         fsseg.Segmenter(device="cpu")
     with pytest.raises(FssegError, match=r"Give `weights` FILE, or none"):
-        fsseg.Segmenter("efficientnet_lite0", device="cpu")
+        fsseg.Segmenter("efficientnet_lite0_levels", device="cpu")
 
 
 def test_a_prediction_is_one_line_and_a_picture():
