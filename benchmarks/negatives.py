@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("root", type=Path)
     parser.add_argument("weights")
-    parser.add_argument("--encoder", default="efficientnet_lite0")
+    parser.add_argument("--encoder", default="efficientnet_lite0_levels")
     parser.add_argument("--method", default="KernelDensityRatio")
     parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(CLASSES))
     parser.add_argument("--rejects", type=int, nargs="+", default=[0, 6])
