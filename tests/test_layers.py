@@ -76,6 +76,7 @@ ALLOWED = {
     ),
     "demo": (
         "files",
+        "ops.refine",
         "demo",
         "segmenter",
         "methods.base",
@@ -87,8 +88,10 @@ ALLOWED = {
     ),
     "export": ("", "export", "segmenter", "methods.base", "episode", "atomic"),
     "fine_tuning": ("methods.base", "episode"),
+    "refinement": ("methods.base", "ops", "episode"),
     "task": (
         "fine_tuning",
+        "refinement",
         "processes",
         "methods.base",
         "methods.panet",
@@ -179,6 +182,7 @@ ALLOWED = {
         "iou",
         "segmenter",
         "task",
+        "refinement",
         "methods",
         "official_codes",
         "encoders",
