@@ -5,7 +5,8 @@ python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite
 Each draw takes 5 supports (--shot) and up to 40 queries of a class among photographs that show at least 5 % of it. The
 baseline is what a person writes in 20 lines: the cosine of each cell and the mean of the masked cells, above the
 threshold that segments the supports best. Boundary-IoU is the IoU of pixels within 2 % of the diagonal from a border
-(Cheng et al., CVPR 2021).
+(Cheng et al., CVPR 2021). Intervals are bootstrap intervals over the queries of each class: of the mean IoU, and of its
+difference to the first method, query by query.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from fsseg.datasets import Pascal
 from fsseg.encoders import Encoder
 from fsseg.encoders.names import build
 from fsseg.methods import INSID3, KernelDensityRatio, Method, MixtureClassifier, PANet
+from fsseg.results.intervals import LEVEL, REPLICATES, interval
 from fsseg.segmenter import Segmenter
 
 CLASSES = ("cat", "dog", "horse", "sheep", "car")
@@ -97,8 +99,10 @@ def main() -> None:
     encoder = build(given.encoder, weights=given.weights)
     refined = ", refined" * given.refine + ", thorough" * given.thorough
     print(f"{given.encoder} at {given.size}x{given.size}, {given.shot} supports, {given.draws} draws{refined}")
-    heads = [*given.classes, "mean", "boundary-IoU", "s a picture"]
+    level = f"{LEVEL:.0f} % interval"
+    heads = [*given.classes, "mean", level, f"above {given.methods[0]}, {level}", "boundary-IoU", "s a picture"]
     print(f"| method | {' | '.join(heads)} |\n| --- |{' ---: |' * len(heads)}")
+    first = None  # replicates of the first method
     for name in given.methods:
         ious, borders, began, pictures = [], [], time.perf_counter(), 0
         for label in given.classes:
@@ -116,9 +120,12 @@ def main() -> None:
                     found.append(iou(answer, mask, known))
                     borders.append(100 * iou(border(answer & known), border(mask), known))
                 pictures += len(queries)
-            ious.append(100 * float(np.mean(found)))
-        cells = " | ".join(f"{value:.1f}" for value in (*ious, float(np.mean(ious)), float(np.mean(borders))))
-        print(f"| {name} | {cells} | {(time.perf_counter() - began) / pictures:.2f} |", flush=True)
+            ious.append(100 * np.array(found))
+        means, seconds = [one.mean() for one in ious], (time.perf_counter() - began) / pictures
+        drawn = replicates(ious)
+        first = drawn if first is None else first
+        cells = [*(f"{value:.1f}" for value in (*means, np.mean(means))), in_words(drawn), in_words(drawn - first)]
+        print(f"| {name} | {' | '.join(cells)} | {np.mean(borders):.1f} | {seconds:.2f} |", flush=True)
 
 
 def masks_of(voc: Path) -> dict[str, np.ndarray]:
@@ -139,6 +146,22 @@ def learnt(
     segmenter = Segmenter(METHODS[name](encoder), given.size, "square", "cpu", given.refine, given.thorough)
     segmenter.learn(images, masks)
     return lambda image: segmenter.segment(image) == 1
+
+
+def replicates(ious: list[np.ndarray]) -> np.ndarray:
+    """Means over classes of bootstrap draws of each class's queries; every method gets the same draws."""
+    generator, means = np.random.default_rng(0), []
+    for each in ious:
+        count = len(each)
+        means.append(generator.multinomial(count, np.full(count, 1 / count), REPLICATES) @ each / count)
+    mean: np.ndarray = np.mean(means, axis=0)
+    return mean
+
+
+def in_words(drawn: np.ndarray) -> str:
+    """An interval; nothing for the difference of a method to itself."""
+    low, high = interval(drawn)
+    return f"{low:.1f} to {high:.1f}" if drawn.any() else ""
 
 
 def iou(found: np.ndarray, mask: np.ndarray, known: np.ndarray) -> float:

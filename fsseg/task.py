@@ -23,6 +23,7 @@ from fsseg.methods.panet import PANet
 from fsseg.metrics import BinaryIoU, ClassIoU, Counts, TestOutput, count, presence
 from fsseg.optim import Groups, grouped, made, scheduled
 from fsseg.processes import gathered_random_states, set_random_state
+from fsseg.refinement import Refinement
 from fsseg.untrusted.card import Card, random_states
 
 
@@ -39,6 +40,7 @@ class Task(LightningModule):
             ``fsseg fit`` and `fsseg.fit` load the file, see `fsseg.experiment.warm_start`.
         adapt_steps: steps of fine-tuning on the supports of each episode of a test, see `fsseg.fine_tuning`.
         adapt_lr: learning rate of these steps; None for the optimiser's own.
+        refine: in a test, sharpen logits by the query images and remove specks, see `fsseg.refinement`.
         channels_last: use the memory format channels_last, in which most processors convolve faster. The order of sums
             changes, so that the last digits differ.
 
@@ -56,6 +58,7 @@ class Task(LightningModule):
         weights: str | None = None,
         adapt_steps: int = 0,
         adapt_lr: float | None = None,
+        refine: bool = False,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -68,7 +71,7 @@ class Task(LightningModule):
         self.method = method.to(memory_format=torch.channels_last) if channels_last else method
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.head_lr, self.bias_lr, self.weights = head_lr, bias_lr, weights
-        self.adapt_steps, self.adapt_lr = adapt_steps, adapt_lr
+        self.adapt_steps, self.adapt_lr, self.refine = adapt_steps, adapt_lr, refine
         self._factor = 1.0  # factor of the learning rate of the first group of parameters
         self.card: Card | None = None  # description in a checkpoint: configuration, training classes
         self.say: Callable[[str], None] = lambda line: None  # shows a line to the user
@@ -76,6 +79,7 @@ class Task(LightningModule):
         self.untrained: float | None = None  # validation's mean-IoU of the encoder's prototypes before the training
         self._cache: TestFeatures | None = None
         self._tuning: FineTuning | None = None
+        self._refinement: Refinement | None = None
         self._features: TrainingFeatures | None = None
         self._random: dict[str, Tensor] = {}  # random states of a resumed training
 
@@ -90,6 +94,7 @@ class Task(LightningModule):
         if stage == "test":
             self.test_iou, self.test_binary = ClassIoU(data.novel, runs, absent), BinaryIoU(runs, absent)
             self._plan_test(data)
+            self._refinement = Refinement(self.method, data) if self.refine else None
             data.without_pixels = set() if self._cache is None else {"test"}
 
     def _plan_test(self, data: Any) -> None:
@@ -201,7 +206,7 @@ class Task(LightningModule):
     def teardown(self, stage: str) -> None:
         """Delete the feature caches; episodes load images again."""
         self.trainer.datamodule.without_pixels = set()  # type: ignore[attr-defined]
-        self._cache = self._features = self._tuning = None
+        self._cache = self._features = self._tuning = self._refinement = None
 
     def test_step(self, batch: Batch, batch_idx: int) -> TestOutput:
         """Segment a batch of test episodes and count pixels."""
@@ -221,6 +226,7 @@ class Task(LightningModule):
                 "the logits are not finite: the training of the checkpoint diverged, or the precision is too low. Take "
                 "another checkpoint, or `trainer.precision` 32."
             )
+        logits = self._refinement(logits, batch) if self._refinement else logits
         prediction = logits.max(2).indices  # the result of argmax, which is ten times slower on a CPU
         counts = count(prediction, batch.query_mask, batch.classes.shape[1])
         run = batch.run.where(batch.number >= 0, -1)

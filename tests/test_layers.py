@@ -77,6 +77,7 @@ ALLOWED = {
     ),
     "demo": (
         "files",
+        "ops.refine",
         "demo",
         "segmenter",
         "methods.base",
@@ -88,8 +89,10 @@ ALLOWED = {
     ),
     "export": ("", "export", "segmenter", "methods.base", "episode", "atomic"),
     "fine_tuning": ("methods.base", "episode"),
+    "refinement": ("methods.base", "ops", "episode"),
     "task": (
         "fine_tuning",
+        "refinement",
         "processes",
         "methods.base",
         "methods.panet",
@@ -180,6 +183,7 @@ ALLOWED = {
         "iou",
         "segmenter",
         "task",
+        "refinement",
         "methods",
         "official_codes",
         "encoders",

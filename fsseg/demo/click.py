@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from fsseg.demo.pictures import SIDE, fitted
 from fsseg.episode import Image, Mask
 from fsseg.episodes.transforms import resize_mask
+from fsseg.ops.refine import refined
 from fsseg.segmenter import Segmenter
-from fsseg.segmenter.refine import refined
 
 _BINS = 64  # of the histogram of similarities
 _SHIFT = (-0.1, 0.2)  # of the threshold at reach 1 and 0; chosen on 26 photographs

@@ -261,13 +261,13 @@ class EpisodeData(LightningDataModule):
 
     def image_dataloader(self, stage: Stage, keys: Sequence[int], batch_size: int) -> DataLoader[Tensor]:
         """Batches of images ``M 3 H W`` as in the episodes of a stage, in the order of their keys, see `Images`."""
-        view = View(self.images.size) if stage == "train" else self._view
+        view = View(self.images.size) if stage == "train" else self.view
         images = Images(self.dataset, view, keys, self._augmentation if stage == "train" else None)
         return image_loader(images, batch_size, self.loading.workers)
 
     def with_pixels(self, batch: Batch) -> Batch:
         """A test batch with its images, which are loaded if the batch has none."""
-        return with_pixels(batch, self.dataset, self._view)
+        return with_pixels(batch, self.dataset, self.view)
 
     def _test_source(self) -> tuple[Episodes, EpisodeOrder]:
         """Test episodes, and the order in which this process takes them."""
@@ -278,7 +278,7 @@ class EpisodeData(LightningDataModule):
         return source, EpisodeOrder(self.protocol.runs, self.protocol.episodes, done=self.tested_episodes)
 
     @property
-    def _view(self) -> View:
+    def view(self) -> View:
         """Image sizes and void of validation and test."""
         protocol = self.protocol
         size = None if isinstance(protocol.size, str) else protocol.size
@@ -289,7 +289,7 @@ class EpisodeData(LightningDataModule):
         """Validation or test episodes, without augmentation."""
         annotator = self.images.annotator(self.dataset, self.images.test_support_annotation)
         # Weak annotations take the protocol's seed: a test must not depend on the seed of the training.
-        return Episodes(self.dataset, draw, self._view, Augmentation([]), self.protocol.seed, annotator)
+        return Episodes(self.dataset, draw, self.view, Augmentation([]), self.protocol.seed, annotator)
 
     def _consumed(self) -> int:
         """Episodes that all processes have trained on so far; Lightning's checkpoints store the count."""

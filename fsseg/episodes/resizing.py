@@ -69,6 +69,12 @@ class View(NamedTuple):
             mask = resampled(mask, self.mask(mask))
         return _padded(mask, max(mask.shape), fill=IGNORE) if self.size and self.resize == "pad" else mask
 
+    def true_image(self, image: Image) -> Image:
+        """The image at the size of its true mask; what is padded is black."""
+        if self.truth == "input" or not self.size:
+            return self.image(image)
+        return _padded(image, max(image.shape[:2]), fill=0) if self.resize == "pad" else image
+
 
 def fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
     """``(height, width)`` of an image resized to a longer side of ``size``, rounded down to multiples of 8 (PFENet)."""

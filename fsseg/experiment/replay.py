@@ -19,6 +19,7 @@ from fsseg.iou import percent
 from fsseg.methods import Method
 from fsseg.metrics import count
 from fsseg.plots.episodes import Panel, panel_of, query_iou
+from fsseg.refinement import Refinement
 from fsseg.results.rows import Row, read_rows
 from fsseg.results.table_file import read_table
 from fsseg.results.test_facts import Tested, TestedCheckpoint
@@ -83,6 +84,7 @@ class Replay:
         _refuse_other_step(self.tested, settled)
         self.data: EpisodeData = built.data
         self.method: Method = built.task.method
+        self._refinement = Refinement(self.method, built.data) if built.task.refine else None
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
         loader = self.data.test_dataloader()
         self._source: Episodes = loader.dataset.source  # type: ignore[attr-defined]
@@ -123,7 +125,10 @@ class Replay:
     def prediction(self, batch: Batch) -> torch.Tensor:
         """Predicted episode labels ``B Q H W``, on the CPU, at the precision of the test."""
         with self.running():
-            return self.method(self.on_device(batch)).argmax(2).cpu()  # type: ignore[no-any-return]
+            shown = self.on_device(batch)
+            logits: torch.Tensor = self.method(shown)
+            logits = self._refinement(logits, shown) if self._refinement else logits
+            return logits.argmax(2).cpu()
 
     def panel(self, run: int, number: int, query: int = 0) -> Panel:
         """Panel of an episode with one query and its prediction.

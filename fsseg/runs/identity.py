@@ -20,6 +20,7 @@ MODEL: Mapping[str, Decides] = {
     "weights": _TRAINING,
     "adapt_steps": _ROWS,
     "adapt_lr": _ROWS,
+    "refine": _ROWS,
     "channels_last": _TRAINING,  # changes the last digits, whose differences grow during a training
 }
 
@@ -77,7 +78,11 @@ _SPELT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixe
 
 # Options that later versions have added, with the value that means what was before. An identity leaves
 # them out at this value, so that records and digests of earlier versions remain those of the same training.
-ADDED: Mapping[str, Any] = {"lr_scheduler.init_args.warmup_steps": 0, "episodes.absent_queries": 0.0}
+ADDED: Mapping[str, Any] = {
+    "lr_scheduler.init_args.warmup_steps": 0,
+    "episodes.absent_queries": 0.0,
+    "model.refine": False,
+}
 
 
 def identity(own: Mapping[str, Any], role: Decides) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def describe(
     encoder, departures = _encoder(method.encoder, card), method.departures if own else {}
     if tuned and name != method.fine_tuned:
         departures = {**departures, "adapt_steps": f"tuned for {model.adapt_steps} steps"}
+    if model.refine:
+        departures = {**departures, "refine": "refined"}
     if card and card.earlier:
         departures = {**departures, "weights": "warm start"}
     setting = Setting(name, encoder, data.dataset.name, data.way, data.test_shot, annotation, departures)
@@ -93,6 +95,8 @@ def _details(model: Task, data: EpisodeData, annotation: str, precision: str) ->
     if model.adapt_steps:
         rate = "the optimiser's rate" if model.adapt_lr is None else f"rate {model.adapt_lr:g}"
         yield f"tuned on the supports for {model.adapt_steps} steps, {rate}"
+    if model.refine:
+        yield "masks refined by the query image"
 
 
 def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fsseg.episode import Image, label_table
 from fsseg.errors import FssegError
+from fsseg.ops.refine import refined
 from fsseg.segmenter.prediction import Part
-from fsseg.segmenter.refine import refined
 from fsseg.segmenter.regions import by_region
 from fsseg.segmenter.state import SegmenterState
 from fsseg.segmenter.support_state import logits, with_empty

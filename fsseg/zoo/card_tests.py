@@ -21,6 +21,7 @@ from fsseg.zoo.anonymous import absolute_paths, without_paths
 from fsseg.zoo.model_card import CardScore, CardTest
 
 _ROWS = "rows.csv"
+_CHANGES = {"adapt_steps", "refine"}  # departures of tests whose option changes masks or weights
 
 
 def tests_of(path: Path, stored: CheckpointCard, tables: Sequence[Path]) -> list[CardTest]:
@@ -32,7 +33,8 @@ def tests_of(path: Path, stored: CheckpointCard, tables: Sequence[Path]) -> list
         tables: ``table.json`` files, or folders that hold tests.
 
     Raises:
-        FssegError: a table cannot be read, its numbers are not those of its rows, or it belongs to another checkpoint.
+        FssegError: a table cannot be read, its numbers are not those of its rows, it belongs to another checkpoint, or
+            its masks were refined or its weights tuned.
     """
     weights = content_digest(path)
     folders = dict.fromkeys(folder.resolve() for table in tables for folder in _folders(table))
@@ -44,6 +46,11 @@ def tests_of(path: Path, stored: CheckpointCard, tables: Sequence[Path]) -> list
             raise FssegError(
                 f"{folder / NAME} is of {tested.origin}, not of {path}, step {stored.step:,}: a card has the tests of "
                 "its own checkpoint only."
+            )
+        if changed := sorted(_CHANGES & tested.setting.departures.keys()):
+            raise FssegError(
+                f"{folder / NAME} is of {tested.setting.label}: a card has the numbers of the checkpoint alone. Test "
+                f"without `model.{changed[0]}`."
             )
         found.append(_test(tested, _scores(folder), _changed(tested, stored), hidden))
     return found

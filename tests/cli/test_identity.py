@@ -66,6 +66,7 @@ def test_options_of_the_machine_and_other_spellings_tell_nothing_apart(other):
         (changed("trainer", option_of_a_later_lightning=1), TEST),
         (changed("trainer", max_steps=6), Decides.LENGTH),
         (changed("model", optimizer={"class_path": "Adam"}), Decides.TRAINING),
+        (changed("model", refine=True), TEST),
     ],
 )
 def test_options_that_decide_tell_apart_what_they_decide_alone(other, role):
@@ -108,3 +109,7 @@ def test_an_option_that_a_later_version_added_does_not_change_a_training():
         assert identity(other, role) != identity(before, role)
     found = first_difference(identity(before, role), identity(with_nested(warmup_steps=5), role))
     assert found == ("model.lr_scheduler.warmup_steps", 0, 5)
+
+
+def test_a_test_that_does_not_refine_is_that_of_earlier_versions():
+    assert identity(changed("model", refine=False), TEST) == identity(OWN, TEST)

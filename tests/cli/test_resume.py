@@ -173,7 +173,7 @@ def test_a_test_is_finished_only_for_what_was_asked(fsseg, trained, tmp_path):
     )
     for option, was, now in (
         ("--protocol.seed", 1234, 7), ("--data.test_shot", 1, 2), ("--model.method.scale", 20.0, 3.0),
-        ("--trainer.precision", "32-true", "bf16-mixed"),
+        ("--trainer.precision", "32-true", "bf16-mixed"), ("--model.refine", False, True),
     ):  # fmt: skip
         ran = fsseg(*untrained, option, str(now))
         assert ran.code == 2

@@ -186,6 +186,16 @@ def test_a_table_of_another_checkpoint_is_refused(fsseg: Any, run: Path) -> None
     assert not Path("zoo").exists()
 
 
+def test_refined_numbers_are_refused(fsseg: Any, run: Path) -> None:
+    checkpoint = str(run / "last.ckpt")
+    assert fsseg("test", "--ckpt_path", checkpoint, "--model.refine", "true", "--out", "refined").code == 0
+    line = refused(fsseg("card", checkpoint, "--table", "refined/table.json"))
+    assert line.endswith(
+        "refined/table.json is of PANet (refined): a card has the numbers of the checkpoint alone. Test without "
+        "--model.refine."
+    )
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

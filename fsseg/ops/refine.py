@@ -1,26 +1,29 @@
 """Sharper and cleaner predictions: logits follow the image's borders, and specks below a feature cell go."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from fsseg.episode import BACKGROUND, Image
 from fsseg.ops.guided_filter import guided_filter
 
+_BACKGROUND = 0  # label
 _CELLS = 1.6  # radius of the filter in feature cells; measured with benchmarks/own_pictures.py
 _EPS = 1e-3  # of the filter, in squared colours of 0..1; measured likewise
 _SIDE = 256  # pixels of the longer side on which the filter's coefficients are computed, a limit of time
 _SURE = 0.999  # largest filtered value before the logarithm; 3.8 as a logit
 
 
-def refined(logits: Float[Tensor, "L H W"], image: Image, cells: tuple[int, int]) -> Float[Tensor, "L H W"]:
+def refined(
+    logits: Float[Tensor, "L H W"], image: npt.NDArray[np.uint8], cells: tuple[int, int]
+) -> Float[Tensor, "L H W"]:
     """Logits after a guided filter, without specks and holes.
 
     Args:
         logits: background, then the classes.
-        image: image of the same size.
+        image: ``H W 3``, RGB.
         cells: height and width of the method's logits.
     """
     height, width = logits.shape[-2:]
@@ -47,7 +50,7 @@ def without_specks(logits: Float[Tensor, "L H W"], area: float) -> Float[Tensor,
             grown = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
             inside = region[grown] == speck
             around = np.unique(label[grown][ndimage.binary_dilation(inside) & ~inside])
-            target = around[0] if value == BACKGROUND and len(around) == 1 else BACKGROUND
+            target = around[0] if value == _BACKGROUND and len(around) == 1 else _BACKGROUND
             if target != value:
                 _swap(logits, grown, torch.from_numpy(inside).to(logits.device), int(value), int(target))
     return logits
