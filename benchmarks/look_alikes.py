@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from own_pictures import iou, masks_of
+from own_pictures import common_arguments, iou, masks_of
 
 from fsseg import methods
 from fsseg.datasets import Pascal
@@ -20,15 +20,8 @@ from fsseg.segmenter import Segmenter
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("root", type=Path)
-    parser.add_argument("weights")
-    parser.add_argument("--encoder", default="efficientnet_lite0_levels")
+    parser = common_arguments(queries=40, draws=2, classes=("cat", "dog", "horse"))
     parser.add_argument("--method", default="KernelDensityRatio")
-    parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=["cat", "dog", "horse"])
-    parser.add_argument("--size", type=int, default=417)
-    parser.add_argument("--queries", type=int, default=40)
-    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--no_refine", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from own_pictures import CLASSES, iou, masks_of
+from own_pictures import common_arguments, iou, masks_of
 from torchmetrics.functional.classification import binary_auroc
 
 from fsseg import methods
@@ -25,17 +25,10 @@ _CLEAN = 0.005  # largest share of pixels that a person would not notice
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("root", type=Path)
-    parser.add_argument("weights")
-    parser.add_argument("--encoder", default="efficientnet_lite0_levels")
+    parser = common_arguments(queries=20, draws=2)
     parser.add_argument("--method", default="KernelDensityRatio")
-    parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(CLASSES))
     parser.add_argument("--rejects", type=int, nargs="+", default=[0, 6])
-    parser.add_argument("--size", type=int, default=417)
     parser.add_argument("--threshold", type=lambda text: text if text == "auto" else float(text), default=0.0)
-    parser.add_argument("--queries", type=int, default=20)
-    parser.add_argument("--draws", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(1)
     voc = given.root / "VOC2012"

@@ -1,6 +1,6 @@
 """Training-free methods on a person's own pictures: IoU and boundary-IoU per class on photographs of a VOCdevkit.
 
-python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite0] [--size 417] [--refine] [--thorough]
+python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite0_levels] [--size 417] [--refine] [--thorough]
 
 Each draw takes 5 supports (--shot) and up to 40 queries of a class among photographs that show at least 5 % of it. The
 baseline is what a person writes in 20 lines: the cosine of each cell and the mean of the masked cells, above the
@@ -24,6 +24,7 @@ from fsseg.datasets import Pascal
 from fsseg.encoders import Encoder
 from fsseg.encoders.names import build
 from fsseg.methods import INSID3, KernelDensityRatio, Method, MixtureClassifier, PANet
+from fsseg.ops.feature_maps import concatenated
 from fsseg.results.intervals import LEVEL, REPLICATES, interval
 from fsseg.segmenter import Segmenter
 
@@ -50,7 +51,8 @@ class Baseline:
         with PIL.Image.open(image) as opened:
             small = opened.convert("RGB").resize((self.size, self.size), PIL.Image.Resampling.BILINEAR)
         with torch.inference_mode():
-            return F.normalize(self.encoder(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None])[0][0], dim=0)
+            maps = self.encoder(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None])
+            return F.normalize(concatenated(maps)[0], dim=0)
 
     def learn(self, images: list[Path], masks: list[np.ndarray]) -> None:
         """The mean of the masked cells, and the threshold."""
@@ -79,15 +81,8 @@ class Baseline:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("root", type=Path)
-    parser.add_argument("weights")
-    parser.add_argument("--encoder", default="efficientnet_lite0")
-    parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(CLASSES))
-    parser.add_argument("--size", type=int, default=417)
+    parser = common_arguments(queries=40, draws=3)
     parser.add_argument("--shot", type=int, default=5)
-    parser.add_argument("--queries", type=int, default=40)
-    parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--refine", action="store_true")
     parser.add_argument("--thorough", action="store_true")
     parser.add_argument("--methods", nargs="+", choices=["baseline", *METHODS], default=["baseline", *METHODS])
@@ -126,6 +121,19 @@ def main() -> None:
         first = drawn if first is None else first
         cells = [*(f"{value:.1f}" for value in (*means, np.mean(means))), in_words(drawn), in_words(drawn - first)]
         print(f"| {name} | {' | '.join(cells)} | {np.mean(borders):.1f} | {seconds:.2f} |", flush=True)
+
+
+def common_arguments(queries: int, draws: int, classes: tuple[str, ...] = CLASSES) -> argparse.ArgumentParser:
+    """Arguments of the benchmarks on a person's own pictures, with defaults."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("weights")
+    parser.add_argument("--encoder", default="efficientnet_lite0_levels")
+    parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(classes))
+    parser.add_argument("--size", type=int, default=417)
+    parser.add_argument("--queries", type=int, default=queries)
+    parser.add_argument("--draws", type=int, default=draws)
+    return parser
 
 
 def masks_of(voc: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """What `fsseg tune` does on a person's own pictures: photographs of a VOCdevkit.
 
-python benchmarks/tuning.py VOCDEVKIT WEIGHTS [--classes ...] [--taps 3 4] [--method PANet] [--shot 5] [--refine]
+python benchmarks/tuning.py VOCDEVKIT WEIGHTS [--classes ...] [--encoder efficientnet_lite0] [--method PANet] [--shot 5] [--refine]
 
 Supports and queries are those of own_pictures.py. Each draw is segmented by the method as it is, tuned, by the linear
 head alone, and by the one of the three that the command chooses by supports that are left out. Printed are the
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from own_pictures import CLASSES, iou, masks_of
+from own_pictures import common_arguments, iou, masks_of
 
 from fsseg import methods
 from fsseg.datasets import Pascal
@@ -23,27 +23,18 @@ from fsseg.segmenter.tuning import Labelled, best, candidates, held_out, use
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("root", type=Path)
-    parser.add_argument("weights")
-    parser.add_argument("--encoder", default="efficientnet_lite0")
-    parser.add_argument("--taps", type=int, nargs="+")
+    parser = common_arguments(queries=20, draws=2)
     parser.add_argument("--method", default="KernelDensityRatio")
-    parser.add_argument("--classes", nargs="+", choices=Pascal.class_names, default=list(CLASSES))
-    parser.add_argument("--size", type=int, default=417)
     parser.add_argument("--shot", type=int, default=5)
-    parser.add_argument("--queries", type=int, default=20)
-    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--refine", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     voc = given.root / "VOC2012"
     masks = masks_of(voc)
-    taps = {"taps": tuple(given.taps)} if given.taps else {}
-    method = getattr(methods, given.method)(build(given.encoder, weights=given.weights, **taps))
+    method = getattr(methods, given.method)(build(given.encoder, weights=given.weights))
     segmenter = Segmenter(method, given.size, "square", "cpu", given.refine)
     forms = candidates(method)
-    print(f"{given.method}, {given.encoder} {given.taps or ''}, {given.shot} supports, {given.draws} draws")
+    print(f"{given.method}, {given.encoder}, {given.shot} supports, {given.draws} draws")
     heads = [*forms, "chosen", "best of them", "s"]
     print(f"| class | {' | '.join(heads)} |\n| --- |{' ---: |' * len(heads)}")
     rows, draws = [], []
