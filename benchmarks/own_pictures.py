@@ -1,6 +1,6 @@
 """Training-free methods on a person's own pictures: IoU and boundary-IoU per class on photographs of a VOCdevkit.
 
-python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite0_levels] [--size 417] [--refine] [--thorough]
+python benchmarks/own_pictures.py VOCDEVKIT WEIGHTS [--encoder efficientnet_lite0_levels] [--refine] [--thorough]
 
 Each draw takes 5 supports (--shot) and up to 40 queries of a class among photographs that show at least 5 % of it. The
 baseline is what a person writes in 20 lines: the cosine of each cell and the mean of the masked cells, above the

@@ -1,6 +1,6 @@
 """What `fsseg tune` does on a person's own pictures: photographs of a VOCdevkit.
 
-python benchmarks/tuning.py VOCDEVKIT WEIGHTS [--classes ...] [--encoder efficientnet_lite0] [--method PANet] [--shot 5] [--refine]
+python benchmarks/tuning.py VOCDEVKIT WEIGHTS [--classes ...] [--encoder NAME] [--method PANet] [--shot 5] [--refine]
 
 Supports and queries are those of own_pictures.py. Each draw is segmented by the method as it is, tuned, by the linear
 head alone, and by the one of the three that the command chooses by supports that are left out. Printed are the
