@@ -99,12 +99,15 @@ class Task(LightningModule):
 
     def _plan_test(self, data: Any) -> None:
         """Plan fine-tuning, or else the cache of features, which fine-tuning would change."""
-        if self.adapt_steps:
-            optimizer = partial(made, self._grouped(), self.optimizer, self.adapt_lr)
-            self._tuning = FineTuning(self.method, self.adapt_steps, optimizer)
-            return
-        context = self.trainer.precision_plugin.test_step_context
-        self._cache = testing.plan(self.method, data, self.trainer.num_devices, context, self.say)
+        self._tuning = self.fine_tuning()
+        if self._tuning is None:
+            context = self.trainer.precision_plugin.test_step_context
+            self._cache = testing.plan(self.method, data, self.trainer.num_devices, context, self.say)
+
+    def fine_tuning(self) -> FineTuning | None:
+        """The fine-tuning of a test, if there are steps."""
+        optimizer = partial(made, self._grouped(), self.optimizer, self.adapt_lr)
+        return FineTuning(self.method, self.adapt_steps, optimizer) if self.adapt_steps else None
 
     def _plan_training(self, data: Any) -> None:
         """Plan the cache of features that the training does not change."""

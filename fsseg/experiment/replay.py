@@ -84,6 +84,7 @@ class Replay:
         _refuse_other_step(self.tested, settled)
         self.data: EpisodeData = built.data
         self.method: Method = built.task.method
+        self._tuning = built.task.fine_tuning()
         self._refinement = Refinement(self.method, built.data) if built.task.refine else None
         self._strategy, self._precision = built.trainer.strategy, built.trainer.precision_plugin
         loader = self.data.test_dataloader()
@@ -126,7 +127,7 @@ class Replay:
         """Predicted episode labels ``B Q H W``, on the CPU, at the precision of the test."""
         with self.running():
             shown = self.on_device(batch)
-            logits: torch.Tensor = self.method(shown)
+            logits: torch.Tensor = self._tuning.logits(shown) if self._tuning else self.method(shown)
             logits = self._refinement(logits, shown) if self._refinement else logits
             return logits.argmax(2).cpu()
 
