@@ -196,6 +196,8 @@ def _check_classes(classes: Sequence[str], text: str) -> None:
             raise FssegError(f"--support {text}: {name!r} is no name of a class. Use letters, digits and spaces.")
     if len(set(classes)) < len(classes):
         raise FssegError(f"--support {text}: a class is named twice.")
+    if "background" in classes:
+        raise FssegError(f"--support {text}: background is no class. Give another name, or use --negative.")
 
 
 def _check_files(option: str, shown: Shown) -> None:

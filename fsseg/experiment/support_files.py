@@ -1,6 +1,7 @@
 """Supports and negative images of `fsseg predict`, and their masks from files."""
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from fsseg.datasets.export_images import ExportImage, ImageIndex
 from fsseg.datasets.folder_layout import SCRIBBLE
 from fsseg.episode import IGNORE, Mask, void_of
 from fsseg.errors import FssegError
+from fsseg.files.decoders import is_image
 from fsseg.files.images import has_transparency, image_size
 from fsseg.files.masks import read_labels, read_region
 from fsseg.segmenter.mask_inputs import BOX, as_labels, box_labels, scribble_labels
@@ -92,13 +94,25 @@ def exported(place: Path, classes: Sequence[str]) -> list[Shown]:
     index = ImageIndex(place if place.is_dir() else place.parent)
     wanted = () if tuple(classes) == (DEFAULT,) else classes
     shown = [(image, classes_in(image, wanted)) for image in export.images]
-    found = [Shown(tuple(names), index.find(image), str(image.file), None, image) for image, names in shown if names]
+    found = [
+        Shown(tuple(names), _beside(place, image) or index.find(image), str(image.file), None, image)
+        for image, names in shown
+        if names
+    ]
     if not found:
         there = sorted({name for image in export.images for name in classes_in(image)})
         raise FssegError(
             f"{place} has no shape of {', '.join(wanted) or 'a class'}; its classes are {', '.join(there) or 'none'}."
         )
     return found
+
+
+def _beside(place: Path, image: ExportImage) -> Path | None:
+    """The only image with the name of a file of one image, which may not name it."""
+    if image.names != (place.stem,):
+        return None
+    there = [path for path in place.parent.glob(f"{escape(place.stem)}.*") if is_image(path)]
+    return there[0] if len(there) == 1 else None
 
 
 def is_export(path: Path) -> bool:

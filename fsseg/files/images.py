@@ -32,6 +32,8 @@ def opened(path: Path | io.BytesIO, what: str) -> Iterator[PIL.Image.Image]:
             yield picture
     except FssegError:
         raise
+    except IsADirectoryError as error:
+        raise UnreadableError(f"{what} {path} is a folder. Give one of the files in it.") from error
     except FileNotFoundError as error:
         raise UnreadableError(f"{what} {path} is missing. Put it there, or take its name out of the list.") from error
     except Exception as error:  # PIL raises nearly anything on a broken file

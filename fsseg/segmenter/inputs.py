@@ -122,11 +122,13 @@ def as_names(classes: str | Sequence[str]) -> list[str]:
     """Names of classes as a list.
 
     Raises:
-        FssegError: there is no name, a name is repeated, or a name is not one line of text.
+        FssegError: there is no name, a name is repeated or "background", or a name is not one line of text.
     """
     names = [classes] if isinstance(classes, str) else list(classes) if isinstance(classes, list | tuple) else []
     if not names or not all(is_line(name) and name for name in names) or len(set(names)) < len(names):
         raise FssegError(f"`classes` {classes!r}: give names, each once, and each one line of text.")
+    if "background" in names:
+        raise FssegError("`classes`: background is no class. Give another name, or use reject for what is no class.")
     return names
 
 

@@ -58,5 +58,7 @@ def _watershed(part: Bool[np.ndarray, "h w"], neck: float) -> npt.NDArray[np.int
     # Peaks that are left of a relief whose summits are lowered to a share: those above each way to a higher one.
     lowered = reconstruction(neck * distance, distance, method="dilation")
     markers, count = ndimage.label(local_maxima(lowered) & part, _EIGHT)
-    pieces: npt.NDArray[np.int32] = watershed(-distance, markers, mask=part) if count > 1 else part.astype(np.int32)
+    pieces: npt.NDArray[np.int32] = (
+        watershed(-distance, markers, _EIGHT, mask=part) if count > 1 else part.astype(np.int32)
+    )
     return pieces.astype(np.int32)

@@ -209,6 +209,8 @@ def _plain(what: str, value: Any) -> Any:
 
 
 def _read(path: Path | BytesIO) -> Any:
+    if isinstance(path, Path) and path.is_dir():
+        raise FssegError(f"{path} is a folder; give the file of a checkpoint or of a segmenter.")
     refuse_bomb(path)
     if not isinstance(path, Path):
         path.seek(0)

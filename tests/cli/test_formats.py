@@ -53,6 +53,13 @@ def one_of(program: str, root: Path) -> tuple[Path, Path]:
     return image, names[program] if program in names else next(root.glob(FILES[program]))
 
 
+def test_a_labelme_file_stands_for_the_image_beside_it(tmp_path: Path) -> None:
+    image, mask = one_of("labelme", tmp_path)
+    (alone,), (both,) = supports([str(mask)]), supports([f"dog,sea lion={image}:{mask}"])
+    assert (alone.image, alone.classes) == (image, both.classes)
+    np.testing.assert_array_equal(alone.labels(), both.labels())
+
+
 @pytest.mark.parametrize("program", exports.WRITERS)
 def test_one_image_and_its_file(tmp_path: Path, program: str) -> None:
     image, mask = one_of(program, tmp_path)

@@ -544,6 +544,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "text as an image": (("--support", "text.jpg:a.mask.png", *GOOD), "image text.jpg cannot be decoded"),
     "text as a mask": (("--support", "a.png:text.jpg", *GOOD), "mask text.jpg cannot be decoded"),
     "a class that is no name": (("--support", "..=a.png:a.mask.png", *GOOD), "is no name of a class"),
+    "background as a class": (("--support", "background=a.png:a.mask.png", *GOOD), "background is no class"),
+    "a folder as a checkpoint": ((*SUPPORT, *GOOD, "--ckpt_path", "."), ". is a folder; give the file of a checkpoint"),
     "a class twice": (("--support", "a,a=a.png:a.mask.png", *GOOD), "a class is named twice"),
     "marks of a class that was not named": (("--support", "a.png:marks.json", *GOOD), "Name the class in front"),
     "a missing negative": ((*SUPPORT, "--negative", "gone.png", *GOOD), "--negative: image gone.png is missing"),

@@ -45,6 +45,18 @@ def test_touching_objects_are_cut_at_their_neck(circles, count):
             assert (own & (found == number)).sum() / (own | (found == number)).sum() > 0.9
 
 
+def test_every_pixel_has_an_object_also_those_joined_by_a_corner():
+    mask = discs((40, 30, 20), (40, 66, 20))
+    mask[19, 31] = mask[18, 32] = True  # a diagonal from the top of the first disc
+    assert ((instances_of(mask.astype(np.uint8)) > 0) == mask).all()
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        noisy = (random.random((60, 90)) < 0.6).astype(np.uint8) * random.integers(1, 3, (60, 90)).astype(np.uint8)
+        found = instances_of(noisy)
+        assert ((found > 0) == (noisy > 0)).all()
+        assert all(len(np.unique(noisy[found == number])) == 1 for number in range(1, found.max() + 1))
+
+
 def test_a_large_part_is_cut_at_the_same_place():
     """Cuts are searched on fewer pixels."""
     small = discs((40, 30, 20), (40, 66, 20))
