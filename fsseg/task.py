@@ -106,8 +106,8 @@ class Task(LightningModule):
 
     def fine_tuning(self) -> FineTuning | None:
         """The fine-tuning of a test, if there are steps."""
-        optimizer = partial(made, self._grouped(), self.optimizer, self.adapt_lr)
-        return FineTuning(self.method, self.adapt_steps, optimizer) if self.adapt_steps else None
+        optimizer = partial(made, self._grouped(), self.optimizer, self.adapt_lr) if self.adapt_steps else None
+        return FineTuning(self.method, self.adapt_steps, optimizer) if optimizer else None
 
     def _plan_training(self, data: Any) -> None:
         """Plan the cache of features that the training does not change."""

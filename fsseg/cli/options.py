@@ -202,7 +202,7 @@ def split(arguments: Sequence[str], prefixes: tuple[str, ...]) -> tuple[list[str
 
 def add_segmenter(options: Options) -> None:
     """Add the options that choose a method, its weights and the size of its images."""
-    stored = "checkpoint, or file of predict --save (default: kernel density ratio, no training)"
+    stored = "checkpoint, or file of predict --save (default: no training)"
     options.option("--ckpt_path", str, stored, metavar="FILE")
     options.option("--config", str, "experiment with the untrained method", metavar="FILE")
     options.option("--encoder", str, "encoder of docs/encoders.md (dinov2_s)", metavar="NAME")

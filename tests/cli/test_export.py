@@ -48,7 +48,7 @@ def test_mistakes_are_one_line_and_leave_nothing(fsseg, trained, tmp_path):
         (checkpoint, "export needs --ckpt_path FILE and --to onnx or --to torch."),
         ((*checkpoint, "--to", "tensorrt"), "--to tensorrt: one of onnx, torch is needed."),
         (("--ckpt_path", "gone.ckpt", "--to", "torch"), "gone.ckpt: no such file."),
-        (("--ckpt_path", "full", "--to", "torch"), "full cannot be read"),
+        (("--ckpt_path", "full", "--to", "torch"), "full is a folder"),
         (("--ckpt_path", "text.ckpt", "--to", "torch"), "text.ckpt cannot be read: it is truncated, or neither"),
         ((*checkpoint, "--to", "torch", "--out", "full"), "--out full already holds files. Choose another folder."),
         ((*checkpoint, "--to", "torch", "--out", "text.ckpt/x"), "results cannot be written to text.ckpt"),

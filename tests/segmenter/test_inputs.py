@@ -175,7 +175,7 @@ MISTAKES = {
     "s.segment(image)": "there are no classes: call learn(images, masks)",
     "known.segment('no.jpg')": "no.jpg",
     "known.segment([image])": "`image`: list is no image",
-    "known.show(image, threshold=80)": "`threshold` 80: a score of 0..1 is needed",
+    "known.show(image, threshold=80)": "`threshold` 80: a score of 0..1 or auto is needed",
     "known.repaint(1, 0 * mask)": "`mask`: the mask is empty",
     "known.forget(5)": "no support 5. Supports: 1",
     "known.save('out.png')": "",
