@@ -67,10 +67,15 @@ class SegmenterState:
             return [part for n, shown in self.labels.items() if label in shown for part in self.adapted[label, n]]
         if (label, 0) not in self.adapted:
             rejected = pooled(self.method, self.classes)
-            shown = [spread(self.showing(one), _ADAPTING) for one in (label, *rejected)]
-            every = {id(support): support for some in shown for support in some}
-            self.adapted[label, 0] = class_state(self.method, [*every.values()], label, rejected)
+            self.adapted[label, 0] = class_state(self.method, self._adapting([label]), label, rejected)
         return self.adapted[label, 0]
+
+    def _adapting(self, labels: Sequence[int]) -> list[Support]:
+        """The supports of classes, and the rejected images, that a state for all is computed from; each once."""
+        assert self.method is not None
+        wanted = (*labels, *pooled(self.method, self.classes))
+        every = {id(support): support for one in wanted for support in spread(self.showing(one), _ADAPTING)}
+        return [*every.values()]
 
     @property
     def is_pooled(self) -> bool:
@@ -82,12 +87,10 @@ class SegmenterState:
         """The state of all classes as one, computed when it is first needed."""
         assert self.method is not None
         if (0, 0) not in self.adapted:
-            first, *rest = self.found
-            table = torch.from_numpy(label_table({**dict(enumerate(range(1, 256), 1)), **dict.fromkeys(rest, first)}))
-            rejected = pooled(self.method, self.classes)
-            shown = [spread(self.showing(one), _ADAPTING) for one in (*self.found, *rejected)]
-            every = {id(support): _relabelled(support, table) for some in shown for support in some}
-            self.adapted[0, 0] = class_state(self.method, [*every.values()], first, rejected)
+            first = next(iter(self.found))
+            table = torch.from_numpy(label_table({n: first if name else n for n, name in enumerate(self.classes, 1)}))
+            each = [_relabelled(support, table) for support in self._adapting([*self.found])]
+            self.adapted[0, 0] = class_state(self.method, each, first, pooled(self.method, self.classes))
         return self.adapted[0, 0]
 
     @property
