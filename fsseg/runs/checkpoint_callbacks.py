@@ -12,7 +12,7 @@ from fsseg.errors import DivergedError, FssegError, MachineError
 from fsseg.progress import tell
 from fsseg.protocols.protocol import Selection
 from fsseg.runs import signals
-from fsseg.runs.checkpoint_files import BEFORE, LAST
+from fsseg.runs.checkpoint_files import BEFORE, LAST, keep_as
 from fsseg.runs.library_errors import lost_worker
 
 _METRIC = "val/mean_iou"  # the best checkpoint has its highest value
@@ -124,8 +124,8 @@ class KeptCheckpoints(Callback):
     def save_last(self, trainer: Trainer) -> None:
         """Write ``last.ckpt``, unless it is of this step."""
         if self._saved != trainer.global_step:
-            self._saved = trainer.global_step
             self._save(trainer, self.path, "last")
+            self._saved = trainer.global_step  # after it: the death of a worker may end a write
 
     def _save(self, trainer: Trainer, path: Path, rule: Selection) -> None:
         if trainer.fast_dev_run:
@@ -141,7 +141,7 @@ class KeptCheckpoints(Callback):
         module.card = before
         if trainer.is_global_zero:
             if path == self.path and path.is_file():
-                path.replace(self.before_path)
+                keep_as(path, self.before_path)
             part.replace(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

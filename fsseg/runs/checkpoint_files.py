@@ -42,6 +42,17 @@ class Stored(NamedTuple):
     step: int
 
 
+def keep_as(path: Path, before: Path) -> None:
+    """Give a checkpoint that will be replaced a second name, so that its own name is never missing."""
+    second = before.with_name(f".{before.name}.part")
+    try:
+        second.unlink(missing_ok=True)
+        second.hardlink_to(path)
+        second.replace(before)
+    except OSError:  # a file system without hard links
+        path.replace(before)
+
+
 def newest(folder: Path) -> Stored | None:
     """The checkpoint from which a training resumes: ``last.ckpt``, or else the newest readable one.
 

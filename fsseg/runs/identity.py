@@ -82,6 +82,7 @@ ADDED: Mapping[str, Any] = {
     "lr_scheduler.init_args.warmup_steps": 0,
     "episodes.absent_queries": 0.0,
     "model.refine": False,
+    "dataset.init_args.folds_of": "pascal",
 }
 
 
@@ -112,9 +113,12 @@ def _without_added(options: Mapping[str, Any], prefix: str = "") -> dict[str, An
     kept = {}
     for key, value in options.items():
         name = f"{prefix}{key}"
-        nested = isinstance(value, Mapping)
-        if nested or _added(name) is None or value != _added(name):
-            kept[key] = _without_added(value, f"{name}.") if nested else value
+        if isinstance(value, Mapping):
+            rest = _without_added(value, f"{name}.")
+            if rest or not value:
+                kept[key] = rest
+        elif _added(name) is None or value != _added(name):
+            kept[key] = value
     return kept
 
 

@@ -111,5 +111,12 @@ def test_an_option_that_a_later_version_added_does_not_change_a_training():
     assert found == ("model.lr_scheduler.warmup_steps", 0, 5)
 
 
+def test_an_option_of_a_data_set_without_options_does_not_change_a_training():
+    before, role = changed("data", dataset={"class_path": "fsseg.datasets.Pascal"}), Decides.TRAINING
+    for folds, same in (("pascal", True), ("coco", False)):
+        now = changed("data", dataset={"class_path": "fsseg.datasets.Pascal", "init_args": {"folds_of": folds}})
+        assert (identity(now, role) == identity(before, role)) is same
+
+
 def test_a_test_that_does_not_refine_is_that_of_earlier_versions():
     assert identity(changed("model", refine=False), TEST) == identity(OWN, TEST)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fsseg.errors import FssegError, MachineError
-from fsseg.runs.checkpoint_files import WholeCheckpoints, newest, readable
+from fsseg.runs.checkpoint_files import WholeCheckpoints, keep_as, newest, readable
 from tests.cli.conftest import QUICKSTART, small_files
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +59,25 @@ def assert_same(one, other):
     for before, after in [(one["state_dict"], other["state_dict"]), *zip(*(s.values() for s in states), strict=True)]:
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) for key in before if before[key] is not None)
+
+
+def test_a_checkpoint_that_will_be_replaced_keeps_its_name_where_links_exist(tmp_path, monkeypatch):
+    last, before = tmp_path / "last.ckpt", tmp_path / "last-before.ckpt"
+    for content in ("one", "two"):
+        last.write_text(content)
+        for _ in range(2):  # a training that was killed before the new checkpoint got its name repeats it
+            keep_as(last, before)
+            assert last.read_text() == before.read_text() == content
+        last.unlink()
+    last.write_text("three")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    keep_as(last, before)
+    assert before.read_text() == "three"
+    assert not last.exists()
+
+
+def refuse(*_):
+    raise OSError("Operation not supported")
 
 
 @pytest.mark.parametrize("lost", [pytest.param(name, marks=pytest.mark.slow) for name in LOST])
