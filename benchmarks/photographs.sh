@@ -66,7 +66,9 @@ for part in $parts; do
         ;;
       compared)
         [ $set = voc ] || continue
-        for method in fgbg cofcn guided oslsm pl; do compared $method; done
+        for method in fgbg cofcn guided oslsm; do compared $method; done
+        # With a frozen encoder PL learns one convolution with one output. Its masked images are encoded anew in each step.
+        compared pl --trainer.max_steps 500 --model.lr_scheduler.total_steps 501
         compared fwb --model.method.encoder.taps '[1, 3]'
         compared amcg --model.method.encoder.taps '[1, 2, 3]'
         ;;

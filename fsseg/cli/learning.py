@@ -75,10 +75,13 @@ def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Sh
     from fsseg.segmenter.tuning import Labelled
 
     note_depth(sum(map(is_deep, {shown.image for shown in (*supports, *rejected)})))
+    _note_alike([*segmenter.classes, *(name for shown in supports for name in shown.classes)])
     began, known, learnt = time.perf_counter(), segmenter.classes, []
     for shown in supports:
         try:
             labels, names = shown.labels(), shown.classes
+            if labels.all():
+                tell(f"note: the mask of {shown.image} covers the whole image: this support shows no background.")
             if len(names) > 1:  # a label map need not show all classes
                 there = [label for label in range(1, len(names) + 1) if (labels == label).any()] or [1]
                 labels = relabelled(labels, {label: place for place, label in enumerate(there, 1)})
@@ -98,6 +101,15 @@ def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Sh
     now = f" adapted to {', '.join(segmenter.classes)} from {counted(len(supports), 'support')} in {seconds}"
     tell((more + (now if supports or rejected else "")).strip(" ;"))
     return learnt
+
+
+def _note_alike(classes: Sequence[str]) -> None:
+    """Print the classes whose names differ in upper and lower case only."""
+    once = list(dict.fromkeys(classes))
+    by_case = {name.casefold(): [each for each in once if each.casefold() == name.casefold()] for name in once}
+    for alike in by_case.values():
+        if len(alike) > 1:
+            tell(f"note: {' and '.join(alike)} are {len(alike)} classes. Give one name if they are one.")
 
 
 def _naming(shown: Shown, error: FssegError) -> FssegError:

@@ -63,7 +63,8 @@ def run(arguments: Sequence[str]) -> int:
 
     chosen = segmenter_options.read_method(given, of_method)
     out = given.out or folders.fresh(Path("runs") / "predict")
-    supports, rejected = support_arguments.supports(given.support), support_arguments.rejected(given.negative)
+    supports = support_arguments.supports(given.support)
+    rejected = support_arguments.rejected(given.negative, supports)
     queries = support_arguments.queries(given.query)
     engine = segmenter_options.engine(given, chosen)
     if not (supports or engine.segmenter.classes):

@@ -48,7 +48,8 @@ def run(arguments: Sequence[str]) -> int:
 
     check_place(given.save)
     chosen = segmenter_options.read_method(given, of_method)
-    supports, rejected = support_arguments.supports(given.support), support_arguments.rejected(given.negative)
+    supports = support_arguments.supports(given.support)
+    rejected = support_arguments.rejected(given.negative, supports)
     engine = segmenter_options.engine(given, chosen)
     if engine.segmenter.classes:
         raise FssegError(f"{given.ckpt_path} has supports without their images: give the images again by --support.")

@@ -84,16 +84,18 @@ def _shown(text: str, files: str, classes: tuple[str, ...]) -> Shown:
     return Shown(classes, Path(image), mask or None, int(value) if value else None)
 
 
-def rejected(given: Sequence[str]) -> list[Shown]:
+def rejected(given: Sequence[str], supports: Sequence[Shown]) -> list[Shown]:
     """Images of ``--negative``: ``IMAGE``, or ``IMAGE:MASK[:VALUE]`` if only the masked pixels count.
 
     Raises:
-        FssegError: A file is missing.
+        FssegError: A file is missing, or a support is rejected as a whole.
     """
-    found = []
+    found, showing = [], {shown.image.resolve() for shown in supports}
     for text in given:
         shown = _shown(text, text, ())
         _check_files("--negative", shown)
+        if shown.mask is None and shown.image.resolve() in showing:
+            raise FssegError(f"--negative {text} is a support too. Reject a region, {text}:MASK, or leave it out.")
         found.append(shown)
     return found
 

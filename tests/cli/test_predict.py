@@ -550,6 +550,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "marks of a class that was not named": (("--support", "a.png:marks.json", *GOOD), "Name the class in front"),
     "a missing negative": ((*SUPPORT, "--negative", "gone.png", *GOOD), "--negative: image gone.png is missing"),
     "an empty negative": ((*SUPPORT, "--negative", "a.png:blank.png", *GOOD), "is empty"),
+    "a support that is rejected": ((*SUPPORT, "--negative", "./a.png", *GOOD), "--negative ./a.png is a support too"),
     "a threshold beyond 1": ((*SUPPORT, *GOOD, "--threshold", "2"), "--threshold 2: a score of 0..1"),
     "a threshold by another name": ((*SUPPORT, *GOOD, "--threshold", "best"), "--threshold"),
     "a threshold that is none": ((*SUPPORT, *GOOD, "--threshold", "x"), "--threshold"),
@@ -568,6 +569,18 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
         "weights gone.pth: no such file",
     ),
 }
+
+
+def test_supports_that_may_be_meant_otherwise_are_named(fsseg, pictures):
+    whole = ("--support", "Red=a.png:0,0,80,60", "red=b.png:b.mask.png")
+    ran = fsseg("predict", *TINY, *whole, "--query", "photos", "--out", "out")
+    assert ran.code == 0, ran.err
+    assert "note: the mask of a.png covers the whole image: this support shows no background." in ran.err
+    assert "note: Red and red are 2 classes. Give one name if they are one." in ran.err
+    ran = fsseg("predict", *TINY, *ASK, "--negative", "b.png:a.mask.png", "--out", "other")
+    assert ran.code == 0, ran.err
+    assert "covers the whole" not in ran.err + ran.out
+    assert "2 classes" not in ran.err + ran.out
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
