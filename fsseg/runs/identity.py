@@ -147,8 +147,8 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple
     """Name and both values of the first option, in order of names, that differs; None if no option differs."""
     one, other = dict(flat(before)), dict(flat(now))
     for key in sorted(one.keys() | other.keys()):
-        if one.get(key) != other.get(key):
-            was, now = (values.get(key, _added(key)) for values in (one, other))
+        was, now = (values.get(key, _added(key)) for values in (one, other))
+        if was != now:
             return key.replace(".init_args", ""), was, now
     return None
 

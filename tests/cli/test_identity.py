@@ -116,6 +116,7 @@ def test_an_option_of_a_data_set_without_options_does_not_change_a_training():
     for folds, same in (("pascal", True), ("coco", False)):
         now = changed("data", dataset={"class_path": "fsseg.datasets.Pascal", "init_args": {"folds_of": folds}})
         assert (identity(now, role) == identity(before, role)) is same
+        assert (first_difference(now, before) is None) is same  # also in a record that holds the option
 
 
 def test_a_test_that_does_not_refine_is_that_of_earlier_versions():
