@@ -35,7 +35,7 @@ def supports() -> list[tuple[np.ndarray, np.ndarray]]:
 
 def made(kind: type) -> fsseg.Segmenter:
     torch.manual_seed(0)
-    method = kind(ConvNet((8, 8), (1, 2)))
+    method = kind(ConvNet((8, 8), (2, 2)))
     return fsseg.Segmenter(method, size=SIZE, device="cpu")
 
 
