@@ -33,7 +33,8 @@ class CoFCN(BinaryMethod):
 
     Args:
         encoder: image encoder; the code uses `FCN32` with ``fc6`` 256. The supports have a copy of it, whose first
-            convolution has two more channels, which start as the mean over the pretrained ones.
+            convolution has two more channels, which start as the mean over the pretrained ones. This convolution is
+            trained in any case: with a frozen encoder too, the network must learn to see annotations.
         dropout: probability of dropping a channel before the classifier, in training (0.5 in the code).
         loss_mean: see `fsseg.losses.cross_entropy`.
 
@@ -94,5 +95,5 @@ def _with_planes(encoder: Encoder, planes: int) -> Encoder:
     weight = layer.weight.detach()
     more = weight.mean(1, keepdim=True).expand(-1, planes, -1, -1)
     layer.in_channels += planes
-    layer.weight = nn.Parameter(torch.cat([weight, more], dim=1), requires_grad=layer.weight.requires_grad)
+    layer.weight = nn.Parameter(torch.cat([weight, more], dim=1))
     return copied

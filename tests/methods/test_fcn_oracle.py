@@ -212,3 +212,15 @@ def test_the_supports_copy_starts_as_the_encoder_beside_two_mean_planes() -> Non
         torch.testing.assert_close(method.encode_support(images, void), method.encode(images))
     fast = {name.split(".")[0] for name, _ in method.named_parameters() if method.learns_fast(name)}
     assert fast == {"fuse", "classify"}
+
+
+def test_beside_a_frozen_encoder_the_supports_copy_learns_to_see_annotations() -> None:
+    method = CoFCN(ConvNet(frozen=True)).train()
+    masks = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    masks[:, 8:20, 8:20] = 1
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    method.encode_support(images, masks)[0].square().sum().backward()
+    learnt = {name: parameter.grad for name, parameter in method.support_encoder.named_parameters()}
+    first = next(iter(learnt.values()))
+    assert [name for name, gradient in learnt.items() if gradient is not None] == [next(iter(learnt))]
+    assert (first[:, 3:] != 0).any()
