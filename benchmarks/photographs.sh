@@ -46,6 +46,19 @@ compared() { # METHOD [OPTION...]: the experts of FWB and the steps of fine-tuni
   frozen voc "$1" "$1" --trainer.max_steps 2000 --model.lr_scheduler.total_steps 2001 --seeds $seeds "${@:2}"
 }
 
+again() { # NAME OF SHOTS [OPTION...]: the trainings of OF, tested with other options
+  [[ -z ${ONLY:-} || " $ONLY " == *" voc/$1 "* ]] || return 0
+  for seed in $seeds; do
+    for fold in 1 2 3; do
+      for shot in $3; do
+        to="$out/voc/$1/fold$fold-seed$seed/test-${shot}shot"
+        [ -s "$to/table.json" ] || fsseg test --ckpt_path "$out/voc/$2/fold$fold-seed$seed/last.ckpt" --data.test_shot "$shot" --out "$to" --resume "${@:4}" ||
+          echo "photographs: $to is not complete" >&2
+      done
+    done
+  done
+}
+
 plus=(--model.method.p_conv false --model.method.components)
 for part in $parts; do
   if [ "$part" = warm ]; then warm; fi
@@ -70,6 +83,8 @@ for part in $parts; do
         # With a frozen encoder PL learns one convolution with one output. Its masked images are encoded anew in each step.
         compared pl --trainer.max_steps 500 --model.lr_scheduler.total_steps 501
         compared fwb --model.method.encoder.taps '[1, 3]'
+        again fwb_truth fwb 1 --model.method.vote truth
+        again finetune fgbg '1 5' --model.adapt_steps 10
         compared amcg --model.method.encoder.taps '[1, 2, 3]'
         ;;
       panet)

@@ -101,8 +101,7 @@ class TestFeatures:
 
     def logits(self, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """Logits of the queries at the resolution of their masks, without the batch's images."""
-        query = self.features[batch.query_id]
-        return self.method.segment_resized(self._state(batch), query, batch.encoded_size, batch.query_size)
+        return self.method.segment_batch(self._state(batch), self.features[batch.query_id], batch)
 
     def _state(self, batch: Batch) -> State:
         """The state of `Method.adapt`, from cached parts if the state of a support depends on no other support."""

@@ -58,10 +58,10 @@ class Method(nn.Module, ABC):
         paper: name of the method in the paper's tables; set by `named`.
         departures: departures from the paper's setting, words by option; set by `named`.
         reconstructed: why a method is a reconstruction of ours, in words for tables; empty for others.
+        caution: why its numbers are not those of an honest test, likewise.
         fine_tuned: name in the papers' tables of this method, tuned on the supports (`fsseg.fine_tuning`).
         inference_options: arguments that a test may change, because trained weights keep their meaning.
-        separate_passes: encode supports and queries in two passes. With batch statistics in BatchNorm this changes the
-            features.
+        separate_passes: encode supports and queries apart; with batch statistics in BatchNorm, features differ then.
         support_gradient: whether supports are encoded with gradients in training.
         align_corners: option of the bilinear upsampling in `to_pixels`.
         state_per: which supports a part of the state depends on; a part can be cached and reused. ``shot``: tensors
@@ -78,6 +78,7 @@ class Method(nn.Module, ABC):
     paper: str = ""
     departures: Mapping[str, str] = {}
     reconstructed: ClassVar[str] = ""
+    caution: str = ""
     fine_tuned: ClassVar[str] = ""
     inference_options: ClassVar[frozenset[str]] = frozenset()
     separate_passes: ClassVar[bool] = False
@@ -231,11 +232,7 @@ class Method(nn.Module, ABC):
         return resized(logits, size, self.to_pixels)
 
     def segment_resized(
-        self,
-        state: State,
-        query: QueryMaps,
-        encoded: tuple[int, int],
-        size: tuple[int, int] | Integer[Tensor, "B Q 2"],
+        self, state: State, query: QueryMaps, encoded: tuple[int, int], size: tuple[int, int] | Integer[Tensor, "B Q 2"]
     ) -> Float[Tensor, "B Q L H W"]:
         """`segment` for queries of another size than their images had in the encoder.
 
@@ -257,8 +254,11 @@ class Method(nn.Module, ABC):
 
     def logits(self, features: Features, batch: Batch) -> Float[Tensor, "B Q L H W"]:
         """The logits of `forward`, from feature maps; ``batch`` gives masks and may have no images."""
-        state = self.state(features.support, batch.support_mask)
-        return self.segment_resized(state, features.query, batch.encoded_size, batch.query_size)
+        return self.segment_batch(self.state(features.support, batch.support_mask), features.query, batch)
+
+    def segment_batch(self, state: State, query: QueryMaps, batch: Batch) -> Float[Tensor, "B Q L H W"]:
+        """The logits of `forward`, from the state of `adapt`."""
+        return self.segment_resized(state, query, batch.encoded_size, batch.query_size)
 
     def learns_fast(self, parameter: str) -> bool:
         """Whether a parameter, given by name, starts at random and takes the larger learning rate of new layers."""

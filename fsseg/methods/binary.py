@@ -86,7 +86,7 @@ class BinaryMethod(Method):
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L _ _"]:
         """Logits of the queries, merged from the binary logits of all ways."""
-        logits = self.prediction(_per_query(state, query), _per_way(query, state[0].shape[1]))
+        logits = self.prediction(per_query(state, query), per_way(query, state[0].shape[1]))
         return merge_ways(logits.unflatten(0, (len(query[0]), state[0].shape[1], -1)).transpose(1, 2))
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
@@ -95,7 +95,7 @@ class BinaryMethod(Method):
 
     def losses_of(self, state: State, query: QueryMaps, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The losses of `losses`, from the state of `adapt`."""
-        stages = self.stages(_per_query(state, query), _per_way(query, batch.classes.shape[1]))
+        stages = self.stages(per_query(state, query), per_way(query, batch.classes.shape[1]))
         target = binary_targets(batch)
         size = (target.shape[-2], target.shape[-1])
         losses = [cross_entropy(self.to_pixels(stage, size), target, self.loss_mean) for stage in stages]
@@ -145,7 +145,7 @@ def explain_mixture(
     (episodes, way), queries = support.shape[:2], query.shape[1]
     region = mixture.regions(support.flatten(0, 1), *sides(mask), prototypes)
     each = Prototypes(*(means.repeat_interleave(queries, 0) for means in prototypes))
-    (maps,) = _per_way((query,), way)
+    (maps,) = per_way((query,), way)
     return Explanation(
         mixture.component_probability(maps, each).unflatten(0, (episodes, way, queries)),
         region.unflatten(0, (episodes, way)),
@@ -153,7 +153,7 @@ def explain_mixture(
     )
 
 
-def _per_query(state: State, query: QueryMaps) -> State:
+def per_query(state: State, query: QueryMaps) -> State:
     """The state ``B N ...``, repeated for each query: ``BNQ ...``."""
     # expand, because torch.onnx exports repeat_interleave wrongly if the number of queries is dynamic.
     shape = (-1, query[0].shape[1])
@@ -161,6 +161,6 @@ def _per_query(state: State, query: QueryMaps) -> State:
     return tuple(part.unsqueeze(1).expand(*shape, *part.shape[1:]).flatten(0, 1) for part in flat)
 
 
-def _per_way(query: QueryMaps, way: int) -> Maps:
+def per_way(query: QueryMaps, way: int) -> Maps:
     """Feature maps of the queries, repeated for each way: ``BNQ C h w``."""
     return tuple(one.unsqueeze(1).expand(-1, way, -1, -1, -1, -1).flatten(0, 2) for one in query)

@@ -8,7 +8,8 @@ the mean feature on the supports; the features of all steps are experts, which v
 Other than in the code:
 
 - An expert's vote is its IoU on the supports, as in the paper. The code scores predictions whose votes are IoUs with
-  the query's ground truth, and with several shots it takes the last support's fine map in place of the query's.
+  the query's ground truth (``vote: truth``), and with several shots it takes the last support's fine map in place of
+  the query's, which we never do.
 - Void pixels of supports count nowhere. A side of a support without cells adds nothing; in the code it gives NaN.
 - Experts vote at the resolution that the fine map's stride gives, which is the image's for sides of 4n + 1 pixels (the
   code: at the image's resolution). Several ways are ours.
@@ -26,13 +27,15 @@ from fsseg.encoders import Encoder
 from fsseg.episode import IGNORE, Batch
 from fsseg.errors import FssegError
 from fsseg.losses import LossMean, cross_entropy_per_image, upsample
-from fsseg.methods.base import Features, Maps, State, SupportMaps, named
-from fsseg.methods.binary import BinaryMethod, WayMaps, sides
+from fsseg.methods.base import Features, Maps, QueryMaps, State, SupportMaps, named
+from fsseg.methods.binary import BinaryMethod, WayMaps, binary_targets, per_query, per_way, sides
 from fsseg.ops.precision import full_precision
 from fsseg.ops.similarity import cosine_similarity
 
 _EPS = 1e-16  # added to a map's maximum, as in the code
 _RATE = 1e-2  # of Adam in boosting, as in the code; the paper's step size is unknown
+_VOTES = {"sum": "", "majority": "majority", "truth": "votes know the answer"}
+_CAUTION = "experts vote by their IoU with the query's ground truth, as in its author's evaluation"
 _THRESHOLD = 0.8  # sum of votes above which a pixel is foreground, as in the code
 
 
@@ -62,7 +65,8 @@ class FWB(BinaryMethod):
         experts: experts of boosting at test time (section 3.3); the code has 11, the first of them without an
             optimisation step. 0: no boosting. Training has no boosting.
         vote: a pixel is foreground where the sum of votes is above 0.8 (``sum``, the code), or where more than half
-            of all votes are for it (``majority``, ours).
+            of all votes are for it (``majority``, ours). ``truth``, for reproduction only: as ``sum``, but in tests and
+            validations an expert votes by its IoU with the query's ground truth, which the test should find.
         channels: channels of the classifier (128 in the code).
         loss_mean: see `fsseg.losses.cross_entropy`.
 
@@ -79,7 +83,7 @@ class FWB(BinaryMethod):
         encoder: Encoder,
         weighting: bool = True,
         experts: int = 11,
-        vote: Literal["sum", "majority"] = "sum",
+        vote: Literal["sum", "majority", "truth"] = "sum",
         channels: int = 128,
         loss_mean: LossMean = "pixels",
     ) -> None:
@@ -89,14 +93,20 @@ class FWB(BinaryMethod):
         departures = {
             "weighting": "" if weighting else "no weighting",
             "experts": {0: "no boosting", 11: ""}.get(experts, f"{experts} experts"),
-            "vote": "majority" if vote == "majority" and experts else "",
+            "vote": _VOTES[vote] if experts else "",
         }
         self.name = named(self, FWB, "FWB", departures)
         self.weighting, self.experts, self.vote = weighting, experts, vote
         self.adapt_gradient = experts > 1
+        self.caution = _CAUTION if self.knows_truth else ""
         self.classify = nn.Sequential(
             nn.Conv2d(encoder.widths[0], channels, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(channels, 2, 1)
         )
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether the ground truth of a query decides its segmentation."""
+        return self.vote == "truth" and self.experts > 0
 
     def neck(self, maps: Maps) -> Maps:
         """The fine and the coarse map; one map if the encoder has no more."""
@@ -211,6 +221,29 @@ class FWB(BinaryMethod):
             total = total + votes[:, number] * self.to_pixels(logits, size).argmax(1)
         threshold = votes.sum(1) / 2 if self.vote == "majority" else torch.full_like(total, _THRESHOLD)
         return torch.stack([threshold.expand_as(total), total], dim=1)
+
+    def segment_batch(self, state: State, query: QueryMaps, batch: Batch) -> Float[Tensor, "B Q L H W"]:
+        """Logits of the queries; where the ground truth votes, of one episode per query, as votes differ."""
+        if not self.knows_truth:
+            return super().segment_batch(state, query, batch)
+        lead, size = query[0].shape[:2], batch.query_size.flatten(0, 1).unsqueeze(1)
+        each = tuple(part.repeat_interleave(lead[1], 0) for part in state)
+        alone = tuple(one.flatten(0, 1).unsqueeze(1) for one in query)
+        truth = binary_targets(batch._replace(query_mask=batch.query_mask.flatten(0, 1).unsqueeze(1)))
+        votes = self._ious(each, alone, truth, size)
+        return self.segment_resized((*each[:-1], votes), alone, batch.encoded_size, size).view(
+            *lead, -1, *truth.shape[1:]
+        )
+
+    def _ious(
+        self, state: State, query: QueryMaps, truth: Int[Tensor, "M H W"], size: Integer[Tensor, "B 1 2"]
+    ) -> Float[Tensor, "B N E"]:
+        """IoU of each expert's mask of each way with the ground truth, one query per episode."""
+        way, ious = state[0].shape[1], []
+        for logits in self.stages(per_query(state, query), per_way(query, way)):
+            large = self.sized(logits.unflatten(0, (-1, way)), size.expand(-1, way, -1))
+            ious.append(_iou(large.argmax(2).flatten(0, 1), truth).view(-1, way))
+        return torch.stack(ious, dim=2)
 
     def losses(self, features: Features, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Cross-entropy at pixel resolution without boosting, as the code trains."""

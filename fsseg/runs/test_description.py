@@ -60,6 +60,8 @@ def describe(
     why = "neither its steps nor its rate are known" if name == method.fine_tuned else method.reconstructed
     if why:
         notes.append(f"{name} is a reconstruction of ours: {why}")
+    if method.caution:
+        notes.append(f"{name}: {method.caution}")
     if data.skipped:
         notes.append("too few images, left out: " + ", ".join(names[c] for c in data.skipped))
     notes += _training_notes(data, card) if card else []

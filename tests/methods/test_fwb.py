@@ -1,5 +1,6 @@
 """What FWB's golden values don't reach: boosting in the contract, several ways, votes, bad options."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -82,6 +83,30 @@ def test_votes(vote: str, found: list[int]) -> None:
     assert logits[0, :, 0, cells].argmax(0).tolist() == found
 
 
+def test_where_the_truth_votes_every_query_and_way_has_its_own_votes(make_batch: MakeBatch) -> None:
+    """Each query alone, each way and expert alone, counted by hand."""
+    method, batch = boosted(encoder(), vote="truth").eval(), make_batch(way=2, query=2)
+    for parameter in method.classify.parameters():  # so that both sides are predicted
+        torch.nn.init.normal_(parameter)
+    plain = boosted(method.encoder, experts=0).eval()
+    plain.classify = method.classify
+    size = tuple(batch.query_mask.shape[-2:])
+    with torch.no_grad():
+        support, query = method.features(batch)
+        experts, relevance, _ = method.state(support, batch.support_mask)
+        votes = torch.zeros(1, 2, 2, 3)  # episode, query, way, expert
+        for q, n, e in itertools.product(range(2), range(2), range(3)):
+            state = experts[:, [n]][:, :, [e]], relevance[:, [n]], torch.ones(1, 1, 1)
+            logits = plain.segment(state, tuple(one[:, [q]] for one in query), size)
+            found, true = logits[0, 0].argmax(0) == 1, batch.query_mask[0, q] == n + 1
+            known = batch.query_mask[0, q] != IGNORE
+            votes[0, q, n, e] = (found & true).sum() / ((found & known) | true).sum().clamp(min=1)
+        for q in range(2):
+            wanted = method.segment((experts, relevance, votes[:, q]), tuple(one[:, [q]] for one in query), size)
+            torch.testing.assert_close(method(batch)[:, [q]], wanted)
+    assert not torch.allclose(votes[0, 0], votes[0, 1])
+
+
 def test_means_of_single_ways_and_shots_are_added(make_batch: MakeBatch) -> None:
     """A shot whose mask has no cell of the way adds nothing."""
     method, batch = FWB(encoder(), weighting=False, experts=0, channels=8).eval(), make_batch(shot=2, void=False)
@@ -99,6 +124,9 @@ def test_names_and_bad_options() -> None:
     assert FWB(encoder()).name == "FWB"
     assert FWB(encoder(), experts=0).name == "FWB (no boosting)"
     assert FWB(encoder(), weighting=False, experts=5, vote="majority").name == "FWB (no weighting, 5 experts, majority)"
+    assert FWB(encoder(), vote="truth").name == "FWB (votes know the answer)"
+    assert "ground truth" in FWB(encoder(), vote="truth").caution
+    assert FWB(encoder()).caution == FWB(encoder(), vote="truth", experts=0).caution == ""
     with pytest.raises(FssegError, match="FWB: experts -1 and channels 128"):
         FWB(encoder(), experts=-1)
     with pytest.raises(FssegError, match=r"VGG16: dilations \[0, 2\]"):

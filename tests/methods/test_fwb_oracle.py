@@ -196,7 +196,7 @@ BOOSTED = {
 
 @pytest.mark.parametrize("mode", BOOSTED)
 def test_boosting(case: Case, mode: str) -> None:
-    """The honest vote, of IoUs on the supports."""
+    """The honest vote, of IoUs on the supports, and the one of IoUs with the query's ground truth."""
     count, weighting, vote = BOOSTED[mode]
     method, stored = case.method(weighting=weighting), case.stored
     batch = one_episode(stored)
@@ -217,6 +217,10 @@ def test_boosting(case: Case, mode: str) -> None:
         threshold, sum_of_votes = method.segment(state, query, batch.query_size)[0, 0]
     assert (threshold == torch.tensor(THRESHOLD)).all()
     assert ((sum_of_votes - torch.from_numpy(stored[vote])).abs() > 2e-2).float().mean() <= 0.01
+    by_truth = case.method(weighting=weighting, vote="truth")
+    with torch.no_grad():
+        sum_of_truth = by_truth.segment_batch(state, query, batch)[0, 0, 1]
+    assert ((sum_of_truth - torch.from_numpy(stored[f"{vote}_by_query_truth"])).abs() > 2e-2).float().mean() <= 0.01
     if count == 1:  # the same by the contract's functions, where autograd is off
         with torch.inference_mode():
             assert ((method(batch)[0, 0, 1] - sum_of_votes).abs() > 2e-2).float().mean() <= 0.01
