@@ -1,12 +1,42 @@
-"""Miniatures of FSS-1000 and the cross-domain sets in their official layouts."""
+"""Miniatures of FSS-1000 and the cross-domain sets in their official layouts, and what suites' tests share."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
+from fsseg.experiment.files import experiment_folder
+
 PARTS = {"trn": ("acorn", "bus_stop", "cello"), "val": ("drum", "eel"), "test": ("fig", "gnu", "abe's_fish")}
 EACH = 10
+
+
+TINY = ("--data.images.size=32", "--data.loading.workers=0", "--data.episodes.val=2", "--data.episodes.train=4",
+        "--data.batch_size=2", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
+        "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
+
+
+def show_and_fit(fsseg: Callable, *data: str) -> None:
+    """Show episodes of both stages, and train one step into ``run``."""
+    config = ("--config", str(experiment_folder() / "quickstart.yaml"))
+    for stage in ("train", "test"):
+        shown = fsseg(
+            "data", "show", *config, *data, "--data.images.size=48", "--stage", stage, "--out", f"{stage}.png"
+        )
+        assert shown.code == 0, shown.err
+    fitted = fsseg("fit", *config, *data, *TINY, "--out", "run")
+    assert fitted.code == 0, fitted.err
+
+
+def chosen_supports(images: Sequence[int], query: int, shot: int) -> tuple[int, ...]:
+    """Supports as the official codes draw them, with numpy's global generator: any images but the query, one by one."""
+    supports: list[int] = []
+    while len(supports) < shot:
+        drawn = int(np.random.choice(images, 1, replace=False)[0])
+        if drawn != query:
+            supports.append(drawn)
+    return tuple(supports)
 
 
 def save(path: Path, pixels: np.ndarray, **options: object) -> None:

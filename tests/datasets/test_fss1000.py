@@ -14,15 +14,10 @@ from fsseg.datasets import FSS1000
 from fsseg.datasets.fss1000 import _published
 from fsseg.episodes.draw import drawn
 from fsseg.episodes.sampler import Key
-from fsseg.experiment.files import experiment_folder
 from fsseg.protocols.presets import protocol
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
 from tests.conftest import SHARED
-from tests.suites import EACH, PARTS, grey, region, save, write_fss1000
-
-TINY = ("--data.images.size=32", "--data.loading.workers=0", "--data.episodes.val=2", "--data.episodes.train=4",
-        "--data.batch_size=2", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
-        "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
+from tests.suites import EACH, PARTS, chosen_supports, grey, region, save, show_and_fit, write_fss1000
 
 
 @pytest.fixture(scope="session")
@@ -85,11 +80,7 @@ def oracle(shot: int, classes: dict[int, list[int]], episodes: int) -> list[tupl
     walk = [(c, number) for c in classes for number in sorted(range(1, 11), key=lambda n: f"{n}.jpg")]
     found = []
     for c, query in walk[:episodes]:
-        supports: list[int] = []
-        while len(supports) < shot:
-            drawn = int(np.random.choice(range(1, 11), 1, replace=False)[0])
-            if drawn != query:
-                supports.append(drawn)
+        supports = chosen_supports(range(1, 11), query, shot)
         found.append((classes[c][query - 1], tuple(classes[c][n - 1] for n in supports)))
     np.random.set_state(state)
     return found
@@ -129,15 +120,7 @@ def test_the_miniature_through_every_command(fsseg: Callable, fss1000: Path, tmp
     told = fsseg("data", "info", "fss1000", *root, "--out", "info.png").out
     assert "class-disjoint: 3 classes to train on, 2 to validate on, 3 novel" in told
     assert "2 classes of validation: 0 train and 20 val pairs" in told
-    data = ("--data.dataset", "FSS1000", "--data.root", str(fss1000))
-    config = ("--config", str(experiment_folder() / "quickstart.yaml"))
-    for stage in ("train", "test"):
-        shown = fsseg(
-            "data", "show", *config, *data, "--data.images.size=48", "--stage", stage, "--out", f"{stage}.png"
-        )
-        assert shown.code == 0, shown.err
-    fitted = fsseg("fit", *config, *data, *TINY, "--out", "run")
-    assert fitted.code == 0, fitted.err
+    show_and_fit(fsseg, "--data.dataset", "FSS1000", "--data.root", str(fss1000))
     tested = fsseg("test", "--ckpt_path", "run/last.ckpt", "--protocol.name", "fss1000", "--protocol.episodes", "30",
                    "--out", "test")  # fmt: skip
     assert tested.code == 0, tested.err

@@ -14,17 +14,12 @@ from fsseg.datasets import ISAID
 from fsseg.datasets.isaid import COLOURS
 from fsseg.episodes.draw import drawn
 from fsseg.episodes.sampler import Key
-from fsseg.experiment.files import experiment_folder
 from fsseg.prepare import isaid
 from fsseg.protocols.presets import protocol
 from tests import aerial
 from tests.aerial import SIZES, ids, write_isaid
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
-from tests.suites import save
-
-TINY = ("--data.images.size=32", "--data.loading.workers=0", "--data.episodes.val=2", "--data.episodes.train=4",
-        "--data.batch_size=2", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
-        "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
+from tests.suites import chosen_supports, save, show_and_fit
 
 
 @pytest.fixture(scope="session")
@@ -144,13 +139,9 @@ def test_episodes_are_those_of_gfsams_code(root: Path, fold: int, shot: int) -> 
     state = np.random.get_state()
     np.random.seed(0)
     for position, (query, class_id) in enumerate([*pairs, *pairs[:3]]):
-        supports: list[int] = []
-        while len(supports) < shot:
-            support = int(np.random.choice(lists[class_id], 1, replace=False)[0])
-            if support != query:
-                supports.append(support)
+        supports = chosen_supports(lists[class_id], query, shot)
         found = draw(Key(0, position))
-        assert (found.query[0], found.classes, found.support[0]) == (query, (class_id,), tuple(supports))
+        assert (found.query[0], found.classes, found.support[0]) == (query, (class_id,), supports)
     np.random.set_state(state)
     assert (rule.seed, rule.runs, rule.void, rule.support_void) == (0, 1, "ignore", "background")
 
@@ -164,15 +155,7 @@ def test_the_miniature_through_every_command(fsseg: Callable, official: Path, tm
     verified = fsseg("data", "verify", "isaid", *where, "--workers", "0")
     assert (verified.code, "iSAID-5i (own patches): clean" in verified.out) == (0, True), verified.out
     assert "blocks of five in the order of iSAID's ids" in fsseg("data", "info", "isaid", *where).out
-    data = ("--data.dataset", "ISAID", "--data.root", str(official), "--data.fold", "1")
-    config = ("--config", str(experiment_folder() / "quickstart.yaml"))
-    for stage in ("train", "test"):
-        shown = fsseg(
-            "data", "show", *config, *data, "--data.images.size=48", "--stage", stage, "--out", f"{stage}.png"
-        )
-        assert shown.code == 0, shown.err
-    fitted = fsseg("fit", *config, *data, *TINY, "--out", "run")
-    assert fitted.code == 0, fitted.err
+    show_and_fit(fsseg, "--data.dataset", "ISAID", "--data.root", str(official), "--data.fold", "1")
     tested = fsseg("test", "--ckpt_path", "run/last.ckpt", "--protocol.name", "isaid5i", "--protocol.episodes", "9",
                    "--out", "test")  # fmt: skip
     assert tested.code == 0, tested.err

@@ -20,10 +20,7 @@ from fsseg.prepare import archives
 from fsseg.protocols.presets import protocol
 from tests.cli.conftest import fsseg  # noqa: F401 - a fixture
 from tests.federated import CLASSES, FEW, PARTLY, TRAIN, VAL, content, instance, shown_classes, write_lvis
-
-TINY = ("--data.images.size=32", "--data.loading.workers=0", "--data.episodes.val=2", "--data.episodes.train=4",
-        "--data.batch_size=2", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
-        "--model.method.encoder.widths=[8,8]", "--model.method.encoder.strides=[2,2]")  # fmt: skip
+from tests.suites import chosen_supports, show_and_fit
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +80,7 @@ def oracle(dataset: Lvis, fold: int, shot: int, episodes: int) -> list[tuple[int
     for idx in range(episodes):
         class_id = list(tables)[idx % len(tables)]
         query = int(np.random.choice(list(tables[class_id]), 1, replace=False)[0])
-        supports: list[int] = []
-        while len(supports) < shot:
-            support = int(np.random.choice(list(tables[class_id]), 1, replace=False)[0])
-            if support != query:
-                supports.append(support)
+        supports = chosen_supports(tables[class_id], query, shot)
         found.append((class_id, place[query], tuple(place[i] for i in supports)))
     np.random.set_state(state)
     return found
@@ -154,15 +147,7 @@ def test_the_miniature_through_every_command(fsseg: Callable, root: Path, tmp_pa
     told = fsseg("data", "info", "lvis", *where, "--out", "info.png").out
     assert "every tenth of the classes with more than one val image (Matcher)" in told
     assert "fold 9" in told
-    data = ("--data.dataset", "Lvis", "--data.root", str(root), "--data.fold", "3")
-    config = ("--config", str(experiment_folder() / "quickstart.yaml"))
-    for stage in ("train", "test"):
-        shown = fsseg(
-            "data", "show", *config, *data, "--data.images.size=48", "--stage", stage, "--out", f"{stage}.png"
-        )
-        assert shown.code == 0, shown.err
-    fitted = fsseg("fit", *config, *data, *TINY, "--out", "run")
-    assert fitted.code == 0, fitted.err
+    show_and_fit(fsseg, "--data.dataset", "Lvis", "--data.root", str(root), "--data.fold", "3")
     rule = ("--protocol.name", "lvis92i", "--protocol.episodes", "8")
     for shot in (1, 2):
         tested = fsseg("test", "--ckpt_path", "run/last.ckpt", *rule, "--data.test_shot", str(shot),
