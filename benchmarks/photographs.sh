@@ -85,7 +85,7 @@ for part in $parts; do
         compared fwb --model.method.encoder.taps '[1, 3]'
         again fwb_truth fwb 1 --model.method.vote truth
         again finetune fgbg '1 5' --model.adapt_steps 10
-        compared amcg --model.method.encoder.taps '[1, 2, 3]'
+        compared amcg --model.method.encoder.taps '[1, 2, 3]' --trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001
         ;;
       panet)
         [ $set = voc ] || continue
