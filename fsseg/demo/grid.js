@@ -1,6 +1,7 @@
 // All queries with their predictions. One after the other is updated, while the shown one is updated at once.
-import { ask, part, trigger } from "./page.js";
+import { ask, buttons, part, trigger } from "./page.js";
 const { element, props, watch } = part("grid");
+const tiles = buttons(element, (number) => trigger("pick", { number }));
 const PAUSE = 30, shown = new Map(), stale = new Set();  // milliseconds; tile by number
 let running = false;
 
@@ -8,16 +9,15 @@ function draw() {
   const { all, selected } = props.value;
   for (const number of [...shown.keys()]) if (!all.some((one) => one.number === number)) { shown.delete(number); stale.delete(number); }
   const next = stale.size ? null : propose();
-  element.replaceChildren(...all.map((one) => {
-    const tile = document.createElement("button"), picture = shown.get(one.number);
-    tile.type = "button"; tile.className = "tile" + (one.number === selected ? " chosen" : "");
-    tile.title = one.name; tile.dataset.number = one.number;
+  tiles(all.map((one) => one.number)).forEach((tile, i) => {
+    const one = all[i], picture = shown.get(one.number);
+    tile.className = "tile" + (one.number === selected ? " chosen" : "");
+    tile.title = one.name;
     tile.style.backgroundImage = `url(${picture?.picture ?? one.picture})`;
     if (picture?.uncertainty != null) tile.title += `: uncertainty ${picture.uncertainty.toFixed(2)}`;
-    if (one.number === next) tile.append(Object.assign(document.createElement("span"), { className: "badge", textContent: "label next" }));
-    tile.onclick = () => trigger("pick", { number: one.number });
-    return tile;
-  }));
+    const badge = Object.assign(document.createElement("span"), { className: "badge", textContent: "label next" });
+    tile.replaceChildren(...(one.number === next ? [badge] : []));
+  });
 }
 function propose() {  // the query with the largest uncertainty that is no support yet
   const doubts = [...shown].filter(([, one]) => one.uncertainty != null).sort((a, b) => b[1].uncertainty - a[1].uncertainty);

@@ -13,6 +13,21 @@ export function part(id) {  // element, properties and watchers of a part, for i
   };
   return { element: $(id), props, watch };
 }
+export function buttons(element, press) {  // keeps a button for each number: a redraw between press and release loses no click
+  const made = new Map();
+  return (numbers) => {
+    const kept = numbers.map((number) => {
+      if (!made.has(number)) {
+        made.set(number, Object.assign(document.createElement("button"), { type: "button", onclick: () => press(number) }));
+        made.get(number).dataset.number = number;
+      }
+      return made.get(number);
+    });
+    for (const number of [...made.keys()]) if (!numbers.includes(number)) made.delete(number);
+    if (kept.length !== element.children.length || kept.some((one, i) => one !== element.children[i])) element.replaceChildren(...kept);
+    return kept;
+  };
+}
 export const trigger = (name, data) => send(`/events/${name}`, JSON.stringify(data));
 
 export async function fetched(path, body) {  // the answer as it comes

@@ -1,14 +1,16 @@
 // Thumbnails of the supports: which one is shown, which classes were learnt from it, and which one is not painted yet.
-import { part, trigger } from "./page.js";
+import { buttons, part, trigger } from "./page.js";
 import { layer } from "./layer.js";
 const { element, props, watch } = part("thumbs");
+const thumbs = buttons(element, (number) => trigger("choose", { number }));
 const SAYS = { used: "", painted: "not used yet: background or object is missing", empty: "not painted yet" };
 
 function draw() {
-  element.replaceChildren(...(props.value ?? []).map((one) => {
-    const thumb = document.createElement("button"), dots = document.createElement("span");
-    thumb.type = "button"; thumb.className = "thumb" + (one.number === props.selected ? " chosen" : "");
-    thumb.dataset.number = one.number; thumb.dataset.name = one.name; thumb.dataset.state = one.state;
+  const all = props.value ?? [];
+  thumbs(all.map((one) => one.number)).forEach((thumb, i) => {
+    const one = all[i], dots = document.createElement("span");
+    thumb.className = "thumb" + (one.number === props.selected ? " chosen" : "");
+    thumb.dataset.name = one.name; thumb.dataset.state = one.state;
     thumb.title = [one.name, SAYS[one.state]].filter(Boolean).join(": ");
     thumb.style.backgroundImage = `url(${one.picture})`;
     dots.className = "dots";
@@ -17,10 +19,8 @@ function draw() {
       dot.style.background = layer.colours[label - 1];
       return dot;
     })), ...(one.state === "used" ? [] : [one.state === "empty" ? "paint me" : "more"]));
-    thumb.append(dots);
-    thumb.onclick = () => trigger("choose", { number: one.number });
-    return thumb;
-  }));
+    thumb.replaceChildren(dots);
+  });
 }
 watch("value", draw);
 watch("selected", draw);
