@@ -80,7 +80,7 @@ for part in $parts; do
       compared)
         [ $set = voc ] || continue
         for method in fgbg cofcn guided oslsm; do compared $method; done
-        # PL learns one convolution beside its encoders: with frozen ones it marks nothing (mean-IoU 5 on fold 1).
+        # PL learns one convolution beside its encoders: with frozen ones it marks hardly anything.
         compared pl --model.method.encoder.frozen false --trainer.max_steps 500 --model.lr_scheduler.total_steps 501 --model.optimizer.lr 5e-5 \
           --model.head_lr 10 --data.episodes.train 1000 --data.episodes.val 100
         compared fwb --model.method.encoder.taps '[1, 3]'

@@ -70,6 +70,7 @@ def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Sh
     Raises:
         FssegError: An image or a mask cannot be read, or shows nothing.
     """
+    from fsseg.episode import IGNORE
     from fsseg.segmenter.inputs import relabelled
     from fsseg.segmenter.mask_inputs import as_labels
     from fsseg.segmenter.tuning import Labelled
@@ -80,7 +81,7 @@ def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Sh
     for shown in supports:
         try:
             labels, names = shown.labels(), shown.classes
-            if labels.all():
+            if ((labels > 0) & (labels != IGNORE)).all():
                 tell(f"note: the mask of {shown.image} covers the whole image: this support shows no background.")
             if len(names) > 1:  # a label map need not show all classes
                 there = [label for label in range(1, len(names) + 1) if (labels == label).any()] or [1]
@@ -105,8 +106,9 @@ def learn(segmenter: Segmenter, supports: Sequence[Shown], rejected: Sequence[Sh
 
 def _note_alike(classes: Sequence[str]) -> None:
     """Print the classes whose names differ in upper and lower case only."""
-    once = list(dict.fromkeys(classes))
-    by_case = {name.casefold(): [each for each in once if each.casefold() == name.casefold()] for name in once}
+    by_case: dict[str, list[str]] = {}
+    for name in dict.fromkeys(classes):
+        by_case.setdefault(name.casefold(), []).append(name)
     for alike in by_case.values():
         if len(alike) > 1:
             tell(f"note: {' and '.join(alike)} are {len(alike)} classes. Give one name if they are one.")

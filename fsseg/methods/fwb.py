@@ -231,9 +231,9 @@ class FWB(BinaryMethod):
         alone = tuple(one.flatten(0, 1).unsqueeze(1) for one in query)
         truth = binary_targets(batch._replace(query_mask=batch.query_mask.flatten(0, 1).unsqueeze(1)))
         votes = self._ious(each, alone, truth, size)
-        return self.segment_resized((*each[:-1], votes), alone, batch.encoded_size, size).view(
-            *lead, -1, *truth.shape[1:]
-        )
+        found = self.segment_resized((*each[:-1], votes), alone, batch.encoded_size, size)
+        by_episode: Tensor = found.squeeze(1).unflatten(0, lead)
+        return by_episode
 
     def _ious(
         self, state: State, query: QueryMaps, truth: Int[Tensor, "M H W"], size: Integer[Tensor, "B 1 2"]

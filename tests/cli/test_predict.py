@@ -577,7 +577,11 @@ def test_supports_that_may_be_meant_otherwise_are_named(fsseg, pictures):
     assert ran.code == 0, ran.err
     assert "note: the mask of a.png covers the whole image: this support shows no background." in ran.err
     assert "note: Red and red are 2 classes. Give one name if they are one." in ran.err
-    ran = fsseg("predict", *TINY, *ASK, "--negative", "b.png:a.mask.png", "--out", "other")
+    strokes = np.full((60, 80), 255, dtype=np.uint8)  # not labelled, but for the object
+    strokes[10:30, 12:30] = 1
+    PIL.Image.fromarray(strokes).save("b.scribble.png")
+    scribble = ("--support", "red=b.png:b.scribble.png")
+    ran = fsseg("predict", *TINY, *ASK, *scribble, "--negative", "b.png:a.mask.png", "--out", "other")
     assert ran.code == 0, ran.err
     assert "covers the whole" not in ran.err + ran.out
     assert "2 classes" not in ran.err + ran.out
