@@ -2,7 +2,7 @@
 # Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes about 15 minutes of one core.
 #   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
-#   compared  the other systems of the papers' tables on the same frozen encoder, 2,000 steps; fine-tuning is FG-BG tuned on the supports
+#   compared  the other systems of the papers' tables on the same encoder, frozen but for PL, 400 to 2,000 steps; fine-tuning is FG-BG tuned on the supports
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
@@ -79,14 +79,18 @@ for part in $parts; do
         ;;
       compared)
         [ $set = voc ] || continue
-        for method in fgbg cofcn guided oslsm; do compared $method; done
+        half=(--trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001 --model.channels_last true)
+        compared fgbg
+        compared guided
+        compared oslsm "${half[@]}" --trainer.precision bf16-mixed
+        compared cofcn "${half[@]}"
         # PL learns one convolution beside its encoders: with frozen ones it marks hardly anything.
-        compared pl --model.method.encoder.frozen false --trainer.max_steps 500 --model.lr_scheduler.total_steps 501 --model.optimizer.lr 5e-5 \
-          --model.head_lr 10 --data.episodes.train 1000 --data.episodes.val 100
+        compared pl --model.method.encoder.frozen false --model.channels_last true --trainer.max_steps 400 --model.lr_scheduler.total_steps 401 \
+          --model.optimizer.lr 5e-5 --model.head_lr 10 --data.episodes.train 1000 --data.episodes.val 100
         compared fwb --model.method.encoder.taps '[1, 3]'
         again fwb_truth fwb 1 --model.method.vote truth
         again finetune fgbg '1 5' --model.adapt_steps 10
-        compared amcg --model.method.encoder.taps '[1, 2, 3]' --trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001
+        compared amcg --model.method.encoder.taps '[1, 2, 3]' "${half[@]}" --trainer.precision bf16-mixed
         ;;
       panet)
         [ $set = voc ] || continue

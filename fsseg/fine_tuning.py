@@ -10,14 +10,16 @@ from torch.optim import Optimizer
 
 from fsseg.episode import Batch
 from fsseg.errors import DivergedError
-from fsseg.methods.base import Method
+from fsseg.feature_cache import training
+from fsseg.methods.base import Features, Method
 
 
 class FineTuning:
     """Logits of episodes after steps on their supports.
 
     A step segments one support of each way, which is a query of its own supports: shot 1 first, then the next ones in
-    turn. Layers are in eval mode: BatchNorm uses its running statistics, and dropout has no effect.
+    turn. Layers are in eval mode: BatchNorm uses its running statistics, and dropout has no effect. A frozen encoder
+    sees the images of an episode once, not in each step.
 
     Args:
         method: method in eval mode. Its trainable parameters are the same after an episode as before.
@@ -43,10 +45,11 @@ class FineTuning:
         with torch.inference_mode(False), torch.enable_grad():  # autograd refuses inference tensors, not their clones
             batch = Batch(*(part.clone() for part in batch))
             start = [parameter.detach().clone() for parameter in trained]
+            maps = self._fixed_maps(batch)
             try:
-                self._tune(batch)
+                self._tune(batch, maps)
                 with torch.no_grad():
-                    logits: Tensor = self.method(batch)
+                    logits: Tensor = self._logits(batch, maps)
             finally:
                 with torch.no_grad():
                     for parameter, value in zip(trained, start, strict=True):
@@ -54,12 +57,25 @@ class FineTuning:
                         parameter.grad = None
         return logits
 
-    def _tune(self, batch: Batch) -> None:
+    def _fixed_maps(self, batch: Batch) -> Features | None:
+        """Maps of the encoder, if no step changes them and the method needs no images beside them."""
+        if not training.cacheable(self.method):
+            return None
+        with torch.no_grad():
+            return self.method.encoder_maps(batch)
+
+    def _logits(self, batch: Batch, maps: Features | None) -> Tensor:
+        logits: Tensor = (
+            self.method(batch) if maps is None else self.method.logits(self.method.from_encoder(*maps), batch)
+        )
+        return logits
+
+    def _tune(self, batch: Batch, maps: Features | None) -> None:
         optimizer = self.optimizer()
         shots = batch.support_id.shape[2]
         for step in range(self.steps):
             optimizer.zero_grad()
-            loss = self.method.loss(_support_as_query(batch, step % shots))["loss"]
+            loss = self._losses(batch, maps, step % shots)["loss"]
             if not loss.isfinite():
                 raise DivergedError(
                     f"the loss is {loss.item()} at step {step} of fine-tuning. Lower `model.adapt_lr` or "
@@ -67,6 +83,14 @@ class FineTuning:
                 )
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+
+    def _losses(self, batch: Batch, maps: Features | None, shot: int) -> dict[str, Tensor]:
+        """Losses of an episode whose queries are one support of each way."""
+        batch = _support_as_query(batch, shot)
+        if maps is None:
+            return self.method.loss(batch)
+        query = tuple(one[:, :, shot] for one in maps.support)
+        return self.method.losses(self.method.from_encoder(maps.support, query), batch)
 
 
 def _support_as_query(batch: Batch, shot: int) -> Batch:

@@ -1,5 +1,6 @@
 """Fine-tuning in a test. Golden values are of our loop around the official FG-BG network (golden/compared.md)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fsseg.encoders import ConvNet
 from fsseg.episode import Batch
 from fsseg.errors import DivergedError, FssegError
 from fsseg.fine_tuning import FineTuning
-from fsseg.methods import FGBG, Method, PANet
+from fsseg.methods import FGBG, CANet, Method, PANet
 from fsseg.task import Task
 from tests.conftest import make_batch
 from tests.methods.test_fcn_oracle import Oracle, batch, case_of
@@ -109,6 +110,24 @@ def test_a_test_tunes_and_encodes_every_image_itself() -> None:
         means.append(logged["test/binary_iou"])
     assert means[0] == pytest.approx(means[2], abs=1e-6)
     assert abs(means[0] - means[1]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", [FGBG, CANet])
+def test_a_frozen_encoder_sees_an_episode_once(kind: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same logits as from steps that encode their images, to rounding."""
+    found, images, given = [], [], make_batch(episodes=2, way=2, shot=2, size=24)
+    for encoded_once in (True, False):
+        method = small(kind)
+        method.encoder.freeze(True)
+        passes: list[int] = []
+        method.encoder.register_forward_hook(lambda _, arguments, __, seen=passes: seen.append(len(arguments[0])))
+        if not encoded_once:
+            monkeypatch.setattr(fine_tuning.training, "cacheable", lambda method: False)
+        with torch.inference_mode():
+            found.append(FineTuning(method, 3, partial(sgd, method, 0.5)).logits(given))
+        images.append(sum(passes))
+    torch.testing.assert_close(*found)
+    assert images == [2 * (4 + given.query_image.shape[1]), 2 * (3 * (4 + 2) + 4 + given.query_image.shape[1])]
 
 
 def test_what_cannot_be_tuned_is_refused() -> None:

@@ -88,7 +88,7 @@ ALLOWED = {
         "untrusted.text",
     ),
     "export": ("", "export", "segmenter", "methods.base", "episode", "atomic"),
-    "fine_tuning": ("methods.base", "episode"),
+    "fine_tuning": ("methods.base", "feature_cache", "episode"),
     "refinement": ("methods.base", "ops", "episode"),
     "task": (
         "fine_tuning",
