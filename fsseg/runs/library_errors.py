@@ -14,6 +14,7 @@ _CHATTER = (
     ".*LeafSpec.*",
     ".*isinstance.treespec.*",
     ".*does not have many workers.*",
+    "This DataLoader will create .* worker processes.*",  # two are the default, on one core too
     "Checkpoint directory .* exists",
     ".*self.log.*batch_size.*",
     ".*sync_dist=True.*",  # the metrics already hold the sum over all processes
