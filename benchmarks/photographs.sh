@@ -3,12 +3,13 @@
 #   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
 #   compared  the other systems of the papers' tables on the same encoder, frozen but for PL, 400 to 2,000 steps; fine-tuning is FG-BG tuned on the supports
+#   later     PFENet on the same frozen encoder, and HSNet on blocks of a frozen MobileNetV2 (the file of MOBILENET_V2, if it is given) beside its prototypes
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
 # ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of the frozen ones
 set -euo pipefail
-voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm compared panet vgg16"}
+voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm compared later panet vgg16"}
 export OMP_NUM_THREADS=1
 here=$(dirname "$0")/photographs
 
@@ -59,6 +60,7 @@ again() { # NAME OF SHOTS [OPTION...]: the trainings of OF, tested with other op
   done
 }
 
+half=(--trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001 --model.channels_last true)
 plus=(--model.method.p_conv false --model.method.components)
 for part in $parts; do
   if [ "$part" = warm ]; then warm; fi
@@ -79,7 +81,6 @@ for part in $parts; do
         ;;
       compared)
         [ $set = voc ] || continue
-        half=(--trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001 --model.channels_last true)
         compared fgbg
         compared guided
         compared oslsm "${half[@]}" --trainer.precision bf16-mixed
@@ -91,6 +92,17 @@ for part in $parts; do
         again fwb_truth fwb 1 --model.method.vote truth
         again finetune fgbg '1 5' --model.adapt_steps 10
         compared amcg --model.method.encoder.taps '[1, 2, 3]' "${half[@]}" --trainer.precision bf16-mixed
+        ;;
+      later)
+        [ $set = voc ] || continue
+        compared pfenet --model.method.encoder.taps '[2, 3, 4]' "${half[@]}" --trainer.precision bf16-mixed
+        [ -n "${MOBILENET_V2:-}" ] || continue
+        benchmark panet_mobilenet_init voc panet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --untrained --shots 1 5
+        [[ -z ${ONLY:-} || " $ONLY " == *" voc/hsnet "* ]] || continue
+        mobile=(--data.root "$voc" --model.method.encoder.weights "$MOBILENET_V2" "${cached[@]}")
+        # shellcheck disable=SC2086 - numbers of seeds are words
+        fsseg benchmark --config "$here/voc.yaml" --config "$here/hsnet.yaml" "${mobile[@]}" "${half[@]}" --trainer.precision bf16-mixed \
+          --folds 1 2 3 --shots 1 5 --train_shot 1 --seeds $seeds --workers "$workers" --out "$out/voc/hsnet" || echo "photographs: voc/hsnet is not complete" >&2
         ;;
       panet)
         [ $set = voc ] || continue
