@@ -73,7 +73,7 @@ def test_the_table_of_protocols_is_that_of_the_code():
 def test_python_block_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own_photos(tmp_path)
-    monkeypatch.setattr(default_method, "build", lambda name, **arguments: ConvNet())  # without a download
+    monkeypatch.setattr(default_method, "build", lambda name, **arguments: ConvNet((8, 16), (4, 4)))  # not downloaded
     exec(compile(code, "docs", "exec"), {"__name__": "docs"})
 
 

@@ -106,6 +106,6 @@ def test_every_command_runs_in_order_and_finds_what_the_one_before_has_left(
     assert (tmp_path / "runs/panet_shapes/report.html").is_file()
     assert any("  serves PANet on" in out for out in said.values())
     assert len(list((tmp_path / "out").rglob("*.png"))) >= 2
-    monkeypatch.setattr(default_method, "build", lambda name, **arguments: ConvNet())  # without a download
+    monkeypatch.setattr(default_method, "build", lambda name, **arguments: ConvNet((8, 16), (4, 4)))  # not downloaded
     exec(compile(code, "README", "exec"), {"__name__": "readme"})
     assert (tmp_path / "found.jpg").is_file()
