@@ -1,7 +1,7 @@
 """Tables of many tests: a layout filled with our numbers and published ones."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,9 +117,21 @@ def _published_line(layout: Layout, line: Line, what: str = "published") -> list
 
 
 def _our_line(layout: Layout, line: Line, of: Series, beside: Sequence[Series], intervals: bool) -> GridLine:
-    label = ", ".join(["ours", *(others(of, line) if layout.source else [])])
-    cells = tuple(_cell(of, column, line.annotation, intervals) for column in layout.columns)
-    return GridLine(line, "ours", ", ".join([label, *series_words(of, beside)]), cells, of)
+    label = ["ours", *(others(of, line) if layout.source else []), *series_words(of, beside)]
+    columns: Sequence[Column] = layout.columns
+    if layout.source and of.setting.dataset not in {layout.dataset, *(other.dataset for other in layout.lines)}:
+        folds = _some_folds(of, line.annotation)
+        columns = [column if column.fold is not None else replace(column, folds=folds) for column in columns]
+        label += [f"mean of folds {', '.join(map(str, folds))}"] if folds else []
+    cells = tuple(_cell(of, column, line.annotation, intervals) for column in columns)
+    return GridLine(line, "ours", ", ".join(label), cells, of)
+
+
+def _some_folds(of: Series, annotation: str) -> tuple[int, ...]:
+    """The folds of a data set of which not all folds were tested, but more than one; otherwise none."""
+    found = [result.tested for result in of.results if result.tested.setting.annotation == annotation]
+    folds = sorted({tested.fold for tested in found})
+    return tuple(folds) if found and 1 < len(folds) < found[0].folds else ()
 
 
 def series_words(of: Series, beside: Sequence[Series]) -> list[str]:

@@ -334,6 +334,18 @@ def test_a_line_without_a_mean_says_which_folds_there_are(tmp_path):
     assert line(grid_of(tmp_path, "panet-table5"), "ours", "PANet").label == "only folds 0, 2"
 
 
+def test_a_mean_over_some_folds_of_another_data_set_names_them(tmp_path):
+    for fold, shot in ((1, 1), (2, 1), (3, 1), (1, 5), (2, 5)):
+        make_test(tmp_path / f"{fold}-{shot}", fold=fold, shot=shot, number=fold, dataset="VOC subset")
+    own = line(grid_of(tmp_path, "pmms-table4"), "ours", "PANet")
+    assert own.label == "ours, VGG16, VOC subset, mean of folds 1, 2, 3"
+    rows = [made_up_rows(fold, fold) for fold in (1, 2, 3)]
+    assert own.cells[-1].value == pytest.approx(np.mean([brute_mean_iou(each) for each in rows]))
+    one, five = line(grid_of(tmp_path, "panet-table2"), "ours", "PANet").cells
+    assert one is not None
+    assert five is None  # fold 3 has no test with five shots
+
+
 # The papers' own tables, as they are printed there.
 PRINTED = {
     "panet-table2": {
