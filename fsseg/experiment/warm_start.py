@@ -33,7 +33,7 @@ def earlier_trainings(c: Configuration) -> list[Earlier]:
         fold=start.fold,
         trained_on=start.trained_on,
         step=start.step,
-        recipe=recipe(start),
+        recipe=recipe(start, starts=True),
         digest=content_digest(Path(c.options.model.weights)),
     )
     return [*start.earlier, before]

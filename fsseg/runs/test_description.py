@@ -109,15 +109,20 @@ def _checkpoint(path: str, card: CheckpointCard) -> TestedCheckpoint:
 _EACH = ("fold", "shot", "episodes.seed")  # options that may differ between trainings of one recipe
 
 
-def recipe(card: Card) -> str:
+def recipe(card: Card, starts: bool = False) -> str:
     """Six hexadecimal digits, equal for trainings whose options for weights and length differ in `_EACH` only.
 
     A warm start counts by the recipe of the weights: each fold starts from a file of its own. Imported weights are of
     another recipe than trainings with the same options.
+
+    Args:
+        card: training.
+        starts: its weights start others, and may leave out the classes that each of these tests (`episodes.exclude`).
     """
     found = identity(card.trained, Decides.TRAINING | Decides.LENGTH)
     found["model"]["weights"] = card.earlier[-1].recipe if card.earlier else None
-    data = {name: value for name, value in found["data"].items() if name not in _EACH}
+    each = (*_EACH, "episodes.exclude") if starts else _EACH
+    data = {name: value for name, value in found["data"].items() if name not in each}
     parts = [found["model"], data, found["trainer"], *(["imported"] if card.origin else [])]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:6]

@@ -164,6 +164,15 @@ def test_trainings_from_weights_of_one_recipe_have_one_recipe():
     assert of("a/fold0/last.ckpt", [earlier("A", ["x"])]) != of("a/fold0/last.ckpt", [earlier("A", ["x"], "def")])
 
 
+def test_weights_that_leave_out_other_classes_start_trainings_of_one_recipe():
+    def of(left_out: str, starts: bool) -> str:
+        config = (CONFIG % "null").replace("shot: 1", f"shot: 1, episodes: {{exclude: [{left_out}]}}")
+        return recipe(Card(version="1", config=config, dataset="", fold=0, trained_on=[], earlier=[]), starts)
+
+    assert of("disc", True) == of("star, cross", True)
+    assert of("disc", False) != of("star, cross", False)
+
+
 def test_a_broken_list_of_earlier_trainings_is_refused(trained, tmp_path):
     content = torch.load(trained, weights_only=True)
     for broken in ("abc", [1], [{"dataset": "Shapes"}], [vars(earlier("\x1b[31m", []))]):
