@@ -80,14 +80,23 @@ def compare(one: Trained, other: Trained, rtol: float = 1e-4) -> None:
     assert found[0] == pytest.approx(found[1], abs=10 * rtol)
 
 
+# What is cached depends on the method, and which of it a step takes on the data: every method, and every kind of data.
+_WAYS: dict[str, Any] = {"way": 2, "shot": 2, "query": 2, "missing_classes": "skip"}
+_DATA: dict[str, dict[str, Any]] = {
+    "flips": {},
+    "variants": {"augment": [CROP], "variants": 2},
+    "workers": {"augment": [], "shot": 2, "workers": 2},
+    "scribbles": {"support_annotation": "scribble"},
+    "absent": {"absent_queries": 0.5},
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"way": 2, "shot": 2, "query": 2, "missing_classes": "skip"}, {"augment": [CROP], "variants": 2},
-     {"augment": [], "shot": 2, "workers": 2}, {"support_annotation": "scribble"}, {"absent_queries": 0.5}],
-    ids=["flips", "ways", "variants", "workers", "scribbles", "absent"],
+    ("name", "options"),
+    [*(pytest.param(name, _WAYS, id=f"{name}-ways") for name in METHODS),
+     *(pytest.param("PMMs", options, id=f"PMMs-{words}") for words, options in _DATA.items())],
 )  # fmt: skip
-@pytest.mark.parametrize("name", METHODS)
 def test_cached_features_give_the_same_steps(name: str, options: dict[str, Any]) -> None:
     cached = Trained(made(name), data(**options))
     plain = Trained(made(name), data(**options, cache_features=False))
