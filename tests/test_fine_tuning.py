@@ -101,6 +101,7 @@ def test_steps_are_those_of_a_training_on_the_supports() -> None:
         torch.testing.assert_close(found, trained(given))
 
 
+@pytest.mark.slow
 def test_a_test_tunes_and_encodes_every_image_itself() -> None:
     """Rates are the optimiser's, or the given one; a tuned test has other numbers."""
     means = []
@@ -112,6 +113,7 @@ def test_a_test_tunes_and_encodes_every_image_itself() -> None:
     assert abs(means[0] - means[1]) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FGBG, CANet])
 def test_a_frozen_encoder_sees_an_episode_once(kind: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
     """The same logits as from steps that encode their images, to rounding."""

@@ -27,6 +27,7 @@ def checkpoint(fsseg: Callable, fake_coco: Path) -> str:
     return "run/last.ckpt"
 
 
+@pytest.mark.slow
 def test_coco_to_pascal_in_one_command(fsseg: Callable, checkpoint: str, fake_voc: Path, tmp_path: Path) -> None:
     test = ("test", "--ckpt_path", checkpoint, "--data.dataset", "Pascal", "--data.root", str(fake_voc), *SHORT)
     refused = fsseg(*test, "--data.fold", "0", "--out", "refused")
@@ -52,6 +53,7 @@ def test_folds_of_coco_hold_the_classes_that_are_novel_there() -> None:
     assert sorted(c for fold in range(4) for c in pascal.novel(fold)) == list(pascal.class_ids)
 
 
+@pytest.mark.slow
 def test_a_fold_of_coco_is_tested_on_its_unseen_classes_of_voc(
     fsseg: Callable, checkpoint: str, fake_voc: Path, tmp_path: Path
 ) -> None:

@@ -226,6 +226,7 @@ def test_shots_and_ways_of_a_test_are_those_asked_for(fsseg, tmp_path):
         assert setting in ran.out
 
 
+@pytest.mark.slow
 def test_fit_then_test_writes_what_it_says(fsseg, trained, tmp_path):
     ran = fsseg("test", "--ckpt_path", str(trained), "--out", "result")
     assert ran.code == 0, ran.err

@@ -33,6 +33,7 @@ def write_classes(root, classes, folds, images=16):
     (root / "classes.yaml").write_text(f"classes: [{names}]\nfolds: {folds}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "folds", "runs", "way", "shot", "query"),
     [
@@ -66,6 +67,7 @@ def test_all_classes_are_novel(fsseg, tmp_path, classes, way, runs):
     assert (ran.code, "no base class to train on" in ran.line, "--data.dataset.folds 0" in ran.line) == (2, True, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_all_classes_are_base(fsseg, tmp_path, classes):
     """A training on all classes, measured and used on images that it has not seen."""

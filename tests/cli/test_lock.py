@@ -83,6 +83,7 @@ def test_a_second_command_is_one_line_that_names_the_first_and_leaves_all_as_it_
     assert not resumed or (tmp_path / "run/config.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_a_stale_file_is_no_obstacle_and_no_file_is_left(fsseg, trained, tmp_path):
     (tmp_path / ".t.lock").write_text(json.dumps(OWNER))
     ran = fsseg("test", "--ckpt_path", str(trained), "--protocol.runs=1", "--out", "t")

@@ -44,6 +44,7 @@ def fit(fsseg, *more: str):
     return fsseg("fit", *QUICKSTART, "--model.method", "ownmethod.Own", "--trainer.max_steps=1", "--out", "run", *more)
 
 
+@pytest.mark.slow
 def test_an_own_method_is_trained_and_the_printed_command_tests_it(fsseg, folder: Path, monkeypatch) -> None:
     ran = fit(fsseg)
     assert ran.code == 0, ran.err

@@ -446,6 +446,7 @@ def test_kinds_of_pictures(fsseg, pictures, ending):
     assert rows(pictures / "out")[0]["name"] == "q"
 
 
+@pytest.mark.slow
 def test_large_pictures_by_tiles_and_long_ones_in_proportion(fsseg, pictures):
     scene(pictures / "large", "l", 100, 150, size=(200, 300))
     (pictures / "large" / "l.mask.png").unlink()

@@ -35,6 +35,7 @@ def test_options_in_python_are_those_of_the_command_line():
     assert sorted(words) == sorted(word.replace(",", ", ") if "[" in word else word for word in TINY)
 
 
+@pytest.mark.slow
 def test_a_training_its_validation_and_its_test(trained, tmp_path):
     """The same weights as those of the command with the same options."""
     run = fsseg.fit(experiment_folder() / "quickstart.yaml", {**OPTIONS, "out": tmp_path / "run"})
@@ -79,6 +80,7 @@ def test_the_command_line_writes_the_same_texts_with_dashes(capsys, tmp_path):
     assert names == with_dashes
 
 
+@pytest.mark.slow
 def test_no_command_leaves_anything_behind_for_the_next(fsseg, trained):
     """The parser of a command is built once in a process."""
     parser = parser_of("fit")

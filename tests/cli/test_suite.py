@@ -25,6 +25,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_one_checkpoint_over_all_sets_and_one_that_is_missing(fsseg, trained, sets, tmp_path):
     given = ("test", "--ckpt_path", str(trained), "--data.root", str(sets), *QUICK)
     ran = fsseg(*given, "--suite", "cdfss", "--out", "all")
@@ -51,6 +52,7 @@ def test_one_checkpoint_over_all_sets_and_one_that_is_missing(fsseg, trained, se
     assert (tmp_path / "alone/rows.csv").read_bytes() == (tmp_path / "all/suim/rows.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_folders_of_single_sets_and_another_protocol(fsseg, trained, sets, tmp_path):
     write_chest(tmp_path / "lungs")
     given = f"suim,chest_xray={tmp_path / 'lungs'}"

@@ -23,6 +23,7 @@ def squares(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_better_one_is_saved_and_used(fsseg, squares):
     ran = fsseg("tune", *SUPPORTS, "--negative", "none.png", "--save", "red.fsseg", *TINY)
     assert ran.code == 0, ran.err
@@ -54,6 +55,7 @@ def test_one_support_stays_untuned_unless_told(fsseg, squares):
     assert Segmenter.load(squares / "one.fsseg").method.name == "kernel density ratio, tuned"
 
 
+@pytest.mark.slow
 def test_several_classes_and_tiles(fsseg, squares):
     more = ("blue=c.png:c.mask.png", "--tile", "48")
     ran = fsseg("tune", *SUPPORTS[:3], *more, "--save", "two.fsseg", "--choose", "tuned", *TINY[:4], "--device", "cpu")

@@ -148,6 +148,7 @@ def test_episodes_are_those_of_the_official_code(made: tuple[Set, Dataset], shot
     assert [(e.classes[0], e.query[0], list(e.support[0])) for e in episodes] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_every_command(fsseg: Callable, originals: Path, name: str, trained: Path) -> None:  # noqa: F811
     of, root = SETS[name], originals / name

@@ -107,6 +107,7 @@ def test_a_whole_run_has_every_test_image_once() -> None:
     assert "every image is a query in turn" in rule.in_words(2400)
 
 
+@pytest.mark.slow
 def test_the_miniature_through_every_command(fsseg: Callable, fss1000: Path, tmp_path: Path) -> None:  # noqa: F811
     root = ("--root", str(fss1000))
     assert fsseg("data", "prepare", "fss1000", *root).out.startswith(

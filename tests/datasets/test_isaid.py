@@ -111,6 +111,7 @@ def test_a_second_run_does_nothing_and_lost_patches_are_cut_again(root: Path) ->
     assert {path: path.read_bytes() for path in (root / "iSAID_patches").rglob("*.png")} == before
 
 
+@pytest.mark.slow
 def test_masks_may_lie_where_the_archives_put_them(tmp_path: Path) -> None:
     write_isaid(tmp_path, "Semantic_masks/images/images")
     assert isaid.prepare(tmp_path)
@@ -146,6 +147,7 @@ def test_episodes_are_those_of_gfsams_code(root: Path, fold: int, shot: int) -> 
     assert (rule.seed, rule.runs, rule.void, rule.support_void) == (0, 1, "ignore", "background")
 
 
+@pytest.mark.slow
 def test_the_miniature_through_every_command(fsseg: Callable, official: Path, tmp_path: Path) -> None:  # noqa: F811
     where = ("--root", str(official))
     said = fsseg("data", "prepare", "isaid", *where).out

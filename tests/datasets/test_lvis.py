@@ -135,6 +135,7 @@ def test_images_may_lie_in_matchers_folders(root: Path) -> None:
     assert opened(root).image(0).shape == (40, 48, 3)
 
 
+@pytest.mark.slow
 def test_the_miniature_through_every_command(fsseg: Callable, root: Path, tmp_path: Path) -> None:  # noqa: F811
     where = ("--root", str(root))
     assert fsseg("data", "prepare", "lvis", *where).out.startswith(

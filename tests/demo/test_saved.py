@@ -188,6 +188,7 @@ def shape(**changes) -> bytes:
     return json.dumps({"shapes": [{"label": "cat", "points": [[9, 9], [60, 9], [60, 60]], **changes}]}).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "said"),
     [

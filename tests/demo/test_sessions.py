@@ -156,6 +156,7 @@ def test_a_visitor_s_requests_wait_for_each_other_and_are_few(app, visitor):
     assert visitor.post("/events/choose").status == 200
 
 
+@pytest.mark.slow
 def test_a_session_that_ended_is_freed(segmenter):
     sessions = Sessions(segmenter)
     key = sessions.open()

@@ -7,7 +7,7 @@ import pytest
 
 import fsseg.encoders
 from fsseg.contracts.encoders import CHECKS, Make, check_frozen
-from fsseg.encoders import VGG16BN, Encoder, ResNet
+from fsseg.encoders import FCN32, VGG16BN, Encoder, ResNet
 from fsseg.encoders.base import given_arguments, stage_names
 from fsseg.errors import FssegError
 from tests.found import concrete, modules
@@ -35,7 +35,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 
 
 CASES = [
-    (kind, options)
+    pytest.param((kind, options), marks=[pytest.mark.slow] if kind is FCN32 else [])
     for kind in concrete(modules(fsseg.encoders), Encoder)
     for options in SETTINGS.get(kind.__name__, [{}])
 ]

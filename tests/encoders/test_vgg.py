@@ -98,6 +98,7 @@ def test_state_dicts_of_the_features_alone_load_in_half_precision(
     assert all(torch.equal(value, features[name].half().float()) for name, value in ours.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [VGG16, DeepLabVGG16])
 def test_real_features_load(make: Callable[..., nn.Module]) -> None:
     path = SHARED / "weights" / "vgg16_imagenet_features_half.pth"

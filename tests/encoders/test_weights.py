@@ -163,6 +163,7 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRAPPINGS)
 def test_wrappings_of_training_scripts_are_undone(state: State, tmp_path: Path, kind: str) -> None:
     made = resnet18(saved(WRAPPINGS[kind](state), tmp_path))
@@ -170,6 +171,7 @@ def test_wrappings_of_training_scripts_are_undone(state: State, tmp_path: Path, 
     assert torch.equal(made.state_dict()["network.conv1.weight"], state["conv1.weight"])
 
 
+@pytest.mark.slow
 def test_safetensors_may_have_a_prefix(state: State, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({f"backbone.{name}": value.clone() for name, value in state.items()}, path)
@@ -181,6 +183,7 @@ def test_two_networks_in_one_file_are_refused(state: State, tmp_path: Path) -> N
     refused(lambda: resnet18(saved(twice, tmp_path)), "fit twice: student. and teacher.")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_fsseg_is_no_file_of_an_encoder(state: State, tmp_path: Path) -> None:
     """`model.weights` checks whether its training saw a novel class."""
     inside = {f"method.encoder.network.{name}": value for name, value in state.items()}

@@ -102,6 +102,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_files(tmp_path: P
     assert found.report(5).startswith("note: no files of maps: ")
 
 
+@pytest.mark.slow
 def test_a_second_training_encodes_nothing_and_takes_the_same_steps(tmp_path: Path) -> None:
     options = {"cache_folder": str(tmp_path), "size": 24}
     first, second = (Trained(made("PMMs"), training_data(**options)) for _ in range(2))
@@ -113,6 +114,7 @@ def test_a_second_training_encodes_nothing_and_takes_the_same_steps(tmp_path: Pa
     assert str(tmp_path) in of_validation
 
 
+@pytest.mark.slow
 def test_a_second_method_and_a_test_read_the_maps_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shared = fixed().eval()

@@ -105,6 +105,7 @@ def test_cached_features_give_the_same_steps(name: str, options: dict[str, Any])
     assert len(cached.lines) == len(plain.lines) + 2  # training and validation images
 
 
+@pytest.mark.slow
 def test_each_variant_of_each_image_is_encoded_once() -> None:
     source = data()
     cached = Trained(made("PMMs"), source, steps=60)
@@ -121,6 +122,7 @@ def test_a_short_training_encodes_only_what_it_shows() -> None:
     assert short.channels == 3
 
 
+@pytest.mark.slow
 def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) -> None:
     cached = Trained(made("PMMs"), data(cache_memory=0.0))
     assert f"in a file in {no_cache}" in cached.lines[0]
@@ -134,6 +136,7 @@ def test_infinitely_many_variants_are_not_cached() -> None:
     assert plain.lines[0].startswith("note: the encoder is fixed, but `data.images.augment` makes infinitely many")
 
 
+@pytest.mark.slow
 def test_a_resumed_training_takes_the_same_steps(tmp_path: Path) -> None:
     whole = Trained(made("PMMs"), data())
     first = Trained(made("PMMs"), data(), steps=STEPS // 2)

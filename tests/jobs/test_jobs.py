@@ -109,6 +109,7 @@ def test_one_runner_at_a_time(tmp_path, monkeypatch):
     assert said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal at a parent's death")
 def test_no_job_outlives_a_killed_runner(tmp_path):
     code = f"""

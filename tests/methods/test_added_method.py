@@ -92,6 +92,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_it_is_trained_tested_and_segments(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", "pyramid_shapes.yaml", "--out", "run"]) == 0
     assert main(["test", "--ckpt_path", "run/last.ckpt"]) == 0

@@ -127,6 +127,7 @@ def test_fgbg(fgbg: Any) -> None:
     check(method, batch(stored), stored, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_cofcn_of_one_shot(cofcn: Any, kind: str) -> None:
     stored, method = cofcn
@@ -139,6 +140,7 @@ def test_cofcn_of_one_shot(cofcn: Any, kind: str) -> None:
     check(method, given, stored, f"{kind}_1shot_")
 
 
+@pytest.mark.slow
 def test_cofcn_of_five_shots(cofcn: Any) -> None:
     """A support weighs by its number of cells, as in the code."""
     stored, method = cofcn
@@ -150,6 +152,7 @@ def test_cofcn_of_five_shots(cofcn: Any) -> None:
     close(found[0, 0], stored["dense_5shot_logits"], 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_guided_networks_of_one_shot(guided: Any, kind: str) -> None:
     stored, method = guided
@@ -166,6 +169,7 @@ def close_guides(method: GuidedNetworks, state: Any, stored: Mapping[str, np.nda
     close(torch.stack(rows), stored[f"{start}_guide{'' if method.shared else '_concat_order'}"], 1e-3)
 
 
+@pytest.mark.slow
 def test_guided_networks_of_five_shots(guided: Any) -> None:
     stored, method = guided
     state = five_shots(method, stored, lambda maps: 1)

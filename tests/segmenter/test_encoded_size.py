@@ -24,6 +24,7 @@ def method() -> Method:
     return awake(GuidedNetworks(FCN32(fc6=8, weights="none"))).eval()
 
 
+@pytest.mark.slow
 def test_the_truth_may_have_another_size_than_the_image() -> None:
     batch = make_batch(size=SIZE)
     other = torch.tensor([50, 130]).expand_as(batch.query_size)
@@ -34,6 +35,7 @@ def test_the_truth_may_have_another_size_than_the_image() -> None:
     torch.testing.assert_close(found, wanted.unflatten(0, at_image.shape[:2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["square", "long_side"])
 def test_a_segmenter_resizes_the_logits_of_the_resized_image(fit: str) -> None:
     random = np.random.default_rng(0)

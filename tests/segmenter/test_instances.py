@@ -45,6 +45,7 @@ def test_touching_objects_are_cut_at_their_neck(circles, count):
             assert (own & (found == number)).sum() / (own | (found == number)).sum() > 0.9
 
 
+@pytest.mark.slow
 def test_every_pixel_has_an_object_also_those_joined_by_a_corner():
     mask = discs((40, 30, 20), (40, 66, 20))
     mask[19, 31] = mask[18, 32] = True  # a diagonal from the top of the first disc

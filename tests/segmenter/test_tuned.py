@@ -78,6 +78,7 @@ def labelled(segmenter: fsseg.Segmenter, folder, supports, classes=("red",)) -> 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KernelDensityRatio, PANet, PMMs])
 def test_supports_are_left_out_as_in_a_plain_loop(kind, supports, tmp_path):
     segmenter = made(kind)
@@ -119,6 +120,7 @@ def test_many_supports_are_left_out_in_groups(supports, tmp_path, monkeypatch):
     assert known == [2] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KernelDensityRatio, PMMs])
 def test_a_file_gives_the_same_answers(kind, supports, tmp_path):
     segmenter = made(kind)

@@ -186,6 +186,7 @@ def test_a_table_of_another_checkpoint_is_refused(fsseg: Any, run: Path) -> None
     assert not Path("zoo").exists()
 
 
+@pytest.mark.slow
 def test_refined_numbers_are_refused(fsseg: Any, run: Path) -> None:
     checkpoint = str(run / "last.ckpt")
     assert fsseg("test", "--ckpt_path", checkpoint, "--model.refine", "true", "--out", "refined").code == 0
