@@ -99,11 +99,10 @@ for part in $parts; do
         compared pfenet --model.method.encoder.taps '[2, 3, 4]' "${half[@]}" --trainer.precision bf16-mixed
         [ -n "${MOBILENET_V2:-}" ] || continue
         benchmark panet_mobilenet_init voc panet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --untrained --shots 1 5
-        [[ -z ${ONLY:-} || " $ONLY " == *" voc/hsnet "* ]] || continue
-        mobile=(--data.root "$voc" --model.method.encoder.weights "$MOBILENET_V2" "${cached[@]}")
+        blocks=features.7$(printf ',features.%s' {8..17}) # at strides 16 and 32, so that correlations are as coarse as the maps of the other heads
         # shellcheck disable=SC2086 - numbers of seeds are words
-        fsseg benchmark --config "$here/voc.yaml" --config "$here/hsnet.yaml" "${mobile[@]}" "${half[@]}" --trainer.precision bf16-mixed \
-          --folds 1 2 3 --shots 1 5 --train_shot 1 --seeds $seeds --workers "$workers" --out "$out/voc/hsnet" || echo "photographs: voc/hsnet is not complete" >&2
+        benchmark hsnet voc hsnet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --shots 1 5 --train_shot 1 --seeds $seeds \
+          --model.method.encoder.taps "[$blocks]" --model.method.encoder.stride 32 "${half[@]}" --trainer.precision bf16-mixed
         ;;
       panet)
         [ $set = voc ] || continue

@@ -49,7 +49,7 @@ class FineTuning:
             try:
                 self._tune(batch, maps)
                 with torch.no_grad():
-                    logits: Tensor = self._logits(batch, maps)
+                    logits = training.logits_of(self.method, batch, maps)
             finally:
                 with torch.no_grad():
                     for parameter, value in zip(trained, start, strict=True):
@@ -64,18 +64,14 @@ class FineTuning:
         with torch.no_grad():
             return self.method.encoder_maps(batch)
 
-    def _logits(self, batch: Batch, maps: Features | None) -> Tensor:
-        logits: Tensor = (
-            self.method(batch) if maps is None else self.method.logits(self.method.from_encoder(*maps), batch)
-        )
-        return logits
-
     def _tune(self, batch: Batch, maps: Features | None) -> None:
         optimizer = self.optimizer()
         shots = batch.support_id.shape[2]
         for step in range(self.steps):
             optimizer.zero_grad()
-            loss = self._losses(batch, maps, step % shots)["loss"]
+            shot = step % shots
+            shown = maps and Features(maps.support, tuple(one[:, :, shot] for one in maps.support))
+            loss = training.losses_of(self.method, _support_as_query(batch, shot), shown)["loss"]
             if not loss.isfinite():
                 raise DivergedError(
                     f"the loss is {loss.item()} at step {step} of fine-tuning. Lower `model.adapt_lr` or "
@@ -83,14 +79,6 @@ class FineTuning:
                 )
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-
-    def _losses(self, batch: Batch, maps: Features | None, shot: int) -> dict[str, Tensor]:
-        """Losses of an episode whose queries are one support of each way."""
-        batch = _support_as_query(batch, shot)
-        if maps is None:
-            return self.method.loss(batch)
-        query = tuple(one[:, :, shot] for one in maps.support)
-        return self.method.losses(self.method.from_encoder(maps.support, query), batch)
 
 
 def _support_as_query(batch: Batch, shot: int) -> Batch:

@@ -151,7 +151,7 @@ class Task(LightningModule):
             DivergedError: the loss of some process is not finite.
         """
         maps = self._features.of("train", batch) if self._features else None
-        losses = self.method.losses(self.method.from_encoder(*maps), batch) if maps else self.method.loss(batch)
+        losses = training.losses_of(self.method, batch, maps)
         loss = losses["loss"]
         # If the loss of one process is not finite, the mean is not, so that all processes stop.
         values = self.trainer.strategy.reduce(torch.stack([value.detach() for value in losses.values()]))
@@ -183,7 +183,7 @@ class Task(LightningModule):
         """
         maps = self._features.of("val", batch) if self._features else None
         method = PANet(self.method.encoder).eval() if self.trainer.sanity_checking else self.method
-        logits = method.logits(method.from_encoder(*maps), batch) if maps else method(batch)
+        logits = training.logits_of(method, batch, maps)
         return self._measure(batch, logits, self.val_iou, self.val_binary)
 
     def on_validation_epoch_end(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from picture import addresses
+from picture import addresses, with_persons
 
 from fsseg.datasets import Coco
 from fsseg.experiment.replay import Replay
@@ -45,10 +45,11 @@ def main() -> None:
     given = parser.parse_args()
     address = addresses(given.coco)
     replays = {fold: [Replay(test_of(test, fold), str(given.coco)) for test in given.tests] for fold in given.folds}
-    free = set(address) - with_persons(given.coco)
+    data = replays[given.folds[0]][0].data.dataset
+    assert isinstance(data, Coco)
+    free = set(address) - {data.image_name(int(number)) for number in np.flatnonzero(with_persons(data))}
     by_class = [found for fold in given.folds for found in candidates(fold, replays[fold][0], free)]
-    turns = [one for turn in zip_longest(*by_class) for one in turn if one is not None]
-    chosen = turns[: given.queries]
+    chosen = [one for turn in zip_longest(*by_class) for one in turn if one is not None][: given.queries]
     rows = [[replay.panel(one.run, one.episode) for replay in replays[one.fold]] for one in chosen]
     names = [replay.tested.setting.label for replay in replays[given.folds[0]]]
     draw_side_by_side(rows, names).save(given.out, quality=70, optimize=True)
@@ -62,14 +63,6 @@ def test_of(benchmark: Path, fold: int) -> Path:
     """The folder of a fold's test with one shot."""
     (found,) = benchmark.glob(f"fold{fold}-*/test-1shot")
     return found
-
-
-def with_persons(root: Path) -> set[str]:
-    """Names of the photographs that show a person."""
-    data = Coco()
-    data.open(root)
-    pixels = data.index.pixels[:, 1 + data.class_names.index("person")]
-    return {Path(data.image_name(int(number))).stem for number in np.flatnonzero(pixels)}
 
 
 def candidates(fold: int, replay: Replay, free: set[str]) -> list[list[Episode]]:

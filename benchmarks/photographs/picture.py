@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fsseg import Segmenter
@@ -50,11 +51,16 @@ def addresses(root: Path) -> dict[str, str]:
     return {Path(image["file_name"]).stem: image["flickr_url"] for image in images}
 
 
+def with_persons(data: Coco) -> npt.NDArray[np.bool_]:
+    """Whether each image shows a person."""
+    shown: npt.NDArray[np.bool_] = data.index.pixels[:, 1 + data.class_names.index("person")] > 0
+    return shown
+
+
 def photographs(data: Coco, class_id: int, shares: tuple[float, float] = SHARE) -> list[int]:
     """Images without persons on which a class is neither small nor everything."""
     found = []
-    person = 1 + data.class_names.index("person")
-    for number in np.flatnonzero((data.index.pixels[:, class_id] > 0) & (data.index.pixels[:, person] == 0)):
+    for number in np.flatnonzero((data.index.pixels[:, class_id] > 0) & ~with_persons(data)):
         share = float((data.episode_mask(int(number), (class_id,)) == 1).mean())
         if shares[0] <= share <= shares[1]:
             found.append(int(number))

@@ -57,6 +57,17 @@ def cacheable(method: Method) -> bool:
     return method.encoder.fixed and not needs_images
 
 
+def losses_of(method: Method, batch: Batch, maps: Features | None) -> dict[str, Tensor]:
+    """The losses of `Method.loss`, from maps of the encoder if there are some."""
+    return method.loss(batch) if maps is None else method.losses(method.from_encoder(*maps), batch)
+
+
+def logits_of(method: Method, batch: Batch, maps: Features | None) -> Tensor:
+    """The logits of `Method.forward`, likewise."""
+    logits: Tensor = method(batch) if maps is None else method.logits(method.from_encoder(*maps), batch)
+    return logits
+
+
 class TrainingFeatures:
     """Maps of a fixed encoder for the images of training and validation.
 

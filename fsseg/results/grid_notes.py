@@ -23,8 +23,7 @@ def notes_of(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) 
 
 def _difference_notes(layout: Layout, lines: Sequence[GridLine], used: Sequence[Series]) -> list[str]:
     """Why differences to published numbers are missing."""
-    theirs = {layout.dataset, *(line.dataset for line in layout.lines)}
-    if other := sorted({of.setting.dataset for of in used} - theirs):
+    if other := sorted({of.setting.dataset for of in used} - layout.datasets):
         are = "is another data set" if len(other) == 1 else "are other data sets"
         return [
             f"{' and '.join(other)} {are} than the paper's {layout.dataset}: such numbers are not comparable with "

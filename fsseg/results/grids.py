@@ -119,19 +119,18 @@ def _published_line(layout: Layout, line: Line, what: str = "published") -> list
 def _our_line(layout: Layout, line: Line, of: Series, beside: Sequence[Series], intervals: bool) -> GridLine:
     label = ["ours", *(others(of, line) if layout.source else []), *series_words(of, beside)]
     columns: Sequence[Column] = layout.columns
-    if layout.source and of.setting.dataset not in {layout.dataset, *(other.dataset for other in layout.lines)}:
-        folds = _some_folds(of, line.annotation)
+    folds = _folds([of], line.annotation)
+    if layout.source and of.setting.dataset not in layout.datasets and 1 < len(folds) < of.results[0].tested.folds:
         columns = [column if column.fold is not None else replace(column, folds=folds) for column in columns]
-        label += [f"mean of folds {', '.join(map(str, folds))}"] if folds else []
+        label.append(f"mean of folds {', '.join(map(str, folds))}")
     cells = tuple(_cell(of, column, line.annotation, intervals) for column in columns)
     return GridLine(line, "ours", ", ".join(label), cells, of)
 
 
-def _some_folds(of: Series, annotation: str) -> tuple[int, ...]:
-    """The folds of a data set of which not all folds were tested, but more than one; otherwise none."""
-    found = [result.tested for result in of.results if result.tested.setting.annotation == annotation]
-    folds = sorted({tested.fold for tested in found})
-    return tuple(folds) if found and 1 < len(folds) < found[0].folds else ()
+def _folds(own: Sequence[Series], annotation: str) -> tuple[int, ...]:
+    """The folds that were tested with an annotation of the supports."""
+    tested = [result.tested for of in own for result in of.results]
+    return tuple(sorted({one.fold for one in tested if one.setting.annotation == annotation}))
 
 
 def series_words(of: Series, beside: Sequence[Series]) -> list[str]:
@@ -146,8 +145,8 @@ def series_words(of: Series, beside: Sequence[Series]) -> list[str]:
 
 def _empty_line(layout: Layout, line: Line, own: Sequence[Series]) -> GridLine:
     """A line of ours without numbers; its label says the folds that were tested, or ``not run``."""
-    folds = {r.tested.fold for of in own for r in of.results if r.tested.setting.annotation == line.annotation}
-    label = f"only fold{'s' * (len(folds) > 1)} {', '.join(map(str, sorted(folds)))}" if folds else "not run"
+    folds = _folds(own, line.annotation)
+    label = f"only fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}" if folds else "not run"
     return GridLine(line, "ours", label, (None,) * len(layout.columns))
 
 

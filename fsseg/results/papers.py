@@ -103,6 +103,11 @@ class Layout:
     later: tuple[Line, ...] = field(default=())
     means_only: bool = False
 
+    @property
+    def datasets(self) -> set[str]:
+        """Data sets of the published numbers; a line may have its own."""
+        return {self.dataset, *(line.dataset for line in self.lines)}
+
     def setting(self, line: Line, column: Column) -> Setting:
         """Setting of a cell's published number."""
         dataset = line.dataset or self.dataset
