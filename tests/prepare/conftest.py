@@ -215,8 +215,8 @@ class Server:
             self.broken[name] = (length, times - 1)
             rest = rest[:length]
             handler.close_connection = True
+        self.sent += len(rest)  # before the client has them, and asks for the number
         handler.wfile.write(rest)
-        self.sent += len(rest)
         if breaks and self.fault == "reset":
             handler.wfile.flush()
             linger = struct.pack("ii", 1, 0)
