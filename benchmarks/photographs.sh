@@ -2,12 +2,13 @@
 # Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes about 15 minutes of one core.
 #   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
-#   compared  the other systems of the papers' tables on the same encoder, frozen but for PL, 400 to 2,000 steps; fine-tuning is FG-BG tuned on the supports
+#   compared  the other systems of the papers' tables on the same encoder, frozen, 1,000 or 2,000 steps; fine-tuning is FG-BG tuned on the supports
+#             and PL, whose two encoders are trained: ResNet18 (the file of RESNET18, if it is given) beside its prototypes
 #   later     PFENet on the same frozen encoder, and HSNet on blocks of a frozen MobileNetV2 (the file of MOBILENET_V2, if it is given) beside its prototypes
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
-# ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of the frozen ones
+# ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of them
 set -euo pipefail
 voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm compared later panet vgg16"}
 export OMP_NUM_THREADS=1
@@ -17,6 +18,7 @@ cached=(--model.method.encoder.frozen true --data.loading.cache_folder "$out/map
 lite0=(--model.method.encoder efficientnet_lite0 --model.method.encoder.weights "$efficientnet" "${cached[@]}")
 
 benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
+  [[ -z ${ONLY:-} || " $ONLY " == *" $2/$1 "* ]] || return 0
   if [ "$2" = voc ]; then root=$voc folds="1 2 3"; else root=$coco folds="0 1 2 3"; fi
   # shellcheck disable=SC2086 - numbers of folds are words
   fsseg benchmark --config "$here/$2.yaml" --config "$here/$3.yaml" --data.root "$root" --model.method.encoder "$4" \
@@ -24,7 +26,6 @@ benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
 }
 
 frozen() { # SET NAME METHOD [OPTION...]
-  [[ -z ${ONLY:-} || " $ONLY " == *" $1/$2 "* ]] || return 0
   benchmark "$2" "$1" "$3" efficientnet_lite0 "$efficientnet" "${cached[@]}" --shots 1 5 --train_shot 1 "${@:4}"
 }
 
@@ -86,13 +87,16 @@ for part in $parts; do
         # Its loss starts near 16, since hashing adds up random weights.
         compared oslsm --model.optimizer.lr 2e-3 --model.channels_last true --trainer.precision bf16-mixed
         compared cofcn "${half[@]}"
-        # PL learns one convolution beside its encoders: with frozen ones it marks hardly anything.
-        compared pl --model.method.encoder.frozen false --model.channels_last true --trainer.max_steps 400 --model.lr_scheduler.total_steps 401 \
-          --model.optimizer.lr 5e-5 --model.head_lr 10 --data.episodes.train 1000 --data.episodes.val 100
         compared fwb --model.method.encoder.taps '[1, 3]'
         again fwb_truth fwb 1 --model.method.vote truth
         again finetune fgbg '1 5' --model.adapt_steps 10
         compared amcg --model.method.encoder.taps '[1, 2, 3]' "${half[@]}" --trainer.precision bf16-mixed
+        [ -n "${RESNET18:-}" ] || continue
+        benchmark panet_resnet18_init voc panet resnet18 "$RESNET18" "${cached[@]}" --untrained --shots 1 5
+        # A softmax of sums of squared distances is 0 or above 20: a weight of 1 would hide the loss of the masks.
+        # shellcheck disable=SC2086 - numbers of seeds are words
+        benchmark pl voc pl resnet18 "$RESNET18" --shots 1 5 --train_shot 1 --seeds $seeds "${half[@]}" --trainer.precision bf16-mixed \
+          --model.method.metric_weight 0.01 --model.optimizer.lr 5e-5 --model.head_lr 10 --data.episodes.train 1000 --data.episodes.val 100
         ;;
       later)
         [ $set = voc ] || continue

@@ -5,9 +5,13 @@ tables 2 and 3): masks enter before the network; a prototype is the global mean 
 prototypes are learnt by a loss over whole images; they guide the segmentation, and do not classify pixels themselves.
 
 Chosen by us: both networks start as the same encoder and are trained together; guidance is the sum of a query's cell
-and a prototype, with ReLU; the background's prototype is the mean over the images without their way; the loss over
-whole images is a softmax of squared distances to all prototypes. The paper's three stages of training, its order
-of ways at random and the weights of its last classifier, which come from masked queries, are left out.
+and a prototype, less the mean of all prototypes, with ReLU; the background's prototype is the mean over the images
+without their way; the loss over whole images is a softmax of squared distances to all prototypes. The paper's three
+stages of training, its order of ways at random and the weights of its last classifier, which come from masked queries,
+are left out.
+
+Why the mean is subtracted: maps of most encoders end with ReLU. A sum of cell and prototype is then never negative, a
+second ReLU and one convolution leave it linear, and the answer is the same in every cell of an image.
 """
 
 import copy
@@ -49,6 +53,7 @@ class PL(Method):
         self.metric_weight, self.loss_mean = metric_weight, loss_mean
         self.support_encoder = copy.deepcopy(encoder)
         self.score = nn.Conv2d(encoder.channels, 1, 1, bias=False)
+        nn.init.constant_(self.score.weight, encoder.channels**-0.5)
 
     def encode_support(self, images: UInt8[Tensor, "M 3 H W"], masks: UInt8[Tensor, "M H W"]) -> Maps:
         """Prototypes of way and background, as a map of one cell with twice the encoder's channels."""
@@ -71,8 +76,9 @@ class PL(Method):
 
     def predict(self, state: State, query: QueryMaps) -> Float[Tensor, "B Q L h w"]:
         """Scores of the guided maps of background and ways."""
-        prototypes = self.prototypes(state)[:, None, :, :, None, None]
-        each = [self.score((query[0] + one).relu().flatten(0, 1)) for one in prototypes.unbind(2)]
+        prototypes = self.prototypes(state)
+        contrasts = (prototypes - prototypes.mean(1, keepdim=True))[:, None, :, :, None, None]
+        each = [self.score((query[0] + one).relu().flatten(0, 1)) for one in contrasts.unbind(2)]
         found: Tensor = torch.cat(each, dim=1).unflatten(0, (len(query[0]), -1))
         return found
 

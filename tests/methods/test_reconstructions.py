@@ -39,7 +39,7 @@ def prototypes(method: PL, image: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([torch.stack(other).mean(0), *(one.mean(0) for one in own)])
 
 
-def test_pl_scores_the_sum_of_a_cell_and_a_prototype() -> None:
+def test_pl_scores_the_sum_of_a_cell_and_a_prototype_less_their_mean() -> None:
     method, batch = pl(), make_batch(way=2, shot=2, size=24)
     with torch.no_grad():
         found = method.predict(
@@ -47,8 +47,15 @@ def test_pl_scores_the_sum_of_a_cell_and_a_prototype() -> None:
         )
         means = prototypes(method, batch.support_image[0], batch.support_mask[0])
         cells = concatenated(method.encoder(batch.query_image[0]))
-        each = [method.score((cells + mean[:, None, None]).relu())[:, 0] for mean in means]
+        each = [method.score((cells + (mean - means.mean(0))[:, None, None]).relu())[:, 0] for mean in means]
     close(found[0], torch.stack(each, dim=1))
+
+
+def test_pl_tells_the_cells_of_an_encoder_that_ends_with_relu_apart() -> None:
+    method, cells = pl(), torch.rand(1, 1, 16, 4, 4)
+    with torch.no_grad():
+        found = method.predict((torch.rand(1, 1, 1, 16), torch.rand(1, 1, 1, 16)), (cells,))
+    assert (found[0, 0, 1] - found[0, 0, 0]).std() > 0.01
 
 
 def test_pl_learns_prototypes_from_whole_images() -> None:
