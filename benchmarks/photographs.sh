@@ -3,7 +3,7 @@
 #   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
 #   compared  the other systems of the papers' tables on the same encoder, frozen, 1,000 or 2,000 steps; fine-tuning is FG-BG tuned on the supports
-#             and PL, whose two encoders are trained: ResNet18 (the file of RESNET18, if it is given) beside its prototypes
+#             CANet with iterations, and with attention over five shots; and PL, whose two encoders are trained: ResNet18 (the file of RESNET18, if it is given) beside its prototypes
 #   later     PFENet on the same frozen encoder, and HSNet on blocks of a frozen MobileNetV2 (the file of MOBILENET_V2, if it is given) beside its prototypes
 #   panet     PANet trained end to end with the paper's SGD, beside its start
 #   vgg16     PANet-init with VGG16 at 417x417: masks, scribbles and boxes, protocols fsseg and panet
@@ -91,6 +91,10 @@ for part in $parts; do
         again fwb_truth fwb 1 --model.method.vote truth
         again finetune fgbg '1 5' --model.adapt_steps 10
         compared amcg --model.method.encoder.taps '[1, 2, 3]' "${half[@]}" --trainer.precision bf16-mixed
+        # shellcheck disable=SC2086 - numbers of seeds are words
+        frozen voc canet_iterations canet --seeds $seeds --model.method.iterations 4
+        # shellcheck disable=SC2086 - likewise; one shot teaches no attention over shots
+        frozen voc canet_attention canet --seeds $seeds --model.method.iterations 4 --model.method.fusion attention --shots 5 --train_shot 5
         [ -n "${RESNET18:-}" ] || continue
         benchmark panet_resnet18_init voc panet resnet18 "$RESNET18" "${cached[@]}" --untrained --shots 1 5
         # A softmax of sums of squared distances is 0 or above 20: a weight of 1 would hide the loss of the masks.
