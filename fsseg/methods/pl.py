@@ -10,8 +10,8 @@ without their way; the loss over whole images is a softmax of squared distances 
 stages of training, its order of ways at random and the weights of its last classifier, which come from masked queries,
 are left out.
 
-Why the mean is subtracted: maps of most encoders end with ReLU. A sum of cell and prototype is then never negative, a
-second ReLU and one convolution leave it linear, and the answer is the same in every cell of an image.
+Why the mean is subtracted: maps of ResNets end with ReLU. A sum of cell and prototype is then never negative, a second
+ReLU leaves it as it is, and after one convolution every cell of an image has the same answer.
 """
 
 import copy
