@@ -10,19 +10,23 @@
 # benchmarks/photographs.sh VOCDEVKIT COCO EFFICIENTNET_LITE0 SQUEEZENET VGG16 OUT [WORKERS] [SEEDS] [PARTS]        the three weights are files
 # ONLY="voc/pmms voc/rpmms" benchmarks/photographs.sh ... runs some of them
 set -euo pipefail
-voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} seeds=${8:-"0 1 2"} parts=${9:-"frozen warm compared later panet vgg16"}
+voc=$1 coco=$2 efficientnet=$3 squeezenet=$4 vgg16=$5 out=$6 workers=${7:-2} parts=${9:-"frozen warm compared later panet vgg16"}
+read -ra seeds <<< "${8:-0 1 2}"
 export OMP_NUM_THREADS=1
 here=$(dirname "$0")/photographs
 
 cached=(--model.method.encoder.frozen true --data.loading.cache_folder "$out/maps")
 lite0=(--model.method.encoder efficientnet_lite0 --model.method.encoder.weights "$efficientnet" "${cached[@]}")
 
+chosen() { # SET/NAME
+  [[ -z ${ONLY:-} || " $ONLY " == *" $1 "* ]]
+}
+
 benchmark() { # NAME SET METHOD ENCODER WEIGHTS [OPTION...]
-  [[ -z ${ONLY:-} || " $ONLY " == *" $2/$1 "* ]] || return 0
-  if [ "$2" = voc ]; then root=$voc folds="1 2 3"; else root=$coco folds="0 1 2 3"; fi
-  # shellcheck disable=SC2086 - numbers of folds are words
+  chosen "$2/$1" || return 0
+  if [ "$2" = voc ]; then root=$voc folds=(1 2 3); else root=$coco folds=(0 1 2 3); fi
   fsseg benchmark --config "$here/$2.yaml" --config "$here/$3.yaml" --data.root "$root" --model.method.encoder "$4" \
-    --model.method.encoder.weights "$5" --folds $folds --workers "$workers" --out "$out/$2/$1" "${@:6}" || echo "photographs: $2/$1 is not complete" >&2
+    --model.method.encoder.weights "$5" --folds "${folds[@]}" --workers "$workers" --out "$out/$2/$1" "${@:6}" || echo "photographs: $2/$1 is not complete" >&2
 }
 
 frozen() { # SET NAME METHOD [OPTION...]
@@ -33,7 +37,8 @@ frozen() { # SET NAME METHOD [OPTION...]
 novel=(person,dog,chair,diningtable bicycle,bus,horse,sofa car,train,bird,sheep,pottedplant,tvmonitor motorbike,cat,cow,bottle)
 
 warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the experiment's 1,000 steps on COCO
-  for seed in $seeds; do
+  chosen coco/rpmms_warm || return 0
+  for seed in "${seeds[@]}"; do
     for fold in 0 1 2 3; do
       fsseg fit --config "$here/voc.yaml" --config "$here/rpmms.yaml" --data.root "$voc" --data.fold 0 --data.episodes.exclude "[${novel[$fold]}]" "${lite0[@]}" \
         --seed_everything "$seed" --trainer.max_steps 3000 --model.lr_scheduler.total_steps 3001 --out "$out/warm/fold$fold-seed$seed" --resume
@@ -45,12 +50,12 @@ warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the ex
 }
 
 compared() { # METHOD [OPTION...]: the experts of FWB and the steps of fine-tuning are of tests, so that their trainings are the same
-  frozen voc "$1" "$1" --trainer.max_steps 2000 --model.lr_scheduler.total_steps 2001 --seeds $seeds "${@:2}"
+  frozen voc "$1" "$1" --trainer.max_steps 2000 --model.lr_scheduler.total_steps 2001 --seeds "${seeds[@]}" "${@:2}"
 }
 
 again() { # NAME OF SHOTS [OPTION...]: the trainings of OF, tested with other options
-  [[ -z ${ONLY:-} || " $ONLY " == *" voc/$1 "* ]] || return 0
-  for seed in $seeds; do
+  chosen "voc/$1" || return 0
+  for seed in "${seeds[@]}"; do
     for fold in 1 2 3; do
       for shot in $3; do
         to="$out/voc/$1/fold$fold-seed$seed/test-${shot}shot"
@@ -69,7 +74,7 @@ for part in $parts; do
     case $part in
       frozen)
         frozen $set panet_init panet --untrained
-        for seed in $seeds; do
+        for seed in "${seeds[@]}"; do
           frozen $set canet canet --seeds "$seed"
           frozen $set pmms pmms --seeds "$seed"
           frozen $set rpmms rpmms --seeds "$seed"
@@ -91,15 +96,13 @@ for part in $parts; do
         again fwb_truth fwb 1 --model.method.vote truth
         again finetune fgbg '1 5' --model.adapt_steps 10
         compared amcg --model.method.encoder.taps '[1, 2, 3]' "${half[@]}" --trainer.precision bf16-mixed
-        # shellcheck disable=SC2086 - numbers of seeds are words
-        frozen voc canet_iterations canet --seeds $seeds --model.method.iterations 4
-        # shellcheck disable=SC2086 - likewise; one shot teaches no attention over shots
-        frozen voc canet_attention canet --seeds $seeds --model.method.iterations 4 --model.method.fusion attention --shots 5 --train_shot 5
+        frozen voc canet_iterations canet --seeds "${seeds[@]}" --model.method.iterations 4
+        # One shot teaches no attention over shots.
+        frozen voc canet_attention canet --seeds "${seeds[@]}" --model.method.iterations 4 --model.method.fusion attention --shots 5 --train_shot 5
         [ -n "${RESNET18:-}" ] || continue
         benchmark panet_resnet18_init voc panet resnet18 "$RESNET18" "${cached[@]}" --untrained --shots 1 5
         # A softmax of sums of squared distances is 0 or above 20: a weight of 1 would hide the loss of the masks.
-        # shellcheck disable=SC2086 - numbers of seeds are words
-        benchmark pl voc pl resnet18 "$RESNET18" --shots 1 5 --train_shot 1 --seeds $seeds "${half[@]}" --trainer.precision bf16-mixed \
+        benchmark pl voc pl resnet18 "$RESNET18" --shots 1 5 --train_shot 1 --seeds "${seeds[@]}" "${half[@]}" --trainer.precision bf16-mixed \
           --model.method.metric_weight 0.01 --model.optimizer.lr 5e-5 --model.head_lr 10 --data.episodes.train 1000 --data.episodes.val 100
         ;;
       later)
@@ -108,15 +111,13 @@ for part in $parts; do
         [ -n "${MOBILENET_V2:-}" ] || continue
         benchmark panet_mobilenet_init voc panet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --untrained --shots 1 5
         blocks=features.7$(printf ',features.%s' {8..17}) # at strides 16 and 32, so that correlations are as coarse as the maps of the other heads
-        # shellcheck disable=SC2086 - numbers of seeds are words
-        benchmark hsnet voc hsnet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --shots 1 5 --train_shot 1 --seeds $seeds \
+        benchmark hsnet voc hsnet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --shots 1 5 --train_shot 1 --seeds "${seeds[@]}" \
           --model.method.encoder.taps "[$blocks]" --model.method.encoder.stride 32 "${half[@]}" --trainer.precision bf16-mixed
         ;;
       panet)
         [ $set = voc ] || continue
         benchmark panet_squeezenet_init voc panet_trained squeezenet1_0 "$squeezenet" --shots 1 5 --untrained
-        # shellcheck disable=SC2086 - numbers of seeds are words
-        benchmark panet_squeezenet voc panet_trained squeezenet1_0 "$squeezenet" --shots 1 5 --train_shot 1 --seeds $seeds
+        benchmark panet_squeezenet voc panet_trained squeezenet1_0 "$squeezenet" --shots 1 5 --train_shot 1 --seeds "${seeds[@]}"
         ;;
       vgg16)
         [ $set = voc ] || continue
