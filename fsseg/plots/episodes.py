@@ -172,7 +172,7 @@ def _draw_episode(panel: Panel) -> PIL.Image.Image:
     tip = left + _ARROW - GAP
     draw.polygon([(tip, middle), (tip - 9, middle - 6), (tip - 9, middle + 6)], fill=(90, 90, 90))
     left += _ARROW
-    row.paste(tile(panel.query_image, panel.query_mask, panel.query_mask * 0), (left, 0))
+    row.paste(tile(panel.query_image, panel.query_mask), (left, 0))
     caption(draw, left, short(draw, f"query {panel.query}".rstrip(), ": truth", SIDE), (70, 70, 70))
     if panel.prediction is None:
         return row
@@ -208,16 +208,17 @@ def _scribbled(image: Tensor, labels: Tensor, _: Tensor) -> PIL.Image.Image:
     return PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def tile(image: Tensor, outlined: Tensor, filled: Tensor) -> PIL.Image.Image:
-    """An image with one label map outlined and another one filled, as a square."""
+def tile(image: Tensor, outlined: Tensor, filled: Tensor | None = None) -> PIL.Image.Image:
+    """An image with one label map outlined, as a square; with another one filled, if it is given, on grey."""
     pixels = _resize(image.float().unsqueeze(0), "bilinear")[0].permute(1, 2, 0).cpu().numpy()
     outline = _resize(outlined[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
-    fill = _resize(filled[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
-    if fill.any():  # the image is drawn in grey, so that its colours do not mix with the prediction's
+    if filled is not None:
+        fill = _resize(filled[None, None].float(), "nearest-exact")[0, 0].long().cpu().numpy()
+        # In grey, so that the image's colours do not mix with the prediction's; also where nothing is predicted.
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
-    for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]).tolist():
-        region = fill == label
-        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(colour(int(label)))
+        for label in np.unique(fill[(fill != BACKGROUND) & (fill != IGNORE)]).tolist():
+            region = fill == label
+            pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(colour(int(label)))
     ignored = outline == IGNORE
     pixels[ignored] = 0.4 * pixels[ignored] + 0.6 * 255
     for label in np.unique(outline[(outline != BACKGROUND) & ~ignored]).tolist():

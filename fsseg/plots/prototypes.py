@@ -112,11 +112,10 @@ def _start(seen: Seen, columns: int) -> PIL.Image.Image:
     draw.text((0, 2), seen.heading, fill=(20, 20, 20), font=font(16))
     mask = panel.support_mask[way, 0]
     own = mask.where((mask == way + 1) | (mask == IGNORE), BACKGROUND)
-    picture.paste(tile(panel.support_image[way, 0], own, own * 0), (0, _HEAD))
+    picture.paste(tile(panel.support_image[way, 0], own), (0, _HEAD))
     more = f", 1 of {len(seen.region)}" if len(seen.region) > 1 else ""
     caption(draw, 0, short(draw, f"support: {panel.names[way]}", more, SIDE), colour(way + 1), _HEAD)
-    predicted = panel.query_mask * 0 if panel.prediction is None else panel.prediction
-    picture.paste(tile(panel.query_image, panel.query_mask, predicted), (0, _HEAD + _LINE))
+    picture.paste(tile(panel.query_image, panel.query_mask, panel.prediction), (0, _HEAD + _LINE))
     iou = panel.iou[way] if panel.iou else float("nan")
     caption(draw, 0, f"query  IoU {'-' if np.isnan(iou) else f'{iou:.0f}'}", colour(way + 1), _HEAD + _LINE)
     return picture

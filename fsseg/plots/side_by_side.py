@@ -41,15 +41,14 @@ def _row(panels: Sequence[Panel], columns: int) -> PIL.Image.Image:
     for n in range(way):
         mask = first.support_mask[n, 0]
         own = mask.where((mask == n + 1) | (mask == 255), 0)
-        row.paste(tile(first.support_image[n, 0], own, own * 0), (left, 0))
+        row.paste(tile(first.support_image[n, 0], own), (left, 0))
         caption(draw, left, f"{first.names[n]}, support{f' 1 of {shot}' if shot > 1 else ''}", colour(n + 1))
         left += SIDE + GAP
-    row.paste(tile(first.query_image, first.query_mask, first.query_mask * 0), (left, 0))
+    row.paste(tile(first.query_image, first.query_mask), (left, 0))
     caption(draw, left, short(draw, first.query, ": truth", SIDE), (70, 70, 70))
     for panel in panels:
         left += SIDE + GAP
-        prediction = panel.query_mask * 0 if panel.prediction is None else panel.prediction
-        row.paste(tile(panel.query_image, panel.query_mask, prediction), (left, 0))
+        row.paste(tile(panel.query_image, panel.query_mask, panel.prediction), (left, 0))
         values = ", ".join("-" if np.isnan(iou) else f"{iou:.0f}" for iou in panel.iou)
         caption(draw, left, f"IoU {values}", colour(1))
     return row

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fsseg.plots.colours import COLOURS
-from fsseg.plots.episodes import Panel, draw_episodes
+from fsseg.plots.episodes import Panel, draw_episodes, tile
 
 
 def panel(way: int = 1, shot: int = 1, prediction: int = 0, size: int = 40) -> Panel:
@@ -62,6 +62,15 @@ def test_a_prediction_is_filled_on_the_last_tile_only() -> None:
     changed = np.flatnonzero((nothing != everything).any((0, 2)))
     assert changed.min() > nothing.shape[1] - 192 - 30
     assert len(changed) > 180
+
+
+def test_a_prediction_of_nothing_is_grey_too() -> None:
+    image = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    image[0] = 150
+    square = panel().query_mask
+    assert shows(tile(image, square), (150, 0, 0))
+    assert not shows(tile(image, square, square * 0), (150, 0, 0))
+    assert shows(tile(image, square, square * 0), (50, 50, 50))
 
 
 def test_an_unknown_iou_is_a_dash() -> None:
