@@ -108,7 +108,7 @@ for part in $parts; do
         ;;
       later)
         [ $set = voc ] || continue
-        compared pfenet --model.method.encoder.taps '[2, 3, 4]' "${half[@]}" --trainer.precision bf16-mixed
+        frozen voc pfenet pfenet --seeds "${seeds[@]}" --model.method.encoder.taps '[2, 3, 4]' --model.channels_last true --trainer.precision bf16-mixed
         [ -n "${MOBILENET_V2:-}" ] || continue
         benchmark panet_mobilenet_init voc panet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --untrained --shots 1 5
         blocks=features.7$(printf ',features.%s' {8..17}) # at strides 16 and 32, so that correlations are as coarse as the maps of the other heads
