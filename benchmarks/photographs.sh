@@ -66,6 +66,7 @@ again() { # NAME OF SHOTS [OPTION...]: the trainings of OF, tested with other op
   done
 }
 
+bf16=(--model.channels_last true --trainer.precision bf16-mixed)
 half=(--trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001 --model.channels_last true)
 plus=(--model.method.p_conv false --model.method.components)
 for part in $parts; do
@@ -90,7 +91,7 @@ for part in $parts; do
         compared fgbg
         compared guided
         # Its loss starts near 16, since hashing adds up random weights.
-        compared oslsm --model.optimizer.lr 2e-3 --model.channels_last true --trainer.precision bf16-mixed
+        compared oslsm --model.optimizer.lr 2e-3 "${bf16[@]}"
         compared cofcn "${half[@]}"
         compared fwb --model.method.encoder.taps '[1, 3]'
         again fwb_truth fwb 1 --model.method.vote truth
@@ -98,8 +99,7 @@ for part in $parts; do
         compared amcg --model.method.encoder.taps '[1, 2, 3]' "${half[@]}" --trainer.precision bf16-mixed
         frozen voc canet_iterations canet --seeds "${seeds[@]}" --model.method.iterations 4
         # One shot teaches no attention over shots.
-        frozen voc canet_attention canet --seeds "${seeds[@]}" --model.method.iterations 4 --model.method.fusion attention --shots 5 --train_shot 5 \
-          --model.channels_last true --trainer.precision bf16-mixed
+        frozen voc canet_attention canet --seeds "${seeds[@]}" --model.method.iterations 4 --model.method.fusion attention --shots 5 --train_shot 5 "${bf16[@]}"
         [ -n "${RESNET18:-}" ] || continue
         benchmark panet_resnet18_init voc panet resnet18 "$RESNET18" "${cached[@]}" --untrained --shots 1 5
         # A softmax of sums of squared distances is 0 or above 20: a weight of 1 would hide the loss of the masks.
@@ -108,12 +108,12 @@ for part in $parts; do
         ;;
       later)
         [ $set = voc ] || continue
-        frozen voc pfenet pfenet --seeds "${seeds[@]}" --model.method.encoder.taps '[2, 3, 4]' --model.channels_last true --trainer.precision bf16-mixed
+        frozen voc pfenet pfenet --seeds "${seeds[@]}" --model.method.encoder.taps '[2, 3, 4]' "${bf16[@]}"
         [ -n "${MOBILENET_V2:-}" ] || continue
         benchmark panet_mobilenet_init voc panet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --untrained --shots 1 5
         blocks=features.7$(printf ',features.%s' {8..17}) # at strides 16 and 32, so that correlations are as coarse as the maps of the other heads
         benchmark hsnet voc hsnet mobilenet_v2 "$MOBILENET_V2" "${cached[@]}" --shots 1 5 --train_shot 1 --seeds "${seeds[@]}" \
-          --model.method.encoder.taps "[$blocks]" --model.method.encoder.stride 32 --model.optimizer.lr 1e-3 --model.channels_last true --trainer.precision bf16-mixed \
+          --model.method.encoder.taps "[$blocks]" --model.method.encoder.stride 32 --model.optimizer.lr 1e-3 "${bf16[@]}" \
           --trainer.max_steps 4000 --model.lr_scheduler.total_steps 4001
         ;;
       panet)
