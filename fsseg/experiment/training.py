@@ -21,6 +21,7 @@ from fsseg.runs.ranks import note
 from fsseg.runs.resume import finishing, is_trained
 
 _NAMED = 3  # left out classes that the line about the classes names
+_COUNTED = 20  # classes of a training whose images that line counts
 
 
 class Trained(NamedTuple):
@@ -97,7 +98,17 @@ def _classes(data: EpisodeData) -> str:
     found = data.trained
     left = _left_out(data, found.left_out, found.least, "; `data.episodes.min_images`")
     held = "" if data.novel else f"; no class is held out, but {len(data.dataset.numbers('val')):,} val images are"
-    return f"training classes: {len(found.images)} with {_span(found.images)} images{left}{held}"
+    return f"training classes: {len(found.images)} with {_span(found.images)} images{_counts(data)}{left}{held}"
+
+
+def _counts(data: EpisodeData) -> str:
+    """Train images of each class, fewest first, if one has twice as many as another."""
+    images = data.trained.images
+    counts = sorted((len(shown), data.dataset.class_name(c)) for c, shown in images.items())
+    if counts[-1][0] < 2 * counts[0][0]:
+        return ""
+    more = f" and {len(counts) - _COUNTED} more" if len(counts) > _COUNTED else ""
+    return ": " + ", ".join(f"{name} {count:,}" for count, name in counts[:_COUNTED]) + more
 
 
 def _validated(data: EpisodeData) -> str:

@@ -94,3 +94,23 @@ def test_all_classes_are_base(fsseg, tmp_path, classes):
         "fsseg: own has no novel class to test on, because --data.dataset.folds 0 trains on all: `fsseg validate` "
         "measures the checkpoint on the val images, which the training has not seen."
     )
+
+
+@pytest.mark.slow
+def test_a_training_counts_the_images_of_its_rarest_classes(fsseg, tmp_path):
+    root, classes, images = tmp_path / "own", 22, 30  # and two val images, with all classes
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for i in range(images + 2):
+        mask = np.zeros((16, 16), dtype=np.uint8)
+        for c in range(min(classes, i + 1)):  # class c is on the train images c to 29
+            mask[c // 5 * 3 : c // 5 * 3 + 2, c % 5 * 3 : c % 5 * 3 + 2] = c + 1
+        PIL.Image.fromarray(np.full((16, 16, 3), 7 * i, dtype=np.uint8)).save(root / f"images/{i}.png")
+        PIL.Image.fromarray(mask).save(root / f"masks/{i}.png")
+    (root / "train.txt").write_text("\n".join(map(str, range(images))))
+    (root / "val.txt").write_text(f"{images}\n{images + 1}\n")
+    (root / "classes.yaml").write_text(f"classes: [{', '.join(f'c{c}' for c in range(classes))}]\nfolds: 0\n")
+    ran = fsseg("fit", *TINY, "--out", "run")
+    assert ran.code == 0, ran.err
+    rarest = ", ".join(f"c{c} {images - c}" for c in range(classes - 1, 1, -1))
+    assert f"training classes: 22 with 9 to 30 images: {rarest} and 2 more" in ran.err

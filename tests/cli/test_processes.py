@@ -26,6 +26,12 @@ DRAWING = (
 )  # fmt: skip
 # No dropout and no BatchNorm, so that two processes can be equal to one.
 EXACT = ("fit", *QUICKSTART, "--trainer.log_every_n_steps=1", "--trainer.max_steps=6", "--data.episodes.val=3")
+# A frozen encoder, whose features are computed once or in every step.
+FROZEN = (
+    "fit", "--config", str(experiment_folder() / "pmm_shapes_1shot.yaml"), *QUICKSTART[2:], *TWO,
+    "--model.method.channels=8", "--model.method.encoder.frozen=true", "--trainer.log_every_n_steps=1",
+    "--trainer.max_steps=12", "--data.dataset.train=40", "--data.episodes.train=40", "--data.episodes.val=3",
+)  # fmt: skip
 ABSENT = (
     "--protocol.absent_queries=0.4",
     "--protocol.runs=3",
@@ -50,6 +56,8 @@ def work(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
         (*DRAWING, steps, "--out", "whole"),
         (*DRAWING, steps, "--out", "killed", "--resume"),
         (*EXACT, *TWO, "--data.batch_size=2", "--out", "exact"),
+        (*FROZEN, "--out", "cached"),
+        (*FROZEN, "--data.loading.cache_features=false", "--out", "encoded"),
         ("test", "--ckpt_path", str(trained), *ABSENT, *TWO, "--out", "two", "--resume"),
     ]
     (folder / "work.json").write_text(json.dumps(listed))
@@ -57,6 +65,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
     command = [*TORCHRUN, "tests.cli.two_processes", "work.json"]
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    (folder / "said.txt").write_text(ran.stderr)
     return folder
 
 
@@ -80,6 +89,17 @@ def test_two_processes_encode_each_half_of_the_images(work):
     found = json.loads((work / "work.features").read_text())
     assert found["off"] < 1e-5
     assert 0.5 <= found["share"] < 0.52
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_same_steps_with_cached_features(work):
+    """A frozen encoder, which is no part of what the processes average."""
+    assert (work / "said.txt").read_text().count("training: ") == 1
+    torch.testing.assert_close(weights(work / "cached"), weights(work / "encoded"), rtol=1e-3, atol=1e-5)
+    losses = logged(work / "cached"), logged(work / "encoded")
+    assert len(losses[0]) == 12
+    for step, values in losses[0].items():
+        assert losses[1][step] == pytest.approx(values, rel=1e-4)
 
 
 @pytest.mark.slow

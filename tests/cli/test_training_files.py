@@ -1,7 +1,10 @@
 """experiments/training: each file does what it says, by the numbers."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from fsseg.experiment.files import experiment_folder
 from fsseg.runs.training_logs import read_logs
 from fsseg.task import Task
 from fsseg.untrusted.card import read_card
-from tests.cli.conftest import QUICKSTART, TINY
+from tests.cli.conftest import ENVIRONMENT, FSSEG, QUICKSTART, TINY
 
 FOLDER = experiment_folder() / "training"
 PLAIN = (
@@ -230,3 +233,29 @@ def test_a_training_stops_after_three_validations_without_a_gain_and_keeps_the_b
     assert (read_card("run/best-step4.ckpt").selection, read_card("run/last.ckpt").selection) == ("base_val", "last")
     assert list(read_logs(Path("run"))["val/mean_iou"].values()) == pytest.approx([0.1, 0.3, 0.2, 0.25, 0.28])
     assert fsseg(*PLAIN, *file("early_stopping"), *options, "--resume").out == "already trained: run/last.ckpt\n"
+
+
+# torch's default backend needs a C++ compiler, and its graphs none of the suite's checks of types.
+COMPILING = """
+import functools, sys, torch
+eager = lambda graph, inputs: print("compiled a graph") or graph.forward
+torch.compile = functools.partial(torch.compile, backend=eager)
+from fsseg.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_the_pages_callback_compiles_the_encoder(fsseg, tmp_path):
+    page = (FOLDER.parents[1] / "docs/2-experiments.md").read_text()
+    (tmp_path / "mine.py").write_text(re.search(r"```python\n(from lightning import Callback\n.*?)```", page, re.S)[1])
+    words = (*PLAIN, "--trainer.callbacks+=mine.CompileEncoder", "--out", "run")
+    ran = subprocess.run([sys.executable, "-c", COMPILING, *words], env=ENVIRONMENT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "compiled a graph" in ran.stdout
+    assert fsseg(*PLAIN, "--out", "plain").code == 0
+    torch.testing.assert_close(weights("run/last.ckpt"), weights("plain/last.ckpt"))
+    words = ("test", "--ckpt_path", "run/last.ckpt", "--protocol.runs=1", "--protocol.episodes=2")
+    trusted = ENVIRONMENT | {"FSSEG_TRUST": "mine"}
+    ran = subprocess.run([*FSSEG, *words], env=trusted, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

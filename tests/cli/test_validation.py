@@ -1,6 +1,7 @@
 """Trainings whose val images show few classes, and data sets with class-disjoint splits."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,14 +66,19 @@ def line(text: str, start: str) -> str:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["Folder", "CocoJson"])
 def test_a_training_validates_on_what_there_is_and_says_so(fsseg, tmp_path, kind, val, options, said):
-    root = (folder if kind == "Folder" else coco)(tmp_path / "own", 7 * "abcd", val)
+    root = (folder if kind == "Folder" else coco)(tmp_path / "own", 7 * "abcdc", val)
     files = ("annotations=train.json", "val_annotations=val.json", "folds=[[ant, dog], [bee, cat]]")
     more = [f"--data.dataset.{word}" for word in files] if kind == "CocoJson" else []
     ran = fsseg("fit", *SMALL, "--data.dataset", kind, *more, "--data.root", str(root), *options, "--out", "run")
     assert ran.code == 0, ran.err
-    assert "training classes: 2 with 7 images" in ran.err
+    assert "training classes: 2 with 7 to 14 images: bee 7, cat 14\n" in ran.err
     assert line(ran.err, said[:4]) == said or said in ran.err.splitlines()
-    assert ("val mean-IoU" in ran.out) == ("no validation" not in said)
+    gain = re.search(r"\nval mean-IoU (\S+), untrained prototypes of the encoder (\S+): ([+-]\S+)\n", ran.out)
+    assert (gain is not None) == ("no validation" not in said)
+    if gain:
+        val, untrained, more = map(float, gain.groups())
+        assert f"val mean-IoU {val} (prototypes of the encoder, untrained: {untrained})" in ran.err
+        assert val - untrained == pytest.approx(more, abs=0.11)
     ran = fsseg("validate", "--ckpt_path", "run/last.ckpt")
     assert ran.code == (0 if len(options) == 0 else 2)
     assert ("needs" in ran.err) == (len(options) > 0)

@@ -69,6 +69,8 @@ def test_another_image_size_weight_or_setting_is_not_read(tmp_path: Path) -> Non
     dilated = encoder()
     dilated.network[0].dilation = (2, 2)  # type: ignore[union-attr, operator, index]
     assert read_and_encoded(tmp_path, dilated, given)[0] == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert read_and_encoded(tmp_path, encoder(), given)[0] == 0
     assert read_and_encoded(tmp_path, encoder(), given)[0] == 5
 
 

@@ -130,6 +130,24 @@ def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) ->
     assert not list(no_cache.iterdir())
 
 
+def test_without_room_each_step_encodes_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 2**30})())
+    full = Trained(made("PMMs"), data(cache_memory=0.0), 6)
+    plain = Trained(made("PMMs"), data(cache_features=False), 6)
+    assert full.channels == 3
+    assert any(line.startswith("note: no room for the features of ") for line in full.lines)
+    compare(full, plain, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_features_lie_on_the_gpu() -> None:
+    cached, plain = (
+        Trained(made("PMMs"), data(cache_features=kept), accelerator="gpu", devices=1) for kept in (True, False)
+    )
+    assert any("the GPU's memory" in line for line in cached.lines)
+    compare(cached, plain, rtol=1e-3)
+
+
 def test_infinitely_many_variants_are_not_cached() -> None:
     plain = Trained(made("PMMs"), data(augment=[CROP]), steps=2)
     assert plain.channels == 3
