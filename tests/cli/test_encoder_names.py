@@ -122,7 +122,7 @@ TINY = ("--data.images.size", "64", "--trainer.max_steps", "1", "--data.episodes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "dinov2_s"])
+@pytest.mark.parametrize("name", ["resnet18", "dinov2_s"])
 def test_a_training_and_its_test_with_an_encoder_by_name(name, fsseg, tmp_path):
     """The checkpoint holds class and arguments, so that its test needs neither name nor weights."""
     (tmp_path / "file.yaml").write_text(FILE.format(encoder=f"{{class_path: {name}, init_args: {{weights: none}}}}"))
