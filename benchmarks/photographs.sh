@@ -36,8 +36,8 @@ frozen() { # SET NAME METHOD [OPTION...]
 # VOC's names of the novel classes of each COCO fold, among the classes with 20 train images or more
 novel=(person,dog,chair,diningtable bicycle,bus,horse,sofa car,train,bird,sheep,pottedplant,tvmonitor motorbike,cat,cow,bottle)
 
-warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the experiment's 1,000 steps on COCO
-  chosen coco/rpmms_warm || return 0
+warm() { # NAME [OPTION...]: a head of VOC's other classes for each fold, 3,000 steps; then the experiment's 1,000 steps on COCO
+  chosen "coco/$1" || return 0
   for seed in "${seeds[@]}"; do
     for fold in 0 1 2 3; do
       fsseg fit --config "$here/voc.yaml" --config "$here/rpmms.yaml" --data.root "$voc" --data.fold 0 --data.episodes.exclude "[${novel[$fold]}]" "${lite0[@]}" \
@@ -45,7 +45,7 @@ warm() { # a head of VOC's other classes for each fold, 3,000 steps; then the ex
     done
     fsseg benchmark --config "$here/../../experiments/rpmm_coco_5shot.yaml" --config "$here/coco.yaml" --config "$here/warm.yaml" --data.root "$coco" "${lite0[@]}" \
       --model.weights "$out/warm/fold{fold}-seed{seed}/last.ckpt" --folds 0 1 2 3 --shots 1 5 --train_shot 1 --seeds "$seed" --workers "$workers" \
-      --out "$out/coco/rpmms_warm" || echo "photographs: coco/rpmms_warm is not complete" >&2
+      --out "$out/coco/$1" "${@:2}" || echo "photographs: coco/$1 is not complete" >&2
   done
 }
 
@@ -70,7 +70,10 @@ bf16=(--model.channels_last true --trainer.precision bf16-mixed)
 half=(--trainer.max_steps 1000 --model.lr_scheduler.total_steps 1001 --model.channels_last true)
 plus=(--model.method.p_conv false --model.method.components)
 for part in $parts; do
-  if [ "$part" = warm ]; then warm; fi
+  if [ "$part" = warm ]; then
+    warm rpmms_warm
+    warm rpmms_warm_best --protocol.selection base_val # tests the step that is best on base classes of held-out photographs
+  fi
   for set in voc coco; do
     case $part in
       frozen)
