@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes about 15 minutes of one core.
+# Tables on photographs of VOC (folds 1 to 3) and COCO (folds 0 to 3). The same command resumes; a training takes 5 to 20 minutes of one core, and all of them with three seeds about 35 hours of two.
 #   warm      experiments/rpmm_coco_5shot.yaml on COCO, started from a head that was trained on VOC's photographs
 #   frozen    heads trained on one frozen encoder, beside its prototypes without training (PANet-init)
 #   compared  the other systems of the papers' tables on the same encoder, frozen, 1,000 or 2,000 steps; fine-tuning is FG-BG tuned on the supports
