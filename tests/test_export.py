@@ -165,9 +165,9 @@ def check_chain(method: Method, folder: Path, kind: str, way: int, shot: int, qu
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("PMMs", "onnx"),
+        ("PMMs", "onnx"),  # RPMMs has all of it
         *((name, kind) for name in ("PANet", "RPMMs", "PFENet") for kind in FILES),
-    ],  # RPMMs has all of PMMs
+    ],
 )
 def test_graphs_are_the_method_at_any_way_shot_and_size(name, kind, exported):
     segmenter, folder = exported(name, kind)

@@ -139,6 +139,7 @@ def test_without_room_each_step_encodes_its_images(monkeypatch: pytest.MonkeyPat
     compare(full, plain, rtol=0)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_features_lie_on_the_gpu() -> None:
     cached, plain = (
