@@ -65,7 +65,11 @@ def as_text(grid: Grid, intervals: bool = False) -> str:
     lines = [title(grid)]
     for part in _parts(columns, widths):
         lines += ["", *_part(columns, cells, widths, part)]
-    notes = [line for note in _notes(grid, intervals) for line in wrap(f"note: {note}", _WIDTH, subsequent_indent="  ")]
+    notes = [
+        line
+        for note in _notes(grid, intervals, "text")
+        for line in wrap(f"note: {note}", _WIDTH, subsequent_indent="  ")
+    ]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 
@@ -117,9 +121,10 @@ def _name(line: GridLine, last: GridLine | None) -> str:
     return "" if last and last.line == line.line else line.line.name
 
 
-def _notes(grid: Grid, intervals: bool) -> list[str]:
+def _notes(grid: Grid, intervals: bool, style: str) -> list[str]:
     more = ["[low, high]: 95 % bootstrap interval over episodes"] if intervals else []
-    return [*more, *grid.notes]
+    sign = _PLUS_MINUS[style].strip()  # the cells' own
+    return [*more, *(note.replace("+-", sign) for note in grid.notes)]
 
 
 def as_markdown(grid: Grid, intervals: bool = False) -> str:
@@ -134,7 +139,7 @@ def as_markdown(grid: Grid, intervals: bool = False) -> str:
         names = [text.replace("|", r"\|") for text in (_name(line, last), line.label)]
         lines.append(f"| {' | '.join([*names, *cells])} |")
         last = line
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(grid, intervals))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(grid, intervals, "markdown"))]) + "\n"
 
 
 def as_latex(grid: Grid, intervals: bool = False) -> str:
@@ -158,7 +163,7 @@ def as_latex(grid: Grid, intervals: bool = False) -> str:
         cells = [shown(cell, line.kind, "latex", intervals) for cell in line.cells]
         lines.append(rf"{_tex(_name(line, last))} & {_tex(line.label)} & {' & '.join(cells)} \\")
         last = line
-    notes = [f"% {' '.join(note.split())}" for note in _notes(grid, intervals)]
+    notes = [f"% {' '.join(note.split())}" for note in _notes(grid, intervals, "latex")]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes]) + "\n"
 
 
@@ -204,7 +209,11 @@ def as_html_part(grid: Grid, intervals: bool = False) -> str:
 
     template = Environment(autoescape=True).from_string(_TABLE)
     return template.render(
-        title=title(grid), groups=groups(grid.layout.columns), heads=heads, lines=lines, notes=_notes(grid, intervals)
+        title=title(grid),
+        groups=groups(grid.layout.columns),
+        heads=heads,
+        lines=lines,
+        notes=_notes(grid, intervals, "html"),
     )
 
 

@@ -191,6 +191,8 @@ def test_formats_show_the_same_numbers(panet):
     assert f"{number} ± {ours.seed_std:.1f}" in FORMATS["markdown"](grid, False)
     assert rf"{number} $\pm$ {ours.seed_std:.1f}" in FORMATS["latex"](grid, False)
     assert f"{number} ± {ours.seed_std:.1f}</td>" in FORMATS["html"](grid, False)
+    for name, sign in (("text", "+-"), ("markdown", "±"), ("latex", r"$\pm$"), ("html", "±")):
+        assert f"{sign}: standard deviation over trainings of seeds " in FORMATS[name](grid, False)
     records = list(csv.DictReader(io.StringIO(FORMATS["csv"](grid, False))))
     own = next(r for r in records if (r["kind"], r["method"], r["shot"], r["fold"]) == ("ours", "PANet", "1", "0"))
     assert float(own["value"]) == pytest.approx(ours.value)
