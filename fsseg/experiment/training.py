@@ -103,12 +103,9 @@ def _classes(data: EpisodeData) -> str:
 
 def _counts(data: EpisodeData) -> str:
     """Train images of each class, fewest first, if one has twice as many as another."""
-    images = data.trained.images
-    counts = sorted((len(shown), data.dataset.class_name(c)) for c, shown in images.items())
-    if counts[-1][0] < 2 * counts[0][0]:
-        return ""
-    more = f" and {len(counts) - _COUNTED} more" if len(counts) > _COUNTED else ""
-    return ": " + ", ".join(f"{name} {count:,}" for count, name in counts[:_COUNTED]) + more
+    counts = {c: len(images) for c, images in data.trained.images.items()}
+    differ = max(counts.values()) >= 2 * min(counts.values())
+    return f": {_fewest(data, counts, _COUNTED)}" if differ else ""
 
 
 def _validated(data: EpisodeData) -> str:
@@ -133,11 +130,15 @@ def _span(images: Mapping[int, Sized]) -> str:
 
 def _left_out(data: EpisodeData, few: Mapping[int, int], least: int, option: str = "") -> str:
     """Classes that are left out with their numbers of images, those with the fewest first, and the reason."""
-    rarest = sorted(few.items(), key=lambda one: one[1])
-    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
-    named = ", ".join(f"{data.dataset.class_name(c)} {count}" for c, count in rarest[:_NAMED])
     why = f"fewer than {least}" + (" or too few complete masks" if data.dataset.weak else "")
-    return f" ({named}{more} left out: {why}{option})" if few else ""
+    return f" ({_fewest(data, few, _NAMED)} left out: {why}{option})" if few else ""
+
+
+def _fewest(data: EpisodeData, images: Mapping[int, int], most: int) -> str:
+    """Names and numbers of images of the classes with the fewest images, and how many more there are."""
+    rarest = sorted(images.items(), key=lambda one: one[1])
+    more = f" and {len(images) - most} more" if len(images) > most else ""
+    return ", ".join(f"{data.dataset.class_name(c)} {count:,}" for c, count in rarest[:most]) + more
 
 
 def _refuse_watching(built: Objects) -> None:

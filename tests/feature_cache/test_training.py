@@ -130,6 +130,7 @@ def test_what_exceeds_the_memory_has_half_precision_in_a_file(no_cache: Path) ->
     assert not list(no_cache.iterdir())
 
 
+@pytest.mark.slow
 def test_without_room_each_step_encodes_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 2**30})())
     full = Trained(made("PMMs"), data(cache_memory=0.0), 6)
